@@ -1,0 +1,1 @@
+"""Multilingual corpora, observers, ranges and SmoothQuant."""

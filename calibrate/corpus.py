@@ -1,0 +1,170 @@
+"""Calibration texts by language: the project's own, a file, a folder, or a hub data set."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xopt.artifacts import fingerprint
+from xopt.errors import DataError, InputError, require
+from xopt.languages import NAMES
+
+__all__ = ["DEFAULT", "Corpus", "count_words", "load_corpus"]
+
+DEFAULT = Path(__file__).parent / "data"
+
+# Characters a word takes where a language writes none between words; only used to class lengths.
+CHARACTERS_A_WORD = {"zh": 1.6, "ja": 2.2, "th": 4.0, "my": 5.5}
+
+TEXT_COLUMNS = ("text", "sentence", "sentence1", "content")
+LANGUAGE_COLUMNS = ("language", "lang")
+UNKNOWN = "und"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts with their languages.
+
+    Attributes:
+        name: what reports call it.
+        rows: (language, text); ``und`` where no language is stated.
+    """
+
+    name: str
+    rows: tuple[tuple[str, str], ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of every row, in order."""
+        return fingerprint(self.rows)
+
+    @property
+    def languages(self) -> list[str]:
+        """In order of first appearance."""
+        return list(dict.fromkeys(language for language, _ in self.rows))
+
+
+def count_words(text: str, language: str) -> float:
+    """Words of ``text``: white-space tokens, or characters over their usual number in a word."""
+    if language in CHARACTERS_A_WORD:
+        letters = sum(not c.isspace() for c in text)
+        return letters / CHARACTERS_A_WORD[language]
+    return float(len(text.split()))
+
+
+def load_corpus(name: str | None = None) -> Corpus:
+    """Read a calibration corpus.
+
+    Args:
+        name: None for the project's own sentences; a ``.txt``, ``.jsonl`` or ``.parquet`` file; a
+            folder of such files, one language each, named by its code; or ``hub:ID[:CONFIG]``.
+
+    Raises:
+        InputError: there is no such corpus, or it is empty.
+        DataError: a file or a row that cannot be read; it is named.
+    """
+    if name is not None and name.startswith("hub:"):
+        rows = tuple(_read_hub(name))
+        label = name
+    else:
+        path = DEFAULT if name is None else Path(name).expanduser()
+        if not path.exists():
+            raise InputError(
+                f"There is no calibration corpus {path}.",
+                hint="Give a .txt, .jsonl or .parquet file, a folder of them named by language "
+                "(sw.txt), or hub:ID[:CONFIG].",
+            )
+        rows = tuple(_read_path(path))
+        label = "xopt's own 40 languages" if name is None else path.name
+    if not rows:
+        raise InputError(f"The calibration corpus {label} holds no text.")
+    return Corpus(label, rows)
+
+
+def _read_path(path: Path) -> Iterator[tuple[str, str]]:
+    if path.is_dir():
+        kinds = (".txt", ".jsonl", ".parquet")
+        for file in sorted(p for p in path.iterdir() if p.suffix in kinds):
+            yield from _read_file(file)
+        return
+    yield from _read_file(path)
+
+
+def _read_file(path: Path) -> Iterator[tuple[str, str]]:
+    language = path.stem if path.stem in NAMES else UNKNOWN
+    match path.suffix:
+        case ".txt":
+            for number, line in _lines(path):
+                if line.strip():
+                    yield language, _clean(line, path, number)
+        case ".jsonl":
+            for number, line in _lines(path):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number}: no JSON: {error}.") from error
+                yield _row(row, language, f"{path}, line {number}")
+        case ".parquet":
+            parquet = require("pyarrow.parquet", extra="build", why="Reading Parquet")
+            try:
+                rows = parquet.read_table(path).to_pylist()
+            except Exception as error:
+                raise DataError(f"{path} is no readable Parquet file: {error}.") from error
+            for number, row in enumerate(rows):
+                yield _row(row, language, f"{path}, row {number}")
+        case other:
+            raise InputError(
+                f"{path} has the ending {other!r}.", hint="Supported: .txt, .jsonl, .parquet."
+            )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not valid UTF-8 (byte {error.start}).", hint="Convert it to UTF-8 first."
+        ) from error
+    yield from enumerate(text.splitlines(), 1)
+
+
+def _read_hub(name: str) -> Iterator[tuple[str, str]]:
+    datasets = require("datasets", extra="build", why="Reading a hub data set")
+    _, identity, *config = name.split(":")
+    try:
+        rows = datasets.load_dataset(identity, *config, split="train", streaming=True)
+        for number, row in enumerate(rows.take(20_000)):
+            yield _row(row, UNKNOWN, f"{name}, row {number}")
+    except DataError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The data set {identity} could not be read: {type(error).__name__}: {error}.",
+            hint="Check the id and the network, or give a local file.",
+        ) from error
+
+
+def _row(row: Any, language: str, place: str) -> tuple[str, str]:
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: expected an object with a text.")
+    column = next((c for c in TEXT_COLUMNS if isinstance(row.get(c), str)), None)
+    if column is None:
+        raise DataError(
+            f"{place}: no text column.", hint=f"Name it one of {', '.join(TEXT_COLUMNS)}."
+        )
+    stated = next((row[c] for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str)), language)
+    return stated, _clean(row[column], place)
+
+
+def _clean(text: str, place: Path | str, number: int | None = None) -> str:
+    where = f"{place}, line {number}" if number else str(place)
+    clean = unicodedata.normalize("NFC", text).strip()
+    if not clean:
+        raise DataError(f"{where}: the text is empty.")
+    return clean

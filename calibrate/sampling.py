@@ -1,0 +1,112 @@
+"""Which texts calibrate: every language and every length gets its share of a token budget."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xopt.artifacts import fingerprint
+from xopt.calibrate.corpus import Corpus
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+__all__ = ["LENGTH_CLASSES", "Sample", "draw_sample"]
+
+# Upper bounds in tokens. Short, middle, long: a sentence of a dialogue, of a newspaper, a paragraph.
+LENGTH_CLASSES = {"short": 24, "middle": 96, "long": 1_000_000}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The encodings that calibrate, and how they were chosen.
+
+    Attributes:
+        encodings: in the order they were drawn.
+        rows: (language, text) of each.
+        facts: corpus, seed, counts per language and length class, as a JSON object.
+    """
+
+    encodings: tuple[Encoding, ...]
+    rows: tuple[tuple[str, str], ...]
+    facts: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the chosen texts, in order, and the facts."""
+        return fingerprint(self.rows, self.facts)
+
+
+def draw_sample(
+    corpus: Corpus, tokenizer: Tokenizer, *, max_tokens: int = 16_384, seed: int = 0
+) -> Sample:
+    """Draw texts so that every language and every length class takes part.
+
+    Strata are language x length class. The classes are visited in turn, and within a class the
+    languages in a seeded random order, one text from each at a time, until the budget is spent; so
+    after any number of rounds no language is more than one text of a class ahead of another.
+
+    Args:
+        corpus: the texts.
+        tokenizer: of the checkpoint; texts are cut at its limit.
+        max_tokens: budget for all texts together, special tokens included; each class has a third.
+        seed: of the order within strata.
+    """
+    generator = np.random.default_rng(seed)
+    encodings = tokenizer.encode([text for _, text in corpus.rows])
+    strata: dict[str, dict[str, list[int]]] = {name: defaultdict(list) for name in LENGTH_CLASSES}
+    for index in generator.permutation(len(encodings)):
+        strata[_class_of(len(encodings[index]))][corpus.rows[index][0]].append(int(index))
+    chosen: list[int] = []
+    # Short texts are many and cheap: what a class leaves over goes to the next, longer one.
+    left = 0
+    for name in LENGTH_CLASSES:
+        budget = max_tokens // len(LENGTH_CLASSES) + left
+        taken = _draw_class(strata[name], encodings, budget, generator)
+        left = budget - sum(len(encodings[i]) for i in taken)
+        chosen += taken
+    chosen = chosen or [int(np.argmin([len(e) for e in encodings]))]
+    rows = tuple(corpus.rows[i] for i in chosen)
+    picked = tuple(encodings[i] for i in chosen)
+    facts = {
+        "corpus": corpus.name,
+        "corpus_fingerprint": corpus.fingerprint,
+        "seed": seed,
+        "max_tokens": max_tokens,
+        "texts": len(picked),
+        "tokens": sum(map(len, picked)),
+        "by_length": {
+            name: sum(_class_of(len(e)) == name for e in picked) for name in LENGTH_CLASSES
+        },
+        "by_language": {
+            language: sum(row[0] == language for row in rows)
+            for language in sorted({row[0] for row in rows})
+        },
+    }
+    return Sample(picked, rows, facts)
+
+
+def _class_of(tokens: int) -> str:
+    return next(name for name, bound in LENGTH_CLASSES.items() if tokens <= bound)
+
+
+def _draw_class(
+    by_language: dict[str, list[int]],
+    encodings: Sequence[Encoding],
+    budget: int,
+    generator: np.random.Generator,
+) -> list[int]:
+    taken: list[int] = []
+    queues = {language: list(indices) for language, indices in sorted(by_language.items())}
+    while queues:
+        for language in generator.permutation(sorted(queues)):
+            index = queues[language].pop()
+            if not queues[language]:
+                del queues[language]
+            if len(encodings[index]) <= budget:
+                budget -= len(encodings[index])
+                taken.append(index)
+    return taken

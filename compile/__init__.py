@@ -1,0 +1,1 @@
+"""Checkpoint → Graph → LoweredGraph → Bundle."""

@@ -1,0 +1,265 @@
+"""A Hugging Face checkpoint, read without running any of its code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from xopt.artifacts import fingerprint, sha256_file_cached
+from xopt.errors import CheckpointError, did_you_mean
+
+__all__ = ["ARCHITECTURES", "Checkpoint", "EncoderConfig", "Head", "HeadKind", "Pooling"]
+
+HeadKind = Literal["classify", "tag", "span", "embed"]
+Pooling = Literal["mean", "cls"]
+
+# Architecture suffix in config.json -> head.
+HEADS: dict[str, HeadKind] = {
+    "ForSequenceClassification": "classify",
+    "ForTokenClassification": "tag",
+    "ForQuestionAnswering": "span",
+    "ForMaskedLM": "embed",
+    "Model": "embed",
+}
+
+# model_type -> (class prefix in config.json, prefix of the encoder's weights)
+ARCHITECTURES: dict[str, tuple[str, str]] = {
+    "bert": ("Bert", "bert."),
+    "roberta": ("Roberta", "roberta."),
+    "xlm-roberta": ("XLMRoberta", "roberta."),
+    "camembert": ("Camembert", "roberta."),
+}
+
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The numbers of config.json that shape the encoder."""
+
+    model_type: str
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    vocabulary: int
+    positions: int
+    types: int
+    epsilon: float
+    first_position: int
+
+    @property
+    def head_dim(self) -> int:
+        """Size of one attention head."""
+        return self.hidden // self.heads
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest sequence the position table covers, special tokens included."""
+        return self.positions - self.first_position
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the encoder's states are turned into.
+
+    Attributes:
+        kind: ``classify``, ``tag``, ``span`` or ``embed``.
+        labels: label names by id; empty for ``embed``.
+        layer: for ``embed``, which hidden state is pooled: 0 the embeddings, ``layers`` the last.
+        pooling: for ``embed``, ``mean`` over all tokens with the special ones, or ``cls``.
+    """
+
+    kind: HeadKind
+    labels: tuple[str, ...] = ()
+    layer: int | None = None
+    pooling: Pooling | None = None
+
+    def manifest(self) -> dict[str, Any]:
+        """As a JSON object."""
+        if self.kind == "embed":
+            return {"kind": self.kind, "layer": self.layer, "pooling": self.pooling}
+        return {"kind": self.kind, "labels": list(self.labels)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with ``config.json``, safetensors weights and ``tokenizer.json``.
+
+    Attributes:
+        folder: where it lies.
+        source: where it came from, in words that stand in every report.
+        raw: config.json as it is.
+        config: the numbers that shape the encoder.
+        head: read from the config's architecture.
+    """
+
+    folder: Path
+    source: str
+    raw: Mapping[str, Any]
+    config: EncoderConfig
+    head: Head
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        source: str | None = None,
+        layer: int | None = None,
+        pooling: Pooling = "mean",
+    ) -> Checkpoint:
+        """Read and check a checkpoint folder.
+
+        Args:
+            folder: a local folder.
+            source: what reports call it; the folder's name by default.
+            layer: for an ``embed`` head, the hidden state to pool; the last by default.
+            pooling: for an ``embed`` head.
+
+        Raises:
+            CheckpointError: a file is missing or unsafe, or the architecture is not supported.
+        """
+        raw = _read_config(folder)
+        config = _encoder_config(raw, folder)
+        head = _head(raw, config, layer, pooling)
+        if not (folder / "tokenizer.json").is_file():
+            raise CheckpointError(
+                f"{folder} has no tokenizer.json.",
+                hint="Make one with: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+            )
+        checkpoint = cls(folder, source or folder.name, raw, config, head)
+        checkpoint.weight_files  # noqa: B018  (raises early when weights are missing or pickled)
+        return checkpoint
+
+    @cached_property
+    def weight_files(self) -> list[Path]:
+        """The safetensors files, one or several."""
+        index = self.folder / "model.safetensors.index.json"
+        if index.is_file():
+            try:
+                names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            except (ValueError, KeyError, AttributeError) as error:
+                raise CheckpointError(f"{index} is damaged: {error!r}.") from error
+            paths = [self.folder / name for name in names]
+            root = self.folder.resolve()
+            for path in paths:
+                if path.parent.resolve() != root:
+                    raise CheckpointError(f"{index} names {path.name!r} outside of its folder.")
+        else:
+            paths = [self.folder / "model.safetensors"]
+        missing = [path.name for path in paths if not path.is_file()]
+        if not missing:
+            return paths
+        pickled = [name for name in PICKLED if (self.folder / name).is_file()]
+        if pickled:
+            raise CheckpointError(
+                f"{self.folder} has its weights as a pickle ({pickled[0]}); xopt reads safetensors "
+                "only, because loading a pickle can run any code.",
+                hint="Convert it where you trust it: AutoModel.from_pretrained(FOLDER)"
+                ".save_pretrained(NEW)",
+            )
+        raise CheckpointError(f"{self.folder} has no {', '.join(missing)}.")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over config, weights and tokenizer, and the head's choices."""
+        files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weight_files]
+        return fingerprint(
+            [[path.name, sha256_file_cached(path)] for path in files], self.head.manifest()
+        )
+
+    @property
+    def depth(self) -> int:
+        """How many layers run: all, or as many as an ``embed`` head's layer needs."""
+        return self.config.layers if self.head.layer is None else self.head.layer
+
+    @property
+    def name(self) -> str:
+        """A short name fit for a folder."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.source.split(" (")[0].split(":")[-1].split("/")[-1])
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} is no checkpoint: it has no config.json.",
+            hint="Give a Hugging Face folder, a hub id, or pip:multilingual-e5-small.",
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no JSON object.")
+    return raw
+
+
+def _encoder_config(raw: Mapping[str, Any], folder: Path) -> EncoderConfig:
+    model_type = str(raw.get("model_type"))
+    if model_type not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{folder} is of the architecture {model_type!r}, which xopt does not compile.",
+            hint=did_you_mean(model_type, ARCHITECTURES)
+            + " MiniLM and e5 checkpoints are of one of these types.",
+        )
+    activation = raw.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise CheckpointError(f"{folder} uses the activation {activation!r}; supported: 'gelu'.")
+    positions = raw.get("position_embedding_type") or "absolute"
+    if positions != "absolute":
+        raise CheckpointError(f"{folder} uses {positions!r} positions; supported: 'absolute'.")
+    try:
+        first = 0 if model_type == "bert" else int(raw.get("pad_token_id") or 1) + 1
+        config = EncoderConfig(
+            model_type=model_type,
+            layers=int(raw["num_hidden_layers"]),
+            hidden=int(raw["hidden_size"]),
+            heads=int(raw["num_attention_heads"]),
+            intermediate=int(raw["intermediate_size"]),
+            vocabulary=int(raw["vocab_size"]),
+            positions=int(raw["max_position_embeddings"]),
+            types=int(raw.get("type_vocab_size", 1)),
+            epsilon=float(raw.get("layer_norm_eps", 1e-12)),
+            first_position=first,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} lacks a number: {error!r}.") from error
+    if config.hidden % config.heads:
+        raise CheckpointError(
+            f"{folder}: hidden_size {config.hidden} is no multiple of {config.heads} heads."
+        )
+    return config
+
+
+def _head(
+    raw: Mapping[str, Any], config: EncoderConfig, layer: int | None, pooling: Pooling
+) -> Head:
+    names = raw.get("architectures") or [ARCHITECTURES[config.model_type][0] + "Model"]
+    prefix = ARCHITECTURES[config.model_type][0]
+    suffix = str(names[0]).removeprefix(prefix)
+    if suffix not in HEADS:
+        raise CheckpointError(
+            f"The head {names[0]!r} is not supported.",
+            hint="Supported: " + ", ".join(prefix + name for name in HEADS) + ".",
+        )
+    kind = HEADS[suffix]
+    if kind == "embed":
+        chosen = config.layers if layer is None else layer
+        if not 0 <= chosen <= config.layers:
+            raise CheckpointError(
+                f"There is no layer {chosen}.",
+                hint=f"Layers are 0 (embeddings) to {config.layers} (the last).",
+            )
+        return Head("embed", layer=chosen, pooling=pooling)
+    if kind == "span":
+        return Head("span", labels=("start", "end"))
+    labels = raw.get("id2label") or {}
+    count = len(labels) or int(raw.get("num_labels", 2))
+    return Head(kind, labels=tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(count)))

@@ -1,0 +1,59 @@
+"""A small editor for ONNX graphs: nodes in topological order, fresh names, new constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from xopt.compile.external import Weights, WeightsWriter
+
+__all__ = ["GraphEditor"]
+
+
+class GraphEditor:
+    """Rebuilds a graph node by node.
+
+    A pass walks ``source`` and either keeps a node or emits others in its place, in order, so the
+    result stays topologically sorted. Unused initializers disappear when it is finished.
+    """
+
+    def __init__(self, model: onnx.ModelProto, weights: Weights, writer: WeightsWriter) -> None:
+        self.model, self.weights, self.writer = model, weights, writer
+        self.source = list(model.graph.node)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def keep(self, node: onnx.NodeProto) -> None:
+        """Take ``node`` over as it is."""
+        self.nodes.append(node)
+
+    def emit(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node of one output and return the output's name."""
+        self.nodes.append(
+            helper.make_node(operator, list(inputs), [output], name=output, **attributes)
+        )
+        return output
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add an initializer and return its name."""
+        if name not in self.constants:
+            self.constants[name] = self.writer.add(name, value)
+        return name
+
+    def finish(self) -> onnx.ModelProto:
+        """The edited model, its kept initializers written to the new weights file."""
+        used = {name for node in self.nodes for name in node.input}
+        for tensor in self.model.graph.initializer:
+            if tensor.name in used and tensor.name not in self.constants:
+                self.constant(tensor.name, np.asarray(self.weights[tensor.name]))
+        graph = self.model.graph
+        del graph.node[:]
+        graph.node.extend(self.nodes)
+        del graph.initializer[:]
+        graph.initializer.extend(self.constants[name] for name in self.constants if name in used)
+        return self.model

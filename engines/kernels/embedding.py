@@ -1,0 +1,213 @@
+"""The sum of word, position and type embeddings with its LayerNorm, in one pass."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from xopt.engines.kernels.checks import (
+    require_device,
+    require_dtype,
+    require_positive,
+    require_shape,
+)
+from xopt.engines.kernels.layer_norm import (
+    FLOATS,
+    ROW_WARPS,
+    layer_norm_row,
+    layer_norm_row_reference,
+)
+from xopt.engines.kernels.rounding import quantize_reference
+from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+
+__all__ = [
+    "embed_layer_norm",
+    "embed_layer_norm_int8",
+    "embed_layer_norm_int8_reference",
+    "embed_layer_norm_reference",
+    "embed_layer_norm_specs",
+]
+
+
+@triton.jit
+def _embed_layer_norm_kernel(
+    input_ids, position_ids, type_ids, words, positions, types, weight, bias, eps, out_scale,
+    out, out_int8, HIDDEN: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0)
+    column = tl.arange(0, BLOCK)
+    exists = column < HIDDEN
+    word = tl.load(input_ids + token).to(tl.int64)
+    position = tl.load(position_ids + token).to(tl.int64)
+    kind = tl.load(type_ids + token).to(tl.int64)
+    x = tl.load(words + word * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
+    x += tl.load(types + kind * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
+    x += tl.load(positions + position * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
+    layer_norm_row(x, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK)
+
+
+def embed_layer_norm(
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    token_type_ids: torch.Tensor,
+    words: torch.Tensor,
+    positions: torch.Tensor,
+    types: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+) -> torch.Tensor:
+    """``LayerNorm(words[i] + types[t] + positions[p]) * weight + bias``, computed in fp32.
+
+    Args:
+        input_ids: ``[T]`` int32 rows of ``words``. That the rows exist is not checked: reading the
+            values would wait for the device.
+        position_ids: ``[T]`` int32 rows of ``positions``, likewise.
+        token_type_ids: ``[T]`` int32 rows of ``types``, likewise.
+        words: ``[vocabulary, hidden]`` fp16, bf16 or fp32, contiguous.
+        positions: ``[max_positions, hidden]``, likewise.
+        types: ``[type_vocabulary, hidden]``, likewise.
+        weight: ``[hidden]``, likewise.
+        bias: ``[hidden]``, likewise.
+        eps: added to the variance, above 0.
+
+    Returns:
+        ``[T, hidden]`` in ``words``' dtype.
+
+    Raises:
+        UnsupportedError: the device cannot run the kernel.
+        KernelInputError: an argument is not as described.
+    """
+    ids = (input_ids, position_ids, token_type_ids)
+    out, _ = _launch(ids, (words, positions, types), weight, bias, eps, None)
+    return out
+
+
+def embed_layer_norm_int8(
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    token_type_ids: torch.Tensor,
+    words: torch.Tensor,
+    positions: torch.Tensor,
+    types: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    out_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`embed_layer_norm`, and the same rows quantized for an INT8 matrix product.
+
+    Args:
+        out_scale: scale of the int8 result, above 0; the rest as for :func:`embed_layer_norm`.
+
+    Returns:
+        ``[T, hidden]`` in ``words``' dtype, and ``[T, hidden]`` int8, rounded from fp32.
+    """
+    require_positive(out_scale=out_scale)
+    ids = (input_ids, position_ids, token_type_ids)
+    out, out_int8 = _launch(ids, (words, positions, types), weight, bias, eps, out_scale)
+    assert out_int8 is not None
+    return out, out_int8
+
+
+def _launch(
+    ids: tuple[torch.Tensor, ...],
+    tables: tuple[torch.Tensor, ...],
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    out_scale: float | None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    names = ("input_ids", "position_ids", "token_type_ids")
+    tokens, hidden = ids[0].numel(), weight.numel()
+    for name, index in zip(names, ids, strict=True):
+        require_shape(name, index, (tokens,))
+        require_dtype(name, index, [torch.int32])
+    for name, table in zip(("words", "positions", "types"), tables, strict=True):
+        require_shape(name, table, ("rows", hidden))
+        require_dtype(name, table, FLOATS)
+    for name, vector in (("weight", weight), ("bias", bias)):
+        require_shape(name, vector, (hidden,))
+        require_dtype(name, vector, FLOATS)
+    require_positive(eps=eps)
+    require_device(*ids, *tables, weight, bias)
+    words = tables[0]
+    out = torch.empty((tokens, hidden), dtype=words.dtype, device=words.device)
+    out_int8 = None if out_scale is None else torch.empty_like(out, dtype=torch.int8)
+    if tokens:
+        _embed_layer_norm_kernel[(tokens,)](
+            *ids, *tables, weight, bias, eps, out_scale or 1.0, out, out_int8,
+            HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden), num_warps=ROW_WARPS, **OPTIONS,
+        )  # fmt: skip
+    return out, out_int8
+
+
+def embed_layer_norm_reference(
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    token_type_ids: torch.Tensor,
+    words: torch.Tensor,
+    positions: torch.Tensor,
+    types: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+) -> torch.Tensor:
+    """What :func:`embed_layer_norm` computes; fp32 ``[T, hidden]``."""
+    total = words[input_ids.long()].float() + types[token_type_ids.long()].float()
+    total = total + positions[position_ids.long()].float()
+    return layer_norm_row_reference(total, weight, bias, eps)
+
+
+def embed_layer_norm_int8_reference(
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    token_type_ids: torch.Tensor,
+    words: torch.Tensor,
+    positions: torch.Tensor,
+    types: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    out_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What :func:`embed_layer_norm_int8` computes; fp32 and int8 ``[T, hidden]``."""
+    out = embed_layer_norm_reference(
+        input_ids, position_ids, token_type_ids, words, positions, types, weight, bias, eps
+    )
+    return out, quantize_reference(out, out_scale)
+
+
+def embed_layer_norm_specs(
+    *, hidden: int, dtype: str = "fp16", eps: float = 1e-5, out_scale: float | None = None
+) -> list[KernelSpec]:
+    """The kernel for the ahead-of-time compiler; all tables in ``dtype``.
+
+    With ``out_scale`` the kernel has a second, int8 output.
+    """
+    pointer = f"*{dtype}"
+    constants = {
+        "eps": eps,
+        "out_scale": 1.0 if out_scale is None else out_scale,
+        "HIDDEN": hidden,
+        "BLOCK": triton.next_power_of_2(hidden),
+    }
+    tables = ("words", "positions", "types", "weight", "bias")
+    return [
+        KernelSpec(
+            name="embed_layer_norm",
+            function=_embed_layer_norm_kernel,
+            inputs={
+                **dict.fromkeys(("input_ids", "position_ids", "type_ids"), "*i32"),
+                **dict.fromkeys(tables, pointer),
+            },
+            scalars={},
+            outputs={"out": pointer} if out_scale is None else {"out": pointer, "out_int8": "*i8"},
+            constants={**constants, "out_int8": None} if out_scale is None else constants,
+            grid=GridRule(block=1),
+            num_warps=ROW_WARPS,
+            num_stages=1,
+            multiplies=False,
+        )
+    ]

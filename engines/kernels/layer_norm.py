@@ -1,0 +1,197 @@
+"""Residual addition and LayerNorm in one pass, with an INT8 copy for the next matrix product.
+
+One program holds one token in registers: the mean and the variance are those of the whole row, in
+two passes over registers, in fp32 (Ba et al., 2016; biased variance, as PyTorch computes it).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from xopt.engines.kernels.checks import (
+    require_device,
+    require_dtype,
+    require_positive,
+    require_shape,
+)
+from xopt.engines.kernels.rounding import narrow, quantize, quantize_reference
+from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+
+__all__ = [
+    "FLOATS",
+    "ROW_WARPS",
+    "add_layer_norm",
+    "add_layer_norm_int8",
+    "add_layer_norm_int8_reference",
+    "add_layer_norm_reference",
+    "add_layer_norm_specs",
+    "layer_norm_row",
+    "layer_norm_row_reference",
+]
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+ROW_WARPS = 4
+
+
+@triton.jit
+def layer_norm_row(
+    x, weight, bias, eps, out_scale, out, out_int8, HIDDEN: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Normalize one row ``x`` (fp32 [BLOCK], 0 from HIDDEN on) and store it as this program's."""
+    column = tl.arange(0, BLOCK)
+    exists = column < HIDDEN
+    mean = tl.sum(x, 0) / HIDDEN
+    centred = tl.where(exists, x - mean, 0.0)
+    variance = tl.sum(centred * centred, 0) / HIDDEN
+    w = tl.load(weight + column, mask=exists, other=0.0).to(tl.float32)
+    b = tl.load(bias + column, mask=exists, other=0.0).to(tl.float32)
+    y = centred / tl.sqrt_rn(variance + eps) * w + b
+    place = tl.program_id(0).to(tl.int64) * HIDDEN + column
+    tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
+    if out_int8 is not None:
+        tl.store(out_int8 + place, quantize(y, out_scale), mask=exists)
+
+
+@triton.jit
+def _add_layer_norm_kernel(
+    x, residual, weight, bias, eps, out_scale, out, out_int8,
+    HIDDEN: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    column = tl.arange(0, BLOCK)
+    place = tl.program_id(0).to(tl.int64) * HIDDEN + column
+    total = tl.load(x + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
+    total += tl.load(residual + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
+    layer_norm_row(total, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK)
+
+
+def add_layer_norm(
+    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """``LayerNorm(x + residual) * weight + bias``, computed in fp32.
+
+    Args:
+        x: ``[T, hidden]`` fp16, bf16 or fp32, contiguous.
+        residual: ``[T, hidden]``, likewise.
+        weight: ``[hidden]``, likewise.
+        bias: ``[hidden]``, likewise.
+        eps: added to the variance, above 0.
+
+    Returns:
+        ``[T, hidden]`` in ``residual``'s dtype.
+
+    Raises:
+        UnsupportedError: the device cannot run the kernel.
+        KernelInputError: an argument is not as described.
+    """
+    out, _ = _launch(x, residual, weight, bias, eps, None)
+    return out
+
+
+def add_layer_norm_int8(
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    out_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`add_layer_norm`, and the same rows quantized for an INT8 matrix product.
+
+    Args:
+        out_scale: scale of the int8 result, above 0; the rest as for :func:`add_layer_norm`.
+
+    Returns:
+        ``[T, hidden]`` in ``residual``'s dtype, and ``[T, hidden]`` int8, rounded from fp32.
+    """
+    require_positive(out_scale=out_scale)
+    out, out_int8 = _launch(x, residual, weight, bias, eps, out_scale)
+    assert out_int8 is not None
+    return out, out_int8
+
+
+def _launch(
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    out_scale: float | None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    require_shape("x", x, ("T", "hidden"))
+    require_shape("residual", residual, tuple(x.shape))
+    for name, vector in (("weight", weight), ("bias", bias)):
+        require_shape(name, vector, (x.shape[1],))
+    for name, tensor in (("x", x), ("residual", residual), ("weight", weight), ("bias", bias)):
+        require_dtype(name, tensor, FLOATS)
+    require_positive(eps=eps)
+    require_device(x, residual, weight, bias)
+    tokens, hidden = x.shape
+    out = torch.empty_like(residual)
+    out_int8 = None if out_scale is None else torch.empty_like(x, dtype=torch.int8)
+    if tokens:
+        _add_layer_norm_kernel[(tokens,)](
+            x, residual, weight, bias, eps, out_scale or 1.0, out, out_int8,
+            HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden), num_warps=ROW_WARPS, **OPTIONS,
+        )  # fmt: skip
+    return out, out_int8
+
+
+def layer_norm_row_reference(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """LayerNorm of ``[T, hidden]`` over the last dimension, in plain fp32."""
+    return torch.nn.functional.layer_norm(
+        x.float(), x.shape[-1:], weight.float(), bias.float(), eps
+    )
+
+
+def add_layer_norm_reference(
+    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """What :func:`add_layer_norm` computes; fp32 ``[T, hidden]``."""
+    return layer_norm_row_reference(x.float() + residual.float(), weight, bias, eps)
+
+
+def add_layer_norm_int8_reference(
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    out_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What :func:`add_layer_norm_int8` computes; fp32 and int8 ``[T, hidden]``."""
+    out = add_layer_norm_reference(x, residual, weight, bias, eps)
+    return out, quantize_reference(out, out_scale)
+
+
+def add_layer_norm_specs(
+    *, hidden: int, dtype: str = "fp16", eps: float = 1e-5, out_scale: float | None = None
+) -> list[KernelSpec]:
+    """The kernel for the ahead-of-time compiler; all tensors in ``dtype``.
+
+    With ``out_scale`` the kernel has a second, int8 output.
+    """
+    pointer = f"*{dtype}"
+    constants = {
+        "eps": eps,
+        "out_scale": 1.0 if out_scale is None else out_scale,
+        "HIDDEN": hidden,
+        "BLOCK": triton.next_power_of_2(hidden),
+    }
+    return [
+        KernelSpec(
+            name="add_layer_norm",
+            function=_add_layer_norm_kernel,
+            inputs=dict.fromkeys(("x", "residual", "weight", "bias"), pointer),
+            scalars={},
+            outputs={"out": pointer} if out_scale is None else {"out": pointer, "out_int8": "*i8"},
+            constants={**constants, "out_int8": None} if out_scale is None else constants,
+            grid=GridRule(block=1),
+            num_warps=ROW_WARPS,
+            num_stages=1,
+            multiplies=False,
+        )
+    ]

@@ -1,0 +1,228 @@
+"""INT8 matrix product whose epilogue dequantizes, adds the bias, applies GELU and requantizes.
+
+Integer sums are exact in any order, so the result does not depend on the tile.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from xopt.engines.kernels.checks import (
+    require_device,
+    require_dtype,
+    require_positive,
+    require_shape,
+)
+from xopt.engines.kernels.gelu import gelu
+from xopt.engines.kernels.layer_norm import FLOATS
+from xopt.engines.kernels.rounding import narrow, quantize, quantize_reference
+from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.tiles import Tile
+
+__all__ = [
+    "launch_linear_int8",
+    "linear_int8",
+    "linear_int8_reference",
+    "linear_int8_specs",
+    "linear_int8_tile",
+]
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def _linear_int8_kernel(
+    x, weight, weight_scale, bias, tokens, x_scale, out_scale, out,
+    OUT_FEATURES: tl.constexpr, IN_FEATURES: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    GELU: tl.constexpr, QUANTIZE: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    k = tl.arange(0, BLOCK_K)
+    in_rows = row[:, None] < tokens
+    in_columns = column < OUT_FEATURES
+    x_ptrs = x + row[:, None].to(tl.int64) * IN_FEATURES + k[None, :]
+    w_ptrs = weight + column[None, :] * IN_FEATURES + k[:, None]
+    acc = tl.zeros([BLOCK_M, BLOCK_N], tl.int32)
+    for first in range(0, IN_FEATURES, BLOCK_K):
+        x_mask = in_rows
+        w_mask = in_columns[None, :]
+        if IN_FEATURES % BLOCK_K != 0:
+            x_mask = x_mask & (first + k[None, :] < IN_FEATURES)
+            w_mask = w_mask & (first + k[:, None] < IN_FEATURES)
+        a = tl.load(x_ptrs + first, mask=x_mask, other=0)
+        b = tl.load(w_ptrs + first, mask=w_mask, other=0)
+        acc = tl.dot(a, b, acc, out_dtype=tl.int32)
+    scale = tl.load(weight_scale + column, mask=in_columns, other=0.0) * x_scale
+    shift = tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)
+    y = acc.to(tl.float32) * scale[None, :] + shift[None, :]
+    if GELU:
+        y = gelu(y)
+    out_ptrs = out + row[:, None].to(tl.int64) * OUT_FEATURES + column[None, :]
+    exists = in_rows & in_columns[None, :]
+    if QUANTIZE:
+        tl.store(out_ptrs, quantize(y, out_scale), mask=exists)
+    else:
+        tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=exists)
+
+
+def linear_int8_tile(tokens: int) -> Tile:
+    """The tile for a batch of ``tokens`` tokens."""
+    if tokens <= 64:
+        return Tile(block_m=64, block_n=64, num_warps=4, num_stages=4, block_k=128)
+    return Tile(block_m=128, block_n=128, num_warps=8, num_stages=4, block_k=64)
+
+
+def linear_int8(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scale: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    x_scale: float,
+    gelu: bool = False,
+    out_scale: float | None = None,
+    out_dtype: torch.dtype = torch.float16,
+) -> torch.Tensor:
+    """``int32(x · weightᵀ) · (x_scale · weight_scale) + bias``, optionally GELU, in one kernel.
+
+    Args:
+        x: ``[T, in]`` int8, contiguous.
+        weight: ``[out, in]`` int8, contiguous, as ``torch.nn.Linear`` stores it.
+        weight_scale: ``[out]`` fp32, one scale per output channel.
+        bias: ``[out]`` fp16, bf16 or fp32.
+        x_scale: scale of ``x``, above 0.
+        gelu: whether exact GELU follows.
+        out_scale: scale of an int8 result; without it the result is ``out_dtype``.
+        out_dtype: fp16, bf16 or fp32.
+
+    Returns:
+        ``[T, out]``.
+
+    Raises:
+        UnsupportedError: the device cannot run the kernel.
+        KernelInputError: an argument is not as described.
+    """
+    _check(x, weight, weight_scale, bias)
+    require_positive(x_scale=x_scale, out_scale=out_scale)
+    return launch_linear_int8(
+        x,
+        weight,
+        weight_scale,
+        bias,
+        linear_int8_tile(x.shape[0]),
+        x_scale=x_scale,
+        gelu=gelu,
+        out_scale=out_scale,
+        out_dtype=out_dtype,
+    )
+
+
+def launch_linear_int8(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scale: torch.Tensor,
+    bias: torch.Tensor,
+    tile: Tile,
+    *,
+    x_scale: float,
+    gelu: bool = False,
+    out_scale: float | None = None,
+    out_dtype: torch.dtype = torch.float16,
+) -> torch.Tensor:
+    """:func:`linear_int8` with a tile of the caller's choice, for measurements."""
+    require_device(x, weight, weight_scale, bias)
+    tokens, in_features = x.shape
+    out_features = weight.shape[0]
+    out = torch.empty(
+        (tokens, out_features),
+        dtype=out_dtype if out_scale is None else torch.int8,
+        device=x.device,
+    )
+    if tokens:
+        grid = (triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n))
+        _linear_int8_kernel[grid](
+            x, weight, weight_scale, bias, tokens, x_scale, out_scale or 1.0, out,
+            OUT_FEATURES=out_features, IN_FEATURES=in_features,
+            BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
+            GELU=gelu, QUANTIZE=out_scale is not None,
+            num_warps=tile.num_warps, num_stages=tile.num_stages, **OPTIONS,
+        )  # fmt: skip
+    return out
+
+
+def linear_int8_reference(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scale: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    x_scale: float,
+    gelu: bool = False,
+    out_scale: float | None = None,
+    out_dtype: torch.dtype = torch.float16,
+) -> torch.Tensor:
+    """What :func:`linear_int8` computes, with exact integers and a plain fp32 epilogue."""
+    _check(x, weight, weight_scale, bias)
+    # fp64 holds every sum of int8 products exactly, and has a matrix product on every device.
+    product = (x.double() @ weight.double().T).float()
+    y = product * (weight_scale * x_scale) + bias.float()
+    if gelu:
+        y = torch.nn.functional.gelu(y)
+    return y.to(out_dtype) if out_scale is None else quantize_reference(y, out_scale)
+
+
+def _check(
+    x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor, bias: torch.Tensor
+) -> None:
+    require_shape("x", x, ("T", "in"))
+    require_shape("weight", weight, ("out", x.shape[1]))
+    require_shape("weight_scale", weight_scale, (weight.shape[0],))
+    require_shape("bias", bias, (weight.shape[0],))
+    require_dtype("x", x, [torch.int8])
+    require_dtype("weight", weight, [torch.int8])
+    require_dtype("weight_scale", weight_scale, [torch.float32])
+    require_dtype("bias", bias, FLOATS)
+
+
+def linear_int8_specs(
+    *,
+    out_features: int,
+    in_features: int,
+    x_scale: float,
+    gelu: bool = False,
+    out_scale: float | None = None,
+    out_dtype: str = "fp16",
+) -> list[KernelSpec]:
+    """The kernel for the ahead-of-time compiler, tiles from the largest down; ``bias`` is fp32."""
+    tiles = [
+        linear_int8_tile(8192),
+        Tile(128, 128, num_warps=8, num_stages=2, block_k=64),
+        Tile(64, 64, num_warps=4, num_stages=3, block_k=64),
+    ]
+    return [
+        KernelSpec(
+            name="linear_int8",
+            function=_linear_int8_kernel,
+            inputs={"x": "*i8", "weight": "*i8", "weight_scale": "*fp32", "bias": "*fp32"},
+            scalars={"tokens": "i32"},
+            outputs={"out": f"*{out_dtype}" if out_scale is None else "*i8"},
+            constants={
+                "x_scale": x_scale,
+                "out_scale": 1.0 if out_scale is None else out_scale,
+                "OUT_FEATURES": out_features,
+                "IN_FEATURES": in_features,
+                "BLOCK_M": tile.block_m,
+                "BLOCK_N": tile.block_n,
+                "BLOCK_K": tile.block_k,
+                "GELU": gelu,
+                "QUANTIZE": out_scale is not None,
+            },
+            grid=GridRule(tile.block_m, columns=triton.cdiv(out_features, tile.block_n)),
+            num_warps=tile.num_warps,
+            num_stages=tile.num_stages,
+            multiplies=True,
+        )
+        for tile in tiles
+    ]

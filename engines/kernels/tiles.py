@@ -1,0 +1,74 @@
+"""How a packed batch is cut into the tiles that one GPU program works on.
+
+Sentences of different lengths lie end to end, so a tile of ``BLOCK`` tokens has to find out which
+sentence it serves. Sentence b is given the tiles that begin at ``cu_seqlens[b] // BLOCK + b``. That
+leaves every sentence at least as many tiles as it needs, since
+
+    (c + n) // BLOCK + 1 - c // BLOCK  >=  cdiv(n, BLOCK)      for all c, n >= 0,
+
+and it needs no table: a program finds its sentence by counting the beginnings at or before its own
+index. The grid, ``cdiv(T, BLOCK) + B`` tiles, depends on shapes alone, so a CUDA graph or a TensorRT
+engine can hold the launch while the lengths change under it. Spare tiles return at once.
+
+The tokens after the last sentence (a bucket's unused tail) are served as sentence B.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import triton
+import triton.language as tl
+
+__all__ = ["Tile", "find_tile"]
+
+LANES: tl.constexpr = tl.constexpr(128)
+# Beyond every tile index, and far enough below 2**31 that adding a sentence index cannot overflow.
+FAR: tl.constexpr = tl.constexpr(1 << 30)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The work of one program, and how it is scheduled.
+
+    Attributes:
+        block_m: rows of the result (queries or tokens) per program.
+        block_n: keys per step, or columns of the result.
+        num_warps: warps of 32 threads per program.
+        num_stages: depth of the software pipeline that prefetches the next steps.
+        block_k: length of one step along the summed dimension, for matrix products; else 0.
+    """
+
+    block_m: int
+    block_n: int
+    num_warps: int
+    num_stages: int
+    block_k: int = 0
+
+
+@triton.jit
+def find_tile(cu_seqlens, tokens, sentences, BLOCK: tl.constexpr):
+    """The sentence that this program's tile serves.
+
+    Args:
+        cu_seqlens: pointer to int32 [sentences + 1], beginning with 0 and never falling.
+        tokens: T, the tokens in the batch with its unused tail.
+        sentences: B.
+
+    Returns:
+        sentence (B for the unused tail), its first token, its length, and the tile's first row
+        within it, which is at or past the length when the tile is spare.
+    """
+    tile = tl.program_id(0)
+    # One coalesced load for up to 128 sentences, where a binary search would wait for a chain of
+    # dependent ones.
+    before = 0
+    for first in range(0, sentences + 1, LANES):
+        index = first + tl.arange(0, LANES)
+        start = tl.load(cu_seqlens + index, mask=index <= sentences, other=FAR)
+        before += tl.sum((start // BLOCK + index <= tile).to(tl.int32))
+    sentence = before - 1
+    start = tl.load(cu_seqlens + sentence)
+    end = tl.load(cu_seqlens + sentence + 1, mask=sentence < sentences, other=tokens)
+    row = (tile - start // BLOCK - sentence) * BLOCK
+    return sentence, start, end - start, row

@@ -1,0 +1,46 @@
+"""An engine that computes nothing: seeded answers, so that everything around it can be tested."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle, LoweredGraph
+from xopt.engines.base import Engine
+from xopt.packing import PackedBatch
+
+__all__ = ["NullBuilder", "NullEngine"]
+
+
+class NullEngine(Engine):
+    """A row depends on its own sentence's token ids alone, as with a real encoder."""
+
+    name = "null"
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self.seed = int(json.loads((bundle.folder / "engine.json").read_text())["seed"])
+
+    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        rows = []
+        for start, end in zip(batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True):
+            ids = batch.input_ids[start:end].astype(np.int64)
+            generator = np.random.default_rng([self.seed, *ids.tolist()])
+            count = len(ids) if self.signature.per_token else 1
+            rows.append(generator.standard_normal((count, self.signature.width), np.float32))
+        return np.concatenate(rows)
+
+
+class NullBuilder:
+    """Writes the seed."""
+
+    target = "null"
+
+    def build(self, lowered: LoweredGraph, out: Path) -> dict[str, Any]:
+        """Write ``engine.json``."""
+        (out / "engine.json").write_text(json.dumps({"seed": 7}) + "\n")
+        return {"files": ["engine.json"]}

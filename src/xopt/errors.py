@@ -1,0 +1,107 @@
+"""The errors xopt raises on purpose.
+
+    XoptError                 what was asked, what is possible, what to type next
+    ├── InputError            a text, file, option or name that cannot be used
+    ├── CheckpointError       a checkpoint that is incomplete, unsafe or of an unknown architecture
+    ├── ArtifactError         a stored graph, range file or bundle that is damaged or of another kind
+    ├── DataError             a row of an evaluation or calibration set that breaks its schema
+    ├── ParityError           a graph whose answers differ from the reference implementation
+    ├── UnsupportedError      a combination of recipe, target and device that cannot work
+    ├── MissingExtraError     a command whose optional dependencies are not installed
+    └── BuildError            an engine build that stopped half-way (disk full, a native crash)
+
+The command line prints the message and the hint and exits with 2; ``--debug`` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterable
+from types import ModuleType
+
+__all__ = [
+    "ArtifactError",
+    "BuildError",
+    "CheckpointError",
+    "DataError",
+    "InputError",
+    "MissingExtraError",
+    "ParityError",
+    "UnsupportedError",
+    "XoptError",
+    "did_you_mean",
+    "require",
+]
+
+
+class XoptError(Exception):
+    """Base of every deliberate error: ``message`` says what is wrong, ``hint`` what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Message and hint on two lines."""
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class InputError(XoptError):
+    """A text, file, option or name that cannot be used."""
+
+
+class CheckpointError(XoptError):
+    """A checkpoint that is incomplete, unsafe or of an unknown architecture."""
+
+
+class ArtifactError(XoptError):
+    """A stored graph, range file or bundle that is damaged or of another kind."""
+
+
+class DataError(XoptError):
+    """A row of an evaluation or calibration set that breaks its schema."""
+
+
+class ParityError(XoptError):
+    """A graph whose answers differ from the reference implementation."""
+
+
+class UnsupportedError(XoptError):
+    """A combination of recipe, target and device that cannot work."""
+
+
+class MissingExtraError(XoptError):
+    """A command whose optional dependencies are not installed."""
+
+
+class BuildError(XoptError):
+    """An engine build that stopped half-way."""
+
+
+def did_you_mean(name: str, possible: Iterable[str]) -> str:
+    """One sentence that lists ``possible`` and, if one is close, suggests it first."""
+    choices = sorted(possible)
+    close = difflib.get_close_matches(name.lower(), [c.lower() for c in choices], n=1, cutoff=0.5)
+    suggestion = ""
+    if close:
+        original = next(c for c in choices if c.lower() == close[0])
+        suggestion = f"Did you mean {original!r}? "
+    return f"{suggestion}Possible: {', '.join(choices)}."
+
+
+def require(module: str, *, extra: str, why: str) -> ModuleType:
+    """Import ``module``, or say which extra of xopt brings it.
+
+    Raises:
+        MissingExtraError: the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{why} needs {error.name or module}, which is not installed.",
+            hint=f"Install it with: pip install 'xopt[{extra}]'",
+        ) from error

@@ -1,0 +1,217 @@
+"""The packed batch: sentences end to end, no padding, and the order in which they are run.
+
+Layout after ByteTransformer (Zhai et al., 2023): every token-wise operation runs on ``[T, hidden]``;
+only attention leaves the packed form, through ``pad_index`` and ``unpad_index``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import InputError
+
+__all__ = ["MASKED", "Encoding", "PackedBatch", "length_groups", "pack", "plan_batches"]
+
+# Added to the attention scores of padding slots. Finite in fp16, and exp() of it is exactly 0.
+MASKED = -10000.0
+
+IntArray = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One tokenized sentence or pair.
+
+    Attributes:
+        ids: ``[n]`` int32, special tokens included.
+        type_ids: ``[n]`` int32, 0 for the first text and 1 for the second.
+        offsets: ``[n, 2]`` int32, the characters of its own text that each token covers, if asked for.
+        sequence: ``[n]`` int32, which text a token comes from (0, 1, or -1 for special tokens), if
+            asked for.
+        words: ``[n]`` int32, index of the token's word (-1 for special tokens), if asked for.
+    """
+
+    ids: IntArray
+    type_ids: IntArray
+    offsets: IntArray | None = None
+    sequence: IntArray | None = None
+    words: IntArray | None = None
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """B sentences with T tokens in all, the longest of S tokens.
+
+    Attributes:
+        input_ids: ``[T]`` int32.
+        position_ids: ``[T]`` int32, counted as the checkpoint counts them.
+        token_type_ids: ``[T]`` int32.
+        cu_seqlens: ``[B + 1]`` int32, where each sentence starts; the last entry is T.
+    """
+
+    input_ids: IntArray
+    position_ids: IntArray
+    token_type_ids: IntArray
+    cu_seqlens: IntArray
+
+    @cached_property
+    def lengths(self) -> IntArray:
+        """``[B]`` int32, tokens of each sentence."""
+        return np.diff(self.cu_seqlens)
+
+    @property
+    def sentences(self) -> int:
+        """B."""
+        return len(self.cu_seqlens) - 1
+
+    @property
+    def tokens(self) -> int:
+        """T."""
+        return len(self.input_ids)
+
+    @property
+    def longest(self) -> int:
+        """S."""
+        return int(self.lengths.max())
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every sentence has the same length, so that nothing would be padded."""
+        return self.tokens == self.sentences * self.longest
+
+    @cached_property
+    def unpad_index(self) -> IntArray:
+        """``[T]`` int32: token -> slot, into B·S."""
+        slots = np.repeat(np.arange(self.sentences, dtype=np.int32) * self.longest, self.lengths)
+        return slots + self._within()
+
+    @cached_property
+    def pad_index(self) -> IntArray:
+        """``[B, S]`` int32: slot -> token; padding slots point at 0."""
+        index = np.zeros(self.sentences * self.longest, np.int32)
+        index[self.unpad_index] = np.arange(self.tokens, dtype=np.int32)
+        return index.reshape(self.sentences, self.longest)
+
+    @cached_property
+    def attention_bias(self) -> NDArray[np.float32]:
+        """``[B, 1, 1, S]`` float32: 0, or :data:`MASKED` on padding."""
+        slots = np.arange(self.longest, dtype=np.int32)
+        padded = slots[None, :] >= self.lengths[:, None]
+        return np.where(padded, np.float32(MASKED), np.float32(0.0))[:, None, None, :]
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Every array an engine may ask for, by its name in the graph."""
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "token_type_ids": self.token_type_ids,
+            "cu_seqlens": self.cu_seqlens,
+            "pad_index": self.pad_index,
+            "unpad_index": self.unpad_index,
+            "attention_bias": self.attention_bias,
+        }
+
+    def token_index(self, sentences: NDArray[np.intp]) -> NDArray[np.intp]:
+        """``[t]``: the tokens of ``sentences``, in that order."""
+        lengths = self.lengths[sentences].astype(np.intp)
+        starts = self.cu_seqlens[:-1][sentences].astype(np.intp)
+        ends = np.cumsum(lengths)
+        return np.arange(int(ends[-1])) + np.repeat(starts - (ends - lengths), lengths)
+
+    def select(self, sentences: NDArray[np.intp]) -> PackedBatch:
+        """The batch of these sentences alone, in this order."""
+        index = self.token_index(sentences)
+        lengths = self.lengths[sentences]
+        return PackedBatch(
+            self.input_ids[index],
+            self.position_ids[index],
+            self.token_type_ids[index],
+            np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
+        )
+
+    def _within(self) -> IntArray:
+        starts = np.repeat(self.cu_seqlens[:-1], self.lengths)
+        return np.arange(self.tokens, dtype=np.int32) - starts
+
+
+def pack(encodings: Sequence[Encoding], *, first_position: int) -> PackedBatch:
+    """Lay ``encodings`` end to end.
+
+    Args:
+        encodings: at least one; each of at least one token.
+        first_position: what the first token's position id is: 0 for BERT, ``padding_idx + 1`` for
+            RoBERTa, XLM-RoBERTa and CamemBERT.
+
+    Raises:
+        InputError: no sentence, or one without a token.
+    """
+    if not encodings:
+        raise InputError("There is nothing to pack: the batch has no sentence.")
+    lengths = np.array([len(e) for e in encodings], np.int32)
+    if int(lengths.min()) == 0:
+        raise InputError(f"Sentence {int(lengths.argmin())} of the batch has no token.")
+    cu_seqlens = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    within = np.arange(cu_seqlens[-1], dtype=np.int32) - np.repeat(cu_seqlens[:-1], lengths)
+    return PackedBatch(
+        np.concatenate([e.ids for e in encodings]).astype(np.int32),
+        within + np.int32(first_position),
+        np.concatenate([e.type_ids for e in encodings]).astype(np.int32),
+        cu_seqlens,
+    )
+
+
+def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[NDArray[np.intp]]:
+    """Indices of each batch: sentences sorted by length, at most ``max_tokens`` slots a batch.
+
+    A slot is a token or padding: a batch costs ``sentences · longest``, so a batch of like lengths
+    wastes nothing. A sentence longer than the budget runs alone. Longest first, so that a batch
+    that does not fit into memory fails at once and not at the end.
+    """
+    order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
+    batches: list[NDArray[np.intp]] = []
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        size = max(1, max_tokens // longest)
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def length_groups(
+    lengths: NDArray[np.integer], groups: int, *, slot_cost: float
+) -> list[NDArray[np.intp]]:
+    """Split a batch into at most ``groups`` groups of like lengths that cost about the same.
+
+    The cost of a group is its tokens plus ``slot_cost`` times the attention slots ``B · S²`` that
+    a padded attention over it computes; the largest group's cost is made as small as one cut of
+    the length-sorted batch can make it, again and again.
+
+    Args:
+        lengths: ``[B]``, tokens of each sentence.
+        groups: a power of two.
+        slot_cost: what one attention slot costs, in tokens.
+    """
+    order = np.argsort(np.asarray(lengths), kind="stable")
+
+    def split(part: NDArray[np.intp], into: int) -> list[NDArray[np.intp]]:
+        if into == 1 or len(part) < 2:
+            return [part]
+        sizes = lengths[part].astype(np.float64)
+        counts = np.arange(1, len(part), dtype=np.float64)
+        tokens = np.cumsum(sizes)
+        left = tokens[:-1] + slot_cost * counts * sizes[:-1] ** 2
+        right = tokens[-1] - tokens[:-1] + slot_cost * (len(part) - counts) * sizes[-1] ** 2
+        cut = int(np.argmin(np.maximum(left, right))) + 1
+        return split(part[:cut], into // 2) + split(part[cut:], into // 2)
+
+    return split(order, groups)

@@ -1,0 +1,159 @@
+"""``varlen_attention`` against plain fp32 attention, sentence by sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from xopt.engines import kernels
+from xopt.errors import UnsupportedError
+
+CuSeqlens = Callable[[list[int]], torch.Tensor]
+RAGGED = [1, 33, 63, 64, 65, 257]
+# Above fp32's own rounding, far below a wrong element.
+EPS = 1e-5
+
+
+def same_dtype_attention(qkv: torch.Tensor, cu_seqlens: torch.Tensor, scale: float) -> torch.Tensor:
+    """Plain PyTorch operations in ``qkv``'s dtype: the error a kernel is allowed twice of."""
+    out = torch.zeros(qkv.shape[0], *qkv.shape[2:], dtype=qkv.dtype, device=qkv.device)
+    for start, end in pairwise(cu_seqlens.tolist()):
+        q, k, v = qkv[start:end].permute(1, 2, 0, 3)
+        probs = torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1)
+        out[start:end] = (probs @ v).transpose(0, 1)
+    return out
+
+
+def assert_close(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, longest: int, scale: float | None = None
+) -> None:
+    """The kernel's largest error is at most twice PyTorch's in the same dtype."""
+    out = kernels.varlen_attention(qkv, cu_seqlens, longest, scale=scale)
+    reference = kernels.varlen_attention_reference(qkv, cu_seqlens, longest, scale=scale)
+    peer = same_dtype_attention(qkv, cu_seqlens, scale or qkv.shape[3] ** -0.5)
+    assert out.dtype == qkv.dtype
+    assert out.shape == reference.shape
+    error = (out.float() - reference).abs().max().item()
+    assert error <= 2 * (peer.float() - reference).abs().max().item() + EPS
+
+
+def make_qkv(
+    tokens: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Normal values with a fixed seed."""
+    generator = torch.Generator().manual_seed(42)
+    return torch.randn(tokens, 3, heads, head_dim, generator=generator).to(device, dtype)
+
+
+@pytest.mark.parametrize("length", RAGGED)
+def test_one_sentence(length: int, device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    qkv = make_qkv(length, 2, 64, torch.float16, device)
+    assert_close(qkv, cu_seqlens([length]), length)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("head_dim", [32, 64, 128])
+def test_ragged(
+    head_dim: int, dtype: torch.dtype, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    qkv = make_qkv(sum(RAGGED), 2, head_dim, dtype, device)
+    assert_close(qkv, cu_seqlens(RAGGED), max(RAGGED))
+
+
+@pytest.mark.parametrize("lengths", [[64, 0, 7], [0, 128, 1], [5, 0, 0]], ids=str)
+@pytest.mark.parametrize("tail", [0, 1, 64, 200])
+def test_empty_sentences_and_an_unused_tail(
+    lengths: list[int], tail: int, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    qkv = make_qkv(sum(lengths) + tail, 1, 32, torch.float16, device)
+    qkv[sum(lengths) :] = torch.nan
+    assert_close(qkv, cu_seqlens(lengths), max(lengths))
+    out = kernels.varlen_attention(qkv, cu_seqlens(lengths), max(lengths))
+    assert not out[sum(lengths) :].any()
+
+
+def test_more_sentences_than_one_load_covers(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    lengths = [1 + index % 3 for index in range(300)]
+    assert_close(make_qkv(sum(lengths), 1, 32, torch.float16, device), cu_seqlens(lengths), 3)
+
+
+def test_a_long_sentence(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    from xopt.engines.kernels.attention import attention_tile, launch_attention
+    from xopt.engines.kernels.tiles import Tile
+
+    qkv = make_qkv(5 + 8192, 1, 32, torch.float16, device)
+    # Few large steps, which no GPU has room for, keep the interpreter's time short.
+    large = Tile(block_m=512, block_n=512, num_warps=4, num_stages=1)
+    tile = large if device.type == "cpu" else attention_tile(32, 8192, qkv.dtype)
+    out = launch_attention(qkv, cu_seqlens([5, 8192]), tile)[-64:, 0]
+    # The last queries, which see every key, are enough to compare.
+    q, k, v = qkv[5:, :, 0].unbind(1)
+    peer = torch.softmax(q[-64:] @ k.T * 32**-0.5, dim=-1) @ v
+    q, k, v = q.float(), k.float(), v.float()
+    reference = torch.softmax(q[-64:] @ k.T * 32**-0.5, dim=-1) @ v
+    allowed = 2 * (peer.float() - reference).abs().max().item() + EPS
+    assert (out.float() - reference).abs().max().item() <= allowed
+
+
+def test_large_scores_do_not_overflow(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    qkv = make_qkv(100, 1, 64, torch.float16, device) * 20
+    out = kernels.varlen_attention(qkv, cu_seqlens([100]), 100)
+    reference = kernels.varlen_attention_reference(qkv, cu_seqlens([100]), 100)
+    # Scores of +-3000 pick single values, which fp16 holds exactly.
+    torch.testing.assert_close(out.float(), reference, atol=2e-2, rtol=1e-3)
+
+
+def test_scale(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    assert_close(make_qkv(70, 1, 64, torch.float16, device), cu_seqlens([70]), 70, scale=0.5)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_an_answer_does_not_depend_on_batch_mates(
+    data: st.DataObject, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    lengths = data.draw(st.lists(st.integers(1, 140), min_size=1, max_size=5))
+    chosen = data.draw(st.integers(0, len(lengths) - 1))
+    qkv = make_qkv(sum(lengths), 1, 32, torch.float16, device)
+    start, end = sum(lengths[:chosen]), sum(lengths[: chosen + 1])
+    together = kernels.varlen_attention(qkv, cu_seqlens(lengths), max(lengths))[start:end]
+    length = end - start
+    alone = kernels.varlen_attention(qkv[start:end], cu_seqlens([length]), length)
+    assert torch.equal(together, alone)
+
+
+def test_inputs_are_checked(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    qkv, cu = make_qkv(8, 2, 64, torch.float16, device), cu_seqlens([8])
+    attend = kernels.varlen_attention
+    with pytest.raises(kernels.KernelInputError, match=r"expected \[T, 3, heads, head_dim\]"):
+        attend(qkv[:, 0], cu, 8)
+    with pytest.raises(kernels.KernelInputError, match="head_dim 48"):
+        attend(qkv[..., :48], cu, 8)
+    with pytest.raises(kernels.KernelInputError, match="float64; this kernel takes float16"):
+        attend(qkv.double(), cu, 8)
+    with pytest.raises(kernels.KernelInputError, match="int64; this kernel takes int32"):
+        attend(qkv, cu.long(), 8)
+    with pytest.raises(kernels.KernelInputError, match="contiguous"):
+        attend(qkv[:, :, ::2], cu, 8)
+    with pytest.raises(kernels.KernelInputError, match="scale must be above 0"):
+        attend(qkv, cu, 8, scale=0.0)
+    with pytest.raises(kernels.KernelInputError, match="at least one sentence"):
+        attend(qkv, cu[:1], 8)
+
+
+def test_a_cpu_is_refused_outside_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch, cu_seqlens: CuSeqlens
+) -> None:
+    import triton
+
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
+    qkv = make_qkv(8, 1, 32, torch.float16, torch.device("cpu"))
+    with pytest.raises(UnsupportedError, match="SM 80 or newer, not on cpu"):
+        kernels.varlen_attention(qkv, cu_seqlens([8]).cpu(), 8)

@@ -1,0 +1,144 @@
+"""``varlen_attention_int8`` against its integer reference.
+
+The reference is exact but for the softmax. Where a probability lies within ``NEAR`` of a half step,
+fp32 rounding may decide its quantized value either way; then, and only then, the sum may differ, by
+at most that key's value. Everywhere else the answer is the same bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from xopt.engines import kernels
+
+CuSeqlens = Callable[[list[int]], torch.Tensor]
+RAGGED = [1, 33, 63, 64, 65, 257]
+NEAR = 1e-3
+PROBS_SCALE = 1 / 127
+
+
+def make_inputs(
+    tokens: int, heads: int, head_dim: int, per_head: bool, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``qkv`` and its scales, such that some probabilities are large and most are not."""
+    generator = torch.Generator().manual_seed(42)
+    normal = torch.randn(tokens, 3, heads, head_dim, generator=generator)
+    qkv = (normal * 40).round().clamp(-128, 127).to(device, torch.int8)
+    scale = 0.03 + 0.02 * torch.rand(3, heads if per_head else 1, generator=generator)
+    return qkv, (scale if per_head else scale[:, 0]).to(device).contiguous()
+
+
+def undecided(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, qkv_scale: torch.Tensor
+) -> torch.Tensor:
+    """``[T, heads, head_dim]`` fp32: how far rounding in the softmax may move the context."""
+    heads, head_dim = qkv.shape[2:]
+    scales = qkv_scale.double().reshape(3, -1).expand(3, heads)[:, :, None, None]
+    bound = torch.zeros(qkv.shape[0], heads, head_dim, dtype=torch.float64, device=qkv.device)
+    near_ties = total = 0
+    for start, end in pairwise(cu_seqlens.tolist()):
+        q, k, v = qkv[start:end].double().permute(1, 2, 0, 3)
+        scores = q @ k.transpose(1, 2) * (scales[0] * scales[1] * head_dim**-0.5)
+        steps = torch.softmax(scores, dim=-1) / PROBS_SCALE
+        near = ((steps - steps.floor() - 0.5).abs() < NEAR).double()
+        near_ties, total = near_ties + int(near.sum()), total + near.numel()
+        bound[start:end] = (near @ v.abs() * (PROBS_SCALE * scales[2])).transpose(0, 1)
+    assert near_ties <= 0.02 * total
+    return bound.float()
+
+
+@pytest.mark.parametrize("lengths", [[n] for n in RAGGED] + [RAGGED, [5, 0, 70]], ids=str)
+def test_matches_the_integer_reference(
+    lengths: list[int], device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    qkv, scale = make_inputs(sum(lengths) + 9, 2, 64, True, device)
+    arguments = (qkv, cu_seqlens(lengths), max(lengths))
+    out = kernels.varlen_attention_int8(*arguments, qkv_scale=scale, out_dtype=torch.float32)
+    reference = kernels.varlen_attention_int8_reference(
+        *arguments, qkv_scale=scale, out_dtype=torch.float32
+    )
+    bound = undecided(qkv, cu_seqlens(lengths), scale)
+    assert reference.abs().max() > 0.1
+    # Two fp32 values a whole step apart differ in the last bit from the product of that step.
+    assert ((out - reference).abs() <= bound * (1 + 1e-5)).all()
+    assert not out[sum(lengths) :].any()
+
+
+@pytest.mark.parametrize("per_head", [False, True])
+@pytest.mark.parametrize("head_dim", [32, 64, 128])
+def test_int8_output(
+    head_dim: int, per_head: bool, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    qkv, scale = make_inputs(sum(RAGGED), 2, head_dim, per_head, device)
+    arguments = (qkv, cu_seqlens(RAGGED), max(RAGGED))
+    out = kernels.varlen_attention_int8(*arguments, qkv_scale=scale, out_scale=0.02)
+    reference = kernels.varlen_attention_int8_reference(
+        *arguments, qkv_scale=scale, out_scale=0.02
+    )
+    steps = (undecided(qkv, cu_seqlens(RAGGED), scale) / 0.02).ceil()
+    assert out.dtype == torch.int8
+    assert ((out.int() - reference.int()).abs() <= steps).all()
+    assert (out == reference).float().mean() > 0.9
+    assert (reference == 127).any(), "the case saturates"
+
+
+@pytest.mark.parametrize("out_dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_output_dtype(
+    out_dtype: torch.dtype, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    qkv, scale = make_inputs(20, 1, 32, False, device)
+    exact = kernels.varlen_attention_int8(
+        qkv, cu_seqlens([20]), 20, qkv_scale=scale, out_dtype=torch.float32
+    )
+    out = kernels.varlen_attention_int8(
+        qkv, cu_seqlens([20]), 20, qkv_scale=scale, out_dtype=out_dtype
+    )
+    assert torch.equal(out, exact.to(out_dtype))
+
+
+def test_close_to_attention_in_fp32(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    qkv, scale = make_inputs(130, 2, 64, False, device)
+    cu = cu_seqlens([60, 70])
+    out = kernels.varlen_attention_int8(qkv, cu, 70, qkv_scale=scale, out_dtype=torch.float32)
+    exact = kernels.varlen_attention_reference(qkv * scale[:, None, None], cu, 70)
+    # Each probability is off by at most half a step.
+    values = (qkv[:, 2] * scale[2]).abs()
+    bound = torch.cat([part.sum(0, keepdim=True).expand_as(part) for part in values.split([60, 70])])
+    assert ((out - exact).abs() <= bound * (PROBS_SCALE / 2) + 1e-4).all()
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_an_answer_does_not_depend_on_batch_mates(
+    data: st.DataObject, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    lengths = data.draw(st.lists(st.integers(1, 140), min_size=1, max_size=5))
+    chosen = data.draw(st.integers(0, len(lengths) - 1))
+    qkv, scale = make_inputs(sum(lengths), 1, 32, False, device)
+    start, end = sum(lengths[:chosen]), sum(lengths[: chosen + 1])
+    together = kernels.varlen_attention_int8(
+        qkv, cu_seqlens(lengths), max(lengths), qkv_scale=scale
+    )[start:end]
+    alone = kernels.varlen_attention_int8(
+        qkv[start:end], cu_seqlens([end - start]), end - start, qkv_scale=scale
+    )
+    assert torch.equal(together, alone)
+
+
+def test_inputs_are_checked(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    qkv, scale = make_inputs(8, 2, 64, True, device)
+    cu = cu_seqlens([8])
+    with pytest.raises(kernels.KernelInputError, match="qkv is torch.float16"):
+        kernels.varlen_attention_int8(qkv.half(), cu, 8, qkv_scale=scale)
+    with pytest.raises(kernels.KernelInputError, match=r"expected \[3, 2\]"):
+        kernels.varlen_attention_int8(qkv, cu, 8, qkv_scale=scale[:, :1])
+    with pytest.raises(kernels.KernelInputError, match="probs_scale must be above 0"):
+        kernels.varlen_attention_int8(qkv, cu, 8, qkv_scale=scale, probs_scale=0.0)

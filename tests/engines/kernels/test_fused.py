@@ -1,0 +1,150 @@
+"""The fused steps between matrix products, and the INT8 matrix product, against plain PyTorch.
+
+Floating-point results: the largest error is at most twice PyTorch's in the same dtype. Quantized
+results: equal wherever the reference is not within ``NEAR`` of a half step, else off by at most 1.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from xopt.engines import kernels
+
+EPS = 1e-5
+NEAR = 1e-3
+DTYPES = [torch.float16, torch.bfloat16, torch.float32]
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(42)
+
+
+def assert_close(out: torch.Tensor, reference: torch.Tensor, peer: torch.Tensor) -> None:
+    """``out`` errs at most twice as much as ``peer``, which PyTorch computed in its dtype."""
+    assert out.dtype == peer.dtype
+    allowed = 2 * (peer.float() - reference).abs().max().item() + EPS
+    assert (out.float() - reference).abs().max().item() <= allowed
+
+
+def assert_quantized(out: torch.Tensor, exact: torch.Tensor, scale: float) -> None:
+    """``out`` is ``exact / scale`` rounded and saturated, but for values near a half step."""
+    steps = exact.double() / scale
+    near = (steps - steps.floor() - 0.5).abs() < NEAR
+    difference = (out.double() - steps.round().clamp(-128, 127)).abs()
+    assert out.dtype == torch.int8
+    assert near.double().mean() < 0.02
+    assert (difference <= near.double()).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("tokens", "hidden"), [(1, 768), (33, 1024), (5, 100)])
+def test_add_layer_norm(
+    tokens: int,
+    hidden: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    generator: torch.Generator,
+) -> None:
+    x, residual = torch.randn(2, tokens, hidden, generator=generator).to(device, dtype)
+    weight, bias = torch.randn(2, hidden, generator=generator).to(device, dtype)
+    arguments = (x, residual, weight, bias, 1e-5)
+    reference = kernels.add_layer_norm_reference(*arguments)
+    peer = functional.layer_norm(x + residual, [hidden], weight, bias, 1e-5)
+    assert_close(kernels.add_layer_norm(*arguments), reference, peer)
+    out, out_int8 = kernels.add_layer_norm_int8(*arguments, 0.03)
+    assert_close(out, reference, peer)
+    assert_quantized(out_int8, reference, 0.03)
+    _, reference_int8 = kernels.add_layer_norm_int8_reference(*arguments, 0.03)
+    assert_quantized(reference_int8, reference, 0.03)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("tokens", "width"), [(1, 3072), (7, 4096), (5, 100)])
+def test_bias_gelu(
+    tokens: int, width: int, dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> None:
+    x = torch.randn(tokens, width, generator=generator).mul(2).to(device, dtype)
+    bias = torch.randn(width, generator=generator).to(device, dtype)
+    reference = kernels.bias_gelu_reference(x, bias)
+    assert_close(kernels.bias_gelu(x, bias), reference, functional.gelu(x + bias))
+    assert_quantized(kernels.bias_gelu(x, bias, out_scale=0.04), reference, 0.04)
+    assert_quantized(kernels.bias_gelu_reference(x, bias, out_scale=0.04), reference, 0.04)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("hidden", [768, 100])
+def test_embed_layer_norm(
+    hidden: int, dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> None:
+    tokens = 9
+    words, positions, types = (
+        torch.randn(rows, hidden, generator=generator).to(device, dtype) for rows in (50, 12, 2)
+    )
+    weight, bias = torch.randn(2, hidden, generator=generator).to(device, dtype)
+    ids = [
+        torch.randint(0, len(table), (tokens,), generator=generator).to(device, torch.int32)
+        for table in (words, positions, types)
+    ]
+    arguments = (*ids, words, positions, types, weight, bias, 1e-5)
+    reference = kernels.embed_layer_norm_reference(*arguments)
+    total = words[ids[0].long()] + types[ids[2].long()] + positions[ids[1].long()]
+    peer = functional.layer_norm(total, [hidden], weight, bias, 1e-5)
+    assert_close(kernels.embed_layer_norm(*arguments), reference, peer)
+    out, out_int8 = kernels.embed_layer_norm_int8(*arguments, 0.03)
+    assert_close(out, reference, peer)
+    assert_quantized(out_int8, reference, 0.03)
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize(
+    ("tokens", "out_features", "in_features"), [(1, 96, 64), (65, 128, 768), (130, 200, 100)]
+)
+def test_linear_int8(
+    tokens: int,
+    out_features: int,
+    in_features: int,
+    gelu: bool,
+    device: torch.device,
+    generator: torch.Generator,
+) -> None:
+    def integers(*shape: int) -> torch.Tensor:
+        return torch.randint(-128, 128, shape, generator=generator).to(device, torch.int8)
+
+    x, weight = integers(tokens, in_features), integers(out_features, in_features)
+    weight_scale = (0.5 + torch.rand(out_features, generator=generator)).to(device) / 2000
+    bias = torch.randn(out_features, generator=generator).to(device)
+    arguments = (x, weight, weight_scale, bias)
+    out = kernels.linear_int8(*arguments, x_scale=0.02, gelu=gelu, out_dtype=torch.float32)
+    reference = kernels.linear_int8_reference(
+        *arguments, x_scale=0.02, gelu=gelu, out_dtype=torch.float32
+    )
+    # The sums are equal; a fused multiply-add in the epilogue rounds once less.
+    torch.testing.assert_close(out, reference, rtol=1e-6, atol=1e-6)
+    quantized = kernels.linear_int8(*arguments, x_scale=0.02, gelu=gelu, out_scale=0.05)
+    assert_quantized(quantized, reference, 0.05)
+    half = kernels.linear_int8(*arguments, x_scale=0.02, gelu=gelu)
+    assert torch.equal(half, out.half())
+
+
+def test_no_token(device: torch.device) -> None:
+    empty = torch.zeros(0, 64, device=device)
+    vector = torch.ones(64, device=device)
+    assert kernels.add_layer_norm(empty, empty, vector, vector, 1e-5).shape == (0, 64)
+    assert kernels.bias_gelu(empty, vector).shape == (0, 64)
+
+
+def test_inputs_are_checked(device: torch.device) -> None:
+    x, vector = torch.ones(2, 64, device=device), torch.ones(64, device=device)
+    with pytest.raises(kernels.KernelInputError, match=r"weight has shape \[63\]; expected \[64\]"):
+        kernels.add_layer_norm(x, x, vector[1:], vector, 1e-5)
+    with pytest.raises(kernels.KernelInputError, match="eps must be above 0"):
+        kernels.add_layer_norm(x, x, vector, vector, 0.0)
+    with pytest.raises(kernels.KernelInputError, match="bias is torch.int64"):
+        kernels.bias_gelu(x, vector.long())
+    with pytest.raises(kernels.KernelInputError, match="out_scale must be above 0"):
+        kernels.bias_gelu(x, vector, out_scale=-1.0)
+    with pytest.raises(kernels.KernelInputError, match="weight has shape"):
+        kernels.linear_int8(x.char(), x.char()[:, 1:], vector, vector, x_scale=1.0)
