@@ -14,6 +14,7 @@ import numpy as np
 from xopt.artifacts import Graph, fingerprint, publish, write_manifest
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.external import WEIGHTS, WeightsWriter
+from xopt.compile.parity import check_parity
 from xopt.errors import require
 from xopt.host import tool_versions
 from xopt.packing import Encoding, pack
@@ -53,6 +54,7 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
 
     Raises:
         CheckpointError: the weights do not fit the config.
+        ParityError: the graph does not answer as transformers does; nothing is kept.
         MissingExtraError: the extra ``build`` is not installed.
     """
     digest = graph_fingerprint(checkpoint)
@@ -81,6 +83,7 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
     }
     with publish(Graph.place(digest)) as work:
         _save(model, arrays, work)
+        facts["parity"] = check_parity(checkpoint, work / "graph.onnx", weights)
         write_manifest(work, Graph.kind, digest, facts)
     return Graph.open(Graph.place(digest))
 

@@ -1,0 +1,1 @@
+"""XTREME tasks, metrics, retention, throughput and reports."""

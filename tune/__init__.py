@@ -1,0 +1,1 @@
+"""Fine-tuning in the paper's three phases (to come)."""

@@ -124,8 +124,8 @@ def compile_kernel(
         if kernel.shared_bytes <= limit:
             return kernel
     raise UnsupportedError(
-        f"The smallest tile of {name} needs {kernel.shared_bytes} bytes of shared memory on SM {sm},"
-        f" more than {limit}.",
+        f"The smallest tile of {name} on SM {sm} needs {kernel.shared_bytes} bytes of shared"
+        f" memory, more than {limit}.",
         hint="Allow more, or compile for an SM that needs less.",
     )
 

@@ -4,10 +4,13 @@ Tiling and online softmax after FlashAttention-2 (Dao, 2023); the variable-lengt
 its ``flash_attn_varlen_qkvpacked_func``. The shape legend is in this folder's README.
 """
 
+# The arguments of a Triton kernel have no Python types.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import torch
 import triton
@@ -20,6 +23,7 @@ from xopt.engines.kernels.checks import (
     require_positive,
     require_shape,
 )
+from xopt.engines.kernels.criteria import plain_attention
 from xopt.engines.kernels.rounding import INTERPRETED, narrow
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 from xopt.engines.kernels.tiles import Tile, find_tile
@@ -119,19 +123,17 @@ def _varlen_attention_kernel(
     tl.store(out_ptrs, narrow(acc / total[:, None], out.dtype.element_ty), mask=exists)
 
 
-def attention_tile(head_dim: int, max_seqlen: int, dtype: torch.dtype) -> Tile:
-    """The tile for a batch.
+def attention_tile(head_dim: int, dtype: torch.dtype) -> Tile:
+    """The tile for a model.
 
-    Only ``block_m`` and the schedule follow ``max_seqlen``. ``block_n`` sets the order in which a
-    row's keys are summed; it follows the head alone, so that a sentence's answer does not depend on
-    its batch mates in the last bit either.
+    It does not follow the lengths of a batch, neither the longest nor any other, so that a captured
+    launch serves every batch of its shape, and a sentence's answer is the same to the last bit
+    whoever its batch mates are.
     """
     if dtype == torch.float32:
         return Tile(block_m=32, block_n=32, num_warps=4, num_stages=1)
     if head_dim == 128:
         return Tile(block_m=128, block_n=64, num_warps=8, num_stages=2)
-    if max_seqlen <= 64:
-        return Tile(block_m=64, block_n=64, num_warps=4, num_stages=2)
     # Eight warps at head_dim 64, because with four the tile's registers spill before SM 90.
     return Tile(block_m=128, block_n=64, num_warps=8 if head_dim == 64 else 4, num_stages=3)
 
@@ -168,7 +170,8 @@ def varlen_attention(
             the joint projection as it stands. ``head_dim`` is 32, 64 or 128.
         cu_seqlens: ``[B + 1]`` int32 on the same device, from 0, never falling; its last entry is
             T, or less where the batch ends in an unused tail.
-        max_seqlen: length of the longest sentence, or any bound on it: it picks the schedule.
+        max_seqlen: length of the longest sentence, or any bound on it, at least 1. Other kernels of
+            this signature size their grid by it; this one does not need to.
         scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
 
     Returns:
@@ -180,9 +183,7 @@ def varlen_attention(
     """
     check_packed_qkv(qkv, cu_seqlens, max_seqlen)
     require_dtype("qkv", qkv, [torch.float16, torch.bfloat16, torch.float32])
-    return launch_attention(
-        qkv, cu_seqlens, attention_tile(qkv.shape[3], max_seqlen, qkv.dtype), scale=scale
-    )
+    return launch_attention(qkv, cu_seqlens, attention_tile(qkv.shape[3], qkv.dtype), scale=scale)
 
 
 def launch_attention(
@@ -221,13 +222,7 @@ def varlen_attention_reference(
         ``[T, heads, head_dim]`` fp32.
     """
     check_packed_qkv(qkv, cu_seqlens, max_seqlen)
-    scale = qkv.shape[3] ** -0.5 if scale is None else scale
-    out = torch.zeros(qkv.shape[0], *qkv.shape[2:], dtype=torch.float32, device=qkv.device)
-    for start, end in pairwise(cu_seqlens.tolist()):
-        q, k, v = qkv[start:end].float().permute(1, 2, 0, 3)
-        probs = torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1)
-        out[start:end] = (probs @ v).transpose(0, 1)
-    return out
+    return plain_attention(qkv.float(), cu_seqlens, scale)
 
 
 def attention_specs(
@@ -248,10 +243,16 @@ def attention_specs(
         )
     # Behind the largest tile those that stay below 48 KiB of shared memory and do not spill.
     if head_dim == 128:
-        smaller = [Tile(128, 16, num_warps=8, num_stages=2), Tile(64, 32, num_warps=4, num_stages=1)]
+        smaller = [
+            Tile(128, 16, num_warps=8, num_stages=2),
+            Tile(64, 32, num_warps=4, num_stages=1),
+        ]
     else:
-        smaller = [Tile(128, 64, num_warps=8, num_stages=2), Tile(64, 64, num_warps=4, num_stages=2)]
-    tiles = [attention_tile(head_dim, 8192, TRITON_TYPES[dtype]), *smaller]
+        smaller = [
+            Tile(128, 64, num_warps=8, num_stages=2),
+            Tile(64, 64, num_warps=4, num_stages=2),
+        ]
+    tiles = [attention_tile(head_dim, TRITON_TYPES[dtype]), *smaller]
     return [
         KernelSpec(
             name="varlen_attention",

@@ -12,6 +12,10 @@ keys twice: first for the peak and the sum of each row, then for the probabiliti
 keys fit into one step, as most do, is read once and kept in registers.
 """
 
+# The arguments of a Triton kernel have no Python types.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -131,11 +135,9 @@ def _varlen_attention_int8_kernel(
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
 
-def attention_int8_tile(head_dim: int, max_seqlen: int) -> Tile:
-    """The tile for a batch; ``block_n`` follows the head alone, as in ``attention_tile``."""
-    if max_seqlen <= 64:
-        return Tile(block_m=64, block_n=64, num_warps=4, num_stages=2)
-    return Tile(block_m=128, block_n=64, num_warps=8 if head_dim == 128 else 4, num_stages=3)
+def attention_int8_tile(head_dim: int) -> Tile:
+    """The tile for a model; like ``attention_tile`` it does not follow the lengths of a batch."""
+    return Tile(block_m=128, block_n=64, num_warps=8 if head_dim >= 64 else 4, num_stages=3)
 
 
 def varlen_attention_int8(
@@ -155,7 +157,7 @@ def varlen_attention_int8(
         qkv: ``[T, 3, heads, head_dim]`` int8, contiguous; ``head_dim`` is 32, 64 or 128.
         cu_seqlens: ``[B + 1]`` int32 on the same device, from 0, never falling; its last entry is
             T, or less where the batch ends in an unused tail.
-        max_seqlen: length of the longest sentence, or any bound on it: it picks the schedule.
+        max_seqlen: length of the longest sentence, or any bound on it, at least 1.
         qkv_scale: ``[3]`` or ``[3, heads]`` fp32: the scales of Q, K and V, above 0.
         scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
         probs_scale: scale of the quantized probabilities.
@@ -174,7 +176,7 @@ def varlen_attention_int8(
     return launch_attention_int8(
         qkv,
         cu_seqlens,
-        attention_int8_tile(qkv.shape[3], max_seqlen),
+        attention_int8_tile(qkv.shape[3]),
         qkv_scale=qkv_scale,
         scale=scale,
         probs_scale=probs_scale,
@@ -286,8 +288,8 @@ def attention_int8_specs(
     if head_dim not in HEAD_DIMS:
         raise KernelInputError(f"head_dim is one of {HEAD_DIMS}, not {head_dim}.")
     tiles = [
-        attention_int8_tile(head_dim, 8192),
-        Tile(128, 64, num_warps=8 if head_dim == 128 else 4, num_stages=2),
+        attention_int8_tile(head_dim),
+        Tile(128, 64, num_warps=8 if head_dim >= 64 else 4, num_stages=2),
         Tile(64, 64, num_warps=4, num_stages=2),
     ]
     return [

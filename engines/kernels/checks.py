@@ -4,6 +4,8 @@
     ├── UnsupportedError        the device cannot run these kernels
     └── InputError
         └── KernelInputError    a tensor has the wrong dtype, shape, layout or device
+
+No value of a tensor is read: that would wait for the device.
 """
 
 from __future__ import annotations

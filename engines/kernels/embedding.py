@@ -1,5 +1,9 @@
 """The sum of word, position and type embeddings with its LayerNorm, in one pass."""
 
+# The arguments of a Triton kernel have no Python types.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 import torch

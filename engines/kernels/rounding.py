@@ -1,5 +1,9 @@
 """Rounding: to INT8 as ONNX QuantizeLinear defines it, and to the narrow floating-point types."""
 
+# The arguments of a Triton kernel have no Python types.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 import torch

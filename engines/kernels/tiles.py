@@ -7,11 +7,15 @@ leaves every sentence at least as many tiles as it needs, since
     (c + n) // BLOCK + 1 - c // BLOCK  >=  cdiv(n, BLOCK)      for all c, n >= 0,
 
 and it needs no table: a program finds its sentence by counting the beginnings at or before its own
-index. The grid, ``cdiv(T, BLOCK) + B`` tiles, depends on shapes alone, so a CUDA graph or a TensorRT
-engine can hold the launch while the lengths change under it. Spare tiles return at once.
+index. The grid, ``cdiv(T, BLOCK) + B`` tiles, depends on shapes alone, so a CUDA graph or a
+TensorRT engine can hold the launch while the lengths change under it. Spare tiles return at once.
 
 The tokens after the last sentence (a bucket's unused tail) are served as sentence B.
 """
+
+# The arguments of a Triton kernel have no Python types.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+# mypy: disallow-untyped-decorators=False
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The fused steps between matrix products, and the INT8 matrix product, against plain PyTorch.
 
 Floating-point results: the largest error is at most twice PyTorch's in the same dtype. Quantized
-results: equal wherever the reference is not within ``NEAR`` of a half step, else off by at most 1.
+results: equal wherever the reference is not next to a half step, else off by at most 1.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import torch
 from torch.nn import functional
 
 from xopt.engines import kernels
+from xopt.engines.kernels.criteria import EPS, largest_error, quantized_bound
 
-EPS = 1e-5
-NEAR = 1e-3
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
 
@@ -25,18 +24,16 @@ def generator() -> torch.Generator:
 def assert_close(out: torch.Tensor, reference: torch.Tensor, peer: torch.Tensor) -> None:
     """``out`` errs at most twice as much as ``peer``, which PyTorch computed in its dtype."""
     assert out.dtype == peer.dtype
-    allowed = 2 * (peer.float() - reference).abs().max().item() + EPS
-    assert (out.float() - reference).abs().max().item() <= allowed
+    assert largest_error(out, reference) <= 2 * largest_error(peer, reference) + EPS
 
 
 def assert_quantized(out: torch.Tensor, exact: torch.Tensor, scale: float) -> None:
     """``out`` is ``exact / scale`` rounded and saturated, but for values near a half step."""
-    steps = exact.double() / scale
-    near = (steps - steps.floor() - 0.5).abs() < NEAR
-    difference = (out.double() - steps.round().clamp(-128, 127)).abs()
+    bound = quantized_bound(exact, scale)
+    difference = (out.double() - (exact.double() / scale).round().clamp(-128, 127)).abs()
     assert out.dtype == torch.int8
-    assert near.double().mean() < 0.02
-    assert (difference <= near.double()).all()
+    assert bound.mean() < 0.02
+    assert (difference <= bound).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -142,7 +139,7 @@ def test_inputs_are_checked(device: torch.device) -> None:
         kernels.add_layer_norm(x, x, vector[1:], vector, 1e-5)
     with pytest.raises(kernels.KernelInputError, match="eps must be above 0"):
         kernels.add_layer_norm(x, x, vector, vector, 0.0)
-    with pytest.raises(kernels.KernelInputError, match="bias is torch.int64"):
+    with pytest.raises(kernels.KernelInputError, match=r"bias is torch\.int64"):
         kernels.bias_gelu(x, vector.long())
     with pytest.raises(kernels.KernelInputError, match="out_scale must be above 0"):
         kernels.bias_gelu(x, vector, out_scale=-1.0)

@@ -1,0 +1,170 @@
+"""Rows of the data set ``google/xtreme``: from the hub, a folder of the same layout, or our sample."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xopt.artifacts import fingerprint
+from xopt.errors import DataError, InputError, XoptError, require
+
+__all__ = ["REVISION", "SAMPLE", "Source", "open_source"]
+
+REPOSITORY = "google/xtreme"
+REVISION = "main"
+SAMPLE = Path(__file__).parent / "data"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from.
+
+    Attributes:
+        label: what every report calls it: ``sample``, a folder's name, or the hub data set.
+        kind: ``sample``, ``folder`` or ``hub``; only the last is XTREME itself.
+        folder: for the first two.
+    """
+
+    label: str
+    kind: str
+    folder: Path | None = None
+
+    def has(self, config: str, split: str) -> bool:
+        """Whether a folder holds this config; the hub is taken to hold it."""
+        if self.folder is None:
+            return True
+        return any(path.is_file() for path in self._paths(config, split))
+
+    def rows(self, config: str, split: str, columns: Mapping[str, type]) -> list[Row]:
+        """All rows of a config's split, each checked against ``columns``.
+
+        Raises:
+            InputError: the config is not there.
+            DataError: a column is missing or of another type; the row is named.
+        """
+        rows = list(self._read(config, split))
+        for number, row in enumerate(rows):
+            for name, kind in columns.items():
+                if name not in row:
+                    raise DataError(
+                        f"{config}/{split}, row {number}: the column {name!r} is missing.",
+                        hint=f"Expected columns: {', '.join(columns)}.",
+                    )
+                if not isinstance(row[name], kind):
+                    raise DataError(
+                        f"{config}/{split}, row {number}: {name!r} is {row[name]!r:.60}, "
+                        f"not a {kind.__name__}."
+                    )
+        if not rows:
+            raise DataError(f"{config}/{split} holds no row.")
+        return rows
+
+    def _paths(self, config: str, split: str) -> list[Path]:
+        assert self.folder is not None
+        return [self.folder / config / f"{split}.{ending}" for ending in ("jsonl", "parquet")]
+
+    def _read(self, config: str, split: str) -> Iterator[Row]:
+        if self.folder is None:
+            yield from _parquet(_hub_file(config, split))
+            return
+        for path in self._paths(config, split):
+            if path.is_file():
+                yield from (_jsonl(path) if path.suffix == ".jsonl" else _parquet(path))
+                return
+        present = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
+        raise InputError(
+            f"{self.folder} has no {config}/{split}.jsonl or .parquet.",
+            hint=f"It holds: {', '.join(present[:12]) or 'nothing'}"
+            + (f" and {len(present) - 12} more." if len(present) > 12 else "."),
+        )
+
+
+def open_source(name: str | None, *, probe: tuple[str, str]) -> Source:
+    """The data to evaluate on.
+
+    Args:
+        name: a folder in the hub's layout (``CONFIG/SPLIT.parquet`` or ``.jsonl``), ``sample``,
+            ``hub``, or None for the hub where it is at hand and the sample where not.
+        probe: a (config, split) to find out whether the hub is at hand.
+
+    Raises:
+        InputError: no such folder, or the hub was asked for and is out of reach.
+    """
+    sample = Source("sample (xopt's own sentences, not XTREME)", "sample", SAMPLE)
+    if name == "sample":
+        return sample
+    if name in (None, "hub"):
+        try:
+            _hub_file(*probe)
+        except XoptError:
+            if name == "hub":
+                raise
+            return sample
+        return Source(f"{REPOSITORY}@{REVISION[:12]}", "hub")
+    assert name is not None
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"There is no data folder {folder}.",
+            hint="Give a folder in the layout of google/xtreme, or: sample, hub.",
+        )
+    return Source(f"{folder.resolve().name} (a folder in the layout of {REPOSITORY})", "folder", folder)
+
+
+def rows_fingerprint(rows: Sequence[Row]) -> str:
+    """Of the rows as they are."""
+    return fingerprint([dict(row) for row in rows])
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not valid UTF-8 (byte {error.start}).", hint="Convert it to UTF-8 first."
+        ) from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: no JSON: {error}.") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: expected an object.")
+        yield row
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    parquet = require("pyarrow.parquet", extra="build", why="Reading Parquet")
+    try:
+        table = parquet.read_table(path)
+    except Exception as error:
+        raise DataError(f"{path} is no readable Parquet file: {error}.") from error
+    yield from table.to_pylist()
+
+
+def _hub_file(config: str, split: str) -> Path:
+    hub = require("huggingface_hub", extra="build", why="Fetching XTREME from the hub")
+    name = f"{config}/{split}-00000-of-00001.parquet"
+    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    for local_only in (True, False):
+        if not local_only and offline:
+            break
+        try:
+            path = hub.hf_hub_download(
+                REPOSITORY, name, repo_type="dataset", revision=REVISION, local_files_only=local_only
+            )
+            return Path(path)
+        except Exception:
+            continue
+    raise InputError(
+        f"{REPOSITORY} ({config}) is neither in the local cache nor within reach.",
+        hint="Give --data DIR in the same layout, or --data sample.",
+    )

@@ -1,0 +1,45 @@
+"""Sentences and tokens a second, and the latency of single sentences, on the evaluation's own texts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xopt.evaluate.session import Session
+from xopt.packing import pack
+
+__all__ = ["measure_latency", "throughput"]
+
+
+def throughput(session: Session) -> dict[str, Any]:
+    """From what the session did so far: the engine by itself, and tokenization by itself."""
+    usage = session.usage
+    engine = max(usage.engine_s, 1e-9)
+    lengths = np.array(usage.lengths or [0])
+    return {
+        "sentences_per_s": usage.sentences / engine,
+        "tokens_per_s": usage.tokens / engine,
+        "tokenization_sentences_per_s": usage.sentences / max(usage.tokenization_s, 1e-9),
+        "sentences": usage.sentences,
+        "tokens": usage.tokens,
+        "median_tokens": float(np.median(lengths)),
+        "longest_tokens": int(lengths.max()),
+    }
+
+
+def measure_latency(session: Session, texts: Sequence[str]) -> dict[str, Any]:
+    """p50, p95 and p99 of one sentence at a time, the engine alone, milliseconds."""
+    first = session.engine.signature.first_position
+    batches = [pack([e], first_position=first) for e in session.tokenizer.encode(list(texts))]
+    for batch in batches[:3]:
+        session.engine.run(batch)
+    samples = []
+    for batch in batches:
+        start = time.perf_counter()
+        session.engine.run(batch)
+        samples.append((time.perf_counter() - start) * 1e3)
+    p50, p95, p99 = np.percentile(samples, [50, 95, 99]) if samples else (0.0, 0.0, 0.0)
+    return {"latency_ms": {"p50": float(p50), "p95": float(p95), "p99": float(p99)}}

@@ -1,0 +1,91 @@
+"""Named batches of random tokens to time engines on, and the interleaved timing itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xopt.engines.base import Engine
+from xopt.packing import Encoding, PackedBatch, pack
+from xopt.progress import Progress, Silent
+
+__all__ = ["WORK", "bench_engines", "time_interleaved", "timing", "work_batch"]
+
+
+def _mixed(count: int) -> list[int]:
+    """Log-normal lengths, median 33 tokens, 6 to 128: half of a padded batch is padding."""
+    drawn = np.random.default_rng(0).lognormal(3.5, 0.5, count)
+    return [int(n) for n in np.clip(np.round(drawn), 6, 128)]
+
+
+# Case -> lengths in tokens.
+WORK: dict[str, list[int]] = {
+    "b1_s32": [32],
+    "b8_s64": [64] * 8,
+    "b8_s128": [128] * 8,
+    "mixed32": _mixed(32),
+}
+
+
+def work_batch(lengths: Sequence[int], *, first_position: int, vocabulary: int) -> PackedBatch:
+    """A batch of random token ids with these lengths; always the same."""
+    generator = np.random.default_rng(1)
+    low, high = min(5, vocabulary - 1), vocabulary
+    encodings = [
+        Encoding(generator.integers(low, high, n).astype(np.int32), np.zeros(n, np.int32))
+        for n in lengths
+    ]
+    return pack(encodings, first_position=first_position)
+
+
+def time_interleaved(
+    calls: Mapping[str, Callable[[], object]], *, repeat: int, warmup: int = 3
+) -> dict[str, list[float]]:
+    """Milliseconds of each call, the calls taking turns, so that a slow minute hits all of them."""
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(warmup + repeat):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if round_ >= warmup:
+                samples[name].append((time.perf_counter() - start) * 1e3)
+    return samples
+
+
+def timing(samples: Sequence[float], tokens: int) -> dict[str, Any]:
+    """Median, raw samples and tokens a second at the median."""
+    median = float(np.median(samples))
+    return {
+        "median_ms": median,
+        "samples_ms": [round(s, 4) for s in samples],
+        "tokens_per_s": tokens / median * 1e3,
+    }
+
+
+def bench_engines(
+    engines: Mapping[str, Engine],
+    names: Sequence[str],
+    *,
+    repeat: int,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """``{case: {engine: timing}}``."""
+    progress = progress or Silent()
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        progress.stage(name)
+        calls: dict[str, Callable[[], object]] = {}
+        tokens = sum(WORK[name])
+        for title, engine in engines.items():
+            batch = work_batch(
+                WORK[name],
+                first_position=engine.signature.first_position,
+                vocabulary=engine.signature.vocabulary,
+            )
+            calls[title] = lambda e=engine, b=batch: e.run(b)  # type: ignore[misc]
+        timed = time_interleaved(calls, repeat=repeat)
+        found[name] = {title: timing(samples, tokens) for title, samples in timed.items()}
+    return found

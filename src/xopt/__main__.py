@@ -1,0 +1,5 @@
+"""``python -m xopt``."""
+
+from xopt.cli import main
+
+main()

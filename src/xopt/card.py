@@ -1,0 +1,96 @@
+"""``card.md``: what a bundle is, where it came from, and the evidence it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xopt.languages import language_name
+
+__all__ = ["render_card", "retention_rows"]
+
+
+def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown from a bundle's manifest and the evaluation reports recorded in it."""
+    head = manifest["head"]
+    lines = [
+        f"# {manifest['checkpoint'].split(' (')[0]} · {manifest['precision']} · "
+        f"{manifest['target']}",
+        "",
+        f"- checkpoint: {manifest['checkpoint']}",
+        f"- head: {head['kind']}"
+        + (f", layer {head['layer']}, {head['pooling']} pooling" if "layer" in head else ""),
+        f"- longest input: {manifest['signature']['max_tokens']} tokens",
+        f"- parity of the fp32 graph with transformers: max |Δ| "
+        f"{manifest['parity']['max_abs_difference']:.1e} over {manifest['parity']['sentences']} "
+        "multilingual sentences",
+    ]
+    calibration = manifest["provenance"].get("calibration")
+    if calibration:
+        recipe = manifest["provenance"]["calibration_recipe"]
+        lines.append(
+            f"- calibration: {calibration['texts']} texts, {calibration['tokens']:,} tokens, "
+            f"{len(calibration['by_language'])} languages from {calibration['corpus']}; "
+            f"{recipe['method']} ranges, SmoothQuant α {recipe['alpha']}"
+        )
+    tools = ", ".join(f"{name} {version}" for name, version in manifest["tools"].items())
+    lines += [f"- made with: {tools}", ""]
+    if not reports:
+        lines += ["No evaluation is recorded yet: run `xopt eval BUNDLE --task tatoeba`.", ""]
+    for report in reports:
+        lines += _report_section(report)
+    return "\n".join(lines)
+
+
+def _report_section(report: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"## {report['task']} ({report['metric']}) on {report['data']['label']}",
+        "",
+        "| language | n | reference | this bundle | difference | 95 % interval | agreement |",
+        "|---|--:|--:|--:|--:|---|--:|",
+    ]
+    lines += ["| " + " | ".join(row) + " |" for row in retention_rows(report)]
+    speed = report["throughput"]
+    latency = speed["latency_ms"]
+    lines += [
+        "",
+        f"Worst language: {language_name(report['worst']['language'])} "
+        f"({report['worst']['difference']:+.2f}).",
+        f"{speed['sentences_per_s']:,.0f} sentences/s, {speed['tokens_per_s']:,.0f} tokens/s; one "
+        f"sentence alone p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms "
+        f"({report['host']['cpu']}, {report['host']['cores']} cores).",
+        f"Reproduce: `{report['command']}`",
+        "",
+    ]
+    return lines
+
+
+def retention_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """The table of a retention report, the mean last: seven cells a row."""
+    rows = []
+    for code, found in report["languages"].items():
+        low, high = found["ci95"]
+        rows.append(
+            [
+                language_name(code) + f" ({code})",
+                f"{found['n']:,}",
+                f"{found['reference']:.2f}",
+                f"{found['candidate']:.2f}",
+                f"{found['difference']:+.2f}",
+                f"[{low:+.2f}, {high:+.2f}]",
+                f"{found['agreement']:.1%}",
+            ]
+        )
+    mean = report["mean"]
+    rows.append(
+        [
+            "mean",
+            f"{sum(found['n'] for found in report['languages'].values()):,}",
+            f"{mean['reference']:.2f}",
+            f"{mean['candidate']:.2f}",
+            f"{mean['difference']:+.2f}",
+            "",
+            "",
+        ]
+    )
+    return rows

@@ -1,0 +1,5 @@
+"""``python -m xopt.cli``."""
+
+from xopt.cli.app import main
+
+main()

@@ -1,0 +1,76 @@
+"""The commands, and what happens to an error: message and hint on stderr, exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from xopt import __version__
+from xopt.cli.output import error_console
+from xopt.errors import XoptError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="xopt",
+    help="Compile multilingual encoders to INT8 engines, and prove per language what it cost.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.", envvar="XOPT_DEBUG")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+    if debug:
+        os.environ["XOPT_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; exit 0 on success, 1 when a gate failed, 2 on an error."""
+    from xopt.cli import bench, build, doctor, evaluate, inspect, run  # noqa: F401
+
+    _take_any_bytes()
+    try:
+        app()
+    except XoptError as error:
+        console = error_console()
+        console.print("error: ", style="bold red", end="")
+        console.print(error.message, highlight=False, markup=False)
+        if error.hint:
+            console.print("hint:  ", style="bold", end="")
+            console.print(error.hint, highlight=False, markup=False)
+        if os.environ.get("XOPT_DEBUG"):
+            traceback.print_exc()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        error_console().print("stopped; what was finished is kept and is not done again.")
+        sys.exit(130)
+
+
+def _take_any_bytes() -> None:
+    """A terminal that cannot show a character gets a stand-in, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

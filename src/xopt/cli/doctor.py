@@ -1,0 +1,107 @@
+"""``xopt doctor``."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from typing import Any
+
+from xopt.artifacts import cache_folder
+from xopt.cli.app import app
+from xopt.cli.common import JsonOption
+from xopt.cli.output import console, print_json, table
+from xopt.host import host_facts, tool_versions
+
+__all__ = ["doctor"]
+
+# extra -> (module, distribution) of everything it brings
+EXTRAS: dict[str, dict[str, str]] = {
+    "build": {
+        "torch": "torch",
+        "transformers": "transformers",
+        "onnx": "onnx",
+        "onnxscript": "onnxscript",
+        "safetensors": "safetensors",
+        "huggingface_hub": "huggingface-hub",
+        "datasets": "datasets",
+        "pyarrow": "pyarrow",
+        "modelopt": "nvidia-modelopt",
+    },
+    "cuda": {"torch": "torch", "triton": "triton"},
+    "tensorrt": {"tensorrt": "tensorrt"},
+    "tensorrt-rtx": {"tensorrt_rtx": "tensorrt-rtx"},
+}
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """What this machine can build and run, and the one command that adds the rest."""
+    document = _examine()
+    if as_json:
+        print_json(document)
+        return
+    host = document["host"]
+    out = console()
+    out.print(
+        f"{host['cpu']}, {host['cores']} cores ({' '.join(host['flags']) or 'no INT8 extension'}), "
+        f"{host['memory_mib'] / 1024:.0f} GiB, {host['system']}, Python {host['python']}\n"
+        f"GPU: {document['gpu'] or 'none'}\n"
+        f"cache: {document['cache']['folder']}, {document['cache']['size_mib']:,.0f} MiB "
+        "(safe to delete)",
+        highlight=False,
+    )
+    marks = {True: "[green]yes[/green]", False: "no"}
+    table(
+        "targets",
+        ["target", "builds", "runs", "why not"],
+        [[t["target"], marks[t["builds"]], marks[t["runs"]], t["why_not"]] for t in document["targets"]],
+    )
+    table(
+        "extras",
+        ["extra", "installed", "missing"],
+        [[e, ", ".join(f"{n} {v}" for n, v in f["installed"].items()), ", ".join(f["missing"])]
+         for e, f in document["extras"].items()],
+        left=3,
+    )  # fmt: skip
+    if document["add"]:
+        out.print(f"To add the rest: {document['add']}", highlight=False)
+
+
+def _examine() -> dict[str, Any]:
+    extras = {
+        name: {
+            "installed": tool_versions(*parts.values()),
+            "missing": [d for m, d in parts.items() if importlib.util.find_spec(m) is None],
+        }
+        for name, parts in EXTRAS.items()
+    }
+    gpu = shutil.which("nvidia-smi")
+    missing = extras["build"]["missing"]
+    targets = [
+        {
+            "target": "openvino (cpu)",
+            "builds": not missing,
+            "runs": importlib.util.find_spec("openvino") is not None,
+            "why_not": f"build needs {', '.join(missing)}" if missing else "",
+        },
+    ]
+    return {
+        "host": host_facts(),
+        "gpu": "present" if gpu else None,
+        "extras": extras,
+        "targets": targets,
+        "cache": {"folder": str(cache_folder()), "size_mib": _cache_mib()},
+        "add": "pip install 'xopt[build]'" if missing else "",
+    }
+
+
+def _cache_mib() -> float:
+    seen: set[int] = set()
+    total = 0
+    for path in cache_folder().rglob("*"):
+        if path.is_file():
+            stat = path.stat()
+            if stat.st_ino not in seen:
+                seen.add(stat.st_ino)
+                total += stat.st_size
+    return total / 2**20

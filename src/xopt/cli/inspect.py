@@ -1,0 +1,62 @@
+"""``xopt inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markdown import Markdown
+
+from xopt.artifacts import Bundle
+from xopt.cli.app import app
+from xopt.cli.common import JsonOption
+from xopt.cli.output import console, print_json, table
+from xopt.engines.base import open_engine
+from xopt.errors import XoptError
+from xopt.evidence import read_reports
+
+__all__ = ["inspect"]
+
+
+@app.command(epilog="Example:  xopt inspect bundles/multilingual-e5-small-int8-cpu")
+def inspect(
+    path: Annotated[str, typer.Argument(help="Bundle folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a bundle is: card, files, checksums, and the kernels its engine was compiled to."""
+    bundle = Bundle.open(Path(path))
+    bundle.verify()
+    document: dict[str, Any] = {
+        "bundle": str(bundle.folder),
+        "size_mib": round(bundle.size_mib, 2),
+        **{k: v for k, v in bundle.manifest.items() if k not in ("kind", "schema")},
+        "verified": True,
+        "session": _session(bundle),
+        "evidence": [report["task"] for report in read_reports(bundle)],
+    }
+    if as_json:
+        print_json(document)
+        return
+    console().print(Markdown((bundle.folder / "card.md").read_text(encoding="utf-8")))
+    table(
+        "files (every sha256 verified)",
+        ["file", "MiB", "sha256"],
+        [
+            [name, f"{entry['bytes'] / 2**20:.2f}", entry["sha256"][:16]]
+            for name, entry in bundle.manifest["files"].items()
+        ],
+    )
+    kernels = document["session"].get("kernels")
+    if kernels:
+        table("compiled kernels", ["kernel", "count"], [[k, str(n)] for k, n in kernels.items()])
+    elif "error" in document["session"]:
+        console().print(f"engine: {document['session']['error']}", highlight=False)
+
+
+def _session(bundle: Bundle) -> dict[str, Any]:
+    try:
+        with open_engine(bundle) as engine:
+            return engine.describe()
+    except XoptError as error:
+        return {"error": str(error)}

@@ -1,0 +1,78 @@
+"""What is known of bundles on this machine, and the evidence a bundle carries with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xopt.artifacts import MANIFEST, Bundle, cache_folder, publish, write_manifest
+from xopt.card import render_card
+
+__all__ = ["known_builds", "read_reports", "record_build", "record_report"]
+
+KEPT = 200
+EVIDENCE = "evidence"
+
+
+def known_builds() -> list[dict[str, Any]]:
+    """Builds of this machine that are still there, newest first: folder, fingerprint, options."""
+    try:
+        listed = json.loads((cache_folder() / "builds.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [entry for entry in listed if (Path(entry["folder"]) / MANIFEST).is_file()]
+
+
+def record_build(bundle: Bundle, options: Mapping[str, Any]) -> None:
+    """Remember a bundle as the newest, with the options that made it."""
+    folder = str(bundle.folder.resolve())
+    entry = {"folder": folder, "fingerprint": bundle.fingerprint, "options": dict(options)}
+    listed = [entry, *(other for other in known_builds() if other["folder"] != folder)]
+    path = cache_folder() / "builds.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(f".{os.getpid()}.partial")
+    scratch.write_text(json.dumps(listed[:KEPT], indent=1) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
+def read_reports(bundle: Bundle) -> list[dict[str, Any]]:
+    """The evaluation reports recorded in a bundle."""
+    paths = sorted((bundle.folder / EVIDENCE).glob("*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def record_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
+    """Put a report into the bundle, one for each task and data set, and render its card again.
+
+    The bundle is replaced as a whole, so that it is never found with a checksum that is off.
+    """
+    keep = {k: v for k, v in bundle.manifest.items() if k not in _WRITTEN}
+    with publish(bundle.folder) as work:
+        for path in bundle.folder.rglob("*"):
+            if path.is_file() and path.name not in (MANIFEST, "card.md"):
+                target = work / path.relative_to(bundle.folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _link(path, target)
+        name = f"{report['task']}-{report['data']['kind']}.json"
+        (work / EVIDENCE).mkdir(exist_ok=True)
+        (work / EVIDENCE / name).unlink(missing_ok=True)
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        (work / EVIDENCE / name).write_text(text, encoding="utf-8")
+        reports = read_reports(Bundle(work, bundle.manifest))
+        (work / "card.md").write_text(render_card(keep, reports), encoding="utf-8")
+        write_manifest(work, Bundle.kind, bundle.fingerprint, keep)
+    return Bundle.open(bundle.folder)
+
+
+_WRITTEN = ("kind", "schema", "fingerprint", "created", "files")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
