@@ -160,9 +160,6 @@ def _site_ranges(
 
     observers: dict[str, Any] = {}
     inverse = {site: torch.from_numpy(1 / divisor) for site, divisor in smooth.items()}
-    # The context's divisor is folded into the value projection, so v is seen divided too.
-    folded = {site[: -len("context")] + "v": inverse[site] for site in smooth if "context" in site}
-    inverse |= folded
 
     def watch(site: str, values: Any) -> None:
         # Probabilities need no watching: they fill [0, 1] by definition.

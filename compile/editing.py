@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from xopt.compile.external import Weights, WeightsWriter
+from xopt.errors import BuildError
 
 __all__ = ["GraphEditor"]
 
@@ -26,11 +27,33 @@ class GraphEditor:
         self.model, self.weights, self.writer = model, weights, writer
         self.source = list(model.graph.node)
         self.nodes: list[onnx.NodeProto] = []
+        self.dropped: set[str] = set()
+        self._consumers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.source:
+            for name in node.input:
+                self._consumers.setdefault(name, []).append(node)
         self.constants: dict[str, onnx.TensorProto] = {}
 
     def keep(self, node: onnx.NodeProto) -> None:
-        """Take ``node`` over as it is."""
-        self.nodes.append(node)
+        """Take ``node`` over as it is, unless it was dropped."""
+        if node.output[0] not in self.dropped:
+            self.nodes.append(node)
+
+    def drop(self, node: onnx.NodeProto) -> None:
+        """Leave ``node`` out when it is reached."""
+        self.dropped.add(node.output[0])
+
+    def consumer(self, name: str, operator: str) -> onnx.NodeProto:
+        """The one node that reads ``name``, which must be an ``operator``.
+
+        Raises:
+            BuildError: the graph has another form than this pass knows.
+        """
+        found = self._consumers.get(name, [])
+        if len(found) != 1 or found[0].op_type != operator:
+            kinds = [node.op_type for node in found]
+            raise BuildError(f"{name} should be read by one {operator}, not by {kinds}.")
+        return found[0]
 
     def emit(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add a node of one output and return the output's name."""

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ Array = NDArray[np.float32]
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 1})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 4})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
@@ -90,12 +90,13 @@ def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path
     amax, smooth = read_ranges(ranges) if ranges else ({}, {})
     with WeightsWriter(folder) as writer:
         editor = GraphEditor(model, Weights(model, graph.folder), writer)
+        heads = graph.manifest["heads"]
         for node in editor.source:
             linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
             if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
                 _lower_words(editor, node, lowering)
             elif linear and lowering.weights == "int8":
-                _lower_linear(editor, node, linear.group(1), linear.group(2), lowering, amax, smooth)
+                _lower_linear(editor, node, linear.group(1), linear.group(2), lowering, amax, smooth, heads)
             elif linear and lowering.weights == "fp16":
                 _halve_linear(editor, node)
             else:
@@ -150,7 +151,15 @@ def _halve_linear(editor: GraphEditor, node: onnx.NodeProto) -> None:
     full = editor.emit("Cast", [half], name + ".cast", to=onnx.TensorProto.FLOAT)
     transposed = editor.emit("Transpose", [full], name + ".t", perm=[1, 0])
     product = editor.emit("MatMul", [node.input[0], transposed], node.output[0] + ".product")
-    editor.emit("Add", [product, node.input[2]], node.output[0])
+    editor.emit("Add", [product, _bias(editor, node)], node.output[0])
+
+
+def _bias(editor: GraphEditor, node: onnx.NodeProto) -> str:
+    """The bias of a Gemm; the exporter drops one that is all zeros."""
+    if len(node.input) > 2:
+        return node.input[2]
+    rows = editor.weights[node.input[1]].shape[0]
+    return editor.constant(node.output[0] + ".bias", np.zeros(rows, np.float32))
 
 
 def _lower_linear(
@@ -161,56 +170,131 @@ def _lower_linear(
     lowering: Lowering,
     amax: Mapping[str, float],
     smooth: Mapping[str, Array],
+    heads: int,
 ) -> None:
     """Replace ``Gemm(x, W, b)`` by its quantized form."""
-    source, name, bias = node.input[0], node.input[1], node.input[2]
+    name, bias = node.input[1], _bias(editor, node)
     weight = np.asarray(editor.weights[name], np.float32)
     site = f"{layer}.{SITE[linear]}"
     divisor = smooth.get(site)
-    if divisor is not None:
-        weight = weight * divisor[None, :]
-    if linear == "qkv" and f"{layer}.context" in smooth:
-        bias, weight = _fold_context(editor, bias, weight, smooth[f"{layer}.context"])
-    if divisor is not None and linear != "attention_output":
-        inverse = editor.constant(site + ".smooth", (1 / divisor).astype(np.float32))
-        source = editor.emit("Mul", [source, inverse], site + ".smoothed")
-    quantized = _quantize_activation(editor, source, site, amax[site], lowering)
+    quantized = _quantize_activation(editor, node.input[0], site, amax[site], divisor, lowering)
+    if linear == "qkv" and lowering.split_qkv:
+        split = _split_attention_inputs(editor, node, heads)
+        values = np.array(editor.weights[bias] if bias in editor.weights else 0.0, np.float32)
+        values = np.broadcast_to(values, (len(weight),))
+        hidden = len(weight) // 3
+        for number, (part, factor) in enumerate(zip("qkv", (split.scale, 1.0, 1.0), strict=True)):
+            rows = slice(number * hidden, (number + 1) * hidden)
+            part_bias = editor.constant(f"{layer}.{part}.bias", values[rows] * np.float32(factor))
+            out = f"{layer}.{part}"
+            part_weight = _smoothed(weight[rows] * np.float32(factor), divisor)
+            _quantized_product(editor, quantized, part_weight, part_bias, f"{out}.weight", out)
+            split.emit(editor, out, number)
+        return
+    weight = _smoothed(weight, divisor)
+    _quantized_product(editor, quantized, weight, bias, name, node.output[0])
+
+
+def _smoothed(weight: Array, divisor: Array | None) -> Array:
+    return weight if divisor is None else weight * divisor[None, :]
+
+
+def _quantized_product(
+    editor: GraphEditor, source: str, weight: Array, bias: str, name: str, out: str
+) -> None:
+    """``out = source · dequantize(int8 weight)^T + bias``; weight ``[out, in]``."""
     values, scales = quantize_rows(weight)
-    editor.constant(name + ".int8", values)
-    editor.constant(name + ".scale", scales)
-    editor.constant(name + ".zero", np.zeros(len(scales), np.int8))
-    full = editor.emit(
-        "DequantizeLinear",
-        [name + ".int8", name + ".scale", name + ".zero"],
-        name + ".dequantized",
-        axis=0,
-    )
+    parts = [
+        editor.constant(name + ".int8", values),
+        editor.constant(name + ".scale", scales),
+        editor.constant(name + ".zero", np.zeros(len(scales), np.int8)),
+    ]
+    full = editor.emit("DequantizeLinear", parts, name + ".dequantized", axis=0)
     transposed = editor.emit("Transpose", [full], name + ".t", perm=[1, 0])
-    product = editor.emit("MatMul", [quantized, transposed], node.output[0] + ".product")
-    editor.emit("Add", [product, bias], node.output[0])
+    product = editor.emit("MatMul", [source, transposed], out + ".product")
+    editor.emit("Add", [product, bias], out)
 
 
-def _fold_context(
-    editor: GraphEditor, bias: str, weight: Array, divisor: Array
-) -> tuple[str, Array]:
-    """Divide the value projection, so that the context arrives smoothed at no cost."""
-    hidden = len(divisor)
-    weight = weight.copy()
-    weight[2 * hidden :] /= divisor[:, None]
-    values = np.array(editor.weights[bias], np.float32)
-    values[2 * hidden :] /= divisor
-    return editor.constant(bias + ".smooth", values), weight
+@dataclass(frozen=True)
+class _AttentionInputs:
+    """What follows the joint projection in the traced graph, and replaces it once it is split.
+
+    Attributes:
+        pad_index: the gather's index.
+        shape: ``[0, 0, heads, head_dim]``, the name of that constant.
+        outputs: the names the rest of the graph reads: scaled q, k and v, ``[B, heads, S, d]``.
+        scale: of the scores, folded into the query projection.
+    """
+
+    pad_index: str
+    shape: str
+    outputs: tuple[str, str, str]
+    scale: float
+
+    def emit(self, editor: GraphEditor, source: str, number: int) -> None:
+        """Gather one projection into its padded, per-head form.
+
+        The Clip bounds nothing. Without it OpenVINO moves the dequantization behind the gather,
+        where it runs by itself over every padding slot; a Clip it cannot pass, and the product
+        takes both in.
+        """
+        low = editor.constant("clip.low", np.array(-65504, np.float32))
+        high = editor.constant("clip.high", np.array(65504, np.float32))
+        barred = editor.emit("Clip", [source, low, high], source + ".clip")
+        padded = editor.emit("Gather", [barred, self.pad_index], source + ".padded", axis=0)
+        heads = editor.emit("Reshape", [padded, self.shape], source + ".heads")
+        editor.emit("Transpose", [heads], self.outputs[number], perm=[0, 2, 1, 3])
+
+
+def _split_attention_inputs(
+    editor: GraphEditor, node: onnx.NodeProto, heads: int
+) -> _AttentionInputs:
+    """Drop Gather → Reshape → Transpose → Split → 3 Squeeze (→ Mul) behind the joint projection."""
+    gather = editor.consumer(node.output[0], "Gather")
+    reshape = editor.consumer(gather.output[0], "Reshape")
+    transpose = editor.consumer(reshape.output[0], "Transpose")
+    split = editor.consumer(transpose.output[0], "Split")
+    squeezes = [editor.consumer(name, "Squeeze") for name in split.output]
+    multiply = editor.consumer(squeezes[0].output[0], "Mul")
+    for dropped in (gather, reshape, transpose, split, *squeezes, multiply):
+        editor.drop(dropped)
+    scale = float(np.asarray(editor.weights[multiply.input[1]]))
+    hidden = editor.weights[node.input[1]].shape[1]
+    shape = editor.constant("heads.shape", np.array([0, 0, heads, hidden // heads], np.int64))
+    outputs = (multiply.output[0], squeezes[1].output[0], squeezes[2].output[0])
+    return _AttentionInputs(gather.input[1], shape, outputs, scale)
 
 
 def _quantize_activation(
-    editor: GraphEditor, source: str, site: str, amax: float, lowering: Lowering
+    editor: GraphEditor,
+    source: str,
+    site: str,
+    amax: float,
+    divisor: Array | None,
+    lowering: Lowering,
 ) -> str:
-    """QuantizeLinear and DequantizeLinear over ``[-amax, amax]``; signed, or moved by 128."""
+    """QuantizeLinear and DequantizeLinear over ``[-amax, amax]``; signed, or moved by 128.
+
+    A smoothed site is divided first. Behind a GELU, OpenVINO makes both a part of the product
+    before it. Elsewhere the division has three dimensions: into one of ``[1, T, n]`` OpenVINO fuses
+    the quantization, but one of ``[T, n]`` it merges into a quantization per channel, which takes
+    several times as long.
+    """
     dtype, zero = (np.uint8, 128) if lowering.activations == "uint8" else (np.int8, 0)
     scale = editor.constant(site + ".scale", np.array(amax / 127, np.float32))
     zero_point = editor.constant(site + ".zero", np.array(zero, dtype))
+    apart = divisor is not None and not site.endswith(".ffn_act")
+    if apart:
+        axis = editor.constant("axis.0", np.array([0], np.int64))
+        source = editor.emit("Unsqueeze", [source, axis], site + ".3d")
+    if divisor is not None:
+        inverse = editor.constant(site + ".smooth", np.float32(1) / divisor)
+        source = editor.emit("Mul", [source, inverse], site + ".smoothed")
     q = editor.emit("QuantizeLinear", [source, scale, zero_point], site + ".q")
-    return editor.emit("DequantizeLinear", [q, scale, zero_point], site + ".dq")
+    dq = editor.emit("DequantizeLinear", [q, scale, zero_point], site + ".dq")
+    if apart:
+        dq = editor.emit("Squeeze", [dq, "axis.0"], site + ".2d")
+    return dq
 
 
 def column_maxima(graph: Graph) -> Callable[[str], Array]:

@@ -26,20 +26,24 @@ class Lowering:
             which x86 CPUs without AMX multiply faster and which holds the same numbers.
         embeddings: storage of the word embeddings; ``int8`` has one scale per row.
         attention: whether q, k, v and the probabilities are quantized too.
+        split_qkv: three projections instead of one of three times the width, the scale of the
+            scores folded into the first; OpenVINO then reads each transposed inside its attention
+            kernel and copies nothing.
     """
 
     weights: Literal["fp32", "fp16", "int8"]
     activations: Literal["none", "int8", "uint8"] = "none"
     embeddings: Literal["fp32", "fp16", "int8"] = "fp32"
     attention: bool = False
+    split_qkv: bool = False
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("openvino", "fp32"): Lowering("fp32"),
     ("openvino", "fp16"): Lowering("fp16", embeddings="fp16"),
-    ("openvino", "int8"): Lowering("int8", "uint8", "int8"),
+    ("openvino", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True),
     ("null", "fp32"): Lowering("fp32"),
-    ("null", "int8"): Lowering("int8", "uint8", "int8"),
+    ("null", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True),
 }
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # A slot of padded attention costs as much as this many tokens through the linear layers: B·S² slots
 # of 4·hidden multiply-adds in fp32 against 24·hidden² in INT8, at the speeds measured on AVX-512.
-SLOT_COST = 1 / 700
+SLOT_COST = 1 / 1000
 # Below this many tokens a core, cutting a batch costs more than it saves.
 GROUP_TOKENS = 48
 

@@ -42,12 +42,24 @@ def work_batch(lengths: Sequence[int], *, first_position: int, vocabulary: int) 
 
 
 def time_interleaved(
-    calls: Mapping[str, Callable[[], object]], *, repeat: int, warmup: int = 3
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    repeat: int,
+    warmup: int = 3,
+    pause_s: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Milliseconds of each call, the calls taking turns, so that a slow minute hits all of them."""
+    """Milliseconds of each call, the calls taking turns, so that a slow minute hits all of them.
+
+    Args:
+        calls: what is timed.
+        repeat: timed rounds.
+        warmup: rounds before them.
+        pause_s: rest before each call, until the threads of the one before have stopped spinning.
+    """
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(warmup + repeat):
         for name, call in calls.items():
+            time.sleep(pause_s)
             start = time.perf_counter()
             call()
             if round_ >= warmup:

@@ -1,0 +1,194 @@
+"""Each peer of ``cpu.py``: made from the same checkpoint, called with the same token ids.
+
+A peer is a function ``(checkpoint, scratch, threads) -> call``, and ``call(lengths, ids)`` answers a
+batch given as one array of ids per sentence. Whatever a peer can prepare ahead (conversion,
+calibration, compilation) happens outside of the timing; padding the batch is part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.calibrate.corpus import load_corpus
+from xopt.tokenization import Tokenizer
+
+Ids = Sequence[NDArray[np.int32]]
+Call = Callable[[Ids], object]
+
+
+def padded(ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``[B, S]`` ids and attention mask."""
+    lengths = np.array([len(i) for i in ids])
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    table = np.ones(mask.shape, np.int64)
+    table[mask] = np.concatenate(ids)
+    return table, mask.astype(np.int64)
+
+
+def xopt(checkpoint: Path, scratch: Path, threads: int) -> Call:
+    from xopt.compile.build import BuildOptions, build_bundle
+    from xopt.engines.base import open_engine
+    from xopt.packing import Encoding, pack
+
+    place = str(scratch / "xopt-int8")
+    bundle = build_bundle(BuildOptions(checkpoint=str(checkpoint), out=place)).bundle
+    engine = open_engine(bundle, threads=threads)
+
+    def call(ids: Ids) -> object:
+        encodings = [Encoding(i, np.zeros(len(i), np.int32)) for i in ids]
+        return engine.run(pack(encodings, first_position=engine.signature.first_position))
+
+    return call
+
+
+def transformers_fp32(checkpoint: Path, scratch: Path, threads: int) -> Call:
+    import torch
+
+    torch.set_num_threads(threads)
+    model = _torch_model(checkpoint)
+
+    def call(ids: Ids) -> object:
+        table, mask = padded(ids)
+        with torch.inference_mode():
+            return model(torch.from_numpy(table), attention_mask=torch.from_numpy(mask)).logits
+
+    return call
+
+
+def ctranslate2_int8(checkpoint: Path, scratch: Path, threads: int) -> Call:
+    import ctranslate2
+
+    place = scratch / "ctranslate2"
+    if not place.exists():
+        converter = ctranslate2.converters.TransformersConverter(str(checkpoint))
+        converter.convert(str(place), quantization="int8")
+    encoder = ctranslate2.Encoder(
+        str(place), device="cpu", compute_type="int8", intra_threads=threads, inter_threads=1
+    )
+
+    def call(ids: Ids) -> object:
+        return np.array(encoder.forward_batch([i.tolist() for i in ids]).last_hidden_state)
+
+    return call
+
+
+def onnxruntime_dynamic_int8(checkpoint: Path, scratch: Path, threads: int) -> Call:
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantized = scratch / "onnxruntime-int8.onnx"
+    if not quantized.exists():
+        quantize_dynamic(
+            _padded_onnx(checkpoint, scratch),
+            quantized,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"DefaultTensorType": 1},
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(quantized, options, ["CPUExecutionProvider"])
+
+    def call(ids: Ids) -> object:
+        table, mask = padded(ids)
+        return session.run(None, {"input_ids": table, "attention_mask": mask})
+
+    return call
+
+
+def openvino_nncf_int8(checkpoint: Path, scratch: Path, threads: int) -> Call:
+    import nncf
+    import openvino
+
+    place = scratch / "nncf-int8.xml"
+    if not place.exists():
+        tokenizer = Tokenizer.open(checkpoint / "tokenizer.json", 128)
+        encodings = tokenizer.encode([text for _, text in load_corpus().rows])[::2]
+        data = [padded([e.ids]) for e in encodings]
+        feeds = [{"input_ids": table, "attention_mask": mask} for table, mask in data]
+        module, (example_ids, example_mask) = _padded_logits(checkpoint)
+        example = {"input_ids": example_ids, "attention_mask": example_mask}
+        model = openvino.convert_model(module, example_input=example)
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(feeds),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(feeds),
+        )
+        openvino.save_model(quantized, place, compress_to_fp16=False)
+    config = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = openvino.Core().compile_model(place, "CPU", config).create_infer_request()
+
+    def call(ids: Ids) -> object:
+        table, mask = padded(ids)
+        feed = {"input_ids": table, "attention_mask": mask}
+        return request.infer(feed, share_inputs=True)[0]
+
+    return call
+
+
+def _torch_model(checkpoint: Path) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, dtype="float32", attn_implementation="sdpa"
+    ).eval()
+
+
+def _padded_logits(checkpoint: Path) -> Any:
+    """The model with ids and mask as its only arguments, and an example of them."""
+    import torch
+
+    model = _torch_model(checkpoint)
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.model(input_ids, attention_mask=attention_mask).logits
+
+    ids = torch.ones((3, 7), dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    return Logits().eval(), (ids, mask)
+
+
+def _padded_onnx(checkpoint: Path, scratch: Path) -> Path:
+    import torch
+
+    place = scratch / "padded.onnx"
+    if not place.exists():
+        module, example = _padded_logits(checkpoint)
+        dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+        program = torch.onnx.export(
+            module,
+            example,
+            dynamo=True,
+            opset_version=18,
+            input_names=["input_ids", "attention_mask"],
+            dynamic_shapes=(dynamic, dynamic),
+            verbose=False,
+        )
+        assert program is not None
+        program.save(place, external_data=True)
+    return place
+
+
+PEERS: dict[str, Callable[[Path, Path, int], Call]] = {
+    "xopt": xopt,
+    "ctranslate2": ctranslate2_int8,
+    "openvino_nncf": openvino_nncf_int8,
+    "onnxruntime_dynamic": onnxruntime_dynamic_int8,
+    "transformers_fp32": transformers_fp32,
+}

@@ -1,0 +1,48 @@
+"""Checkpoints of a known shape with random weights, for speed alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from xopt.compile.sources import PIP_E5, locate
+
+# name -> layers, hidden, heads, intermediate
+SHAPES = {
+    "xlm-r-base": (12, 768, 12, 3072),
+    "xlm-r-large": (24, 1024, 16, 4096),
+}
+
+
+def random_checkpoint(shape: str, folder: Path) -> Path:
+    """An XLM-R classifier of this shape, seeded random weights, multilingual-e5-small's tokenizer."""
+    if (folder / "config.json").is_file():
+        return folder
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    layers, hidden, heads, intermediate = SHAPES[shape]
+    torch.manual_seed(0)
+    config = XLMRobertaConfig(
+        vocab_size=250002,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        num_labels=3,
+        pad_token_id=1,
+    )
+    XLMRobertaForSequenceClassification(config).save_pretrained(folder)
+    # Older converters ask for the field that transformers 5 no longer writes.
+    path = folder / "config.json"
+    raw = json.loads(path.read_text()) | {"position_embedding_type": "absolute"}
+    path.write_text(json.dumps(raw, indent=2))
+    shutil.copyfile(locate(PIP_E5).folder / "tokenizer.json", folder / "tokenizer.json")
+    tokens = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    text = json.dumps(tokens | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    (folder / "tokenizer_config.json").write_text(text)
+    return folder
