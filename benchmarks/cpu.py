@@ -1,6 +1,6 @@
 """XLM-R-base shape on this CPU: xopt's INT8 bundle beside every peer, in one interleaved run.
 
-    python benchmarks/cpu.py [--json] [--peers a,b] [--cases a,b] [--repeat 15]
+python benchmarks/cpu.py [--json] [--peers a,b] [--cases a,b] [--repeat 15]
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 from cpu_peers import PEERS
@@ -36,10 +35,12 @@ def main() -> None:
         print(f"timing {case}", file=sys.stderr)
         generator = np.random.default_rng(1)
         ids = [generator.integers(5, 250_000, n).astype(np.int32) for n in WORK[case]]
-        calls = {name: lambda call=call: call(ids) for name, call in peers.items()}
+        calls = {name: lambda call=call, ids=ids: call(ids) for name, call in peers.items()}
         timed = time_interleaved(calls, repeat=arguments.repeat, pause_s=PAUSE_S)
         cases[case] = {name: timing(timed[name], sum(WORK[case])) for name in peers}
-    versions = tool_versions("ctranslate2", "nncf", "onnxruntime", "openvino", "transformers", "torch")
+    versions = tool_versions(
+        "ctranslate2", "nncf", "onnxruntime", "openvino", "transformers", "torch"
+    )
     document = {"host": host_facts() | {"peers": versions}, "cases": cases}
     if arguments.json:
         print(json.dumps(document, indent=1))
@@ -59,7 +60,9 @@ def show(document: dict) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
     parser.add_argument("--cases", default=",".join(WORK), help="comma-separated")

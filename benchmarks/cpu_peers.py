@@ -1,7 +1,7 @@
 """Each peer of ``cpu.py``: made from the same checkpoint, called with the same token ids.
 
-A peer is a function ``(checkpoint, scratch, threads) -> call``, and ``call(lengths, ids)`` answers a
-batch given as one array of ids per sentence. Whatever a peer can prepare ahead (conversion,
+A peer is a function ``(checkpoint, scratch, threads) -> call``, and ``call(ids)`` answers a batch
+given as one array of ids per sentence. Whatever a peer can prepare ahead (conversion,
 calibration, compilation) happens outside of the timing; padding the batch is part of it.
 """
 

@@ -16,7 +16,7 @@ SHAPES = {
 
 
 def random_checkpoint(shape: str, folder: Path) -> Path:
-    """An XLM-R classifier of this shape, seeded random weights, multilingual-e5-small's tokenizer."""
+    """An XLM-R classifier of this shape: seeded random weights, e5-small's tokenizer."""
     if (folder / "config.json").is_file():
         return folder
     import torch

@@ -1,7 +1,7 @@
 """What watches the values at one quantization site and says their range.
 
-A range is symmetric: ``amax``, so that ``[-amax, amax]`` is quantized to 8 bits. Min-max, percentile
-and entropy are NVIDIA ModelOpt's calibrators; MSE is our own (see ``docs/decisions.md``).
+A range is symmetric: ``amax``, so that ``[-amax, amax]`` is quantized to 8 bits. Min-max,
+percentile and entropy are NVIDIA ModelOpt's calibrators; MSE is our own (``docs/decisions.md``).
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ class Observer(Protocol):
 
     def collect(self, values: torch.Tensor) -> None:
         """Take note of ``values``, of any shape."""
+        ...
 
     def amax(self) -> float:
         """The range ``[-amax, amax]``."""
+        ...
 
 
 def observer(method: str, *, percentile: float = 99.99) -> Observer:
@@ -93,7 +95,7 @@ class _ModelOpt:
 
 
 class MseObserver:
-    """Histogram of absolute values whose range doubles, so that one pass over the data is enough."""
+    """Histogram of absolute values whose range doubles, so that one pass is enough."""
 
     def __init__(self) -> None:
         self.top = 0.0
@@ -118,7 +120,9 @@ class MseObserver:
         return mse_amax(self.counts, self.top, self.largest)
 
 
-def mse_amax(counts: NDArray[np.float64], top: float, largest: float, *, levels: int = 127) -> float:
+def mse_amax(
+    counts: NDArray[np.float64], top: float, largest: float, *, levels: int = 127
+) -> float:
     """The ``amax`` whose symmetric rounding to ``levels`` steps a side has the least squared error.
 
     Args:

@@ -57,6 +57,7 @@ class Observable(Protocol):
 
     def run(self, batch: PackedBatch, *, watch: Callable[[str, Any], None]) -> Any:
         """Run ``batch`` and call ``watch(site, tensor)`` at every site."""
+        ...
 
 
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:

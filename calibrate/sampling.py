@@ -16,7 +16,7 @@ from xopt.tokenization import Tokenizer
 
 __all__ = ["LENGTH_CLASSES", "Sample", "draw_sample"]
 
-# Upper bounds in tokens. Short, middle, long: a sentence of a dialogue, of a newspaper, a paragraph.
+# Upper bounds in tokens: a sentence of a dialogue, a sentence of a newspaper, a paragraph.
 LENGTH_CLASSES = {"short": 24, "middle": 96, "long": 1_000_000}
 
 

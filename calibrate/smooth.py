@@ -1,7 +1,7 @@
 """SmoothQuant (Xiao et al., 2023): move outliers of the activations into the weights.
 
-For a linear layer ``y = x W^T`` and input channel j, ``s_j = max|x_j|^α / max|W_j|^(1-α)``; the layer
-then reads ``x / s`` and its weight's columns are multiplied by ``s``. The product is unchanged.
+For a linear layer ``y = x W^T`` and input channel j, ``s_j = max|x_j|^α / max|W_j|^(1-α)``; the
+layer then reads ``x / s`` and its weight's columns are multiplied by ``s``: the same product.
 """
 
 from __future__ import annotations

@@ -182,7 +182,9 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """A short name fit for a folder."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.source.split(" (")[0].split(":")[-1].split("/")[-1])
+        return re.sub(
+            r"[^A-Za-z0-9._-]+", "-", self.source.split(" (")[0].split(":")[-1].split("/")[-1]
+        )
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:

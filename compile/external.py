@@ -1,4 +1,4 @@
-"""ONNX weights outside of the protobuf: one ``weights.bin``, read by memory map, written in a stream.
+"""ONNX weights outside of the protobuf: ``weights.bin``, read by memory map, written in a stream.
 
 A protobuf ends at 2 GB; XLM-R large does not. Every array of at least 1 KiB lies in ``weights.bin``
 at an offset of a multiple of 64, whatever the model's size, so that there is one way to store them.
@@ -114,7 +114,7 @@ class WeightsWriter:
             return onnx.numpy_helper.from_array(array, name)
         self._stream.write(b"\0" * (-self._stream.tell() % ALIGNMENT))
         offset = self._stream.tell()
-        self._stream.write(memoryview(array).cast("B"))
+        self._stream.write(array.reshape(-1).view(np.uint8).data)
         tensor = TensorProto(
             name=name,
             data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype),

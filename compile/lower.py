@@ -22,6 +22,7 @@ from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, wr
 from xopt.calibrate.ranges import read_ranges
 from xopt.compile.editing import GraphEditor
 from xopt.compile.external import WEIGHTS, Weights, WeightsWriter, load_model
+from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
 from xopt.host import tool_versions
 
@@ -43,7 +44,7 @@ Array = NDArray[np.float32]
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 4})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 5})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
@@ -96,35 +97,18 @@ def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path
             if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
                 _lower_words(editor, node, lowering)
             elif linear and lowering.weights == "int8":
-                _lower_linear(editor, node, linear.group(1), linear.group(2), lowering, amax, smooth, heads)
+                _lower_linear(
+                    editor, node, linear.group(1), linear.group(2), lowering, amax, smooth, heads
+                )
             elif linear and lowering.weights == "fp16":
                 _halve_linear(editor, node)
+            elif node.op_type == "Softmax" and lowering.attention:
+                _quantize_probs(editor, node)
             else:
                 editor.keep(node)
         lowered = editor.finish()
     onnx.save(lowered, folder / "graph.onnx")
     onnx.checker.check_model(str(folder / "graph.onnx"))
-
-
-def quantize_rows(values: Array) -> tuple[NDArray[np.int8], Array]:
-    """Symmetric INT8 with one scale per row.
-
-    Args:
-        values: ``[rows, columns]`` float32.
-
-    Returns:
-        ``[rows, columns]`` int8 within ±127 and ``[rows]`` float32, ``values ≈ int8 · scale``.
-    """
-    quantized = np.empty(values.shape, np.int8)
-    scales = np.empty(len(values), np.float32)
-    # In slices, so that a table of 250,000 rows needs no second fp32 copy of itself.
-    for start in range(0, len(values), 8192):
-        part = np.asarray(values[start : start + 8192], np.float32)
-        scale = np.abs(part).max(axis=1) / np.float32(127)
-        scale[scale == 0] = 1
-        quantized[start : start + 8192] = np.rint(part / scale[:, None])
-        scales[start : start + 8192] = scale
-    return quantized, scales
 
 
 def _lower_words(editor: GraphEditor, node: onnx.NodeProto, lowering: Lowering) -> None:
@@ -136,7 +120,7 @@ def _lower_words(editor: GraphEditor, node: onnx.NodeProto, lowering: Lowering) 
         rows = editor.emit("Gather", [WORDS + ".fp16", ids], out + ".fp16", axis=0)
         editor.emit("Cast", [rows], out, to=onnx.TensorProto.FLOAT)
         return
-    quantized, scales = quantize_rows(table)  # type: ignore[arg-type]
+    quantized, scales = quantize_rows(table)
     editor.constant(WORDS + ".int8", quantized)
     editor.constant(WORDS + ".scale", scales[:, None])
     rows = editor.emit("Gather", [WORDS + ".int8", ids], out + ".int8", axis=0)
@@ -157,7 +141,7 @@ def _halve_linear(editor: GraphEditor, node: onnx.NodeProto) -> None:
 def _bias(editor: GraphEditor, node: onnx.NodeProto) -> str:
     """The bias of a Gemm; the exporter drops one that is all zeros."""
     if len(node.input) > 2:
-        return node.input[2]
+        return str(node.input[2])
     rows = editor.weights[node.input[1]].shape[0]
     return editor.constant(node.output[0] + ".bias", np.zeros(rows, np.float32))
 
@@ -180,8 +164,7 @@ def _lower_linear(
     quantized = _quantize_activation(editor, node.input[0], site, amax[site], divisor, lowering)
     if linear == "qkv" and lowering.split_qkv:
         split = _split_attention_inputs(editor, node, heads)
-        values = np.array(editor.weights[bias] if bias in editor.weights else 0.0, np.float32)
-        values = np.broadcast_to(values, (len(weight),))
+        values = editor.array(bias)
         hidden = len(weight) // 3
         for number, (part, factor) in enumerate(zip("qkv", (split.scale, 1.0, 1.0), strict=True)):
             rows = slice(number * hidden, (number + 1) * hidden)
@@ -192,7 +175,32 @@ def _lower_linear(
             split.emit(editor, out, number)
         return
     weight = _smoothed(weight, divisor)
-    _quantized_product(editor, quantized, weight, bias, name, node.output[0])
+    out = node.output[0]
+    if linear == "qkv" and lowering.attention:
+        _quantized_product(editor, quantized, weight, bias, name, out + ".exact")
+        steps = [np.float32(amax[f"{layer}.{part}"] / 127) for part in "qkv"]
+        scales = np.repeat(np.array(steps, np.float32), len(weight) // 3)
+        _quantize_pair(editor, out + ".exact", f"{layer}.qkv_out", scales, out)
+        return
+    _quantized_product(editor, quantized, weight, bias, name, out)
+
+
+def _quantize_probs(editor: GraphEditor, node: onnx.NodeProto) -> None:
+    """Keep the softmax, and quantize what it gives: at most 1, so in steps of 1/127."""
+    out = node.output[0]
+    exact = editor.emit("Softmax", node.input, out + ".exact", axis=-1)
+    _quantize_pair(editor, exact, "probs", np.array(1 / 127, np.float32), out)
+
+
+def _quantize_pair(editor: GraphEditor, source: str, site: str, scale: Array, out: str) -> None:
+    """Signed Q/DQ with one scale, or one for each column of ``[T, n]``."""
+    parts = [
+        editor.constant(site + ".scale", scale),
+        editor.constant(site + ".zero", np.zeros(scale.shape, np.int8)),
+    ]
+    axis = {"axis": 1} if scale.ndim else {}
+    q = editor.emit("QuantizeLinear", [source, *parts], out + ".q", **axis)
+    editor.emit("DequantizeLinear", [q, *parts], out, **axis)
 
 
 def _smoothed(weight: Array, divisor: Array | None) -> Array:
@@ -283,7 +291,7 @@ def _quantize_activation(
     dtype, zero = (np.uint8, 128) if lowering.activations == "uint8" else (np.int8, 0)
     scale = editor.constant(site + ".scale", np.array(amax / 127, np.float32))
     zero_point = editor.constant(site + ".zero", np.array(zero, dtype))
-    apart = divisor is not None and not site.endswith(".ffn_act")
+    apart = lowering.smooth_apart and divisor is not None and not site.endswith(".ffn_act")
     if apart:
         axis = editor.constant("axis.0", np.array([0], np.int64))
         source = editor.emit("Unsqueeze", [source, axis], site + ".3d")

@@ -1,4 +1,4 @@
-"""The encoder in PyTorch over a packed batch: the one definition that is traced, observed and tested.
+"""The encoder in PyTorch over a packed batch: the one that is traced, observed and tested.
 
 Post-LayerNorm Transformer encoder (Devlin et al., 2019) as BERT, RoBERTa, XLM-RoBERTa and CamemBERT
 share it. Attention gathers ``[T, 3·hidden]`` once into ``[B, S, 3·hidden]`` and back.
@@ -108,7 +108,7 @@ class Layer(nn.Module):
         batch, longest = pad_index.shape
         padded = F.embedding(pad_index, qkv)  # [B, S, 3·hidden]; a Gather, not a GatherND
         split = padded.view(batch, longest, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        q, k, v = (part.squeeze(0) for part in split.split(1))  # [B, heads, S, head_dim]
+        q, k, v = (part.squeeze(0) for part in torch.split(split, 1))  # [B, heads, S, head_dim]
         scores = (q * self.head_dim**-0.5) @ k.transpose(2, 3) + arrays["attention_bias"]
         probs = torch.softmax(scores, dim=-1)
         watch(f"{self.name}.probs", probs)
@@ -230,7 +230,8 @@ class PackedEncoder(nn.Module):
     def run(self, batch: PackedBatch, **extra: Any) -> Tensor:
         """As :meth:`forward`, from a numpy batch."""
         arrays = batch.arrays()
-        return self({n: torch.from_numpy(arrays[n]) for n in self.inputs}, **extra)
+        out: Tensor = self({n: torch.from_numpy(arrays[n]) for n in self.inputs}, **extra)
+        return out
 
 
 def packed_state(checkpoint: Checkpoint, model: PackedEncoder) -> dict[str, Tensor]:

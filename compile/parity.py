@@ -1,4 +1,4 @@
-"""Does the graph answer as transformers does? Checked on ragged multilingual text before it is kept."""
+"""Does the graph answer as transformers does? Checked on multilingual text before it is kept."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ def reference_model(checkpoint: Checkpoint) -> Any:
 
 
 def reference_answers(
-    model: Any, checkpoint: Checkpoint, encodings: Sequence[Encoding], trail: list[Any] | None = None
+    model: Any,
+    checkpoint: Checkpoint,
+    encodings: Sequence[Encoding],
+    trail: list[Any] | None = None,
 ) -> NDArray[np.float32]:
     """transformers' answer to a padded batch, laid out as the packed graph lays it out.
 

@@ -13,6 +13,7 @@ PRECISIONS: dict[str, str] = {
     "fp32": "every weight and every operation in fp32: the reference",
     "fp16": "weights in fp16",
     "int8": "linear layers with INT8 weights and activations, embedding rows in INT8",
+    "int8-attention": "as int8, with the two products of attention in INT8 too",
 }
 
 
@@ -29,6 +30,8 @@ class Lowering:
         split_qkv: three projections instead of one of three times the width, the scale of the
             scores folded into the first; OpenVINO then reads each transposed inside its attention
             kernel and copies nothing.
+        smooth_apart: the division by a smoothing divisor in three dimensions, from which OpenVINO
+            makes no quantization per channel.
     """
 
     weights: Literal["fp32", "fp16", "int8"]
@@ -36,14 +39,18 @@ class Lowering:
     embeddings: Literal["fp32", "fp16", "int8"] = "fp32"
     attention: bool = False
     split_qkv: bool = False
+    smooth_apart: bool = False
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("openvino", "fp32"): Lowering("fp32"),
     ("openvino", "fp16"): Lowering("fp16", embeddings="fp16"),
-    ("openvino", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True),
+    ("openvino", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True, smooth_apart=True),
+    ("cuda", "fp16"): Lowering("fp16", embeddings="fp16"),
+    ("cuda", "int8"): Lowering("int8", "int8", "int8"),
+    ("cuda", "int8-attention"): Lowering("int8", "int8", "int8", attention=True),
     ("null", "fp32"): Lowering("fp32"),
-    ("null", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True),
+    ("null", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True, smooth_apart=True),
 }
 
 

@@ -88,9 +88,7 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
     return Graph.open(Graph.place(digest))
 
 
-def _export(
-    skeleton: PackedEncoder, weights: PackedEncoder
-) -> tuple[Any, dict[str, torch.Tensor]]:
+def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[str, torch.Tensor]]:
     """The graph as an onnx_ir model, and every weight it names."""
     import torch
 
@@ -103,9 +101,7 @@ def _export(
     dynamic = {name: dict.fromkeys(AXES[name], torch.export.Dim.DYNAMIC) for name in example}
     state = weights.state_dict()
     with _quiet(), torch.no_grad():
-        program = torch.export.export(
-            skeleton, (example,), dynamic_shapes=(dynamic,), strict=False
-        )
+        program = torch.export.export(skeleton, (example,), dynamic_shapes=(dynamic,), strict=False)
         exported = torch.onnx.export(
             program,
             dynamo=True,
@@ -123,7 +119,7 @@ def _export(
 
 
 class _quiet:
-    """The exporter's progress lines and notes on packages xopt does not use, kept off the terminal."""
+    """The exporter's progress and its notes on packages nobody needs, kept off the terminal."""
 
     def __enter__(self) -> None:
         self._warnings = warnings.catch_warnings()

@@ -1,4 +1,4 @@
-"""From a checkpoint's tensor names to the packed encoder's, with nothing unset and nothing unused."""
+"""From a checkpoint's tensor names to the packed encoder's: nothing unset, nothing unused."""
 
 from __future__ import annotations
 

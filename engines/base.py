@@ -29,7 +29,7 @@ class Signature:
     Attributes:
         inputs: names of the packed batch's arrays.
         output: ``logits`` or ``embeddings``.
-        per_token: whether the output has a row per token (``[T, …]``) or per sentence (``[B, …]``).
+        per_token: whether the output has a row per token (``[T, …]``) or one per sentence.
         width: size of the output's last axis.
         max_tokens: of one sentence.
         first_position: position id of a sentence's first token.
@@ -56,8 +56,8 @@ class Signature:
 class Engine(ABC):
     """An open session over a bundle; a context manager.
 
-    A subclass writes ``_run`` and ``close``. ``run`` checks names, types and ranges first, because a
-    native library may crash where Python would complain. Arrays that ``run`` returns belong to the
+    A subclass writes ``_run`` and ``close``. ``run`` checks names, types and ranges first, because
+    a native library may crash where Python would complain. Arrays that ``run`` returns belong to the
     caller. One engine serves one thread at a time.
     """
 
@@ -140,6 +140,7 @@ class Builder(Protocol):
             MissingExtraError: the native library is not installed.
             BuildError: the native library failed.
         """
+        ...
 
 
 ENGINES: Registry[type[Engine]] = Registry(

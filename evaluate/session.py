@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,18 @@ __all__ = ["Session", "Usage"]
 
 Array = NDArray[np.float32]
 Encode = Callable[[Tokenizer, int, int], list[Encoding]]
+EncodeParts = Callable[[Tokenizer, int, int], list[list[Encoding]]]
+Progress = Callable[[float], None]
+T = TypeVar("T")
+
+_NOTHING: Array = np.empty((0, 0), np.float32)
 
 # Texts tokenized at a time, while the engine answers the ones before.
 CHUNK = 2048
+
+
+def _unheard(share: float) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass
@@ -66,11 +75,7 @@ class Session:
         self.engine.close()
 
     def answers(
-        self,
-        count: int,
-        encode: Encode,
-        *,
-        progress: Callable[[float], None] = lambda share: None,
+        self, count: int, encode: Encode, *, progress: Progress = _unheard
     ) -> Iterator[tuple[int, Encoding, Array]]:
         """Answer ``count`` items, tokenizing the next chunk while the engine runs this one.
 
@@ -83,26 +88,30 @@ class Session:
             (index, encoding, answer): ``[width]`` for a head per sentence, ``[n, width]`` for one
             per token. Chunks come in order; within one, batches of like lengths.
         """
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            starts = list(range(0, count, CHUNK))
-            ahead = pool.submit(self._encode, encode, 0, min(CHUNK, count)) if starts else None
-            for start in starts:
-                assert ahead is not None
-                encodings = ahead.result()
-                following = start + CHUNK
-                if following < count:
-                    stop = min(following + CHUNK, count)
-                    ahead = pool.submit(self._encode, encode, following, stop)
-                for index, encoding, answer in self._chunk(encodings):
-                    yield start + index, encoding, answer
-                progress(min(following, count) / count)
+        for start, encodings, share in self._chunks(count, encode):
+            for index, answer in self._run(encodings, lambda done, at=share: progress(at(done))):
+                yield start + index, encodings[index], answer
+
+    def parts(
+        self, count: int, encode: EncodeParts, *, progress: Progress = _unheard
+    ) -> Iterator[tuple[int, list[Encoding], list[Array]]]:
+        """As :meth:`answers`, for items of several encodings each: windows, or parts of a sentence.
+
+        Yields:
+            (index, encodings, answers) of each item, in order.
+        """
+        for start, items, share in self._chunks(count, encode):
+            flat = [encoding for item in items for encoding in item]
+            found: list[Array] = [_NOTHING] * len(flat)
+            for index, answer in self._run(flat, lambda done, at=share: progress(at(done))):
+                found[index] = answer
+            place = 0
+            for number, item in enumerate(items):
+                yield start + number, item, found[place : place + len(item)]
+                place += len(item)
 
     def rows(
-        self,
-        count: int,
-        encode: Encode,
-        *,
-        progress: Callable[[float], None] = lambda share: None,
+        self, count: int, encode: Encode, *, progress: Progress = _unheard
     ) -> Array:
         """``[count, width]``: as :meth:`answers`, for a head that answers per sentence."""
         table = np.empty((count, self.engine.signature.width), np.float32)
@@ -110,15 +119,37 @@ class Session:
             table[index] = answer
         return table
 
-    def _encode(self, encode: Encode, start: int, stop: int) -> list[Encoding]:
-        begin = time.perf_counter()
-        encodings = encode(self.tokenizer, start, stop)
-        self.usage.tokenization_s += time.perf_counter() - begin
-        return encodings
+    def _chunks(
+        self, count: int, encode: Callable[[Tokenizer, int, int], list[T]]
+    ) -> Iterator[tuple[int, list[T], Callable[[float], float]]]:
+        """(first item, what was encoded, share of the chunk -> share of all), one chunk ahead."""
+        starts = range(0, count, CHUNK)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            ahead = pool.submit(self._encode, encode, 0, min(CHUNK, count))
+            for start in starts:
+                encoded = ahead.result()
+                following = min(start + CHUNK, count)
+                if following < count:
+                    stop = min(following + CHUNK, count)
+                    ahead = pool.submit(self._encode, encode, following, stop)
+                yield (
+                    start,
+                    encoded,
+                    lambda done, a=start, b=following: (a + done * (b - a)) / count,  # type: ignore[misc]
+                )
 
-    def _chunk(self, encodings: Sequence[Encoding]) -> Iterator[tuple[int, Encoding, Array]]:
+    def _encode(
+        self, encode: Callable[[Tokenizer, int, int], list[T]], start: int, stop: int
+    ) -> list[T]:
+        begin = time.perf_counter()
+        encoded = encode(self.tokenizer, start, stop)
+        self.usage.tokenization_s += time.perf_counter() - begin
+        return encoded
+
+    def _run(self, encodings: Sequence[Encoding], progress: Progress) -> Iterator[tuple[int, Array]]:
         signature = self.engine.signature
         lengths = [len(e) for e in encodings]
+        done = 0
         for indices in plan_batches(lengths, self.batch_tokens):
             batch = pack([encodings[i] for i in indices], first_position=signature.first_position)
             begin = time.perf_counter()
@@ -126,7 +157,9 @@ class Session:
             self.usage.engine_s += time.perf_counter() - begin
             self.usage.sentences += batch.sentences
             self.usage.tokens += batch.tokens
+            done += batch.tokens
             parts = np.split(answer, batch.cu_seqlens[1:-1]) if signature.per_token else answer
             for index, part in zip(indices, parts, strict=True):
-                yield int(index), encodings[index], part
+                yield int(index), part
+            progress(done / sum(lengths))
         self.usage.lengths += lengths

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scored", "accuracy", "mean_of", "paired_bootstrap"]
+__all__ = ["Scored", "accuracy", "mean_of", "mean_over", "paired_bootstrap"]
 
 Array = NDArray[np.float64]
 
@@ -33,8 +33,13 @@ class Scored:
 
 def mean_of(values: Array) -> Scored:
     """The mean of a value per example, in percent of 1."""
-    counts = np.stack([values, np.ones_like(values)], axis=1)
-    return Scored(counts, lambda sums: 100.0 * sums[..., 0] / sums[..., 1])
+    return mean_over(values, np.ones_like(values))
+
+
+def mean_over(values: Array, units: Array) -> Scored:
+    """What the examples add, over the units (tokens, say) that each of them has; in percent of 1."""
+    counts = np.stack([values, units], axis=1)
+    return Scored(counts, lambda sums: 100.0 * sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
 
 
 def accuracy(correct: NDArray[np.bool_]) -> Scored:

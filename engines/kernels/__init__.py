@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         add_layer_norm_reference,
     )
     from xopt.engines.kernels.linear import linear_int8, linear_int8_reference
+    from xopt.engines.kernels.pooling import mean_pool, mean_pool_reference
     from xopt.engines.kernels.ptx import assemble_ptx
 
 __all__ = [
@@ -51,6 +52,8 @@ __all__ = [
     "embed_layer_norm_reference",
     "linear_int8",
     "linear_int8_reference",
+    "mean_pool",
+    "mean_pool_reference",
     "varlen_attention",
     "varlen_attention_int8",
     "varlen_attention_int8_reference",
@@ -76,6 +79,7 @@ _MODULES = {
         "add_layer_norm_reference",
     ),
     "linear": ("linear_int8", "linear_int8_reference"),
+    "pooling": ("mean_pool", "mean_pool_reference"),
     "ptx": ("assemble_ptx",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

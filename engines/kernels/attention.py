@@ -18,13 +18,21 @@ import triton.language as tl
 
 from xopt.engines.kernels.checks import (
     KernelInputError,
+    only_tensor,
     require_device,
     require_dtype,
     require_positive,
+    require_scale,
     require_shape,
 )
 from xopt.engines.kernels.criteria import plain_attention
-from xopt.engines.kernels.rounding import INTERPRETED, narrow
+from xopt.engines.kernels.rounding import (
+    INTERPRETED,
+    load_scale,
+    narrow,
+    quantize,
+    quantize_reference,
+)
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 from xopt.engines.kernels.tiles import Tile, find_tile
 
@@ -79,9 +87,9 @@ def _attend(
 
 @triton.jit(do_not_specialize=["tokens", "sentences"])
 def _varlen_attention_kernel(
-    qkv, cu_seqlens, tokens, sentences, softmax_scale, out,
-    HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    qkv, cu_seqlens, tokens, sentences, softmax_scale, out_scale, out,
+    HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
 ):  # fmt: skip
     ROW: tl.constexpr = 3 * HEADS * HEAD_DIM
     sentence, start, length, first = find_tile(cu_seqlens, tokens, sentences, BLOCK_M)
@@ -120,7 +128,13 @@ def _varlen_attention_kernel(
             q, k_ptr + whole * ROW, v_ptr + whole * ROW, length - whole, acc, peak, total,
             scale_log2, ROW, HEAD_DIM, BLOCK_N, MASKED=True,
         )  # fmt: skip
-    tl.store(out_ptrs, narrow(acc / total[:, None], out.dtype.element_ty), mask=exists)
+    context = acc / total[:, None]
+    if QUANTIZE:
+        column = (head * HEAD_DIM + dim)[None, :]
+        step = load_scale(out_scale, column, column >= 0, PER_CHANNEL)
+        tl.store(out_ptrs, quantize(context, step), mask=exists)
+    else:
+        tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
 
 def attention_tile(head_dim: int, dtype: torch.dtype) -> Tile:
@@ -161,7 +175,12 @@ def check_packed_qkv(qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: in
 
 
 def varlen_attention(
-    qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int, *, scale: float | None = None
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    max_seqlen: int,
+    *,
+    scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Bidirectional attention within each sentence of a packed batch, in one kernel.
 
@@ -173,9 +192,11 @@ def varlen_attention(
         max_seqlen: length of the longest sentence, or any bound on it, at least 1. Other kernels of
             this signature size their grid by it; this one does not need to.
         scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
+        out_scale: scale of an int8 result, above 0, or ``[heads · head_dim]`` fp32, one per
+            channel; without it the result has ``qkv``'s dtype.
 
     Returns:
-        ``[T, heads, head_dim]`` in ``qkv``'s dtype; zeros for tokens of the unused tail.
+        ``[T, heads, head_dim]``; zeros for tokens of the unused tail.
 
     Raises:
         UnsupportedError: the device cannot run the kernel.
@@ -183,29 +204,40 @@ def varlen_attention(
     """
     check_packed_qkv(qkv, cu_seqlens, max_seqlen)
     require_dtype("qkv", qkv, [torch.float16, torch.bfloat16, torch.float32])
-    return launch_attention(qkv, cu_seqlens, attention_tile(qkv.shape[3], qkv.dtype), scale=scale)
+    require_scale("out_scale", out_scale, qkv.shape[2] * qkv.shape[3])
+    tile = attention_tile(qkv.shape[3], qkv.dtype)
+    return launch_attention(qkv, cu_seqlens, tile, scale=scale, out_scale=out_scale)
 
 
 def launch_attention(
-    qkv: torch.Tensor, cu_seqlens: torch.Tensor, tile: Tile, *, scale: float | None = None
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    tile: Tile,
+    *,
+    scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """:func:`varlen_attention` with a tile of the caller's choice, for measurements."""
     require_positive(scale=scale)
-    require_device(qkv, cu_seqlens)
+    require_device(qkv, cu_seqlens, only_tensor(out_scale))
     tokens, _, heads, head_dim = qkv.shape
     sentences = cu_seqlens.shape[0] - 1
-    out = torch.empty((tokens, heads, head_dim), dtype=qkv.dtype, device=qkv.device)
+    dtype = qkv.dtype if out_scale is None else torch.int8
+    out = torch.empty((tokens, heads, head_dim), dtype=dtype, device=qkv.device)
     _varlen_attention_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
         qkv,
         cu_seqlens,
         tokens,
         sentences,
         head_dim**-0.5 if scale is None else scale,
+        1.0 if out_scale is None else out_scale,
         out,
         HEADS=heads,
         HEAD_DIM=head_dim,
         BLOCK_M=tile.block_m,
         BLOCK_N=tile.block_n,
+        QUANTIZE=out_scale is not None,
+        PER_CHANNEL=isinstance(out_scale, torch.Tensor),
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
         **OPTIONS,
@@ -214,15 +246,25 @@ def launch_attention(
 
 
 def varlen_attention_reference(
-    qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int, *, scale: float | None = None
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    max_seqlen: int,
+    *,
+    scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What :func:`varlen_attention` computes, sentence by sentence in plain fp32.
 
     Returns:
-        ``[T, heads, head_dim]`` fp32.
+        ``[T, heads, head_dim]`` fp32, or int8 with ``out_scale``.
     """
     check_packed_qkv(qkv, cu_seqlens, max_seqlen)
-    return plain_attention(qkv.float(), cu_seqlens, scale)
+    context = plain_attention(qkv.float(), cu_seqlens, scale)
+    if out_scale is None:
+        return context
+    if isinstance(out_scale, torch.Tensor):
+        out_scale = out_scale.view(context.shape[1:])
+    return quantize_reference(context, out_scale)
 
 
 def attention_specs(
@@ -262,10 +304,13 @@ def attention_specs(
             outputs={"out": f"*{dtype}"},
             constants={
                 "softmax_scale": 1.0 / math.sqrt(head_dim) if scale is None else scale,
+                "out_scale": 1.0,
                 "HEADS": heads,
                 "HEAD_DIM": head_dim,
                 "BLOCK_M": tile.block_m,
                 "BLOCK_N": tile.block_n,
+                "QUANTIZE": False,
+                "PER_CHANNEL": False,
             },
             grid=GridRule(tile.block_m, per_sentence=1, columns=heads),
             num_warps=tile.num_warps,

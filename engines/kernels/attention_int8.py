@@ -27,12 +27,20 @@ import triton.language as tl
 from xopt.engines.kernels.attention import HEAD_DIMS, LOG2_E, check_packed_qkv
 from xopt.engines.kernels.checks import (
     KernelInputError,
+    only_tensor,
     require_device,
     require_dtype,
     require_positive,
+    require_scale,
     require_shape,
 )
-from xopt.engines.kernels.rounding import narrow, quantize, quantize_reference, round_to_int8
+from xopt.engines.kernels.rounding import (
+    load_scale,
+    narrow,
+    quantize,
+    quantize_reference,
+    round_to_int8,
+)
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 from xopt.engines.kernels.tiles import Tile, find_tile
 
@@ -75,7 +83,7 @@ def _weigh(
 def _varlen_attention_int8_kernel(
     qkv, cu_seqlens, qkv_scale, tokens, sentences, softmax_scale, probs_scale, out_scale, out,
     HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PER_HEAD: tl.constexpr, QUANTIZE: tl.constexpr,
+    PER_HEAD: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
 ):  # fmt: skip
     ROW: tl.constexpr = 3 * HEADS * HEAD_DIM
     sentence, start, length, first = find_tile(cu_seqlens, tokens, sentences, BLOCK_M)
@@ -130,7 +138,9 @@ def _varlen_attention_int8_kernel(
 
     context = acc.to(tl.float32) * (probs_scale * scale_v)
     if QUANTIZE:
-        tl.store(out_ptrs, quantize(context, out_scale), mask=exists)
+        column = (head * HEAD_DIM + dim)[None, :]
+        step = load_scale(out_scale, column, column >= 0, PER_CHANNEL)
+        tl.store(out_ptrs, quantize(context, step), mask=exists)
     else:
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
@@ -148,7 +158,7 @@ def varlen_attention_int8(
     qkv_scale: torch.Tensor,
     scale: float | None = None,
     probs_scale: float = PROBS_SCALE,
-    out_scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
 ) -> torch.Tensor:
     """Bidirectional attention within each sentence of a packed INT8 batch, in one kernel.
@@ -161,7 +171,8 @@ def varlen_attention_int8(
         qkv_scale: ``[3]`` or ``[3, heads]`` fp32: the scales of Q, K and V, above 0.
         scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
         probs_scale: scale of the quantized probabilities.
-        out_scale: scale of an int8 result; without it the result is ``out_dtype``.
+        out_scale: scale of an int8 result, above 0, or ``[heads · head_dim]`` fp32, one per
+            channel; without it the result is ``out_dtype``.
         out_dtype: fp16, bf16 or fp32.
 
     Returns:
@@ -172,7 +183,8 @@ def varlen_attention_int8(
         KernelInputError: an argument is not as described.
     """
     _check(qkv, cu_seqlens, max_seqlen, qkv_scale)
-    require_positive(scale=scale, probs_scale=probs_scale, out_scale=out_scale)
+    require_positive(scale=scale, probs_scale=probs_scale)
+    require_scale("out_scale", out_scale, qkv.shape[2] * qkv.shape[3])
     return launch_attention_int8(
         qkv,
         cu_seqlens,
@@ -193,11 +205,11 @@ def launch_attention_int8(
     qkv_scale: torch.Tensor,
     scale: float | None = None,
     probs_scale: float = PROBS_SCALE,
-    out_scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
 ) -> torch.Tensor:
     """:func:`varlen_attention_int8` with a tile of the caller's choice, for measurements."""
-    require_device(qkv, cu_seqlens, qkv_scale)
+    require_device(qkv, cu_seqlens, qkv_scale, only_tensor(out_scale))
     tokens, _, heads, head_dim = qkv.shape
     sentences = cu_seqlens.shape[0] - 1
     out = torch.empty(
@@ -221,6 +233,7 @@ def launch_attention_int8(
         BLOCK_N=tile.block_n,
         PER_HEAD=qkv_scale.dim() == 2,
         QUANTIZE=out_scale is not None,
+        PER_CHANNEL=isinstance(out_scale, torch.Tensor),
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
         **OPTIONS,
@@ -236,7 +249,7 @@ def varlen_attention_int8_reference(
     qkv_scale: torch.Tensor,
     scale: float | None = None,
     probs_scale: float = PROBS_SCALE,
-    out_scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
 ) -> torch.Tensor:
     """What :func:`varlen_attention_int8` computes, sentence by sentence, with exact integers.
@@ -258,6 +271,8 @@ def varlen_attention_int8_reference(
         context[start:end] = product.transpose(0, 1)
     if out_scale is None:
         return context.to(out_dtype)
+    if isinstance(out_scale, torch.Tensor):
+        out_scale = out_scale.view(context.shape[1:])
     return quantize_reference(context, out_scale)
 
 
@@ -309,6 +324,7 @@ def attention_int8_specs(
                 "BLOCK_N": tile.block_n,
                 "PER_HEAD": per_head,
                 "QUANTIZE": out_scale is not None,
+                "PER_CHANNEL": False,
             },
             grid=GridRule(tile.block_m, per_sentence=1, columns=heads),
             num_warps=tile.num_warps,

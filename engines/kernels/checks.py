@@ -22,9 +22,11 @@ __all__ = [
     "OLDEST_SM",
     "TOO_OLD",
     "KernelInputError",
+    "only_tensor",
     "require_device",
     "require_dtype",
     "require_positive",
+    "require_scale",
     "require_shape",
 ]
 
@@ -114,3 +116,17 @@ def require_positive(**numbers: float | None) -> None:
     for name, number in numbers.items():
         if number is not None and not number > 0:
             raise KernelInputError(f"{name} must be above 0, not {number}.")
+
+
+def require_scale(name: str, scale: float | torch.Tensor | None, columns: int) -> None:
+    """Check a scale: a number above 0, or ``[columns]`` float32, whose values are not read."""
+    if isinstance(scale, torch.Tensor):
+        require_shape(name, scale, (columns,))
+        require_dtype(name, scale, [torch.float32])
+    else:
+        require_positive(**{name: scale})
+
+
+def only_tensor(scale: float | torch.Tensor | None) -> torch.Tensor | None:
+    """``scale`` if it is a tensor, for :func:`require_device`."""
+    return scale if isinstance(scale, torch.Tensor) else None

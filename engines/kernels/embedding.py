@@ -11,9 +11,11 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.checks import (
+    only_tensor,
     require_device,
     require_dtype,
     require_positive,
+    require_scale,
     require_shape,
 )
 from xopt.engines.kernels.layer_norm import (
@@ -36,8 +38,9 @@ __all__ = [
 
 @triton.jit
 def _embed_layer_norm_kernel(
-    input_ids, position_ids, type_ids, words, positions, types, weight, bias, eps, out_scale,
-    out, out_int8, HIDDEN: tl.constexpr, BLOCK: tl.constexpr,
+    input_ids, position_ids, type_ids, words, positions, types, weight, bias, word_scale, eps,
+    out_scale, out, out_int8,
+    HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0)
     column = tl.arange(0, BLOCK)
@@ -46,9 +49,11 @@ def _embed_layer_norm_kernel(
     position = tl.load(position_ids + token).to(tl.int64)
     kind = tl.load(type_ids + token).to(tl.int64)
     x = tl.load(words + word * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
+    if word_scale is not None:
+        x *= tl.load(word_scale + word)
     x += tl.load(types + kind * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
     x += tl.load(positions + position * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
-    layer_norm_row(x, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK)
+    layer_norm_row(x, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL)
 
 
 def embed_layer_norm(
@@ -61,6 +66,9 @@ def embed_layer_norm(
     weight: torch.Tensor,
     bias: torch.Tensor,
     eps: float,
+    *,
+    word_scale: torch.Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """``LayerNorm(words[i] + types[t] + positions[p]) * weight + bias``, computed in fp32.
 
@@ -69,22 +77,25 @@ def embed_layer_norm(
             values would wait for the device.
         position_ids: ``[T]`` int32 rows of ``positions``, likewise.
         token_type_ids: ``[T]`` int32 rows of ``types``, likewise.
-        words: ``[vocabulary, hidden]`` fp16, bf16 or fp32, contiguous.
+        words: ``[vocabulary, hidden]`` fp16, bf16 or fp32, contiguous; int8 with ``word_scale``.
         positions: ``[max_positions, hidden]``, likewise.
         types: ``[type_vocabulary, hidden]``, likewise.
         weight: ``[hidden]``, likewise.
         bias: ``[hidden]``, likewise.
         eps: added to the variance, above 0.
+        word_scale: ``[vocabulary]`` fp32, the scale of each int8 row of ``words``.
+        out_dtype: fp16, bf16 or fp32; that of ``positions`` by default.
 
     Returns:
-        ``[T, hidden]`` in ``words``' dtype.
+        ``[T, hidden]``.
 
     Raises:
         UnsupportedError: the device cannot run the kernel.
         KernelInputError: an argument is not as described.
     """
     ids = (input_ids, position_ids, token_type_ids)
-    out, _ = _launch(ids, (words, positions, types), weight, bias, eps, None)
+    tables = (words, positions, types)
+    out, _ = _launch(ids, tables, weight, bias, word_scale, eps, None, out_dtype)
     return out
 
 
@@ -98,19 +109,23 @@ def embed_layer_norm_int8(
     weight: torch.Tensor,
     bias: torch.Tensor,
     eps: float,
-    out_scale: float,
+    out_scale: float | torch.Tensor,
+    *,
+    word_scale: torch.Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """:func:`embed_layer_norm`, and the same rows quantized for an INT8 matrix product.
 
     Args:
-        out_scale: scale of the int8 result, above 0; the rest as for :func:`embed_layer_norm`.
+        out_scale: scale of the int8 result, above 0, or ``[hidden]`` fp32, one per channel; the
+            rest as for :func:`embed_layer_norm`.
 
     Returns:
-        ``[T, hidden]`` in ``words``' dtype, and ``[T, hidden]`` int8, rounded from fp32.
+        ``[T, hidden]``, and ``[T, hidden]`` int8, rounded from fp32.
     """
-    require_positive(out_scale=out_scale)
     ids = (input_ids, position_ids, token_type_ids)
-    out, out_int8 = _launch(ids, (words, positions, types), weight, bias, eps, out_scale)
+    tables = (words, positions, types)
+    out, out_int8 = _launch(ids, tables, weight, bias, word_scale, eps, out_scale, out_dtype)
     assert out_int8 is not None
     return out, out_int8
 
@@ -120,8 +135,10 @@ def _launch(
     tables: tuple[torch.Tensor, ...],
     weight: torch.Tensor,
     bias: torch.Tensor,
+    word_scale: torch.Tensor | None,
     eps: float,
-    out_scale: float | None,
+    out_scale: float | torch.Tensor | None,
+    out_dtype: torch.dtype | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     names = ("input_ids", "position_ids", "token_type_ids")
     tokens, hidden = ids[0].numel(), weight.numel()
@@ -130,19 +147,28 @@ def _launch(
         require_dtype(name, index, [torch.int32])
     for name, table in zip(("words", "positions", "types"), tables, strict=True):
         require_shape(name, table, ("rows", hidden))
-        require_dtype(name, table, FLOATS)
+        if name == "words" and word_scale is not None:
+            require_dtype(name, table, [torch.int8])
+            require_shape("word_scale", word_scale, (table.shape[0],))
+            require_dtype("word_scale", word_scale, [torch.float32])
+        else:
+            require_dtype(name, table, FLOATS)
     for name, vector in (("weight", weight), ("bias", bias)):
         require_shape(name, vector, (hidden,))
         require_dtype(name, vector, FLOATS)
     require_positive(eps=eps)
-    require_device(*ids, *tables, weight, bias)
-    words = tables[0]
-    out = torch.empty((tokens, hidden), dtype=words.dtype, device=words.device)
+    require_scale("out_scale", out_scale, hidden)
+    require_device(*ids, *tables, weight, bias, word_scale, only_tensor(out_scale))
+    positions = tables[1]
+    dtype = out_dtype or positions.dtype
+    out = torch.empty((tokens, hidden), dtype=dtype, device=positions.device)
     out_int8 = None if out_scale is None else torch.empty_like(out, dtype=torch.int8)
     if tokens:
         _embed_layer_norm_kernel[(tokens,)](
-            *ids, *tables, weight, bias, eps, out_scale or 1.0, out, out_int8,
-            HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden), num_warps=ROW_WARPS, **OPTIONS,
+            *ids, *tables, weight, bias, word_scale, eps,
+            1.0 if out_scale is None else out_scale, out, out_int8,
+            HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
+            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=ROW_WARPS, **OPTIONS,
         )  # fmt: skip
     return out, out_int8
 
@@ -157,9 +183,14 @@ def embed_layer_norm_reference(
     weight: torch.Tensor,
     bias: torch.Tensor,
     eps: float,
+    *,
+    word_scale: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What :func:`embed_layer_norm` computes; fp32 ``[T, hidden]``."""
-    total = words[input_ids.long()].float() + types[token_type_ids.long()].float()
+    rows = words[input_ids.long()].float()
+    if word_scale is not None:
+        rows = rows * word_scale[input_ids.long(), None]
+    total = rows + types[token_type_ids.long()].float()
     total = total + positions[position_ids.long()].float()
     return layer_norm_row_reference(total, weight, bias, eps)
 
@@ -174,11 +205,22 @@ def embed_layer_norm_int8_reference(
     weight: torch.Tensor,
     bias: torch.Tensor,
     eps: float,
-    out_scale: float,
+    out_scale: float | torch.Tensor,
+    *,
+    word_scale: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What :func:`embed_layer_norm_int8` computes; fp32 and int8 ``[T, hidden]``."""
     out = embed_layer_norm_reference(
-        input_ids, position_ids, token_type_ids, words, positions, types, weight, bias, eps
+        input_ids,
+        position_ids,
+        token_type_ids,
+        words,
+        positions,
+        types,
+        weight,
+        bias,
+        eps,
+        word_scale=word_scale,
     )
     return out, quantize_reference(out, out_scale)
 
@@ -192,10 +234,12 @@ def embed_layer_norm_specs(
     """
     pointer = f"*{dtype}"
     constants = {
+        "word_scale": None,
         "eps": eps,
         "out_scale": 1.0 if out_scale is None else out_scale,
         "HIDDEN": hidden,
         "BLOCK": triton.next_power_of_2(hidden),
+        "PER_CHANNEL": False,
     }
     tables = ("words", "positions", "types", "weight", "bias")
     return [

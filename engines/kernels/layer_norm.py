@@ -15,12 +15,14 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.checks import (
+    only_tensor,
     require_device,
     require_dtype,
     require_positive,
+    require_scale,
     require_shape,
 )
-from xopt.engines.kernels.rounding import narrow, quantize, quantize_reference
+from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 
 __all__ = [
@@ -41,8 +43,9 @@ ROW_WARPS = 4
 
 @triton.jit
 def layer_norm_row(
-    x, weight, bias, eps, out_scale, out, out_int8, HIDDEN: tl.constexpr, BLOCK: tl.constexpr
-):
+    x, weight, bias, eps, out_scale, out, out_int8,
+    HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr,
+):  # fmt: skip
     """Normalize one row ``x`` (fp32 [BLOCK], 0 from HIDDEN on) and store it as this program's."""
     column = tl.arange(0, BLOCK)
     exists = column < HIDDEN
@@ -55,19 +58,22 @@ def layer_norm_row(
     place = tl.program_id(0).to(tl.int64) * HIDDEN + column
     tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
     if out_int8 is not None:
-        tl.store(out_int8 + place, quantize(y, out_scale), mask=exists)
+        scale = load_scale(out_scale, column, exists, PER_CHANNEL)
+        tl.store(out_int8 + place, quantize(y, scale), mask=exists)
 
 
 @triton.jit
 def _add_layer_norm_kernel(
     x, residual, weight, bias, eps, out_scale, out, out_int8,
-    HIDDEN: tl.constexpr, BLOCK: tl.constexpr,
+    HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr,
 ):  # fmt: skip
     column = tl.arange(0, BLOCK)
     place = tl.program_id(0).to(tl.int64) * HIDDEN + column
     total = tl.load(x + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
     total += tl.load(residual + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
-    layer_norm_row(total, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK)
+    layer_norm_row(
+        total, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL
+    )
 
 
 def add_layer_norm(
@@ -99,17 +105,17 @@ def add_layer_norm_int8(
     weight: torch.Tensor,
     bias: torch.Tensor,
     eps: float,
-    out_scale: float,
+    out_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """:func:`add_layer_norm`, and the same rows quantized for an INT8 matrix product.
 
     Args:
-        out_scale: scale of the int8 result, above 0; the rest as for :func:`add_layer_norm`.
+        out_scale: scale of the int8 result, above 0, or ``[hidden]`` fp32, one per channel; the
+            rest as for :func:`add_layer_norm`.
 
     Returns:
         ``[T, hidden]`` in ``residual``'s dtype, and ``[T, hidden]`` int8, rounded from fp32.
     """
-    require_positive(out_scale=out_scale)
     out, out_int8 = _launch(x, residual, weight, bias, eps, out_scale)
     assert out_int8 is not None
     return out, out_int8
@@ -121,7 +127,7 @@ def _launch(
     weight: torch.Tensor,
     bias: torch.Tensor,
     eps: float,
-    out_scale: float | None,
+    out_scale: float | torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     require_shape("x", x, ("T", "hidden"))
     require_shape("residual", residual, tuple(x.shape))
@@ -130,14 +136,16 @@ def _launch(
     for name, tensor in (("x", x), ("residual", residual), ("weight", weight), ("bias", bias)):
         require_dtype(name, tensor, FLOATS)
     require_positive(eps=eps)
-    require_device(x, residual, weight, bias)
+    require_scale("out_scale", out_scale, x.shape[1])
+    require_device(x, residual, weight, bias, only_tensor(out_scale))
     tokens, hidden = x.shape
     out = torch.empty_like(residual)
     out_int8 = None if out_scale is None else torch.empty_like(x, dtype=torch.int8)
     if tokens:
         _add_layer_norm_kernel[(tokens,)](
-            x, residual, weight, bias, eps, out_scale or 1.0, out, out_int8,
-            HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden), num_warps=ROW_WARPS, **OPTIONS,
+            x, residual, weight, bias, eps, 1.0 if out_scale is None else out_scale, out, out_int8,
+            HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
+            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=ROW_WARPS, **OPTIONS,
         )  # fmt: skip
     return out, out_int8
 
@@ -164,7 +172,7 @@ def add_layer_norm_int8_reference(
     weight: torch.Tensor,
     bias: torch.Tensor,
     eps: float,
-    out_scale: float,
+    out_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What :func:`add_layer_norm_int8` computes; fp32 and int8 ``[T, hidden]``."""
     out = add_layer_norm_reference(x, residual, weight, bias, eps)
@@ -184,6 +192,7 @@ def add_layer_norm_specs(
         "out_scale": 1.0 if out_scale is None else out_scale,
         "HIDDEN": hidden,
         "BLOCK": triton.next_power_of_2(hidden),
+        "PER_CHANNEL": False,
     }
     return [
         KernelSpec(

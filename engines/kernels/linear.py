@@ -1,6 +1,8 @@
 """INT8 matrix product whose epilogue dequantizes, adds the bias, applies GELU and requantizes.
 
-Integer sums are exact in any order, so the result does not depend on the tile.
+Integer sums are exact in any order, so the result does not depend on the tile, nor on whether the
+product is ours or the library's (cuBLASLt behind ``torch._int_mm``, with the epilogue as a kernel of
+its own). Which of them is fastest depends on the device and the shape, and is left to be measured.
 """
 
 # The arguments of a Triton kernel have no Python types.
@@ -14,24 +16,65 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.checks import (
+    only_tensor,
     require_device,
     require_dtype,
     require_positive,
+    require_scale,
     require_shape,
 )
 from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.layer_norm import FLOATS
-from xopt.engines.kernels.rounding import narrow, quantize, quantize_reference
+from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = [
     "launch_linear_int8",
     "linear_int8",
+    "linear_int8_candidates",
     "linear_int8_reference",
     "linear_int8_specs",
     "linear_int8_tile",
 ]
+
+
+@triton.jit
+def _finish(
+    acc, weight_scale, bias, x_scale, out_scale, out, row, column, exists,
+    OUT_FEATURES: tl.constexpr, GELU: tl.constexpr, QUANTIZE: tl.constexpr,
+    PER_CHANNEL: tl.constexpr,
+):  # fmt: skip
+    """Dequantize the int32 sums [rows, columns], add the bias, apply GELU, requantize, store."""
+    in_columns = column < OUT_FEATURES
+    scale = tl.load(weight_scale + column, mask=in_columns, other=0.0) * x_scale
+    shift = tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)
+    y = acc.to(tl.float32) * scale[None, :] + shift[None, :]
+    if GELU:
+        y = gelu(y)
+    out_ptrs = out + row[:, None].to(tl.int64) * OUT_FEATURES + column[None, :]
+    if QUANTIZE:
+        step = load_scale(out_scale, column[None, :], in_columns[None, :], PER_CHANNEL)
+        tl.store(out_ptrs, quantize(y, step), mask=exists)
+    else:
+        tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=exists)
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def _epilogue_kernel(
+    acc, weight_scale, bias, tokens, x_scale, out_scale, out,
+    OUT_FEATURES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    GELU: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    exists = (row[:, None] < tokens) & (column[None, :] < OUT_FEATURES)
+    place = row[:, None].to(tl.int64) * OUT_FEATURES + column[None, :]
+    sums = tl.load(acc + place, mask=exists, other=0)
+    _finish(
+        sums, weight_scale, bias, x_scale, out_scale, out, row, column, exists,
+        OUT_FEATURES, GELU, QUANTIZE, PER_CHANNEL,
+    )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -39,7 +82,7 @@ def _linear_int8_kernel(
     x, weight, weight_scale, bias, tokens, x_scale, out_scale, out,
     OUT_FEATURES: tl.constexpr, IN_FEATURES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    GELU: tl.constexpr, QUANTIZE: tl.constexpr,
+    GELU: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -58,17 +101,10 @@ def _linear_int8_kernel(
         a = tl.load(x_ptrs + first, mask=x_mask, other=0)
         b = tl.load(w_ptrs + first, mask=w_mask, other=0)
         acc = tl.dot(a, b, acc, out_dtype=tl.int32)
-    scale = tl.load(weight_scale + column, mask=in_columns, other=0.0) * x_scale
-    shift = tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)
-    y = acc.to(tl.float32) * scale[None, :] + shift[None, :]
-    if GELU:
-        y = gelu(y)
-    out_ptrs = out + row[:, None].to(tl.int64) * OUT_FEATURES + column[None, :]
-    exists = in_rows & in_columns[None, :]
-    if QUANTIZE:
-        tl.store(out_ptrs, quantize(y, out_scale), mask=exists)
-    else:
-        tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=exists)
+    _finish(
+        acc, weight_scale, bias, x_scale, out_scale, out, row, column,
+        in_rows & in_columns[None, :], OUT_FEATURES, GELU, QUANTIZE, PER_CHANNEL,
+    )  # fmt: skip
 
 
 def linear_int8_tile(tokens: int) -> Tile:
@@ -76,6 +112,21 @@ def linear_int8_tile(tokens: int) -> Tile:
     if tokens <= 64:
         return Tile(block_m=64, block_n=64, num_warps=4, num_stages=4, block_k=128)
     return Tile(block_m=128, block_n=128, num_warps=8, num_stages=4, block_k=64)
+
+
+def linear_int8_candidates(tokens: int, out_features: int, in_features: int) -> list[Tile | None]:
+    """What is worth a measurement for this shape, the default first; None is the library."""
+    found: list[Tile | None] = [linear_int8_tile(tokens)]
+    if tokens <= 64:
+        found.append(Tile(block_m=32, block_n=64, num_warps=4, num_stages=4, block_k=128))
+        found.append(Tile(block_m=16, block_n=128, num_warps=4, num_stages=4, block_k=128))
+    else:
+        found.append(Tile(block_m=128, block_n=256, num_warps=8, num_stages=3, block_k=128))
+        found.append(Tile(block_m=64, block_n=128, num_warps=4, num_stages=4, block_k=128))
+    # What torch._int_mm takes on CUDA.
+    if tokens > 16 and out_features % 8 == 0 and in_features % 8 == 0:
+        found.append(None)
+    return found
 
 
 def linear_int8(
@@ -86,7 +137,7 @@ def linear_int8(
     *,
     x_scale: float,
     gelu: bool = False,
-    out_scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
 ) -> torch.Tensor:
     """``int32(x · weightᵀ) · (x_scale · weight_scale) + bias``, optionally GELU, in one kernel.
@@ -98,7 +149,8 @@ def linear_int8(
         bias: ``[out]`` fp16, bf16 or fp32.
         x_scale: scale of ``x``, above 0.
         gelu: whether exact GELU follows.
-        out_scale: scale of an int8 result; without it the result is ``out_dtype``.
+        out_scale: scale of an int8 result, above 0, or ``[out]`` fp32, one per channel; without it
+            the result is ``out_dtype``.
         out_dtype: fp16, bf16 or fp32.
 
     Returns:
@@ -109,7 +161,8 @@ def linear_int8(
         KernelInputError: an argument is not as described.
     """
     _check(x, weight, weight_scale, bias)
-    require_positive(x_scale=x_scale, out_scale=out_scale)
+    require_positive(x_scale=x_scale)
+    require_scale("out_scale", out_scale, weight.shape[0])
     return launch_linear_int8(
         x,
         weight,
@@ -128,15 +181,15 @@ def launch_linear_int8(
     weight: torch.Tensor,
     weight_scale: torch.Tensor,
     bias: torch.Tensor,
-    tile: Tile,
+    tile: Tile | None,
     *,
     x_scale: float,
     gelu: bool = False,
-    out_scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
 ) -> torch.Tensor:
-    """:func:`linear_int8` with a tile of the caller's choice, for measurements."""
-    require_device(x, weight, weight_scale, bias)
+    """:func:`linear_int8` with a tile of the caller's choice; None for the library's product."""
+    require_device(x, weight, weight_scale, bias, only_tensor(out_scale))
     tokens, in_features = x.shape
     out_features = weight.shape[0]
     out = torch.empty(
@@ -144,15 +197,29 @@ def launch_linear_int8(
         dtype=out_dtype if out_scale is None else torch.int8,
         device=x.device,
     )
-    if tokens:
-        grid = (triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n))
-        _linear_int8_kernel[grid](
-            x, weight, weight_scale, bias, tokens, x_scale, out_scale or 1.0, out,
-            OUT_FEATURES=out_features, IN_FEATURES=in_features,
-            BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
-            GELU=gelu, QUANTIZE=out_scale is not None,
-            num_warps=tile.num_warps, num_stages=tile.num_stages, **OPTIONS,
+    if not tokens:
+        return out
+    step = 1.0 if out_scale is None else out_scale
+    variant = {
+        "OUT_FEATURES": out_features,
+        "GELU": gelu,
+        "QUANTIZE": out_scale is not None,
+        "PER_CHANNEL": isinstance(out_scale, torch.Tensor),
+    }
+    if tile is None:
+        acc = torch._int_mm(x, weight.T)
+        _epilogue_kernel[(triton.cdiv(tokens, 8), triton.cdiv(out_features, 256))](
+            acc, weight_scale, bias, tokens, x_scale, step, out,
+            BLOCK_M=8, BLOCK_N=256, num_warps=4, **variant, **OPTIONS,
         )  # fmt: skip
+        return out
+    grid = (triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n))
+    _linear_int8_kernel[grid](
+        x, weight, weight_scale, bias, tokens, x_scale, step, out,
+        IN_FEATURES=in_features,
+        BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
+        num_warps=tile.num_warps, num_stages=tile.num_stages, **variant, **OPTIONS,
+    )  # fmt: skip
     return out
 
 
@@ -164,7 +231,7 @@ def linear_int8_reference(
     *,
     x_scale: float,
     gelu: bool = False,
-    out_scale: float | None = None,
+    out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
 ) -> torch.Tensor:
     """What :func:`linear_int8` computes, with exact integers and a plain fp32 epilogue."""
@@ -222,6 +289,7 @@ def linear_int8_specs(
                 "BLOCK_K": tile.block_k,
                 "GELU": gelu,
                 "QUANTIZE": out_scale is not None,
+                "PER_CHANNEL": False,
             },
             grid=GridRule(tile.block_m, columns=triton.cdiv(out_features, tile.block_n)),
             num_warps=tile.num_warps,

@@ -10,7 +10,14 @@ import torch
 import triton
 import triton.language as tl
 
-__all__ = ["INTERPRETED", "narrow", "quantize", "quantize_reference", "round_to_int8"]
+__all__ = [
+    "INTERPRETED",
+    "load_scale",
+    "narrow",
+    "quantize",
+    "quantize_reference",
+    "round_to_int8",
+]
 
 # Adding 1.5 * 2**23 to a float32 of magnitude below 2**22 leaves the nearest integer, halves to
 # even, in the low bits of the mantissa, in two's complement.
@@ -35,6 +42,15 @@ def round_to_int8(x):
     """float32 of any shape to int8: nearest integer, halves to even, saturated to [-128, 127]."""
     x = tl.minimum(tl.maximum(x, -128.0), 127.0)
     return (x + ROUNDER).to(tl.int32, bitcast=True).to(tl.int8)
+
+
+@triton.jit
+def load_scale(scale, column, exists, PER_CHANNEL: tl.constexpr):
+    """The scale of each ``column``: ``scale`` itself, or what it points to."""
+    if PER_CHANNEL:
+        return tl.load(scale + column, mask=exists, other=1.0)
+    else:
+        return scale
 
 
 @triton.jit

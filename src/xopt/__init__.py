@@ -1,3 +1,3 @@
-"""xopt compiles multilingual encoders to INT8 engines and proves, language by language, what it cost."""
+"""Compile multilingual encoders to INT8 engines, and prove per language what it cost."""
 
 __version__ = "0.1.0"

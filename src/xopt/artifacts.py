@@ -1,8 +1,8 @@
 """What flows through xopt, stored: folders with a ``manifest.json`` and one fingerprint each.
 
-A fingerprint is ``sha256(parent fingerprint + recipe + tool versions)``: the cache key, the staleness
-check and the provenance line of every report. A folder appears under its final name only when it is
-complete: it is written beside, flushed, and renamed.
+A fingerprint is ``sha256(parent fingerprint + recipe + tool versions)``: the cache key, the
+staleness check and the provenance line of every report. A folder appears under its final name only
+when it is complete: it is written beside, flushed, and renamed.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 def _remove_stale(final: Path) -> None:
-    """Remove what killed processes left half-written beside ``final``, and restore what they set aside."""
+    """Remove what killed processes left half-written beside ``final``; put back what they moved."""
     for old in final.parent.glob(f".{final.name}.*.old"):
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -234,7 +234,8 @@ class Artifact:
     @property
     def size_mib(self) -> float:
         """Size of all files together, in MiB."""
-        return sum(f["bytes"] for f in self.manifest["files"].values()) / 2**20
+        total: int = sum(f["bytes"] for f in self.manifest["files"].values())
+        return total / 2**20
 
     def verify(self) -> None:
         """Check every file against its sha256, before any of them is given to a native library.

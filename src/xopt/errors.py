@@ -2,8 +2,8 @@
 
     XoptError                 what was asked, what is possible, what to type next
     ├── InputError            a text, file, option or name that cannot be used
-    ├── CheckpointError       a checkpoint that is incomplete, unsafe or of an unknown architecture
-    ├── ArtifactError         a stored graph, range file or bundle that is damaged or of another kind
+    ├── CheckpointError       a checkpoint that is incomplete, unsafe or of unknown architecture
+    ├── ArtifactError         a stored graph, ranges or bundle that are damaged or of another kind
     ├── DataError             a row of an evaluation or calibration set that breaks its schema
     ├── ParityError           a graph whose answers differ from the reference implementation
     ├── UnsupportedError      a combination of recipe, target and device that cannot work

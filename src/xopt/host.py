@@ -25,7 +25,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def cpu_flags() -> list[str]:
-    """The instruction sets that decide INT8 and bf16 speed on a CPU, as far as this CPU has them."""
+    """The instruction sets that decide INT8 and bf16 speed, as far as this CPU has them."""
     have = set(_cpuinfo().get("flags", "").split())
     wanted = ["avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"]
     return [flag for flag in wanted if flag in have]

@@ -1,7 +1,7 @@
 """The packed batch: sentences end to end, no padding, and the order in which they are run.
 
-Layout after ByteTransformer (Zhai et al., 2023): every token-wise operation runs on ``[T, hidden]``;
-only attention leaves the packed form, through ``pad_index`` and ``unpad_index``.
+Layout after ByteTransformer (Zhai et al., 2023): every token-wise operation runs on
+``[T, hidden]``; only attention leaves the packed form, through ``pad_index`` and ``unpad_index``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Encoding:
     Attributes:
         ids: ``[n]`` int32, special tokens included.
         type_ids: ``[n]`` int32, 0 for the first text and 1 for the second.
-        offsets: ``[n, 2]`` int32, the characters of its own text that each token covers, if asked for.
+        offsets: ``[n, 2]`` int32, the characters of its own text that each token covers, if asked
+            for.
         sequence: ``[n]`` int32, which text a token comes from (0, 1, or -1 for special tokens), if
             asked for.
         words: ``[n]`` int32, index of the token's word (-1 for special tokens), if asked for.
@@ -125,7 +126,8 @@ class PackedBatch:
         lengths = self.lengths[sentences].astype(np.intp)
         starts = self.cu_seqlens[:-1][sentences].astype(np.intp)
         ends = np.cumsum(lengths)
-        return np.arange(int(ends[-1])) + np.repeat(starts - (ends - lengths), lengths)
+        index: NDArray[np.intp] = np.repeat(starts - (ends - lengths), lengths)
+        return index + np.arange(int(ends[-1]))
 
     def select(self, sentences: NDArray[np.intp]) -> PackedBatch:
         """The batch of these sentences alone, in this order."""

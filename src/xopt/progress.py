@@ -12,9 +12,11 @@ class Progress(Protocol):
 
     def stage(self, name: str) -> None:
         """A new stage begins; the one before it is done."""
+        ...
 
     def share(self, done: float) -> None:
         """The finished share of the current stage, 0 to 1."""
+        ...
 
 
 class Silent:

@@ -1,4 +1,4 @@
-"""Names that resolve to code only when it is asked for, so that ``import xopt`` loads no runtime."""
+"""Names that resolve to code when it is asked for, so that ``import xopt`` loads no runtime."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Tokenizer:
         return self._run([list(s) for s in sentences], max_tokens, True, pretokenized=True)
 
     def _run(
-        self, items: list[object], limit: int | None, details: bool, *, pretokenized: bool
+        self, items: Sequence[object], limit: int | None, details: bool, *, pretokenized: bool
     ) -> list[Encoding]:
         if limit is None:
             self.fast.no_truncation()

@@ -25,7 +25,9 @@ def bench(
     bundle: BundleArgument = None,
     against: Annotated[
         str | None,
-        typer.Option(help="A second bundle, or fp32 for the newest fp32 bundle of this checkpoint."),
+        typer.Option(
+            help="A second bundle, or fp32 for the newest fp32 bundle of this checkpoint."
+        ),
     ] = None,
     work: Annotated[
         str | None, typer.Option(help=f"Comma-separated: {', '.join(WORK)}. All by default.")
@@ -59,7 +61,13 @@ def bench(
         print_json(document)
         return
     rows = [
-        [case, title, f"{t['median_ms']:.2f}", f"{min(t['samples_ms']):.2f}", f"{t['tokens_per_s']:,.0f}"]
+        [
+            case,
+            title,
+            f"{t['median_ms']:.2f}",
+            f"{min(t['samples_ms']):.2f}",
+            f"{t['tokens_per_s']:,.0f}",
+        ]
         for case, timed in cases.items()
         for title, t in timed.items()
     ]

@@ -54,7 +54,10 @@ def doctor(as_json: JsonOption = False) -> None:
     table(
         "targets",
         ["target", "builds", "runs", "why not"],
-        [[t["target"], marks[t["builds"]], marks[t["runs"]], t["why_not"]] for t in document["targets"]],
+        [
+            [t["target"], marks[t["builds"]], marks[t["runs"]], t["why_not"]]
+            for t in document["targets"]
+        ],
     )
     table(
         "extras",

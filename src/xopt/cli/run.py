@@ -69,7 +69,11 @@ def _document(
         "bundle": bundle.fingerprint,
         "head": dict(bundle.head),
         "answers": [
-            {"text": text, "tokens": len(encoding), bundle.manifest["signature"]["output"]: row.tolist()}
+            {
+                "text": text,
+                "tokens": len(encoding),
+                bundle.manifest["signature"]["output"]: row.tolist(),
+            }
             for text, encoding, row in zip(texts, encodings, rows, strict=True)
         ],
     }

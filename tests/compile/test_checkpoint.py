@@ -1,0 +1,139 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.packed_encoder import PackedEncoder
+from xopt.errors import CheckpointError
+
+Factory = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(make_checkpoint: Factory, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(make_checkpoint(), tmp_path / "checkpoint"))
+
+
+def change(folder: Path, **values: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "xlm-roberta", "camembert"])
+@pytest.mark.parametrize("head", ["classify", "tag", "span", "embed"])
+def test_head_and_positions_are_read_from_the_config(
+    make_checkpoint: Factory, model_type: str, head: str
+) -> None:
+    checkpoint = Checkpoint.open(make_checkpoint(model_type, head))
+    assert checkpoint.head.kind == head
+    assert checkpoint.config.first_position == (0 if model_type == "bert" else 2)
+    assert checkpoint.config.max_tokens == (130 if model_type == "bert" else 128)
+    if head in ("classify", "tag"):
+        assert checkpoint.head.labels == ("a", "b", "c")
+
+
+def test_an_unknown_architecture_names_what_is_supported(folder: Path) -> None:
+    change(folder, model_type="deberta-v2")
+    with pytest.raises(CheckpointError, match="deberta-v2") as caught:
+        Checkpoint.open(folder)
+    for name in ("bert", "roberta", "xlm-roberta", "camembert"):
+        assert name in caught.value.hint
+
+
+def test_an_unknown_head_names_what_is_supported(folder: Path) -> None:
+    change(folder, architectures=["XLMRobertaForMultipleChoice"])
+    with pytest.raises(CheckpointError, match="XLMRobertaForMultipleChoice") as caught:
+        Checkpoint.open(folder)
+    assert "XLMRobertaForTokenClassification" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hidden_act": "gelu_new"}, "activation 'gelu_new'"),
+        ({"position_embedding_type": "relative_key"}, "'relative_key' positions"),
+        ({"hidden_size": None}, "lacks a number"),
+        ({"num_attention_heads": 3}, "no multiple of 3"),
+    ],
+)
+def test_a_config_that_cannot_be_compiled(
+    folder: Path, values: dict[str, Any], message: str
+) -> None:
+    change(folder, **values)
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint.open(folder)
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(CheckpointError, match="pickle") as caught:
+        Checkpoint.open(folder)
+    assert "save_pretrained" in caught.value.hint
+
+
+def test_missing_files_are_named(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
+        Checkpoint.open(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        Checkpoint.open(folder)
+
+
+def test_truncated_weights_are_explained(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="no readable safetensors") as caught:
+        PackedEncoder.load(Checkpoint.open(folder))
+    assert "truncated" in caught.value.hint
+
+
+def test_each_unset_and_each_unused_weight_is_listed(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["encoder.layer.0.adapter.weight"] = tensors.pop("encoder.layer.1.output.dense.bias")
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError) as caught:
+        PackedEncoder.load(Checkpoint.open(folder))
+    assert "unset (1): encoder.layer.1.output.dense.bias" in caught.value.message
+    assert "unused (1): encoder.layer.0.adapter.weight" in caught.value.message
+
+
+def test_a_shape_other_than_the_configs_is_listed(folder: Path) -> None:
+    change(folder, vocab_size=1300)
+    with pytest.raises(CheckpointError, match=r"embeddings\.word\.weight: \[1200, 64\]"):
+        PackedEncoder.load(Checkpoint.open(folder))
+
+
+def test_an_index_may_not_leave_its_folder(folder: Path) -> None:
+    index = {"weight_map": {"x": "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="outside of its folder"):
+        Checkpoint.open(folder)
+
+
+def test_sharded_weights_load_as_whole_ones(make_checkpoint: Factory, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModel
+
+    whole = make_checkpoint()
+    AutoModel.from_pretrained(whole).save_pretrained(tmp_path / "s", max_shard_size="200KB")
+    shutil.copy(whole / "tokenizer.json", tmp_path / "s")
+    sharded = Checkpoint.open(tmp_path / "s")
+    assert len(sharded.weight_files) > 1
+    a = PackedEncoder.load(Checkpoint.open(whole)).state_dict()
+    b = PackedEncoder.load(sharded).state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_layer_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="no layer 9") as caught:
+        Checkpoint.open(folder, layer=9)
+    assert "0 (embeddings) to 2" in caught.value.hint

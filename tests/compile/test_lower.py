@@ -1,0 +1,142 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from onnx.reference import ReferenceEvaluator
+
+from xopt.artifacts import Graph, LoweredGraph
+from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate
+from xopt.calibrate.sampling import draw_sample
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.lower import column_maxima, lower_graph, quantize_rows
+from xopt.compile.packed_encoder import PackedEncoder
+from xopt.compile.recipes import lowering_for
+from xopt.compile.trace import trace_checkpoint
+from xopt.errors import InputError, UnsupportedError
+from xopt.packing import Encoding, PackedBatch, pack
+from xopt.tokenization import Tokenizer
+
+Factory = Callable[..., Path]
+
+
+def lowered(
+    folder: Path, precision: str, alpha: float = 0.8
+) -> tuple[Checkpoint, Graph, LoweredGraph]:
+    checkpoint = Checkpoint.open(folder)
+    graph = trace_checkpoint(checkpoint)
+    ranges = None
+    if precision == "int8":
+        tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
+        ranges = calibrate(
+            PackedEncoder.load(checkpoint),
+            graph.fingerprint,
+            draw_sample(load_corpus(), tokenizer, max_tokens=3000),
+            CalibrationRecipe("minmax", alpha=alpha),
+            first_position=checkpoint.config.first_position,
+            columns=column_maxima(graph),
+        )
+    return checkpoint, graph, lower_graph(graph, lowering_for("openvino", precision), ranges)
+
+
+def ragged(first_position: int) -> PackedBatch:
+    generator = np.random.default_rng(3)
+    items = [
+        Encoding(generator.integers(4, 1200, n).astype(np.int32), np.zeros(n, np.int32))
+        for n in (3, 17, 8)
+    ]
+    return pack(items, first_position=first_position)
+
+
+def evaluate(path: Path, inputs: list[str], batch: PackedBatch) -> np.ndarray:
+    """onnx's own reference implementation, independent of every engine."""
+    feed = {name: batch.arrays()[name] for name in inputs}
+    answer: np.ndarray = ReferenceEvaluator(str(path)).run(None, feed)[0]
+    return answer
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.8])
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta"])
+def test_int8_stays_close_to_fp32(
+    make_checkpoint: Factory, model_type: str, alpha: float
+) -> None:
+    checkpoint, graph, small = lowered(make_checkpoint(model_type, "tag"), "int8", alpha)
+    batch = ragged(checkpoint.config.first_position)
+    inputs = graph.manifest["inputs"]
+    exact = evaluate(graph.path, inputs, batch)
+    close = evaluate(small.path, inputs, batch)
+    cosine = (exact * close).sum() / np.linalg.norm(exact) / np.linalg.norm(close)
+    assert cosine > 0.998
+    assert small.size_mib < 0.5 * graph.size_mib
+
+
+def test_every_linear_layer_is_int8_and_nothing_else(make_checkpoint: Factory) -> None:
+    _, _, small = lowered(make_checkpoint("xlm-roberta", "classify"), "int8")
+    model = onnx.load(small.path)
+    weights = [t for t in model.graph.initializer if t.name.endswith("weight.int8")]
+    # Six products a layer (q, k, v apart), and the word embeddings.
+    assert len(weights) == 2 * 6 + 1
+    quantized = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert len(quantized) == 2 * 4
+    zero_points = {t.name: t for t in model.graph.initializer}
+    for node in quantized:
+        zero = onnx.numpy_helper.to_array(zero_points[node.input[2]])
+        assert zero.dtype == np.uint8
+        assert zero == 128
+    floats = [t for t in model.graph.initializer if t.name.startswith("head.")]
+    assert all(t.data_type == onnx.TensorProto.FLOAT for t in floats)
+    assert {node.domain for node in model.graph.node} == {""}
+
+
+def test_a_lowering_is_the_product_it_replaces(make_checkpoint: Factory) -> None:
+    """One quantized layer against the same rounding written in numpy."""
+    _, graph, small = lowered(make_checkpoint("roberta", "tag"), "int8")
+    tensors = {t.name: t for t in onnx.load(small.path).graph.initializer}
+
+    def value(name: str) -> np.ndarray:
+        return np.asarray(onnx.numpy_helper.to_array(tensors[name]))
+
+    original = {t.name: t for t in onnx.load(graph.path).graph.initializer}
+    weight = onnx.numpy_helper.to_array(original["layers.0.ffn_in.weight"])
+    inverse = value("layers.0.ffn_in.smooth")
+    smoothed = weight / inverse[None, :]
+    restored = value("layers.0.ffn_in.weight.int8") * value("layers.0.ffn_in.weight.scale")[:, None]
+    step = value("layers.0.ffn_in.weight.scale")[:, None]
+    assert (np.abs(restored - smoothed) <= step * 0.501).all()
+
+
+def test_fp16_halves_the_linear_weights(make_checkpoint: Factory) -> None:
+    checkpoint, graph, small = lowered(make_checkpoint("bert", "tag"), "fp16")
+    batch = ragged(checkpoint.config.first_position)
+    inputs = graph.manifest["inputs"]
+    exact, close = (evaluate(p, inputs, batch) for p in (graph.path, small.path))
+    assert np.abs(exact - close).max() < 5e-3
+    assert small.size_mib < 0.6 * graph.size_mib
+
+
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        elements=st.floats(-1000, 1000, width=32),
+    )
+)
+def test_rows_are_rounded_to_the_nearest_step(values: np.ndarray) -> None:
+    quantized, scales = quantize_rows(values)
+    assert quantized.dtype == np.int8
+    assert np.abs(quantized.astype(int)).max(initial=0) <= 127
+    restored = quantized * scales[:, None]
+    assert (np.abs(restored - values) <= scales[:, None] * 0.5001 + 1e-30).all()
+
+
+def test_what_a_target_cannot_do_is_explained() -> None:
+    with pytest.raises(InputError, match="Unknown precision 'int4'"):
+        lowering_for("openvino", "int4")
+    with pytest.raises(UnsupportedError, match="has no precision fp16") as caught:
+        lowering_for("null", "fp16")
+    assert "fp32, int8" in caught.value.hint

@@ -1,0 +1,113 @@
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from xopt.compile import e5s1, sources
+from xopt.errors import CheckpointError, InputError
+
+
+def q4(values: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """Encode ``values`` in blocks of 32 as the format says, and what they decode to."""
+    blocks, decoded = b"", []
+    for block in values.reshape(-1, 32):
+        scale = np.float16(np.abs(block).max() / 7)
+        nibbles = np.clip(np.round(block / np.float32(scale)) + 8, 0, 15).astype(np.uint8)
+        blocks += scale.tobytes() + bytes(nibbles[:16] | (nibbles[16:] << 4))
+        decoded.append((nibbles.astype(np.float32) - 8) * np.float32(scale))
+    return blocks, np.concatenate(decoded)
+
+
+def write_e5s1(path: Path) -> dict[str, np.ndarray]:
+    hidden, intermediate, vocabulary, positions = 32, 64, 6, 4
+    header = b"E5S1" + struct.pack(
+        "<I7ifi", 1, hidden, 1, 2, intermediate, vocabulary, positions, 2, 1e-12, 32
+    )
+    pieces = b"abc"
+    tokenizer = struct.pack("<5iQ", 3, 0, 2, 1, 3, len(pieces)) + struct.pack("<4I", 0, 1, 2, 3)
+    tokenizer += struct.pack("<3f", 0, 0, 0) + pieces + struct.pack("<iI", 0, 0)
+    generator = np.random.default_rng(0)
+    shapes = {
+        "emb.word": (vocabulary, hidden), "emb.pos": (positions, hidden), "emb.type": (2, hidden),
+        "emb.ln.w": (hidden,), "emb.ln.b": (hidden,),
+        "l0.fi.w": (intermediate, hidden), "l0.fi.b": (intermediate,),
+        "l0.fo.w": (hidden, intermediate), "l0.fo.b": (hidden,),
+    }  # fmt: skip
+    for name in ("q", "k", "v", "ao"):
+        shapes |= {f"l0.{name}.w": (hidden, hidden), f"l0.{name}.b": (hidden,)}
+    for name in ("aln", "oln"):
+        shapes |= {f"l0.{name}.w": (hidden,), f"l0.{name}.b": (hidden,)}
+    directory, payload, expected = b"", b"", {}
+    size = len(header) + len(tokenizer) + 4
+    size += sum(2 + len(name) + struct.calcsize("<BIQQ") for name in shapes)
+    for name, shape in shapes.items():
+        values = generator.standard_normal(shape).astype(np.float32)
+        four_bits = name.endswith(".w") and len(shape) == 2 or name == "emb.word"
+        data, decoded = q4(values) if four_bits else (values.tobytes(), values.ravel())
+        directory += struct.pack("<H", len(name)) + name.encode()
+        directory += struct.pack("<BIQQ", int(four_bits), values.size, size + len(payload), 0)
+        payload += data
+        expected[name] = decoded.reshape(shape)
+    count = struct.pack("<i", len(shapes))
+    path.write_bytes(header + tokenizer + count + directory + payload)
+    return expected
+
+
+def test_the_4_bit_file_is_decoded_to_a_hugging_face_folder(tmp_path: Path) -> None:
+    from transformers import BertModel
+
+    expected = write_e5s1(tmp_path / "e5.bin")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    out = tmp_path / "out"
+    out.mkdir()
+    e5s1.decode(tmp_path / "e5.bin", tmp_path / "tokenizer.json", out)
+    found = load_file(out / "model.safetensors")
+    np.testing.assert_array_equal(
+        found["encoder.layer.0.output.dense.weight"], expected["l0.fo.w"]
+    )
+    np.testing.assert_array_equal(
+        found["embeddings.word_embeddings.weight"], expected["emb.word"]
+    )
+    model = BertModel.from_pretrained(out, add_pooling_layer=False)
+    assert model.config.layer_norm_eps == 1e-12
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize("keep", [3, 40, 120, 500])
+def test_a_truncated_file_is_explained(tmp_path: Path, keep: int) -> None:
+    write_e5s1(tmp_path / "e5.bin")
+    path = tmp_path / "e5.bin"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        e5s1.decode(path, path, tmp_path)
+
+
+def test_what_is_not_there_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="There is no folder") as caught:
+        sources.locate(str(tmp_path / "nowhere"))
+    assert sources.PIP_E5 in caught.value.hint
+    with pytest.raises(InputError, match="pip:bert"):
+        sources.locate("pip:bert")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="is a file"):
+        sources.locate(str(tmp_path / "file"))
+    with pytest.raises(CheckpointError, match="not in the local hub cache"):
+        sources.locate("someone/something")
+
+
+def test_a_local_hub_snapshot_is_found_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    root = tmp_path / "hub" / "models--intfloat--multilingual-e5-small"
+    snapshot = root / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text("abc")
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").write_text("")
+    found = sources.locate(None)
+    assert found.folder == snapshot
+    assert found.label == "hub:intfloat/multilingual-e5-small"

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xopt.errors import InputError
+from xopt.packing import MASKED, Encoding, length_groups, pack, plan_batches
+
+lengths_of = st.lists(st.integers(1, 40), min_size=1, max_size=24)
+
+
+def encodings(lengths: list[int]) -> list[Encoding]:
+    generator = np.random.default_rng(sum(lengths))
+    return [
+        Encoding(generator.integers(0, 99, n).astype(np.int32), np.zeros(n, np.int32))
+        for n in lengths
+    ]
+
+
+@given(lengths_of, st.sampled_from([0, 2]))
+def test_pack_lays_sentences_end_to_end(lengths: list[int], first: int) -> None:
+    items = encodings(lengths)
+    batch = pack(items, first_position=first)
+    assert batch.tokens == sum(lengths)
+    assert batch.longest == max(lengths)
+    for number, item in enumerate(items):
+        start, end = batch.cu_seqlens[number : number + 2]
+        np.testing.assert_array_equal(batch.input_ids[start:end], item.ids)
+        expected = np.arange(first, first + len(item))
+        np.testing.assert_array_equal(batch.position_ids[start:end], expected)
+
+
+@given(lengths_of)
+def test_padding_and_unpadding_are_inverse(lengths: list[int]) -> None:
+    batch = pack(encodings(lengths), first_position=0)
+    padded = batch.input_ids[batch.pad_index]
+    assert padded.shape == (len(lengths), max(lengths))
+    np.testing.assert_array_equal(padded.reshape(-1)[batch.unpad_index], batch.input_ids)
+    for row, n in enumerate(lengths):
+        bias = batch.attention_bias[row, 0, 0]
+        assert (bias[:n] == 0).all()
+        assert (bias[n:] == MASKED).all()
+        assert (batch.pad_index[row, n:] == 0).all()
+
+
+@given(lengths_of)
+def test_every_array_is_int32_or_float32(lengths: list[int]) -> None:
+    for name, array in pack(encodings(lengths), first_position=2).arrays().items():
+        assert array.dtype == (np.float32 if name == "attention_bias" else np.int32), name
+
+
+@given(lengths_of, st.randoms())
+def test_select_gives_those_sentences(lengths: list[int], random: object) -> None:
+    items = encodings(lengths)
+    order = np.random.default_rng(len(lengths)).permutation(len(lengths))[: max(1, len(items) // 2)]
+    part = pack(items, first_position=2).select(order)
+    direct = pack([items[i] for i in order], first_position=2)
+    for name, array in direct.arrays().items():
+        np.testing.assert_array_equal(part.arrays()[name], array)
+
+
+@given(lengths_of, st.integers(1, 200))
+def test_batches_hold_everything_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = plan_batches(lengths, budget)
+    seen = np.concatenate(batches)
+    assert sorted(seen.tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        slots = len(batch) * max(lengths[i] for i in batch)
+        assert slots <= budget or len(batch) == 1
+
+
+@given(lengths_of, st.sampled_from([1, 2, 4]))
+def test_groups_hold_everything_once(lengths: list[int], count: int) -> None:
+    groups = length_groups(np.array(lengths), count, slot_cost=0.001)
+    assert 1 <= len(groups) <= count
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
+
+
+def test_two_groups_make_the_costlier_one_as_cheap_as_any_cut() -> None:
+    lengths = np.array([5, 9, 40, 7, 64, 12, 33, 8])
+    groups = length_groups(lengths, 2, slot_cost=0.01)
+
+    def cost(part: np.ndarray) -> float:
+        return part.sum() + 0.01 * len(part) * part.max() ** 2
+
+    ordered = np.sort(lengths)
+    best = min(max(cost(ordered[:i]), cost(ordered[i:])) for i in range(1, len(ordered)))
+    assert max(cost(lengths[g]) for g in groups) == best
+
+
+def test_nothing_to_pack_is_an_error() -> None:
+    with pytest.raises(InputError, match="no sentence"):
+        pack([], first_position=0)
+    empty = Encoding(np.zeros(0, np.int32), np.zeros(0, np.int32))
+    with pytest.raises(InputError, match="no token"):
+        pack([empty], first_position=0)

@@ -1,0 +1,34 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from xopt.errors import InputError
+from xopt.settings import resolve
+
+
+@dataclass(frozen=True)
+class Options:
+    precision: str = "int8"
+    smooth: float = 0.8
+    layer: int | None = None
+
+
+def test_the_command_line_is_above_the_file_and_the_file_above_defaults(tmp_path: Path) -> None:
+    (tmp_path / "xopt.toml").write_text('[build]\nprecision = "fp16"\nsmooth = 0\n')
+    found = resolve(Options, "build", {"smooth": 0.5, "precision": None}, tmp_path)
+    assert found == Options("fp16", 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[build]\nprecison = 'int8'\n", "has no 'precison'"),
+        ("[build]\nprecision = 8\n", "wrong type"),
+        ("[build\n", "damaged"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "xopt.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        resolve(Options, "build", {}, tmp_path)
