@@ -57,8 +57,8 @@ class Engine(ABC):
     """An open session over a bundle; a context manager.
 
     A subclass writes ``_run`` and ``close``. ``run`` checks names, types and ranges first, because
-    a native library may crash where Python would complain. Arrays that ``run`` returns belong to the
-    caller. One engine serves one thread at a time.
+    a native library may crash where Python would complain. Arrays that ``run`` returns belong to
+    the caller. One engine serves one thread at a time.
     """
 
     name = "engine"
@@ -147,6 +147,7 @@ ENGINES: Registry[type[Engine]] = Registry(
     "target",
     {
         "openvino": "xopt.engines.openvino:OpenVinoEngine",
+        "cuda": "xopt.engines.cuda:CudaEngine",
         "null": "xopt.engines.null:NullEngine",
     },
 )
@@ -155,6 +156,7 @@ BUILDERS: Registry[type[Builder]] = Registry(
     "target",
     {
         "openvino": "xopt.engines.openvino:OpenVinoBuilder",
+        "cuda": "xopt.engines.cuda:CudaBuilder",
         "null": "xopt.engines.null:NullBuilder",
     },
 )

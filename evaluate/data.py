@@ -1,4 +1,4 @@
-"""Rows of the data set ``google/xtreme``: from the hub, a folder of the same layout, or our sample."""
+"""Rows of the data set ``google/xtreme``: from the hub, a folder in its layout, or our sample."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, XoptError, require
 
-__all__ = ["REVISION", "SAMPLE", "Source", "open_source"]
+__all__ = ["REVISION", "SAMPLE", "Row", "Source", "open_source", "rows_fingerprint"]
 
 REPOSITORY = "google/xtreme"
-REVISION = "main"
+REVISION = "ec5f1f46e9af79639a90684a7a70a956c4998f04"
 SAMPLE = Path(__file__).parent / "data"
 
 Row = Mapping[str, Any]
@@ -48,7 +49,7 @@ class Source:
             InputError: the config is not there.
             DataError: a column is missing or of another type; the row is named.
         """
-        rows = list(self._read(config, split))
+        rows = _read(self, config, split)
         for number, row in enumerate(rows):
             for name, kind in columns.items():
                 if name not in row:
@@ -69,7 +70,12 @@ class Source:
         assert self.folder is not None
         return [self.folder / config / f"{split}.{ending}" for ending in ("jsonl", "parquet")]
 
-    def _read(self, config: str, split: str) -> Iterator[Row]:
+    def read(self, config: str, split: str) -> Iterator[Row]:
+        """All rows as they stand.
+
+        Raises:
+            InputError: the config is not there.
+        """
         if self.folder is None:
             yield from _parquet(_hub_file(config, split))
             return
@@ -83,6 +89,12 @@ class Source:
             hint=f"It holds: {', '.join(present[:12]) or 'nothing'}"
             + (f" and {len(present) - 12} more." if len(present) > 12 else "."),
         )
+
+
+# XNLI and TyDiQA keep all languages in one config, which is asked for language by language.
+@lru_cache(maxsize=1)
+def _read(source: Source, config: str, split: str) -> list[Row]:
+    return list(source.read(config, split))
 
 
 def open_source(name: str | None, *, probe: tuple[str, str]) -> Source:
@@ -114,7 +126,9 @@ def open_source(name: str | None, *, probe: tuple[str, str]) -> Source:
             f"There is no data folder {folder}.",
             hint="Give a folder in the layout of google/xtreme, or: sample, hub.",
         )
-    return Source(f"{folder.resolve().name} (a folder in the layout of {REPOSITORY})", "folder", folder)
+    return Source(
+        f"{folder.resolve().name} (a folder in the layout of {REPOSITORY})", "folder", folder
+    )
 
 
 def rows_fingerprint(rows: Sequence[Row]) -> str:
@@ -159,7 +173,11 @@ def _hub_file(config: str, split: str) -> Path:
             break
         try:
             path = hub.hf_hub_download(
-                REPOSITORY, name, repo_type="dataset", revision=REVISION, local_files_only=local_only
+                REPOSITORY,
+                name,
+                repo_type="dataset",
+                revision=REVISION,
+                local_files_only=local_only,
             )
             return Path(path)
         except Exception:

@@ -1,4 +1,4 @@
-"""Retention: the reference and the candidate answer the same examples; what did the candidate lose?"""
+"""Retention: reference and candidate answer the same examples; what did the candidate lose?"""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Session:
             per token. Chunks come in order; within one, batches of like lengths.
         """
         for start, encodings, share in self._chunks(count, encode):
-            for index, answer in self._run(encodings, lambda done, at=share: progress(at(done))):
+            for index, answer in self._run(encodings, progress, share):
                 yield start + index, encodings[index], answer
 
     def parts(
@@ -103,16 +103,14 @@ class Session:
         for start, items, share in self._chunks(count, encode):
             flat = [encoding for item in items for encoding in item]
             found: list[Array] = [_NOTHING] * len(flat)
-            for index, answer in self._run(flat, lambda done, at=share: progress(at(done))):
+            for index, answer in self._run(flat, progress, share):
                 found[index] = answer
             place = 0
             for number, item in enumerate(items):
                 yield start + number, item, found[place : place + len(item)]
                 place += len(item)
 
-    def rows(
-        self, count: int, encode: Encode, *, progress: Progress = _unheard
-    ) -> Array:
+    def rows(self, count: int, encode: Encode, *, progress: Progress = _unheard) -> Array:
         """``[count, width]``: as :meth:`answers`, for a head that answers per sentence."""
         table = np.empty((count, self.engine.signature.width), np.float32)
         for index, _, answer in self.answers(count, encode, progress=progress):
@@ -146,7 +144,9 @@ class Session:
         self.usage.tokenization_s += time.perf_counter() - begin
         return encoded
 
-    def _run(self, encodings: Sequence[Encoding], progress: Progress) -> Iterator[tuple[int, Array]]:
+    def _run(
+        self, encodings: Sequence[Encoding], progress: Progress, share: Callable[[float], float]
+    ) -> Iterator[tuple[int, Array]]:
         signature = self.engine.signature
         lengths = [len(e) for e in encodings]
         done = 0
@@ -161,5 +161,5 @@ class Session:
             parts = np.split(answer, batch.cu_seqlens[1:-1]) if signature.per_token else answer
             for index, part in zip(indices, parts, strict=True):
                 yield int(index), part
-            progress(done / sum(lengths))
+            progress(share(done / sum(lengths)))
         self.usage.lengths += lengths

@@ -37,7 +37,7 @@ def mean_of(values: Array) -> Scored:
 
 
 def mean_over(values: Array, units: Array) -> Scored:
-    """What the examples add, over the units (tokens, say) that each of them has; in percent of 1."""
+    """What the examples add, over the units (such as tokens) each of them has; in percent of 1."""
     counts = np.stack([values, units], axis=1)
     return Scored(counts, lambda sums: 100.0 * sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
 

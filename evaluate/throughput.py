@@ -1,4 +1,4 @@
-"""Sentences and tokens a second, and the latency of single sentences, on the evaluation's own texts."""
+"""Sentences and tokens a second, and the latency of single sentences, on the evaluated texts."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ __all__ = [
     "TOO_OLD",
     "KernelInputError",
     "only_tensor",
+    "require_capability",
     "require_device",
     "require_dtype",
     "require_positive",
@@ -47,12 +48,32 @@ def _capability(index: int) -> int:
     return 10 * major + minor
 
 
+def require_capability(device: torch.device) -> None:
+    """Check that the kernels can run on ``device``.
+
+    Raises:
+        UnsupportedError: it is no NVIDIA GPU of SM 80 or newer, and the kernels are not interpreted
+            (TRITON_INTERPRET=1).
+    """
+    if triton.knobs.runtime.interpret:
+        return
+    if device.type != "cuda" or torch.version.hip is not None:
+        raise UnsupportedError(
+            f"The Triton kernels run on NVIDIA GPUs of SM {OLDEST_SM} or newer, not on {device}.",
+            hint="Use the openvino engine on a CPU; set TRITON_INTERPRET=1 to test the kernels.",
+        )
+    if _capability(device.index) < OLDEST_SM:
+        raise UnsupportedError(
+            f"{torch.cuda.get_device_name(device)} is SM {_capability(device.index)}: {TOO_OLD}",
+            hint="Use the tensorrt engine, whose own attention runs on SM 75.",
+        )
+
+
 def require_device(*tensors: torch.Tensor | None) -> None:
     """Check that the tensors are contiguous, on one device, and that the kernels can run there.
 
     Raises:
-        UnsupportedError: the device is no NVIDIA GPU of SM 80 or newer, and the kernels are not
-            interpreted (TRITON_INTERPRET=1).
+        UnsupportedError: see :func:`require_capability`.
         KernelInputError: the tensors lie on several devices, or one is not contiguous.
     """
     given = [tensor for tensor in tensors if tensor is not None]
@@ -69,19 +90,8 @@ def require_device(*tensors: torch.Tensor | None) -> None:
                 " the kernels read contiguous tensors only.",
                 hint="Call .contiguous() where the tensor is made.",
             )
-    if triton.knobs.runtime.interpret:
-        return
-    if device.type != "cuda" or torch.version.hip is not None:
-        raise UnsupportedError(
-            f"The Triton kernels run on NVIDIA GPUs of SM {OLDEST_SM} or newer, not on {device}.",
-            hint="Use the openvino engine on a CPU; set TRITON_INTERPRET=1 to test the kernels.",
-        )
-    if _capability(device.index) < OLDEST_SM:
-        raise UnsupportedError(
-            f"{torch.cuda.get_device_name(device)} is SM {_capability(device.index)}: {TOO_OLD}",
-            hint="Use the tensorrt engine, whose own attention runs on SM 75.",
-        )
-    if device.index != torch.cuda.current_device():
+    require_capability(device)
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
         raise KernelInputError(
             f"The tensors lie on {device}, the current device is {torch.cuda.current_device()}.",
             hint=f"Launch inside `with torch.cuda.device({device.index}):`.",

@@ -71,9 +71,7 @@ def _add_layer_norm_kernel(
     place = tl.program_id(0).to(tl.int64) * HIDDEN + column
     total = tl.load(x + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
     total += tl.load(residual + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
-    layer_norm_row(
-        total, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL
-    )
+    layer_norm_row(total, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL)
 
 
 def add_layer_norm(

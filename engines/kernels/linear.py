@@ -1,8 +1,8 @@
 """INT8 matrix product whose epilogue dequantizes, adds the bias, applies GELU and requantizes.
 
 Integer sums are exact in any order, so the result does not depend on the tile, nor on whether the
-product is ours or the library's (cuBLASLt behind ``torch._int_mm``, with the epilogue as a kernel of
-its own). Which of them is fastest depends on the device and the shape, and is left to be measured.
+product is ours or the library's (cuBLASLt behind ``torch._int_mm``, with the epilogue as a kernel
+of its own). Which is fastest depends on the device and the shape, and is left to be measured.
 """
 
 # The arguments of a Triton kernel have no Python types.

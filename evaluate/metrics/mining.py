@@ -1,4 +1,4 @@
-"""Parallel sentences found by margin (Artetxe and Schwenk, 2019), and the threshold that is tuned."""
+"""Parallel sentences found by margin (Artetxe and Schwenk, 2019), and the tuned threshold."""
 
 from __future__ import annotations
 

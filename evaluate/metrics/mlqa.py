@@ -1,4 +1,4 @@
-"""How MLQA (Lewis et al., 2020) normalises an answer before it is compared, language by language."""
+"""How MLQA (Lewis et al., 2020) normalises answers before they are compared, by language."""
 
 from __future__ import annotations
 

@@ -2,64 +2,130 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
+from xopt.errors import InputError
 from xopt.evaluate.data import Source
 from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored
+from xopt.languages import NAMES
 from xopt.registry import Registry
 
-__all__ = ["TASKS", "Progress", "Task"]
+__all__ = ["TASKS", "Examples", "Progress", "Task"]
 
 Progress = Callable[[float], None]
+Examples = Sequence[Mapping[str, Any]]
 
 
-class Task(Protocol):
-    """One task of XTREME.
+@dataclass(frozen=True)
+class Task(ABC):
+    """One task of XTREME. Its fields are the conventions that move the score.
 
     Attributes:
+        config: name of the data set's config, or its part before the language.
+        split: of the data set.
         name: as the command line spells it.
         head: the head a checkpoint needs for it.
         metric: what the score is called.
-        languages: XTREME's list, as its data set spells the languages.
-        conventions: what moves the score, with the value in force.
+        languages: XTREME's list.
     """
 
-    name: str
-    head: str
-    metric: str
-    languages: tuple[str, ...]
+    config: str = ""
+    split: str = "test"
+
+    name: ClassVar[str]
+    head: ClassVar[str]
+    metric: ClassVar[str]
+    languages: ClassVar[tuple[str, ...]]
 
     @property
     def conventions(self) -> Mapping[str, Any]:
         """What moves the score, with the value in force."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def on(self, source: Source) -> Task:
+        """This task as far as ``source`` allows it; BUCC is another one without its corpora."""
+        return self
+
+    def check(self, head: Mapping[str, Any], what: str) -> None:
+        """Refuse a head that cannot answer the task.
+
+        Args:
+            head: of a bundle's manifest.
+            what: the bundle, as a message calls it.
+
+        Raises:
+            InputError: with what the task needs.
+        """
+        if head["kind"] != self.head:
+            raise InputError(
+                f"{what} has the head {head['kind']!r}; the task {self.name} needs {self.head!r}.",
+                hint="Build a checkpoint that was tuned for this task: xopt build CHECKPOINT",
+            )
+
+    def config_of(self, language: str) -> str:
+        """The data set's config that holds a language."""
+        return f"{self.config}.{language}"
 
     def probe(self) -> tuple[str, str]:
         """A (config, split) that every copy of the data holds."""
+        return self.config_of("de"), self.split
 
     def available(self, source: Source) -> list[str]:
-        """The languages ``source`` holds."""
+        """The languages ``source`` holds; of our sample also those that XTREME's task has not."""
+        extra = [c for c in NAMES if c not in self.languages] if source.kind == "sample" else []
+        return [
+            code
+            for code in (*self.languages, *extra)
+            if source.has(self.config_of(code), self.split)
+        ]
 
-    def load(self, source: Source, language: str) -> Sequence[Mapping[str, Any]]:
+    @abstractmethod
+    def load(self, source: Source, language: str) -> Examples:
         """The examples of a language, checked.
 
         Raises:
             DataError: a row breaks the schema; it is named.
         """
 
-    def answer(
-        self, session: Session, examples: Sequence[Mapping[str, Any]], progress: Progress
-    ) -> Sequence[Any]:
+    @abstractmethod
+    def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
         """One comparable answer per example."""
 
-    def score(self, examples: Sequence[Mapping[str, Any]], answers: Sequence[Any]) -> Scored:
+    @abstractmethod
+    def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         """What the answers are worth."""
 
+    def parts(self, examples: Examples, answers: Sequence[Any]) -> dict[str, Scored]:
+        """Scores that stand beside the main one."""
+        return {}
 
-TASKS: Registry[Callable[..., Task]] = Registry(
+    @abstractmethod
+    def text(self, example: Mapping[str, Any]) -> str:
+        """One text of an example, to measure latency on."""
+
+    @abstractmethod
+    def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
+        """XTREME's submission file of a language."""
+
+    # How submission files end.
+    ending: ClassVar[str] = "tsv"
+
+
+TASKS: Registry[type[Task]] = Registry(
     "task",
     {
+        "xnli": "xopt.evaluate.tasks.xnli:Xnli",
+        "pawsx": "xopt.evaluate.tasks.pawsx:PawsX",
+        "udpos": "xopt.evaluate.tasks.udpos:UdPos",
+        "panx": "xopt.evaluate.tasks.panx:PanX",
+        "xquad": "xopt.evaluate.tasks.xquad:Xquad",
+        "mlqa": "xopt.evaluate.tasks.mlqa:Mlqa",
+        "tydiqa": "xopt.evaluate.tasks.tydiqa:TyDiQa",
+        "bucc2018": "xopt.evaluate.tasks.bucc2018:Bucc2018",
         "tatoeba": "xopt.evaluate.tasks.tatoeba:Tatoeba",
     },
 )

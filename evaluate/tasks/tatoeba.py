@@ -13,7 +13,7 @@ from xopt.errors import InputError
 from xopt.evaluate.data import Source
 from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored, accuracy
-from xopt.evaluate.tasks.base import Progress
+from xopt.evaluate.tasks.base import Examples, Progress, Task
 
 __all__ = ["Tatoeba", "nearest"]
 
@@ -21,7 +21,7 @@ DIRECTIONS = ("en-xx", "xx-en")
 
 
 @dataclass(frozen=True)
-class Tatoeba:
+class Tatoeba(Task):
     """Every sentence looks for its translation among all sentences of the other language.
 
     Attributes:
@@ -29,16 +29,19 @@ class Tatoeba:
         prefix: put before every sentence, for encoders trained with one.
     """
 
+    config: str = "tatoeba"
+    split: str = "validation"
     direction: str = "en-xx"
     prefix: str = ""
 
     name: ClassVar[str] = "tatoeba"
     head: ClassVar[str] = "embed"
     metric: ClassVar[str] = "accuracy"
-    languages: ClassVar[tuple[str, ...]] = tuple(
-        "afr ara bul ben deu ell spa est eus pes fin fra heb hin hun ind ita jpn jav kat kaz kor mal "
-        "mar nld por rus swh tam tel tha tgl tur urd vie cmn".split()
-    )
+    languages: ClassVar[tuple[str, ...]] = (
+        "afr", "ara", "bul", "ben", "deu", "ell", "spa", "est", "eus", "pes", "fin", "fra",
+        "heb", "hin", "hun", "ind", "ita", "jpn", "jav", "kat", "kaz", "kor", "mal", "mar",
+        "nld", "por", "rus", "swh", "tam", "tel", "tha", "tgl", "tur", "urd", "vie", "cmn",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS:
@@ -51,20 +54,15 @@ class Tatoeba:
         return {"direction": self.direction, "prefix": self.prefix, "similarity": "cosine"}
 
     def probe(self) -> tuple[str, str]:
-        return "tatoeba.deu", "validation"
+        return self.config_of("deu"), self.split
 
-    def available(self, source: Source) -> list[str]:
-        return [code for code in self.languages if source.has(f"tatoeba.{code}", "validation")]
-
-    def load(self, source: Source, language: str) -> Sequence[Mapping[str, Any]]:
+    def load(self, source: Source, language: str) -> Examples:
         columns = {"source_sentence": str, "target_sentence": str}
-        rows = source.rows(f"tatoeba.{language}", "validation", columns)
+        rows = source.rows(self.config_of(language), self.split, columns)
         # The hub's copy keeps the line feed of every sentence.
         return [{name: row[name].rstrip("\n") for name in columns} for row in rows]
 
-    def answer(
-        self, session: Session, examples: Sequence[Mapping[str, Any]], progress: Progress
-    ) -> Sequence[Any]:
+    def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
         """For each query the number of the sentence it found."""
         foreign = [self.prefix + row["source_sentence"] for row in examples]
         english = [self.prefix + row["target_sentence"] for row in examples]
@@ -77,8 +75,18 @@ class Tatoeba:
             index, queries = queries, index
         return [int(i) for i in nearest(queries, index)]
 
-    def score(self, examples: Sequence[Mapping[str, Any]], answers: Sequence[Any]) -> Scored:
+    def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         return accuracy(np.asarray(answers) == np.arange(len(examples)))
+
+    def text(self, example: Mapping[str, Any]) -> str:
+        return str(example["source_sentence"])
+
+    def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
+        """XTREME asks with the English sentences in alphabetical order."""
+        if self.direction != "en-xx":
+            raise InputError("XTREME's direction is en-xx.", hint="Leave --direction out.")
+        order = sorted(range(len(examples)), key=lambda i: str(examples[i]["target_sentence"]))
+        return "".join(f"{answers[i]}\n" for i in order)
 
 
 def nearest(queries: NDArray[np.float32], index: NDArray[np.float32]) -> NDArray[np.intp]:

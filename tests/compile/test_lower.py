@@ -62,9 +62,7 @@ def evaluate(path: Path, inputs: list[str], batch: PackedBatch) -> np.ndarray:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.8])
 @pytest.mark.parametrize("model_type", ["bert", "xlm-roberta"])
-def test_int8_stays_close_to_fp32(
-    make_checkpoint: Factory, model_type: str, alpha: float
-) -> None:
+def test_int8_stays_close_to_fp32(make_checkpoint: Factory, model_type: str, alpha: float) -> None:
     checkpoint, graph, small = lowered(make_checkpoint(model_type, "tag"), "int8", alpha)
     batch = ragged(checkpoint.config.first_position)
     inputs = graph.manifest["inputs"]

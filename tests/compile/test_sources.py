@@ -44,7 +44,7 @@ def write_e5s1(path: Path) -> dict[str, np.ndarray]:
     size += sum(2 + len(name) + struct.calcsize("<BIQQ") for name in shapes)
     for name, shape in shapes.items():
         values = generator.standard_normal(shape).astype(np.float32)
-        four_bits = name.endswith(".w") and len(shape) == 2 or name == "emb.word"
+        four_bits = (name.endswith(".w") and len(shape) == 2) or name == "emb.word"
         data, decoded = q4(values) if four_bits else (values.tobytes(), values.ravel())
         directory += struct.pack("<H", len(name)) + name.encode()
         directory += struct.pack("<BIQQ", int(four_bits), values.size, size + len(payload), 0)
@@ -64,12 +64,8 @@ def test_the_4_bit_file_is_decoded_to_a_hugging_face_folder(tmp_path: Path) -> N
     out.mkdir()
     e5s1.decode(tmp_path / "e5.bin", tmp_path / "tokenizer.json", out)
     found = load_file(out / "model.safetensors")
-    np.testing.assert_array_equal(
-        found["encoder.layer.0.output.dense.weight"], expected["l0.fo.w"]
-    )
-    np.testing.assert_array_equal(
-        found["embeddings.word_embeddings.weight"], expected["emb.word"]
-    )
+    np.testing.assert_array_equal(found["encoder.layer.0.output.dense.weight"], expected["l0.fo.w"])
+    np.testing.assert_array_equal(found["embeddings.word_embeddings.weight"], expected["emb.word"])
     model = BertModel.from_pretrained(out, add_pooling_layer=False)
     assert model.config.layer_norm_eps == 1e-12
     assert len(found) == len(expected)

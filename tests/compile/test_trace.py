@@ -30,9 +30,7 @@ def run(graph: Graph, checkpoint: Checkpoint, count: int) -> tuple[np.ndarray, n
     pairs = [*TEXTS[1:], TEXTS[0]][:count] if checkpoint.head.kind == "classify" else None
     encodings = tokenizer.encode(TEXTS[:count], pairs)
     batch = pack(encodings, first_position=checkpoint.config.first_position).arrays()
-    program = openvino.Core().compile_model(
-        graph.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    program = openvino.Core().compile_model(graph.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     ours = program({name: batch[name] for name in graph.manifest["inputs"]})[0]
     theirs = reference_answers(reference_model(checkpoint), checkpoint, encodings)
     return ours, theirs

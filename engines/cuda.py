@@ -1,0 +1,153 @@
+"""NVIDIA GPUs from SM 80: the packed encoder on our Triton kernels, in CUDA graphs.
+
+Attention reads the joint projection as it stands, sentence after sentence, so nothing is ever
+padded; see ``engines/kernels``. The parts: ``cuda_weights`` (what is stored), ``cuda_encoder`` (the
+computation), ``cuda_programs`` (buffers and graphs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle, LoweredGraph
+from xopt.engines.base import Engine
+from xopt.engines.cuda_weights import TENSORS, read_facts, read_lowered, write_weights
+from xopt.errors import InputError, UnsupportedError, did_you_mean, require
+from xopt.host import tool_versions
+from xopt.packing import PackedBatch
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["CudaBuilder", "CudaEngine", "open_device"]
+
+WHY = "Running this bundle"
+ON_CPU = "For this machine's CPU, build with: xopt build --target cpu"
+
+
+class CudaEngine(Engine):
+    """The encoder on one GPU, on one stream.
+
+    Args:
+        bundle: of the target ``cuda``.
+        device: ``cuda``, ``cuda:1`` and so on; ``cpu`` runs the kernels in Triton's interpreter,
+            for tests.
+        dtype: of the activations: ``fp16``, ``bf16`` for encoders whose values leave fp16's range,
+            or ``fp32`` for tests.
+        programs: most shapes of batch to keep buffers and CUDA graphs for.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self, bundle: Bundle, *, device: str = "cuda", dtype: str = "fp16", programs: int = 64
+    ) -> None:
+        super().__init__(bundle)
+        self.torch = require("torch", extra="cuda", why=WHY)
+        require("triton", extra="cuda", why=WHY)
+        self.device = open_device(device)
+        if programs < 1:
+            raise InputError(f"programs is {programs}; at least 1 is needed.")
+        from xopt.engines.cuda_encoder import DTYPES, Encoder
+        from xopt.engines.cuda_programs import Programs
+
+        if dtype not in DTYPES:
+            raise InputError(f"Unknown dtype {dtype!r}.", hint=did_you_mean(dtype, DTYPES))
+        files = require("safetensors.torch", extra="cuda", why=WHY)
+        tensors = files.load_file(bundle.folder / TENSORS)
+        on_gpu = self.device.type == "cuda"
+        self.stream = self.torch.cuda.Stream(self.device) if on_gpu else None
+        with self._entered():
+            facts = read_facts(bundle.folder)
+            self.encoder = Encoder(tensors, facts, self.device, DTYPES[dtype])
+            first = self.signature.first_position
+            self.programs = Programs(self.encoder, self.device, first, programs)
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        """On this engine's device and stream."""
+        stream = self.torch.cuda.stream(self.stream) if self.stream else contextlib.nullcontext()
+        with self.torch.inference_mode(), stream:
+            yield
+
+    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        rows = batch.tokens if self.signature.per_token else batch.sentences
+        with self._entered():
+            return self.programs.run(batch, rows)
+
+    def close(self) -> None:
+        """Free the GPU's memory."""
+        if self.stream:
+            self.stream.synchronize()
+        # An engine that failed to open has neither.
+        self.__dict__.pop("programs", None)
+        self.__dict__.pop("encoder", None)
+
+    def describe(self) -> dict[str, Any]:
+        """Device, versions, captured shapes, and how each INT8 product runs."""
+        chosen = {
+            f"{tokens}x{out}x{inner}{' gelu' if gelu else ''}": "library" if t is None else str(t)
+            for (tokens, out, inner, gelu, _), t in self.encoder.products.chosen.items()
+        }
+        on_gpu = self.device.type == "cuda"
+        return {
+            "engine": self.name,
+            "device": self.torch.cuda.get_device_name(self.device) if on_gpu else "interpreter",
+            "dtype": str(self.encoder.dtype).removeprefix("torch."),
+            **tool_versions("torch", "triton"),
+            "graphs": [f"{t} tokens, {s} sentences" for t, s in self.programs.captured],
+            "products": chosen,
+        }
+
+
+def open_device(name: str) -> torch.device:
+    """The device of this name, if the kernels can run there.
+
+    Raises:
+        UnsupportedError: there is none, it is too old, or it is a CPU without the interpreter.
+        InputError: no such name.
+    """
+    torch = require("torch", extra="cuda", why=WHY)
+    checks = require("xopt.engines.kernels.checks", extra="cuda", why=WHY)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(
+            f"Unknown device {name!r}.", hint="Possible: cuda, cuda:1, cpu."
+        ) from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UnsupportedError(
+                "This bundle needs an NVIDIA GPU, and PyTorch finds none here.", hint=ON_CPU
+            )
+        if device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        if device.index >= torch.cuda.device_count():
+            raise UnsupportedError(
+                f"There is no {device}.", hint=f"CUDA devices here: {torch.cuda.device_count()}."
+            )
+    checks.require_capability(device)
+    return device  # type: ignore[no-any-return]
+
+
+class CudaBuilder:
+    """A lowered graph to safetensors, which needs neither ONNX nor a GPU later."""
+
+    target = "cuda"
+
+    def build(self, lowered: LoweredGraph, out: Path) -> dict[str, Any]:
+        """Write ``weights.safetensors`` and ``engine.json``.
+
+        Raises:
+            BuildError: the graph has another form than the tracer gives it.
+            UnsupportedError: the kernels do not take this head size.
+        """
+        tensors, facts = read_lowered(lowered)
+        write_weights(tensors, facts, out)
+        return tool_versions("torch", "triton")

@@ -1,0 +1,144 @@
+"""One shape of batch on the device: its buffers and its CUDA graph, and a bounded pool of them.
+
+Batches are filled up to the next bucket of tokens and of sentences, so that few shapes serve all.
+A shape that comes for the first time runs launch by launch, which also compiles and tunes its
+kernels; it is captured when it comes again. The least recently used shape is dropped when the pool
+is full.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xopt.engines.cuda_encoder import PackedIds
+from xopt.packing import PackedBatch
+
+__all__ = ["Program", "Programs", "bucket"]
+
+# Finest step between token buckets; kernels read aligned rows of this many ids.
+STEP = 16
+
+Forward = Callable[[PackedIds], torch.Tensor]
+
+
+def bucket(tokens: int, sentences: int) -> tuple[int, int]:
+    """The shape that a batch is filled up to.
+
+    Tokens go up in eighths of a power of two, so that at most an eighth is waste, and sentences in
+    powers of two, since an empty one costs next to nothing.
+    """
+    step = max(STEP, 1 << max(0, (tokens - 1).bit_length() - 4))
+    return -(-tokens // step) * step, 1 << (sentences - 1).bit_length()
+
+
+class Program:
+    """The encoder for batches of up to ``tokens`` and ``sentences``.
+
+    Args:
+        tokens: T of the bucket.
+        sentences: B of the bucket.
+        forward: the encoder.
+        device: where it runs; on a CPU there is neither pinned memory nor a graph.
+        filler: position id of the unused tail.
+    """
+
+    def __init__(
+        self, tokens: int, sentences: int, forward: Forward, device: torch.device, filler: int
+    ) -> None:
+        self.tokens, self.sentences, self.forward = tokens, sentences, forward
+        self.on_gpu = device.type == "cuda"
+        size = 3 * tokens + sentences + 1
+        self.staging = torch.zeros(size, dtype=torch.int32, pin_memory=self.on_gpu)
+        self.device_ids = torch.zeros(size, dtype=torch.int32, device=device)
+        self.filler = filler
+        ids, positions, types, starts = self.device_ids.split(
+            [tokens, tokens, tokens, sentences + 1]
+        )
+        self.ids = PackedIds(ids, positions, types, starts)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.out: torch.Tensor | None = None
+        self.answer: torch.Tensor | None = None
+        self.runs = 0
+
+    def run(self, batch: PackedBatch, rows: int, memory: object) -> NDArray[np.float32]:
+        """Answer a batch; the first ``rows`` of the bucket's answer, a new array.
+
+        Args:
+            batch: fits into the bucket.
+            rows: of the answer that belong to the batch.
+            memory: the pool of device memory that graphs share.
+        """
+        self._stage(batch)
+        self.device_ids.copy_(self.staging, non_blocking=True)
+        if self.on_gpu and self.runs == 1:
+            self._capture(memory)
+        self.runs += 1
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            self.out = self.forward(self.ids)
+        assert self.out is not None
+        if not self.on_gpu:
+            return self.out[:rows].numpy().copy()
+        if self.answer is None:
+            self.answer = torch.empty(self.out.shape, dtype=self.out.dtype, pin_memory=True)
+        self.answer[:rows].copy_(self.out[:rows], non_blocking=True)
+        torch.cuda.current_stream().synchronize()
+        return self.answer[:rows].numpy().copy()
+
+    def _stage(self, batch: PackedBatch) -> None:
+        host = self.staging.numpy()
+        used, bound = batch.tokens, self.tokens
+        fields = (
+            (batch.input_ids, 0),
+            (batch.position_ids, self.filler),
+            (batch.token_type_ids, 0),
+        )
+        for number, (values, filler) in enumerate(fields):
+            start = number * bound
+            host[start : start + used] = values
+            host[start + used : start + bound] = filler
+        host[3 * bound : 3 * bound + batch.sentences + 1] = batch.cu_seqlens
+        host[3 * bound + batch.sentences + 1 :] = used
+
+    def _capture(self, memory: object) -> None:
+        self.out = None
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=memory, stream=torch.cuda.current_stream()):  # type: ignore[arg-type]
+            self.out = self.forward(self.ids)
+        self.graph = graph
+
+
+class Programs:
+    """The shapes in use, at most ``bound`` of them.
+
+    Graphs share one pool of device memory: they run one after the other on one stream, and what a
+    graph answers is copied away before the next one runs.
+    """
+
+    def __init__(self, forward: Forward, device: torch.device, filler: int, bound: int) -> None:
+        self.forward, self.device, self.filler, self.bound = forward, device, filler, bound
+        self.programs: OrderedDict[tuple[int, int], Program] = OrderedDict()
+        on_gpu = device.type == "cuda"
+        self.memory: object = torch.cuda.graph_pool_handle() if on_gpu else None
+
+    def run(self, batch: PackedBatch, rows: int) -> NDArray[np.float32]:
+        """Answer a batch by its bucket's program."""
+        key = bucket(batch.tokens, batch.sentences)
+        program = self.programs.pop(key, None)
+        if program is None:
+            while len(self.programs) >= self.bound:
+                self.programs.popitem(last=False)
+            program = Program(*key, self.forward, self.device, self.filler)
+        self.programs[key] = program
+        return program.run(batch, rows, self.memory)
+
+    @property
+    def captured(self) -> list[tuple[int, int]]:
+        """Shapes that run as a CUDA graph."""
+        return [key for key, program in self.programs.items() if program.graph is not None]

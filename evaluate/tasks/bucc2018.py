@@ -1,0 +1,161 @@
+"""BUCC 2018 (Zweigenbaum et al.): find the translations hidden in two corpora."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import InputError
+from xopt.evaluate.data import Row, Source
+from xopt.evaluate.metrics.chunks import f1_of_counts
+from xopt.evaluate.metrics.mining import Mined, best_threshold, mine
+from xopt.evaluate.session import Session
+from xopt.evaluate.statistics import Scored
+from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.gold_pairs import BuccGoldPairs
+
+__all__ = ["Bucc2018", "Corpora"]
+
+Pair = tuple[str, str]
+# The hub's splits, and what BUCC calls them.
+PARTS = {"validation": "dev", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Both sides of one part, id -> text, and the true pairs."""
+
+    foreign: Mapping[str, str]
+    english: Mapping[str, str]
+    gold: set[Pair]
+
+
+class Mining(list[Mapping[str, Any]]):
+    """The foreign sentences as examples, and the corpora they come from."""
+
+    def __init__(self, scored: Corpora, tuned: Corpora) -> None:
+        pairs = dict(scored.gold)
+        super().__init__(
+            {"id": number, "text": text, "gold": pairs.get(number)}
+            for number, text in scored.foreign.items()
+        )
+        self.scored, self.tuned = scored, tuned
+
+
+@dataclass(frozen=True)
+class Bucc2018(Task):
+    """Mined by margin; a pair counts from the threshold on that is best on dev.
+
+    A source holds each corpus as ``bucc18_corpus.XX-en.PART``, one file a side (columns ``id`` and
+    ``text``), and the gold pairs as the hub does. The hub itself holds the gold pairs alone.
+
+    Attributes:
+        neighbours: k of the ratio margin.
+    """
+
+    config: str = "bucc18"
+    neighbours: int = 4
+
+    name: ClassVar[str] = "bucc2018"
+    head: ClassVar[str] = "embed"
+    metric: ClassVar[str] = "F1"
+    languages: ClassVar[tuple[str, ...]] = ("de", "fr", "ru", "zh")
+
+    def on(self, source: Source) -> Task:
+        return self if self.available(source) else BuccGoldPairs(self.config, self.split)
+
+    def available(self, source: Source) -> list[str]:
+        if self.split not in PARTS or source.folder is None:
+            return []
+        part = PARTS[self.split]
+        return [
+            code for code in super().available(source) if _place(source, code, part) is not None
+        ]
+
+    def load(self, source: Source, language: str) -> Examples:
+        # Without a dev part the threshold would be tuned on what it is scored on: refuse.
+        scored = self._read(source, language, self.split)
+        tuned = scored if self.split == "validation" else self._read(source, language, "validation")
+        return Mining(scored, tuned)
+
+    def _read(self, source: Source, language: str, split: str) -> Corpora:
+        place = _place(source, language, PARTS[split])
+        if place is None:
+            raise InputError(
+                f"{source.label} has no bucc18_corpus.{language}-en.{PARTS[split]}.",
+                hint="Score the part that is there with --split validation.",
+            )
+        sides = [
+            {row["id"]: row["text"] for row in source.rows(place, side, {"id": str, "text": str})}
+            for side in (language, "en")
+        ]
+        columns = {"source_lang": str, "target_lang": str}
+        gold: Sequence[Row] = source.rows(self.config_of(language), split, columns)
+        pairs = {(row["source_lang"], row["target_lang"]) for row in gold}
+        return Corpora(sides[0], sides[1], pairs)
+
+    def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
+        """For each foreign sentence the id of the English one it was paired with, or None."""
+        assert isinstance(examples, Mining)
+        both = examples.scored is not examples.tuned
+        share = 0.5 if both else 1.0
+        pairs, scores = self._mine(session, examples.tuned, lambda done: progress(done * share))
+        threshold = best_threshold(pairs, scores, examples.tuned.gold)
+        if both:
+            pairs, scores = self._mine(
+                session, examples.scored, lambda done: progress(share + done * share)
+            )
+        found = {a: b for (a, b), score in zip(pairs, scores, strict=True) if score >= threshold}
+        return [found.get(row["id"]) for row in examples]
+
+    def _mine(
+        self, session: Session, corpora: Corpora, progress: Progress
+    ) -> tuple[list[Pair], NDArray[np.float64]]:
+        ids = [_by_text(side) for side in (corpora.foreign, corpora.english)]
+        texts = [*ids[0], *ids[1]]
+        embedded = session.rows(len(texts), lambda t, a, b: t.encode(texts[a:b]), progress=progress)
+        embedded /= np.linalg.norm(embedded, axis=1, keepdims=True)
+        mined: Mined = mine(embedded[: len(ids[0])], embedded[len(ids[0]) :], k=self.neighbours)
+        left, right = list(ids[0].values()), list(ids[1].values())
+        pairs = [(left[a], right[b]) for a, b in zip(mined.left, mined.right, strict=True)]
+        # XTREME leaves out a pair one of whose texts stands under several ids.
+        kept = [i for i, (a, b) in enumerate(pairs) if a is not None and b is not None]
+        chosen = [(str(pairs[i][0]), str(pairs[i][1])) for i in kept]
+        return chosen, mined.score[kept]
+
+    def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
+        assert isinstance(examples, Mining)
+        right = [
+            row["gold"] is not None and a == row["gold"]
+            for row, a in zip(examples, answers, strict=True)
+        ]
+        counts = [
+            right,
+            [a is not None for a in answers],
+            [row["gold"] is not None for row in examples],
+        ]
+        return Scored(np.array(counts, np.float64).T, f1_of_counts)
+
+    def text(self, example: Mapping[str, Any]) -> str:
+        return str(example["text"])
+
+    def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
+        pairs = zip((row["id"] for row in examples), answers, strict=True)
+        return "".join(f"{a}\t{b}\n" for a, b in pairs if b is not None)
+
+
+def _by_text(side: Mapping[str, str]) -> dict[str, str | None]:
+    """Text -> its id; None where several ids share it."""
+    times = Counter(side.values())
+    return {text: number if times[text] == 1 else None for number, text in side.items()}
+
+
+def _place(source: Source, language: str, part: str) -> str | None:
+    """The config of a corpus, at the top of the folder or under ``extra``."""
+    name = f"bucc18_corpus.{language}-en.{part}"
+    return next((p for p in (name, f"extra/{name}") if source.has(p, "en")), None)

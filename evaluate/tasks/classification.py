@@ -1,0 +1,82 @@
+"""Sentence pairs and a class: what XNLI and PAWS-X share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xopt.errors import DataError
+from xopt.evaluate.data import Row
+from xopt.evaluate.session import Session
+from xopt.evaluate.statistics import Scored, accuracy
+from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.labels import match_labels
+
+__all__ = ["PairClassification"]
+
+
+@dataclass(frozen=True)
+class PairClassification(Task):
+    """A class for each pair of sentences.
+
+    Attributes:
+        max_tokens: a longer pair is cut, the longer sentence first.
+        classes: the data set's names of the classes.
+        aliases: what checkpoints call them too, in lower case.
+    """
+
+    max_tokens: int = 128
+
+    head: ClassVar[str] = "classify"
+    metric: ClassVar[str] = "accuracy"
+    classes: ClassVar[tuple[str, ...]]
+    aliases: ClassVar[Mapping[str, str]] = {}
+
+    def check(self, head: Mapping[str, Any], what: str) -> None:
+        super().check(head, what)
+        match_labels(head["labels"], self.classes, self.aliases, what=what, task=self.name)
+
+    def checked(self, rows: Sequence[Row], label: str, where: str) -> Examples:
+        """Rows as examples.
+
+        Raises:
+            DataError: a label that the task does not have.
+        """
+        for number, row in enumerate(rows):
+            if row[label] not in self.classes:
+                raise DataError(
+                    f"{where}, row {number}: the label {row[label]!r} is none of "
+                    f"{', '.join(self.classes)}.",
+                    hint="Test labels are taken out of some copies; the hub's have them.",
+                )
+        return [
+            {"first": row["sentence1"], "second": row["sentence2"], "label": row[label]}
+            for row in rows
+        ]
+
+    def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
+        """The name of the class of each pair."""
+        first = [row["first"] for row in examples]
+        second = [row["second"] for row in examples]
+        logits = session.rows(
+            len(examples),
+            lambda t, a, b: t.encode(first[a:b], second[a:b], max_tokens=self.max_tokens),
+            progress=progress,
+        )
+        names = match_labels(
+            session.bundle.head["labels"], self.classes, self.aliases, what="", task=self.name
+        )
+        return [names[i] for i in logits.argmax(axis=1)]
+
+    def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
+        gold = [row["label"] for row in examples]
+        return accuracy(np.array([a == b for a, b in zip(answers, gold, strict=True)]))
+
+    def text(self, example: Mapping[str, Any]) -> str:
+        return str(example["first"])
+
+    def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
+        return "".join(f"{label}\n" for label in answers)

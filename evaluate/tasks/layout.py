@@ -1,0 +1,136 @@
+"""Special tokens of a checkpoint, and encodings laid out where XTREME's layout is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import ArtifactError
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+__all__ = ["Frame"]
+
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a tokenizer puts around one text or two.
+
+    Attributes:
+        before: tokens before the first text.
+        between: tokens between two texts; XLM-R has two separators there, BERT one.
+        after: tokens after the last text.
+        second_type: token type of the second text.
+        unknown: id of the unknown token.
+    """
+
+    before: Ids
+    between: Ids
+    after: Ids
+    second_type: int
+    unknown: int
+
+    @classmethod
+    def read(cls, tokenizer: Tokenizer) -> Frame:
+        """From how the tokenizer encodes a pair.
+
+        Raises:
+            ArtifactError: it has no unknown token.
+        """
+        pair = tokenizer.encode(["a"], ["a"], max_tokens=None, details=True)[0]
+        assert pair.sequence is not None
+        first = np.flatnonzero(pair.sequence == 0)
+        second = np.flatnonzero(pair.sequence == 1)
+        unknown = [tokenizer.fast.token_to_id(name) for name in ("<unk>", "[UNK]")]
+        known = [number for number in unknown if number is not None]
+        if not known:
+            raise ArtifactError("The tokenizer has neither <unk> nor [UNK].")
+        return cls(
+            pair.ids[: first[0]],
+            pair.ids[first[-1] + 1 : second[0]],
+            pair.ids[second[-1] + 1 :],
+            int(pair.type_ids[second[0]]),
+            int(known[0]),
+        )
+
+    def words(self, pieces: Sequence[Ids], limit: int, *, extra_separator: bool) -> list[Encoding]:
+        """A sentence of words in as few parts as fit, cut between words only.
+
+        Args:
+            pieces: of each word; one without any, or with more than fit, becomes the unknown token.
+            limit: tokens of a part, special ones included.
+            extra_separator: end a part as a first text of a pair ends: XTREME's taggers were tuned
+                on ``</s></s>``.
+
+        Returns:
+            The parts. ``words`` is 1 at the first piece of each word, else 0.
+        """
+        tail = self.between if extra_separator else self.after
+        room = limit - len(self.before) - len(tail)
+        parts: list[list[Ids]] = [[]]
+        used = 0
+        for word in pieces:
+            kept = word if 0 < len(word) <= room else np.array([self.unknown], np.int32)
+            if used + len(kept) > room:
+                parts.append([])
+                used = 0
+            parts[-1].append(kept)
+            used += len(kept)
+        return [self._part(part, tail) for part in parts]
+
+    def _part(self, words: Sequence[Ids], tail: Ids) -> Encoding:
+        ids = np.concatenate([self.before, *words, tail]).astype(np.int32)
+        first = np.zeros(len(ids), np.int32)
+        sizes = [len(word) for word in words]
+        first[len(self.before) + np.cumsum([0, *sizes[:-1]])] = 1
+        return Encoding(ids, np.zeros_like(ids), words=first)
+
+    def windows(
+        self, question: Ids, context: Encoding, *, window: int, stride: int
+    ) -> list[Encoding]:
+        """A question with each window of a context.
+
+        Windows begin every ``stride`` tokens. A token answers in the window where it has the most
+        context on its poorer side, as in BERT's own SQuAD code.
+
+        Returns:
+            The windows. ``sequence`` is 1 on context tokens, ``words`` is 1 where an answer may
+            begin, ``offsets`` are characters of the context.
+        """
+        assert context.offsets is not None
+        front = np.concatenate([self.before, question, self.between])
+        room = max(1, window - len(front) - len(self.after))
+        total = len(context)
+        starts = np.arange(0, max(1, total - room + stride), stride)
+        spans = [(int(s), min(int(s) + room, total)) for s in starts]
+        richest = _richest(spans, total)
+        found = []
+        for number, (start, stop) in enumerate(spans):
+            size = stop - start
+            ids = np.concatenate([front, context.ids[start:stop], self.after]).astype(np.int32)
+            inside = slice(len(front), len(front) + size)
+            types = np.zeros_like(ids)
+            types[len(front) :] = self.second_type
+            offsets = np.zeros((len(ids), 2), np.int32)
+            offsets[inside] = context.offsets[start:stop]
+            sequence, begins = np.zeros_like(ids), np.zeros_like(ids)
+            sequence[inside] = 1
+            begins[inside] = richest[start:stop] == number
+            found.append(Encoding(ids, types, offsets, sequence, begins))
+        return found
+
+
+def _richest(spans: Sequence[tuple[int, int]], total: int) -> NDArray[np.intp]:
+    """``[total]``: for each token the window with the most context; the first of equals."""
+    places = np.arange(total)
+    context = np.full((len(spans), total), -np.inf)
+    for row, (start, stop) in zip(context, spans, strict=True):
+        inside = places[start:stop]
+        row[start:stop] = np.minimum(inside - start, stop - 1 - inside) + 0.01 * (stop - start)
+    richest: NDArray[np.intp] = context.argmax(axis=0)
+    return richest

@@ -1,0 +1,187 @@
+"""A span of a passage that answers a question: what XQuAD, MLQA and TyDiQA share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import DataError
+from xopt.evaluate.data import Row, Source
+from xopt.evaluate.metrics import squad
+from xopt.evaluate.session import Session
+from xopt.evaluate.statistics import Scored, mean_of
+from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.layout import Frame
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+__all__ = ["COLUMNS", "SpanAnswers", "best_span"]
+
+COLUMNS = {"id": str, "context": str, "question": str, "answers": dict}
+
+
+@dataclass(frozen=True)
+class SpanAnswers(Task):
+    """The best span of a passage, as text.
+
+    Attributes:
+        window: tokens of question and passage together; a longer passage is read in windows.
+        doc_stride: from the beginning of a window to the beginning of the next.
+        max_query: tokens of a question that are kept.
+        n_best: starts and ends considered in a window.
+        max_answer: longest answer, in tokens.
+    """
+
+    window: int = 384
+    doc_stride: int = 128
+    max_query: int = 64
+    n_best: int = 20
+    max_answer: int = 30
+
+    head: ClassVar[str] = "span"
+    metric: ClassVar[str] = "(F1 + EM) / 2"
+    ending: ClassVar[str] = "json"
+
+    def load(self, source: Source, language: str) -> Examples:
+        config = self.config_of(language)
+        rows = source.rows(config, self.split, COLUMNS)
+        return self.checked(rows, language, f"{config}/{self.split}", stripped=source.kind == "hub")
+
+    def checked(
+        self, rows: Sequence[Row], language: str, where: str, *, stripped: bool
+    ) -> Examples:
+        """Rows as examples.
+
+        Args:
+            rows: of one language.
+            language: kept with each, for metrics that differ by it.
+            where: what a message calls the rows.
+            stripped: the hub's loader strips passages without moving ``answer_start``; then it is
+                enough that the answer occurs.
+
+        Raises:
+            DataError: no answer, or one that is not where it shall be.
+        """
+        for number, row in enumerate(rows):
+            answers = row["answers"]
+            texts, starts = answers.get("text"), answers.get("answer_start")
+            if not texts or not starts or len(texts) != len(starts):
+                raise DataError(f"{where}, row {number}: no answer, or not one start for each.")
+            for text, start in zip(texts, starts, strict=True):
+                there = row["context"][start : start + len(text)]
+                if there != text and not (stripped and text in row["context"]):
+                    raise DataError(
+                        f"{where}, row {number} ({row['id']}): answer_start {start} is off its "
+                        f"text: {text!r:.60} is expected, {there!r:.60} stands there."
+                    )
+        keys = ("question", "context", "id")
+        return [
+            {key: row[key] for key in keys}
+            | {"answers": list(row["answers"]["text"]), "language": language}
+            for row in rows
+        ]
+
+    def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
+        """The text of the best span of each passage; empty if none is allowed."""
+        found = []
+        for index, windows, logits in session.parts(
+            len(examples), lambda t, a, b: self._encode(t, examples[a:b]), progress=progress
+        ):
+            start, stop = best_span(windows, logits, n_best=self.n_best, longest=self.max_answer)
+            found.append(str(examples[index]["context"])[start:stop].strip())
+        return found
+
+    def _encode(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
+        frame = Frame.read(tokenizer)
+        encode = partial(tokenizer.encode, max_tokens=None, details=True)
+        questions = encode([row["question"] for row in examples])
+        # Several questions ask about one passage.
+        passages = list(dict.fromkeys(row["context"] for row in examples))
+        encoded = {p: _bare(e) for p, e in zip(passages, encode(passages), strict=True)}
+        window = min(self.window, tokenizer.max_tokens)
+        return [
+            frame.windows(
+                _bare(question).ids[: self.max_query],
+                encoded[row["context"]],
+                window=window,
+                stride=self.doc_stride,
+            )
+            for question, row in zip(questions, examples, strict=True)
+        ]
+
+    def compared(self, text: str, language: str) -> str:
+        """An answer as it is compared."""
+        return squad.normalise(text)
+
+    def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
+        exact, overlap = self._each(examples, answers)
+        return mean_of((exact + overlap) / 2)
+
+    def parts(self, examples: Examples, answers: Sequence[Any]) -> dict[str, Scored]:
+        exact, overlap = self._each(examples, answers)
+        return {"f1": mean_of(overlap), "exact_match": mean_of(exact)}
+
+    def _each(
+        self, examples: Examples, answers: Sequence[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values = np.empty((2, len(examples)))
+        for number, (row, answer) in enumerate(zip(examples, answers, strict=True)):
+            clean = partial(self.compared, language=row["language"])
+            values[0, number] = squad.exact_match(answer, row["answers"], clean)
+            values[1, number] = squad.f1(answer, row["answers"], clean)
+        return values[0], values[1]
+
+    def text(self, example: Mapping[str, Any]) -> str:
+        return str(example["question"])
+
+    def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
+        table = {row["id"]: answer for row, answer in zip(examples, answers, strict=True)}
+        return json.dumps(table, ensure_ascii=False, indent=0) + "\n"
+
+
+def best_span(
+    windows: Sequence[Encoding],
+    logits: Sequence[NDArray[np.float32]],
+    *,
+    n_best: int = 20,
+    longest: int = 30,
+) -> tuple[int, int]:
+    """The characters of the passage with the highest sum of start and end; (0, 0) if none.
+
+    Args:
+        windows: from :meth:`~xopt.evaluate.tasks.layout.Frame.windows`.
+        logits: ``[n, 2]`` of each window.
+        n_best: starts and ends that are combined in each window.
+        longest: answer, in tokens.
+    """
+    best, found = -np.inf, (0, 0)
+    for window, scores in zip(windows, logits, strict=True):
+        assert window.sequence is not None
+        assert window.words is not None
+        assert window.offsets is not None
+        starts = np.argsort(-scores[:, 0], kind="stable")[:n_best]
+        ends = np.argsort(-scores[:, 1], kind="stable")[:n_best]
+        starts = starts[window.words[starts] == 1]
+        ends = ends[window.sequence[ends] == 1]
+        size = ends[None, :] - starts[:, None] + 1
+        sums = scores[starts, 0][:, None] + scores[ends, 1][None, :]
+        sums = np.where((size >= 1) & (size <= longest), sums, -np.inf)
+        if sums.size and sums.max() > best:
+            best = sums.max()
+            row, column = np.unravel_index(sums.argmax(), sums.shape)
+            found = int(window.offsets[starts[row], 0]), int(window.offsets[ends[column], 1])
+    return found
+
+
+def _bare(encoding: Encoding) -> Encoding:
+    """Without special tokens."""
+    assert encoding.sequence is not None
+    assert encoding.offsets is not None
+    text = encoding.sequence >= 0
+    return Encoding(encoding.ids[text], encoding.type_ids[text], encoding.offsets[text])

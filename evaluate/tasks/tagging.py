@@ -1,0 +1,121 @@
+"""A tag for each word: what UD-POS and PAN-X share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import DataError, InputError, did_you_mean
+from xopt.evaluate.data import Source
+from xopt.evaluate.metrics.chunks import SEQEVAL, chunk_f1, token_accuracy
+from xopt.evaluate.session import Session
+from xopt.evaluate.statistics import Scored
+from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.labels import match_labels
+from xopt.evaluate.tasks.layout import Frame
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+__all__ = ["Tagging"]
+
+
+@dataclass(frozen=True)
+class Tagging(Task):
+    """A tag for each word, read at its first piece.
+
+    Attributes:
+        max_tokens: a longer sentence is split between words, and its tags are joined again.
+        seqeval: whose reading of tags without a prefix counts: ``0.0.12``, with which XTREME's
+            paper was scored, or ``1.2.2``.
+        extra_separator: see :meth:`~xopt.evaluate.tasks.layout.Frame.words`.
+        tags: the data set's classes, by number.
+        column: where their numbers stand.
+    """
+
+    max_tokens: int = 128
+    seqeval: str = "0.0.12"
+    extra_separator: bool = True
+
+    head: ClassVar[str] = "tag"
+    metric: ClassVar[str] = "seqeval F1"
+    tags: ClassVar[tuple[str, ...]]
+    column: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.seqeval not in SEQEVAL:
+            raise InputError(
+                f"Unknown seqeval {self.seqeval!r}.", hint=did_you_mean(self.seqeval, SEQEVAL)
+            )
+
+    def check(self, head: Mapping[str, Any], what: str) -> None:
+        super().check(head, what)
+        match_labels(head["labels"], self.tags, {}, what=what, task=self.name)
+
+    def load(self, source: Source, language: str) -> Examples:
+        config = self.config_of(language)
+        rows = source.rows(config, self.split, {"tokens": list, self.column: list})
+        return [
+            self._example(row["tokens"], row[self.column], f"{config}/{self.split}, row {number}")
+            for number, row in enumerate(rows)
+        ]
+
+    def _example(self, tokens: Sequence[Any], tags: Sequence[Any], where: str) -> dict[str, Any]:
+        if len(tokens) != len(tags) or not tokens:
+            raise DataError(f"{where}: {len(tokens)} tokens and {len(tags)} tags.")
+        for tag in tags:
+            if not isinstance(tag, int) or not 0 <= tag < len(self.tags):
+                raise DataError(
+                    f"{where}: the tag {tag!r} is no number from 0 to {len(self.tags) - 1}.",
+                    hint=f"In this order: {' '.join(self.tags)}.",
+                )
+        return {"tokens": [self.clean(t) for t in tokens], "tags": [self.tags[t] for t in tags]}
+
+    def clean(self, token: str) -> str:
+        """A word as the encoder shall see it."""
+        return token
+
+    def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
+        """The tags of each sentence."""
+        names = match_labels(session.bundle.head["labels"], self.tags, {}, what="", task=self.name)
+        found: list[list[str]] = []
+        sentences = [row["tokens"] for row in examples]
+        for _, parts, logits in session.parts(
+            len(sentences), lambda t, a, b: self._encode(t, sentences[a:b]), progress=progress
+        ):
+            best = [x[p.words == 1].argmax(axis=1) for p, x in zip(parts, logits, strict=True)]
+            found.append([names[i] for i in np.concatenate(best)])
+        return found
+
+    def _encode(
+        self, tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]
+    ) -> list[list[Encoding]]:
+        frame = Frame.read(tokenizer)
+        limit = min(self.max_tokens, tokenizer.max_tokens)
+        return [
+            frame.words(_pieces(encoding, len(words)), limit, extra_separator=self.extra_separator)
+            for encoding, words in zip(tokenizer.encode_words(sentences), sentences, strict=True)
+        ]
+
+    def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
+        return chunk_f1([row["tags"] for row in examples], answers, self.seqeval)
+
+    def parts(self, examples: Examples, answers: Sequence[Any]) -> dict[str, Scored]:
+        return {"token_accuracy": token_accuracy([row["tags"] for row in examples], answers)}
+
+    def text(self, example: Mapping[str, Any]) -> str:
+        return " ".join(example["tokens"])
+
+    def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
+        return "".join("\n".join(tags) + "\n\n" for tags in answers)
+
+
+def _pieces(encoding: Encoding, words: int) -> list[NDArray[np.int32]]:
+    """The pieces of each word; none for a word that the tokenizer drops."""
+    assert encoding.words is not None
+    inside = encoding.words >= 0
+    ids, owners = encoding.ids[inside], encoding.words[inside]
+    return np.split(ids, np.searchsorted(owners, np.arange(1, words)))

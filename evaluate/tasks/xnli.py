@@ -1,0 +1,45 @@
+"""XNLI (Conneau et al., 2018): does a sentence follow from another?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xopt.errors import InputError
+from xopt.evaluate.data import Source
+from xopt.evaluate.tasks.base import Examples
+from xopt.evaluate.tasks.classification import PairClassification
+from xopt.languages import NAMES
+
+__all__ = ["Xnli"]
+
+COLUMNS = {"language": str, "sentence1": str, "sentence2": str, "gold_label": str}
+
+
+@dataclass(frozen=True)
+class Xnli(PairClassification):
+    """One config holds all languages; a column says which."""
+
+    config: str = "XNLI"
+
+    name: ClassVar[str] = "xnli"
+    classes: ClassVar[tuple[str, ...]] = ("contradiction", "entailment", "neutral")
+    languages: ClassVar[tuple[str, ...]] = (
+        "ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh",
+    )  # fmt: skip
+
+    def config_of(self, language: str) -> str:
+        return self.config
+
+    def available(self, source: Source) -> list[str]:
+        if not source.has(self.config, self.split):
+            return []
+        held = {row["language"] for row in source.rows(self.config, self.split, COLUMNS)}
+        return [code for code in NAMES if code in held]
+
+    def load(self, source: Source, language: str) -> Examples:
+        rows = source.rows(self.config, self.split, COLUMNS)
+        chosen = [row for row in rows if row["language"] == language]
+        if not chosen:
+            raise InputError(f"{self.config}/{self.split} holds no row in {language!r}.")
+        return self.checked(chosen, "gold_label", f"{self.config}/{self.split} ({language})")

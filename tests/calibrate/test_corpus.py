@@ -1,0 +1,115 @@
+import json
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from xopt.calibrate.corpus import DEFAULT, count_words, load_corpus
+from xopt.errors import DataError, InputError
+from xopt.languages import NAMES
+
+CLASSES = {"short": (3, 12), "middle": (13, 50), "long": (51, 200)}
+
+
+def class_of(words: float) -> str | None:
+    # Half a word of room: characters are only an estimate of words where none are marked.
+    for name, (low, high) in CLASSES.items():
+        if low - 0.5 <= words < high + 0.5:
+            return name
+    return None
+
+
+@pytest.mark.parametrize("language", sorted(NAMES))
+def test_every_language_has_balanced_texts_of_all_lengths(language: str) -> None:
+    rows = [text for code, text in load_corpus().rows if code == language]
+    assert len(rows) >= 12
+    counts = dict.fromkeys(CLASSES, 0)
+    for text in rows:
+        assert unicodedata.is_normalized("NFC", text)
+        assert text == text.strip()
+        found = class_of(count_words(text, language))
+        assert found is not None, (language, count_words(text, language), text[:60])
+        counts[found] += 1
+    assert min(counts.values()) >= 4, counts
+    assert max(count_words(text, language) for text in rows) >= 150
+
+
+SCRIPTS = {
+    "ar": "ARABIC", "bg": "CYRILLIC", "bn": "BENGALI", "el": "GREEK", "fa": "ARABIC",
+    "he": "HEBREW", "hi": "DEVANAGARI", "ja": ("CJK", "HIRAGANA", "KATAKANA"), "ka": "GEORGIAN",
+    "kk": "CYRILLIC", "ko": "HANGUL", "ml": "MALAYALAM", "mr": "DEVANAGARI", "my": "MYANMAR",
+    "ru": "CYRILLIC", "ta": "TAMIL", "te": "TELUGU", "th": "THAI", "ur": "ARABIC", "zh": "CJK",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", sorted(NAMES))
+def test_a_language_is_written_in_its_script(language: str) -> None:
+    script = SCRIPTS.get(language, "LATIN")
+    text = "".join(t for code, t in load_corpus().rows if code == language)
+    letters = [c for c in text if c.isalpha()]
+    native = sum(unicodedata.name(c, "").startswith(script) for c in letters)
+    assert native / len(letters) > 0.9
+
+
+def test_no_calibration_text_is_an_evaluation_text() -> None:
+    calibration = {text for _, text in load_corpus().rows}
+    sample = DEFAULT.parents[1] / "evaluate" / "data"
+    evaluation = {
+        value
+        for path in sample.rglob("*.jsonl")
+        for line in path.read_text().splitlines()
+        for value in json.loads(line).values()
+        if isinstance(value, str)
+    }
+    assert evaluation
+    assert not calibration & evaluation
+
+
+def test_no_text_is_there_twice() -> None:
+    texts = [text for _, text in load_corpus().rows]
+    assert len(texts) == len(set(texts))
+
+
+def test_files_and_folders_and_language_columns(tmp_path: Path) -> None:
+    (tmp_path / "sw.txt").write_text("Habari\n\nNzuri sana\n")
+    rows = [{"text": "hallo", "language": "de"}, {"sentence": "bonjour", "lang": "fr"}]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = load_corpus(str(tmp_path))
+    assert set(corpus.rows) == {
+        ("sw", "Habari"), ("sw", "Nzuri sana"), ("de", "hallo"), ("fr", "bonjour"),
+    }  # fmt: skip
+    assert load_corpus(str(tmp_path / "sw.txt")).languages == ["sw"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"text": ["один", "два"], "language": ["ru", "ru"]})
+    parquet.write_table(table, tmp_path / "c.parquet")
+    assert load_corpus(str(tmp_path / "c.parquet")).rows == (("ru", "один"), ("ru", "два"))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.txt", b"fine\n\xff\xfe\n", "not valid UTF-8 .byte 5."),
+        ("a.jsonl", b"{", "line 1: no JSON"),
+        ("a.jsonl", b"[1]", "line 1: expected an object"),
+        ("a.jsonl", b'{"words": "x"}', "line 1: no text column"),
+        ("a.jsonl", b'{"text": "  "}', "line 1: the text is empty"),
+        ("a.parquet", b"PAR1", "no readable Parquet"),
+        ("a.csv", b"x", "has the ending '.csv'"),
+        ("a.txt", b"", "holds no text"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises((DataError, InputError), match=message):
+        load_corpus(str(tmp_path / name))
+
+
+def test_a_missing_corpus_says_what_is_possible(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no calibration corpus") as caught:
+        load_corpus(str(tmp_path / "nowhere.txt"))
+    assert "hub:ID" in caught.value.hint

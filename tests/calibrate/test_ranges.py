@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xopt.artifacts import Ranges
+from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.observers import METHODS, MseObserver, mse_amax, observer
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_ranges
+from xopt.calibrate.sampling import draw_sample
+from xopt.calibrate.smooth import smoothing
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.lower import column_maxima
+from xopt.compile.packed_encoder import PackedEncoder, site_names
+from xopt.compile.trace import trace_checkpoint
+from xopt.errors import InputError
+from xopt.tokenization import Tokenizer
+
+
+def values(seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(500, 40, generator=generator) * (1 + n) for n in range(4)]
+
+
+def test_minmax_is_the_largest_absolute_value() -> None:
+    watch = observer("minmax")
+    for part in values():
+        watch.collect(part)
+    assert watch.amax() == float(torch.cat(values()).abs().max())
+
+
+def test_percentile_is_numpys_within_a_bin() -> None:
+    watch = observer("percentile", percentile=99.0)
+    for part in values():
+        watch.collect(part)
+    flat = torch.cat(values()).abs().flatten().numpy()
+    assert watch.amax() == pytest.approx(np.percentile(flat, 99.0), rel=0.01)
+
+
+def test_entropy_keeps_the_bulk_and_cuts_a_thin_tail() -> None:
+    watch = observer("entropy")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200_000, generator=generator) ** 3
+    watch.collect(x)
+    bulk = float(x.abs().quantile(0.99)) if x.numel() < 2**24 else 0.0
+    assert bulk < watch.amax() <= float(x.abs().max())
+
+
+def rounding_error(x: np.ndarray, amax: float) -> float:
+    step = amax / 127
+    return float(((np.clip(np.round(x / step), -127, 127) * step - x) ** 2).mean())
+
+
+def test_mse_finds_the_range_of_least_squared_error() -> None:
+    watch = MseObserver()
+    for part in values():
+        watch.collect(part)
+    x = torch.cat(values()).flatten().numpy()
+    grid = np.linspace(np.abs(x).max() * 0.02, np.abs(x).max(), 400)
+    best = min(rounding_error(x, a) for a in grid)
+    assert rounding_error(x, watch.amax()) <= best * 1.02
+
+
+def test_a_doubling_histogram_keeps_every_value() -> None:
+    watch = MseObserver()
+    for part in values():
+        watch.collect(part)
+    assert watch.counts.sum() == sum(part.numel() for part in values())
+    assert watch.top >= watch.largest
+
+
+def test_mse_of_a_uniform_distribution_keeps_all_of_it() -> None:
+    assert mse_amax(np.ones(2048), 1.0, 1.0) == pytest.approx(1.0, abs=0.01)
+
+
+def test_smoothing_leaves_the_product_as_it_is() -> None:
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((50, 16)).astype(np.float32)
+    x[:, 3] *= 60
+    weight = generator.standard_normal((8, 16)).astype(np.float32)
+    divisor = smoothing(np.abs(x).max(0), np.abs(weight).max(0), 0.5)
+    np.testing.assert_allclose(
+        (x / divisor) @ (weight * divisor).T, x @ weight.T, rtol=1e-3, atol=1e-4
+    )
+    assert np.abs(x / divisor).max() < np.abs(x).max() / 3
+    assert np.exp(np.log(divisor).mean()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_an_idle_channel_is_left_alone() -> None:
+    divisor = smoothing(np.array([0, 4], np.float32), np.array([1, 0], np.float32), 0.5)
+    np.testing.assert_array_equal(divisor, [1, 1])
+
+
+def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = None) -> Ranges:
+    checkpoint = Checkpoint.open(folder)
+    graph = trace_checkpoint(checkpoint)
+    tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
+    return calibrate(
+        model or PackedEncoder.load(checkpoint),
+        graph.fingerprint,
+        draw_sample(load_corpus(), tokenizer, max_tokens=1500),
+        recipe,
+        first_position=2,
+        columns=column_maxima(graph),
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_ranges_every_site(make_checkpoint: Callable[..., Path], method: str) -> None:
+    amax, smooth = read_ranges(run(make_checkpoint(), CalibrationRecipe(method, alpha=0.0)))
+    # Probabilities fill [0, 1] by definition.
+    expected = {site for site in site_names(2) if not site.endswith("probs")}
+    assert set(amax) == expected
+    assert all(0 < value < 1e4 for value in amax.values())
+    assert not smooth
+
+
+def test_ranges_are_those_of_the_smoothed_values(make_checkpoint: Callable[..., Path]) -> None:
+    folder = make_checkpoint(seed=3)
+    _, smooth = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
+    amax, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
+    plain, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.0)))
+    assert set(smooth) == {
+        f"layers.{n}.{s}" for n in (0, 1) for s in ("qkv_in", "context", "ffn_in", "ffn_act")
+    }
+    assert amax["layers.0.q"] == plain["layers.0.q"]
+    assert amax["layers.0.ffn_in"] != plain["layers.0.ffn_in"]
+
+
+def test_a_second_calibration_comes_from_the_cache(make_checkpoint: Callable[..., Path]) -> None:
+    folder = make_checkpoint(seed=4)
+    first = run(folder, CalibrationRecipe())
+
+    class Broken:
+        def run(self, *arguments: object, **named: object) -> None:
+            raise AssertionError("it should not run again")
+
+    again = run(folder, CalibrationRecipe(), Broken())  # type: ignore[arg-type]
+    assert first.fingerprint == again.fingerprint
+    assert first.manifest["sample"]["by_language"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "minmx"}, "Unknown calibration method"),
+        ({"percentile": 50}, "--percentile"),
+        ({"alpha": 1.0}, "--smooth"),
+    ],
+)
+def test_bad_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CalibrationRecipe(**options)  # type: ignore[arg-type]

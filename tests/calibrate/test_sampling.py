@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xopt.calibrate.corpus import Corpus, load_corpus
+from xopt.calibrate.sampling import LENGTH_CLASSES, draw_sample
+from xopt.tokenization import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_file: Path) -> Tokenizer:
+    return Tokenizer.open(tokenizer_file, 512)
+
+
+def test_every_language_and_every_length_takes_part(tokenizer: Tokenizer) -> None:
+    sample = draw_sample(load_corpus(), tokenizer, max_tokens=30_000)
+    assert len(sample.facts["by_language"]) == 40
+    assert set(sample.facts["by_length"]) == set(LENGTH_CLASSES)
+    assert min(sample.facts["by_length"].values()) > 0
+    assert sample.facts["tokens"] <= 30_000
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(budget=st.integers(64, 20_000), seed=st.integers(0, 5))
+def test_the_budget_holds_and_no_text_is_drawn_twice(
+    tokenizer: Tokenizer, budget: int, seed: int
+) -> None:
+    sample = draw_sample(load_corpus(), tokenizer, max_tokens=budget, seed=seed)
+    assert len(set(sample.rows)) == len(sample.rows) > 0
+    assert sample.facts["tokens"] == sum(len(e) for e in sample.encodings) <= budget
+
+
+def test_the_same_seed_draws_the_same_and_another_another(tokenizer: Tokenizer) -> None:
+    draws = [draw_sample(load_corpus(), tokenizer, max_tokens=4000, seed=s) for s in (1, 1, 2)]
+    assert draws[0].fingerprint == draws[1].fingerprint
+    assert draws[0].fingerprint != draws[2].fingerprint
+
+
+def test_a_large_language_does_not_crowd_out_a_small_one(tokenizer: Tokenizer) -> None:
+    rows = [("en", f"sentence number {n} of many") for n in range(500)]
+    rows += [("sw", f"sentensi ya {n}") for n in range(5)]
+    sample = draw_sample(Corpus("skewed", tuple(rows)), tokenizer, max_tokens=600)
+    counts = sample.facts["by_language"]
+    assert counts["sw"] == 5
+    assert counts["en"] >= 5
+
+
+def test_one_text_longer_than_the_budget_still_calibrates(tokenizer: Tokenizer) -> None:
+    corpus = Corpus("one", (("en", "word " * 200),))
+    assert len(draw_sample(corpus, tokenizer, max_tokens=64).encodings) == 1

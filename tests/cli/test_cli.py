@@ -1,0 +1,236 @@
+"""Every command as a person or a machine would call it, and every bad input."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Factory = Callable[..., Path]
+
+
+def xopt(*arguments: str, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "xopt", *arguments],
+        capture_output=True,
+        cwd=cwd,
+        input=stdin,
+        check=False,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    out, err = done.stdout.decode(), done.stderr.decode()
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+def document(*arguments: str, cwd: Path) -> dict[str, Any]:
+    done = xopt(*arguments, "--json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(make_checkpoint: Factory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a checkpoint ``encoder`` and its INT8 bundle ``bundle``."""
+    folder = tmp_path_factory.mktemp("work")
+    shutil.copytree(make_checkpoint("xlm-roberta", "embed"), folder / "encoder")
+    built = document("build", "encoder", "-o", "bundle", cwd=folder)
+    assert built["cached"] is False
+    return folder
+
+
+def test_build_reports_what_it_made_and_the_second_one_is_cached(place: Path) -> None:
+    start = time.perf_counter()
+    again = document("build", "encoder", "-o", "bundle", cwd=place)
+    assert again["cached"] is True
+    assert set(again) >= {
+        "bundle", "size_mib", "seconds", "peak_rss_mib", "fingerprint", "cached",
+    }  # fmt: skip
+    assert again["seconds"] < 2
+    # The interpreter's own start is in it too.
+    assert time.perf_counter() - start < 10
+
+
+def test_another_recipe_is_another_fingerprint(place: Path) -> None:
+    first = document("build", "encoder", "-o", "bundle", cwd=place)
+    other = document("build", "encoder", "-o", "other", "--seed", "1", cwd=place)
+    assert other["cached"] is False
+    assert other["fingerprint"] != first["fingerprint"]
+
+
+def test_options_come_from_xopt_toml(place: Path, tmp_path: Path) -> None:
+    encoder = place / "encoder"
+    (tmp_path / "xopt.toml").write_text(
+        f'[build]\ncheckpoint = "{encoder}"\nprecision = "fp32"\nout = "from-toml"\n'
+    )
+    assert document("build", cwd=tmp_path)["precision"] == "fp32"
+    assert (tmp_path / "from-toml" / "manifest.json").is_file()
+
+
+def test_eval_has_the_documented_form_and_records_its_evidence(place: Path) -> None:
+    report = document(
+        "eval", "bundle", "--task", "tatoeba", "--data", "sample", "--languages", "sw,deu",
+        "--resamples", "200", cwd=place,
+    )  # fmt: skip
+    assert {
+        "task", "precision", "target", "data", "metric", "languages", "mean", "worst",
+        "throughput", "bundle", "host",
+    } <= set(report)  # fmt: skip
+    assert list(report["languages"]) == ["swh", "deu"]
+    for found in report["languages"].values():
+        assert set(found) == {"n", "reference", "candidate", "difference", "ci95", "agreement"}
+        low, high = found["ci95"]
+        assert low <= found["difference"] <= high
+        assert found["difference"] == pytest.approx(found["candidate"] - found["reference"])
+    assert "sample" in report["data"]["label"]
+    assert set(report["throughput"]["latency_ms"]) == {"p50", "p95", "p99"}
+    inspected = document("inspect", "bundle", cwd=place)
+    assert inspected["evidence"] == ["tatoeba"]
+    card = (place / "bundle" / "card.md").read_text()
+    assert "Swahili" in card
+    assert "sample" in card
+
+
+def test_the_gate_fails_with_1(place: Path) -> None:
+    arguments = ("eval", "bundle", "--data", "sample", "--languages", "sw", "--resamples", "50")
+    assert xopt(*arguments, "--max-drop", "100", cwd=place).returncode == 0
+    # A fall of -101 points, a rise of more than 100, is not possible.
+    failed = xopt(*arguments, "--max-drop", "-101", cwd=place)
+    assert failed.returncode == 1
+    assert "gate failed" in failed.stdout
+
+
+def test_a_layer_other_than_the_bundles_is_built(place: Path) -> None:
+    report = document(
+        "eval", "bundle", "--data", "sample", "--languages", "sw", "--layer", "1", "--pooling",
+        "cls", "--direction", "xx-en", "--resamples", "50", "--no-record", cwd=place,
+    )  # fmt: skip
+    assert report["conventions"]["layer"] == 1
+    assert report["conventions"]["pooling"] == "cls"
+    assert report["conventions"]["direction"] == "xx-en"
+
+
+def test_bench_compares_two_bundles(place: Path) -> None:
+    document("build", "encoder", "--precision", "fp32", "-o", "fp32", cwd=place)
+    found = document(
+        "bench", "bundle", "--against", "fp32", "--work", "b1_s32", "--repeat", "3", cwd=place
+    )
+    timed = found["cases"]["b1_s32"]
+    assert len(timed) == 2
+    for entry in timed.values():
+        assert len(entry["samples_ms"]) == 3
+        assert entry["median_ms"] > 0
+
+
+def test_run_answers_and_reads_standard_input(place: Path) -> None:
+    found = document("run", "bundle", "Habari", "Guten Morgen", cwd=place)
+    assert [a["text"] for a in found["answers"]] == ["Habari", "Guten Morgen"]
+    assert len(found["answers"][0]["embeddings"]) == 64
+    piped = xopt("run", "bundle", cwd=place, stdin="eins\nдва\n".encode())
+    assert piped.returncode == 0
+    assert "cosine similarity" in piped.stdout
+
+
+def test_doctor_says_what_this_machine_can_do(tmp_path: Path) -> None:
+    found = document("doctor", cwd=tmp_path)
+    assert found["host"]["cores"] >= 1
+    [cpu] = [t for t in found["targets"] if t["target"].startswith("openvino")]
+    assert cpu["runs"]
+    assert cpu["builds"]
+    assert xopt("doctor", cwd=tmp_path).returncode == 0
+
+
+def tables(place: Path, *arguments: str) -> str:
+    done = xopt(*arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_tables_for_people(place: Path) -> None:
+    shown = tables(
+        place, "eval", "bundle", "--data", "sample", "--languages", "sw", "--resamples", "50"
+    )
+    assert "Swahili (swh)" in shown
+    assert "sentences/s" in shown
+    assert "not comparable with published XTREME scores" in shown
+    assert "every sha256 verified" in tables(place, "inspect", "bundle")
+    assert "already built" in tables(place, "build", "encoder", "-o", "bundle")
+
+
+BAD = [
+    (["run", "bundle", ""], "Text 1 is empty"),
+    (["run", "bundle", "neno " * 20_000], "--truncate"),
+    (["run", "nowhere", "x"], "has no manifest.json"),
+    (["eval", "bundle", "--task", "tatoba"], "Did you mean 'tatoeba'?"),
+    (["eval", "bundle", "--data", "sample", "--languages", "swa"], "Did you mean 'swh'?"),
+    (["eval", "bundle", "--data", "nowhere"], "There is no data folder nowhere"),
+    (["eval", "bundle", "--direction", "sideways"], "Possible: en-xx, xx-en"),
+    (["eval", "classifier"], "the task tatoeba needs 'embed'"),
+    (["build", "nowhere"], "There is no folder nowhere"),
+    (["build", "encoder", "--precision", "int4"], "Unknown precision 'int4'"),
+    (["build", "encoder", "--target", "tpu"], "Unknown target 'tpu'"),
+    (["build", "encoder", "--smooth", "2"], "--smooth is 2"),
+    (["build", "encoder", "--ranges", "minmx"], "Did you mean 'minmax'?"),
+    (["build", "encoder", "--calibration", "nowhere"], "There is no calibration corpus"),
+    (["build", "encoder", "--calibration", "latin1.txt"], "not valid UTF-8"),
+    (["build", "encoder", "-o", "encoder"], "is not something xopt made"),
+    (["build", "pickled"], "pickle"),
+    (["build", "strange"], "does not compile"),
+    (["bench", "bundle", "--work", "b1"], "Unknown work 'b1'"),
+    (["inspect", "encoder"], "has no manifest.json"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a)[:40] for a, _ in BAD])
+def test_bad_input_gets_a_sentence_and_exit_code_2(
+    place: Path, make_checkpoint: Factory, arguments: list[str], message: str
+) -> None:
+    prepare_bad(place, make_checkpoint)
+    before = (place / "bundle" / "manifest.json").read_bytes()
+    done = xopt(*arguments, cwd=place)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert (place / "bundle" / "manifest.json").read_bytes() == before
+
+
+def prepare_bad(place: Path, make_checkpoint: Factory) -> None:
+    if (place / "strange").exists():
+        return
+    (place / "latin1.txt").write_bytes("Grüße\n".encode("latin-1"))
+    classifier = make_checkpoint("bert", "classify")
+    document("build", str(classifier), "--precision", "fp32", "-o", "classifier", cwd=place)
+    shutil.copytree(place / "encoder", place / "pickled")
+    (place / "pickled" / "model.safetensors").rename(place / "pickled" / "pytorch_model.bin")
+    shutil.copytree(place / "encoder", place / "strange")
+    config = json.loads((place / "strange" / "config.json").read_text())
+    (place / "strange" / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
+
+
+def test_standard_input_that_is_not_utf_8(place: Path) -> None:
+    done = xopt("run", "bundle", cwd=place, stdin=b"fine\n\xff\n")
+    assert done.returncode == 2
+    assert "not valid UTF-8" in done.stderr
+
+
+def test_a_bundle_with_a_flipped_byte(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "bundle", tmp_path / "bundle")
+    path = tmp_path / "bundle" / "tokenizer.json"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(bytes(data))
+    done = xopt("run", "bundle", "x", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "tokenizer.json" in done.stderr
+
+
+def test_debug_adds_the_traceback(place: Path) -> None:
+    done = xopt("--debug", "run", "bundle", "", cwd=place)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr

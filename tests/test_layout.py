@@ -1,0 +1,89 @@
+"""The rooms are real folders at the root, linked into the package, and all of them in the wheel."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+ROOMS = ("calibrate", "compile", "engines", "evaluate", "tune")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_linked_into_the_package(room: str) -> None:
+    link = REPOSITORY / "src" / "xopt" / room
+    assert link.is_symlink(), "check out with symbolic links: git config core.symlinks true"
+    assert link.readlink() == Path("..") / ".." / room
+    assert (REPOSITORY / room / "__init__.py").is_file()
+
+
+def test_no_file_grew_past_reading_in_one_sitting() -> None:
+    sizes = {
+        path.relative_to(REPOSITORY): len(path.read_text().splitlines())
+        for room in (*ROOMS, "src")
+        for path in (REPOSITORY / room).rglob("*.py")
+        if not path.is_symlink()
+    }
+    assert {str(path): size for path, size in sizes.items() if size > 350} == {}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-P", "-m", "build", "--wheel", "--outdir", str(out)]
+    done = subprocess.run([*command, str(REPOSITORY)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    [path] = out.glob("*.whl")
+    return path
+
+
+def test_every_module_and_every_data_file_is_in_the_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    expected = {
+        f"xopt/{path.relative_to(REPOSITORY)}"
+        for room in ROOMS
+        for path in (REPOSITORY / room).rglob("*")
+        if path.suffix in (".py", ".txt", ".jsonl") and "__pycache__" not in path.parts
+    }
+    package = REPOSITORY / "src" / "xopt"
+    expected |= {f"xopt/{p.name}" for p in package.glob("*.py")} | {"xopt/py.typed"}
+    expected |= {f"xopt/cli/{p.name}" for p in (package / "cli").glob("*.py")}
+    assert expected <= packed, sorted(expected - packed)
+    assert not [name for name in packed if name.startswith(("tests/", "benchmarks/", "compile/"))]
+
+
+def test_a_bundle_answers_from_the_base_install_alone(
+    wheel: Path, tmp_path: Path, make_checkpoint: object
+) -> None:
+    """A bare environment: no torch, no transformers, no onnx; and every command shows its help."""
+    from xopt.compile.build import BuildOptions, build_bundle
+
+    folder = make_checkpoint("xlm-roberta", "classify")  # type: ignore[operator]
+    bundle = build_bundle(BuildOptions(str(folder), out=str(tmp_path / "bundle"))).bundle
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "bare")], check=True)
+    bare = tmp_path / "bare" / "bin"
+    install = [str(bare / "python"), "-m", "pip", "install", "--quiet"]
+    constraints = str(REPOSITORY / "constraints.txt")
+    subprocess.run([*install, "--constraint", constraints, str(wheel)], check=True)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(bare / "xopt"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    listed = subprocess.run(
+        [str(bare / "python"), "-m", "pip", "list"], capture_output=True, text=True, check=True
+    )
+    for absent in ("torch", "transformers", "onnx ", "datasets"):
+        assert absent not in listed.stdout
+    answered = run("run", str(bundle.folder), "Habari za asubuhi", "一二三", "--json")
+    assert answered.returncode == 0, answered.stderr
+    assert '"logits"' in answered.stdout
+    for command in ("build", "eval", "bench", "run", "inspect", "doctor"):
+        assert run(command, "--help").returncode == 0
+    assert run("inspect", str(bundle.folder), "--json").returncode == 0
+    refused = run("build", str(folder))
+    assert refused.returncode == 2
+    assert "pip install 'xopt[build]'" in refused.stderr
