@@ -6,17 +6,21 @@ import json
 import shutil
 from pathlib import Path
 
-from xopt.compile.sources import PIP_E5, locate
-
 # name -> layers, hidden, heads, intermediate
 SHAPES = {
     "xlm-r-base": (12, 768, 12, 3072),
     "xlm-r-large": (24, 1024, 16, 4096),
+    # For trying out a benchmark where nothing is measured.
+    "tiny": (2, 64, 2, 128),
 }
 
 
-def random_checkpoint(shape: str, folder: Path) -> Path:
-    """An XLM-R classifier of this shape: seeded random weights, e5-small's tokenizer."""
+def random_checkpoint(shape: str, folder: Path, *, tokenizer: bool = True) -> Path:
+    """An XLM-R classifier of this shape with seeded random weights.
+
+    Its tokenizer is multilingual-e5-small's; without ``tokenizer`` an empty file stands in its
+    place, and nothing is downloaded.
+    """
     if (folder / "config.json").is_file():
         return folder
     import torch
@@ -41,6 +45,11 @@ def random_checkpoint(shape: str, folder: Path) -> Path:
     path = folder / "config.json"
     raw = json.loads(path.read_text()) | {"position_embedding_type": "absolute"}
     path.write_text(json.dumps(raw, indent=2))
+    if not tokenizer:
+        (folder / "tokenizer.json").write_text("{}")
+        return folder
+    from xopt.compile.sources import PIP_E5, locate
+
     shutil.copyfile(locate(PIP_E5).folder / "tokenizer.json", folder / "tokenizer.json")
     tokens = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
     text = json.dumps(tokens | {"tokenizer_class": "PreTrainedTokenizerFast"})

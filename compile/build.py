@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import gc
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,8 +131,11 @@ def build_bundle(options: BuildOptions, progress: Progress | None = None) -> Bui
     if sample is not None:
         progress.stage("calibrating")
         ranges = _calibrate(checkpoint, graph, sample, options, progress)
+    # Mapped weights count as memory as long as anything refers to them.
+    gc.collect()
     progress.stage("lowering")
     lowered = lower_graph(graph, lowering, ranges)
+    gc.collect()
     progress.stage("compiling")
     with publish(out) as work:
         _write_bundle(work, digest, checkpoint, options, graph, ranges, lowered)
@@ -187,6 +191,13 @@ def _calibrate(
     )
 
 
+def _write_tokenizer(source: Path, target: Path) -> None:
+    """The same tokenizer without the white space between its 250,000 pieces: 17 MB become 9."""
+    document = json.loads(source.read_text(encoding="utf-8"))
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    target.write_text(text, encoding="utf-8")
+
+
 def _write_bundle(
     work: Path,
     digest: str,
@@ -197,7 +208,7 @@ def _write_bundle(
     lowered: LoweredGraph,
 ) -> None:
     engine_facts = BUILDERS.resolve(options.engine)().build(lowered, work)
-    shutil.copyfile(checkpoint.folder / "tokenizer.json", work / "tokenizer.json")
+    _write_tokenizer(checkpoint.folder / "tokenizer.json", work / "tokenizer.json")
     head = checkpoint.head
     config = checkpoint.config
     facts: dict[str, Any] = {

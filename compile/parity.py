@@ -20,8 +20,6 @@ from xopt.tokenization import Tokenizer
 if TYPE_CHECKING:
     import torch
 
-    from xopt.compile.packed_encoder import PackedEncoder
-
 __all__ = ["TOLERANCE", "check_parity", "parity_batches", "reference_answers", "reference_model"]
 
 TOLERANCE = 1e-4
@@ -118,7 +116,7 @@ def reference_answers(
     return found
 
 
-def check_parity(checkpoint: Checkpoint, graph: Path, packed: PackedEncoder) -> dict[str, Any]:
+def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> dict[str, Any]:
     """Compare the ONNX graph, run by OpenVINO in fp32, with transformers.
 
     Returns:
@@ -134,7 +132,7 @@ def check_parity(checkpoint: Checkpoint, graph: Path, packed: PackedEncoder) -> 
     gc.collect()
     first = checkpoint.config.first_position
     packs = [pack(encodings, first_position=first) for encodings in batches]
-    answers = _run_graph(graph, packs, packed.inputs)
+    answers = _run_graph(graph, packs, inputs)
     worst = max(
         float(np.abs(a - e).max()) if a.shape == e.shape and np.isfinite(a).all() else np.inf
         for a, e in zip(answers, expected, strict=True)
@@ -143,7 +141,7 @@ def check_parity(checkpoint: Checkpoint, graph: Path, packed: PackedEncoder) -> 
         raise ParityError(
             f"The traced graph of {checkpoint.source} answers differently from transformers: "
             f"max |Δ| is {worst:.2e}, allowed is {TOLERANCE:.0e}.\n"
-            + _first_difference(checkpoint, packed, batches[0], packs[0]),
+            + _first_difference(checkpoint, batches[0], packs[0]),
             hint="Nothing was built. Please report this with the checkpoint's config.json.",
         )
     return {
@@ -169,16 +167,15 @@ def _run_graph(
 
 
 def _first_difference(
-    checkpoint: Checkpoint,
-    packed: PackedEncoder,
-    encodings: Sequence[Encoding],
-    batch: PackedBatch,
+    checkpoint: Checkpoint, encodings: Sequence[Encoding], batch: PackedBatch
 ) -> str:
     """Which hidden state of the packed encoder is the first to leave transformers' own."""
+    from xopt.compile.packed_encoder import PackedEncoder
+
     theirs: list[torch.Tensor] = []
     reference_answers(reference_model(checkpoint), checkpoint, encodings, theirs)
     ours: list[torch.Tensor] = []
-    packed.run(batch, trail=ours)
+    PackedEncoder.load(checkpoint).run(batch, trail=ours)
     for number, (a, b) in enumerate(zip(ours, theirs, strict=False)):
         difference = float((a - b).abs().max())
         if not difference <= TOLERANCE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import warnings
@@ -65,14 +66,13 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
         require(module, extra="build", why="Tracing a checkpoint")
     from xopt.compile.packed_encoder import PackedEncoder
 
-    weights = PackedEncoder.load(checkpoint)
-    model, arrays = _export(PackedEncoder.skeleton(checkpoint), weights)
-    facts = {
+    skeleton = PackedEncoder.skeleton(checkpoint)
+    facts: dict[str, Any] = {
         "parent": checkpoint.fingerprint,
         "checkpoint": checkpoint.source,
         "head": checkpoint.head.manifest(),
-        "inputs": weights.inputs,
-        "output": weights.output_name,
+        "inputs": skeleton.inputs,
+        "output": skeleton.output_name,
         "layers": checkpoint.depth,
         "heads": checkpoint.config.heads,
         "hidden": checkpoint.config.hidden,
@@ -82,10 +82,21 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
         "tools": tool_versions("xopt", "torch", "onnx", "onnxscript"),
     }
     with publish(Graph.place(digest)) as work:
-        _save(model, arrays, work)
-        facts["parity"] = check_parity(checkpoint, work / "graph.onnx", weights)
+        _export_into(work, checkpoint, skeleton)
+        facts["parity"] = check_parity(checkpoint, work / "graph.onnx", skeleton.inputs)
         write_manifest(work, Graph.kind, digest, facts)
     return Graph.open(Graph.place(digest))
+
+
+def _export_into(folder: Path, checkpoint: Checkpoint, skeleton: PackedEncoder) -> None:
+    """Trace and save. The weights are mapped only in here: what is written is let go again."""
+    from xopt.compile.packed_encoder import PackedEncoder
+
+    model, state = _export(skeleton, PackedEncoder.load(checkpoint))
+    _save(model, state, folder)
+    # The exporter's objects refer to one another in circles and would keep the mapping alive.
+    del model, state
+    gc.collect()
 
 
 def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -113,7 +124,9 @@ def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[
         )
         if exported is None:
             raise RuntimeError("torch.onnx.export returned no program")
-        exported.apply_weights(state)
+        # A rule of the optimizer remembers the biases it has seen; as copies they do not keep the
+        # whole mapped file with them.
+        exported.apply_weights({n: t.clone() if t.numel() < 2**20 else t for n, t in state.items()})
         exported.optimize()
     return exported.model, state
 

@@ -98,7 +98,7 @@ class _Linear:
         self.products = products
         self.quantized = self.weight.dtype == torch.int8
         if self.quantized:
-            self.scale = weights.full(name + ".scale")
+            self.scale = weights.full(name + ".weight.scale")
             self.x_scale = float(weights.full(site + ".scale"))
             self.steps = weights.steps(site)
         else:

@@ -7,7 +7,7 @@
     embeddings.word.scale                         [vocabulary], if it is
     {embeddings.norm,layers.N.{attention,ffn}_norm}.{weight,bias}      [hidden]
     layers.N.LINEAR.{weight,bias}                 [out, in] fp16 or int8, [out]
-    layers.N.LINEAR.scale                         [out], if int8
+    layers.N.LINEAR.weight.scale                  [out], if int8
     layers.N.SITE.scale                           [], of the site's int8 values
     layers.N.SITE.steps                           [in], scale · SmoothQuant's divisor, if smoothed
     layers.N.qkv_out.scale                        [3 · hidden], if attention is quantized
@@ -147,7 +147,7 @@ def _linear(graph: _Graph, linear: str, site: str) -> Iterator[tuple[str, Array]
         yield weight, graph[weight + ".fp16"]
         return
     yield weight, graph[weight + ".int8"]
-    yield linear + ".scale", graph[weight + ".scale"]
+    yield weight + ".scale", graph[weight + ".scale"]
     scale = graph[site + ".scale"]
     yield site + ".scale", scale
     if site + ".smooth" in graph:

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from xopt.artifacts import fingerprint
 from xopt.errors import InputError
-from xopt.evaluate.data import Source, rows_fingerprint
-from xopt.evaluate.session import Session
-from xopt.evaluate.statistics import paired_bootstrap
-from xopt.evaluate.tasks.base import Task
+from xopt.evaluate.data import Source
+from xopt.evaluate.resume import Partial
+from xopt.evaluate.session import Session, Usage
+from xopt.evaluate.statistics import Scored, paired_bootstrap
+from xopt.evaluate.tasks.base import Examples, Task
 from xopt.evaluate.throughput import measure_latency, throughput
 from xopt.host import host_facts
-from xopt.languages import check_languages
+from xopt.languages import check_languages, to_iso1
 
-__all__ = ["check_head", "compare_bundles"]
+__all__ = ["choose_languages", "compare_bundles"]
 
 # (language, which of the two engines, share)
 Report = Callable[[str, str, float], None]
+SIDES = ("reference", "candidate")
 
 
-def check_head(task: Task, head: Mapping[str, Any], what: str) -> None:
-    """Refuse a bundle whose head cannot answer the task.
+def choose_languages(task: Task, source: Source, asked: Sequence[str] | None) -> list[str]:
+    """The asked languages as the task spells them; all that the data holds by default.
 
     Raises:
-        InputError: with the head the task needs.
+        InputError: the data holds none, or not the asked one.
     """
-    if head["kind"] != task.head:
+    available = task.available(source)
+    if not available:
+        others = [s for s in ("test", "validation", "train") if s != task.split]
+        held = [
+            s for s in others if source.has(task.config_of("de"), s) or source.has(task.config, s)
+        ]
         raise InputError(
-            f"{what} has the head {head['kind']!r}; the task {task.name} needs {task.head!r}.",
-            hint="Build a checkpoint that was tuned for this task: xopt build CHECKPOINT",
+            f"{source.label} holds no language of {task.name} in the split {task.split!r}.",
+            hint=f"It has another split: add --split {held[0]}" if held else "Give another --data.",
         )
+    if not asked:
+        return available
+    return check_languages(asked, available, where=f"{task.name} in {source.label}")
 
 
 def compare_bundles(
@@ -43,9 +56,24 @@ def compare_bundles(
     seed: int = 0,
     resamples: int = 2000,
     report: Report = lambda language, side, share: None,
+    partial: Partial | None = None,
+    submission: Path | None = None,
     command: str = "",
 ) -> dict[str, Any]:
     """Run both sessions over every language and compare their answers.
+
+    Args:
+        task: what is asked.
+        source: where its examples come from.
+        reference: the fp32 bundle.
+        candidate: the bundle under test.
+        languages: all that the source holds if None.
+        seed: of the bootstrap.
+        resamples: likewise.
+        report: told the progress of each language and side.
+        partial: languages that a run before finished are taken from here.
+        submission: folder for XTREME's submission files of the candidate.
+        command: what was typed; it stands in the report.
 
     Returns:
         The report, a JSON object: scores and differences in points, ``agreement`` as a share.
@@ -53,31 +81,34 @@ def compare_bundles(
     Raises:
         InputError: a language that the data does not hold, or a head that does not fit.
     """
-    for session in (reference, candidate):
-        check_head(task, session.bundle.head, str(session.bundle.folder.name))
-    available = task.available(source)
-    chosen = (
-        check_languages(languages, available, where=f"{task.name} in {source.label}")
-        if languages
-        else available
-    )
-    if not chosen:
-        raise InputError(f"{source.label} holds no language of {task.name}.")
+    sessions: dict[str, Session] = dict(zip(SIDES, (reference, candidate), strict=True))
+    for session in sessions.values():
+        task.check(session.bundle.head, session.bundle.folder.name)
+    task = task.on(source)
+    partial = partial or Partial(enabled=False)
+    used = {side: Usage() for side in SIDES}
     found: dict[str, Any] = {}
     prints: dict[str, str] = {}
     timed: list[str] = []
-    for language in chosen:
+    for language in choose_languages(task, source, languages):
         examples = task.load(source, language)
-        prints[language] = rows_fingerprint(examples)[:16]
-        answers = {}
-        for side, session in (("reference", reference), ("candidate", candidate)):
-            answers[side] = task.answer(
-                session,
-                examples,
-                lambda share, where=language, who=side: report(where, who, share),  # type: ignore[misc]
-            )
-        found[language] = _compare(task, examples, answers, seed=seed, resamples=resamples)
-        timed += [next(v for v in row.values() if isinstance(v, str)) for row in examples[:20]]
+        prints[language] = task.fingerprint(examples)[:16]
+        bundles = [session.bundle.fingerprint for session in sessions.values()]
+        key = fingerprint(
+            task.name, dict(task.conventions), language, prints[language], bundles, seed, resamples,
+            host_facts(),
+        )  # fmt: skip
+        result = partial.get(key)
+        if result is None:
+            result = _measure(task, language, examples, sessions, seed, resamples, report)
+            partial.put(key, result)
+        found[language] = result["found"]
+        for side in SIDES:
+            used[side].add(Usage(**result["usage"][side]))
+            report(language, side, 1.0)
+        if submission is not None:
+            _write(task, language, examples, result["answers"], submission)
+        timed += [task.text(example) for example in examples[:20]]
     worst = min(found, key=lambda code: found[code]["difference"])
     return {
         "task": task.name,
@@ -89,11 +120,11 @@ def compare_bundles(
         "languages": found,
         "mean": {
             side: sum(f[side] for f in found.values()) / len(found)
-            for side in ("reference", "candidate", "difference")
+            for side in (*SIDES, "difference")
         },
         "worst": {"language": worst, "difference": found[worst]["difference"]},
-        "throughput": throughput(candidate) | measure_latency(candidate, timed[:200]),
-        "reference_throughput": throughput(reference),
+        "throughput": throughput(used["candidate"]) | measure_latency(candidate, timed[:200]),
+        "reference_throughput": throughput(used["reference"]),
         "bundle": candidate.bundle.fingerprint,
         "reference_bundle": reference.bundle.fingerprint,
         "host": host_facts(),
@@ -105,23 +136,54 @@ def _pooling(session: Session) -> dict[str, Any]:
     return {k: v for k, v in session.bundle.head.items() if k in ("layer", "pooling")}
 
 
-def _compare(
+def _measure(
     task: Task,
-    examples: Sequence[Mapping[str, Any]],
-    answers: Mapping[str, Sequence[Any]],
-    *,
+    language: str,
+    examples: Examples,
+    sessions: Mapping[str, Session],
     seed: int,
     resamples: int,
+    report: Report,
 ) -> dict[str, Any]:
-    reference = task.score(examples, answers["reference"])
-    candidate = task.score(examples, answers["candidate"])
+    """One language: what was found, what it took, and the candidate's answers."""
+    answers: dict[str, Sequence[Any]] = {}
+    usage: dict[str, Any] = {}
+    for side, session in sessions.items():
+        session.usage = Usage()
+        answers[side] = task.answer(
+            session,
+            examples,
+            lambda share, who=side: report(language, who, share),  # type: ignore[misc]
+        )
+        usage[side] = asdict(session.usage)
+    pairs = zip(*(answers[side] for side in SIDES), strict=True)
+    scored = {side: task.score(examples, answers[side]) for side in SIDES}
+    found = {"n": len(examples)} | _difference(scored, seed, resamples)
+    found["agreement"] = sum(a == b for a, b in pairs) / len(examples)
+    parts = {side: task.parts(examples, answers[side]) for side in SIDES}
+    if parts["reference"]:
+        found["parts"] = {
+            name: _difference({side: parts[side][name] for side in SIDES}, seed, resamples)
+            for name in parts["reference"]
+        }
+    return {"found": found, "usage": usage, "answers": list(answers["candidate"])}
+
+
+def _difference(scored: Mapping[str, Scored], seed: int, resamples: int) -> dict[str, Any]:
+    reference, candidate = (scored[side] for side in SIDES)
     low, high = paired_bootstrap(reference, candidate, resamples=resamples, seed=seed)
-    same = sum(a == b for a, b in zip(answers["reference"], answers["candidate"], strict=True))
     return {
-        "n": len(examples),
         "reference": reference.value,
         "candidate": candidate.value,
         "difference": candidate.value - reference.value,
         "ci95": [low, high],
-        "agreement": same / len(examples),
     }
+
+
+def _write(
+    task: Task, language: str, examples: Examples, answers: Sequence[Any], folder: Path
+) -> None:
+    text = task.submission(language, examples, answers)
+    place = folder / task.name / f"test-{to_iso1(language)}.{task.ending}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text, encoding="utf-8")

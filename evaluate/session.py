@@ -45,6 +45,14 @@ class Usage:
     tokenization_s: float = 0.0
     lengths: list[int] = field(default_factory=list)
 
+    def add(self, other: Usage) -> None:
+        """Count what another session, or another language, has done too."""
+        self.sentences += other.sentences
+        self.tokens += other.tokens
+        self.engine_s += other.engine_s
+        self.tokenization_s += other.tokenization_s
+        self.lengths += other.lengths
+
 
 class Session:
     """One open engine, used for every language of a run.
@@ -158,7 +166,7 @@ class Session:
             self.usage.sentences += batch.sentences
             self.usage.tokens += batch.tokens
             done += batch.tokens
-            parts = np.split(answer, batch.cu_seqlens[1:-1]) if signature.per_token else answer
+            parts: Any = np.split(answer, batch.cu_seqlens[1:-1]) if signature.per_token else answer
             for index, part in zip(indices, parts, strict=True):
                 yield int(index), part
             progress(share(done / sum(lengths)))

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from xopt.evaluate.session import Session
+from xopt.evaluate.session import Session, Usage
 from xopt.packing import pack
 
 __all__ = ["measure_latency", "throughput"]
 
 
-def throughput(session: Session) -> dict[str, Any]:
-    """From what the session did so far: the engine by itself, and tokenization by itself."""
-    usage = session.usage
+def throughput(usage: Usage) -> dict[str, Any]:
+    """From what a session did: the engine by itself, and tokenization by itself."""
     engine = max(usage.engine_s, 1e-9)
     lengths = np.array(usage.lengths or [0])
     return {

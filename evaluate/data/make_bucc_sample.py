@@ -28,6 +28,7 @@ Row = Mapping[str, str]
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
+    """JSONL, in a folder that is made if need be."""
     path.parent.mkdir(exist_ok=True)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
@@ -40,6 +41,7 @@ def numbered(texts: Iterable[str], prefix: str) -> dict[str, str]:
 
 
 def make(folder: Path, iso3: str, code: str) -> None:
+    """Both parts of one language."""
     source = HERE / f"tatoeba.{iso3}" / "validation.jsonl"
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
     for part, (split, families) in PARTS.items():
@@ -66,6 +68,7 @@ def make(folder: Path, iso3: str, code: str) -> None:
 
 
 def main(folder: Path = HERE) -> None:
+    """All languages."""
     for iso3, code in LANGUAGES.items():
         make(folder, iso3, code)
 

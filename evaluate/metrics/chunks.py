@@ -28,11 +28,13 @@ def _rest(tag: str) -> str:
 SEQEVAL: dict[str, Callable[[str], str]] = {"0.0.12": _whole, "1.2.2": _rest}
 
 
-def chunks(tags: Tags, version: str = "0.0.12") -> set[tuple[str, int, int]]:
-    """Chunks of a sentence as ``(type, first token, last token)``.
+def chunks(sentences: Sequence[Tags], version: str = "0.0.12") -> list[set[tuple[str, int, int]]]:
+    """Chunks of each sentence as ``(type, first token, last token)``, tokens counted over all.
 
     The first letter of a tag is read as its position (B, I, E, S or O) even where the tag has no
-    prefix, as seqeval does.
+    prefix, as seqeval does. Between sentences seqeval reads an O, and so counts one token more.
+    What it keeps from one sentence to the next matters for the newer version alone: it takes X and
+    O for one type, so that an X before or after an O neither begins nor ends a chunk.
 
     Raises:
         InputError: an unknown version.
@@ -40,36 +42,38 @@ def chunks(tags: Tags, version: str = "0.0.12") -> set[tuple[str, int, int]]:
     if version not in SEQEVAL:
         raise InputError(f"Unknown seqeval {version!r}.", hint=did_you_mean(version, SEQEVAL))
     type_of = SEQEVAL[version]
-    found = set()
-    start, before, kind_before = 0, "O", ""
-    for index, tag in enumerate([*tags, "O"]):
-        letter, kind = tag[0], type_of(tag)
-        changed = kind != kind_before
-        ends = (
-            before in "ES"
-            or (before in "BI" and letter in "BSO")
-            or (before not in "O." and changed)
-        )
-        if ends:
-            found.add((kind_before, start, index - 1))
-        starts = (
-            letter in "BS"
-            or (before in "ESO" and letter in "EI")
-            or (letter not in "O." and changed)
-        )
-        if starts:
-            start = index
-        before, kind_before = letter, kind
+    start, index, before, kind_before = 0, 0, "O", ""
+    found: list[set[tuple[str, int, int]]] = []
+    for tags in sentences:
+        found.append(set())
+        for tag in (*tags, "O"):
+            letter, kind = tag[0], type_of(tag)
+            changed = kind != kind_before
+            ends = (
+                before in "ES"
+                or (before in "BI" and letter in "BSO")
+                or (before not in "O." and changed)
+            )
+            if ends:
+                found[-1].add((kind_before, start, index - 1))
+            starts = (
+                letter in "BS"
+                or (before in "ESO" and letter in "EI")
+                or (letter not in "O." and changed)
+            )
+            if starts:
+                start = index
+            before, kind_before, index = letter, kind, index + 1
     return found
 
 
 def chunk_f1(gold: Sequence[Tags], answers: Sequence[Tags], version: str = "0.0.12") -> Scored:
     """Micro-averaged F1 over the chunks of all sentences."""
-    counts = np.empty((len(gold), 3))
-    for row, (truth, answer) in enumerate(zip(gold, answers, strict=True)):
-        right, found = chunks(truth, version), chunks(answer, version)
-        counts[row] = len(right & found), len(found), len(right)
-    return Scored(counts, f1_of_counts)
+    counts = [
+        (len(right & found), len(found), len(right))
+        for right, found in zip(chunks(gold, version), chunks(answers, version), strict=True)
+    ]
+    return Scored(np.array(counts, np.float64).reshape(-1, 3), f1_of_counts)
 
 
 def f1_of_counts(sums: NDArray[np.float64]) -> NDArray[np.float64]:

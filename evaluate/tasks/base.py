@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from xopt.errors import InputError
-from xopt.evaluate.data import Source
+from xopt.evaluate.data import Source, rows_fingerprint
 from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored
 from xopt.languages import NAMES
@@ -90,6 +90,10 @@ class Task(ABC):
         Raises:
             DataError: a row breaks the schema; it is named.
         """
+
+    def fingerprint(self, examples: Examples) -> str:
+        """Of everything that the answers depend on."""
+        return rows_fingerprint(examples)
 
     @abstractmethod
     def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.artifacts import fingerprint
 from xopt.errors import InputError
 from xopt.evaluate.data import Row, Source
 from xopt.evaluate.metrics.chunks import f1_of_counts
@@ -51,15 +52,19 @@ class Mining(list[Mapping[str, Any]]):
 class Bucc2018(Task):
     """Mined by margin; a pair counts from the threshold on that is best on dev.
 
+    With ``split="validation"`` dev is scored at its own best threshold, as XTREME scores dev.
+
     A source holds each corpus as ``bucc18_corpus.XX-en.PART``, one file a side (columns ``id`` and
     ``text``), and the gold pairs as the hub does. The hub itself holds the gold pairs alone.
 
     Attributes:
         neighbours: k of the ratio margin.
+        prefix: put before every sentence, for encoders trained with one.
     """
 
     config: str = "bucc18"
     neighbours: int = 4
+    prefix: str = ""
 
     name: ClassVar[str] = "bucc2018"
     head: ClassVar[str] = "embed"
@@ -67,7 +72,11 @@ class Bucc2018(Task):
     languages: ClassVar[tuple[str, ...]] = ("de", "fr", "ru", "zh")
 
     def on(self, source: Source) -> Task:
-        return self if self.available(source) else BuccGoldPairs(self.config, self.split)
+        return (
+            self
+            if self.available(source)
+            else BuccGoldPairs(self.config, self.split, prefix=self.prefix)
+        )
 
     def available(self, source: Source) -> list[str]:
         if self.split not in PARTS or source.folder is None:
@@ -78,7 +87,6 @@ class Bucc2018(Task):
         ]
 
     def load(self, source: Source, language: str) -> Examples:
-        # Without a dev part the threshold would be tuned on what it is scored on: refuse.
         scored = self._read(source, language, self.split)
         tuned = scored if self.split == "validation" else self._read(source, language, "validation")
         return Mining(scored, tuned)
@@ -99,6 +107,11 @@ class Bucc2018(Task):
         pairs = {(row["source_lang"], row["target_lang"]) for row in gold}
         return Corpora(sides[0], sides[1], pairs)
 
+    def fingerprint(self, examples: Examples) -> str:
+        assert isinstance(examples, Mining)
+        parts = [examples.scored, examples.tuned]
+        return fingerprint([[dict(p.foreign), dict(p.english), sorted(p.gold)] for p in parts])
+
     def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
         """For each foreign sentence the id of the English one it was paired with, or None."""
         assert isinstance(examples, Mining)
@@ -117,7 +130,7 @@ class Bucc2018(Task):
         self, session: Session, corpora: Corpora, progress: Progress
     ) -> tuple[list[Pair], NDArray[np.float64]]:
         ids = [_by_text(side) for side in (corpora.foreign, corpora.english)]
-        texts = [*ids[0], *ids[1]]
+        texts = [self.prefix + text for text in (*ids[0], *ids[1])]
         embedded = session.rows(len(texts), lambda t, a, b: t.encode(texts[a:b]), progress=progress)
         embedded /= np.linalg.norm(embedded, axis=1, keepdims=True)
         mined: Mined = mine(embedded[: len(ids[0])], embedded[len(ids[0]) :], k=self.neighbours)

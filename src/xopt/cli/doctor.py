@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
+import subprocess
 from typing import Any
 
 from xopt.artifacts import cache_folder
@@ -27,10 +27,13 @@ EXTRAS: dict[str, dict[str, str]] = {
         "pyarrow": "pyarrow",
         "modelopt": "nvidia-modelopt",
     },
-    "cuda": {"torch": "torch", "triton": "triton"},
+    "cuda": {"safetensors": "safetensors", "torch": "torch", "triton": "triton"},
     "tensorrt": {"tensorrt": "tensorrt"},
     "tensorrt-rtx": {"tensorrt_rtx": "tensorrt-rtx"},
 }
+
+# The oldest GPU that the CUDA engine runs on, as an SM.
+CUDA_SM = 80
 
 
 @app.command()
@@ -78,24 +81,69 @@ def _examine() -> dict[str, Any]:
         }
         for name, parts in EXTRAS.items()
     }
-    gpu = shutil.which("nvidia-smi")
-    missing = extras["build"]["missing"]
-    targets = [
-        {
-            "target": "openvino (cpu)",
-            "builds": not missing,
-            "runs": importlib.util.find_spec("openvino") is not None,
-            "why_not": f"build needs {', '.join(missing)}" if missing else "",
-        },
-    ]
+    gpus = _gpus()
+    missing = {name: facts["missing"] for name, facts in extras.items()}
+    targets = [_openvino(missing["build"]), _cuda(missing["build"], missing["cuda"], gpus)]
     return {
         "host": host_facts(),
-        "gpu": "present" if gpu else None,
+        "gpu": ", ".join(f"{name} (SM {sm})" for name, sm in gpus) or None,
         "extras": extras,
         "targets": targets,
         "cache": {"folder": str(cache_folder()), "size_mib": _cache_mib()},
-        "add": "pip install 'xopt[build]'" if missing else "",
+        "add": "pip install 'xopt[build]'" if missing["build"] else "",
     }
+
+
+def _openvino(build_lacks: list[str]) -> dict[str, Any]:
+    return {
+        "target": "openvino (cpu)",
+        "builds": not build_lacks,
+        "runs": importlib.util.find_spec("openvino") is not None,
+        "why_not": f"build needs {', '.join(build_lacks)}" if build_lacks else "",
+    }
+
+
+def _cuda(
+    build_lacks: list[str], run_lacks: list[str], gpus: list[tuple[str, int]]
+) -> dict[str, Any]:
+    reasons = [f"build needs {', '.join(build_lacks)}"] if build_lacks else []
+    if run_lacks:
+        reasons.append(f"run needs {', '.join(run_lacks)}")
+    fit = any(sm >= CUDA_SM for _, sm in gpus)
+    if not gpus:
+        reasons.append("no NVIDIA GPU")
+    elif not fit:
+        reasons.append(f"Triton's matrix product has no use before SM {CUDA_SM}")
+    elif not run_lacks and not _torch_sees_gpu():
+        fit = False
+        reasons.append("this PyTorch is built without CUDA, or finds no driver")
+    return {
+        "target": "cuda",
+        "builds": not build_lacks,
+        "runs": fit and not run_lacks,
+        "why_not": "; ".join(reasons),
+    }
+
+
+def _gpus() -> list[tuple[str, int]]:
+    """Name and SM of each NVIDIA GPU, as the driver's own tool lists them."""
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.rpartition(",") for line in answer.stdout.splitlines()]
+    return [
+        (name.strip(), int(sm.replace(".", "")))
+        for name, _, sm in rows
+        if sm.strip().replace(".", "").isdigit()
+    ]
+
+
+def _torch_sees_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _cache_mib() -> float:

@@ -9,17 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from xopt.artifacts import Bundle, cache_folder, fingerprint
-from xopt.card import retention_rows
 from xopt.cli.app import app
-from xopt.cli.common import BundleArgument, JsonOption, find_bundle
-from xopt.cli.output import Bars, bars, console, print_json, show_options, table
-from xopt.errors import InputError, require
+from xopt.cli.common import BundleArgument, JsonOption
+from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
+from xopt.cli.eval_tables import show_gate, show_report, show_suite
+from xopt.cli.output import Bars, bars, print_json, show_options
+from xopt.errors import InputError, UnsupportedError, XoptError
 from xopt.evaluate.data import open_source
-from xopt.evaluate.retention import check_head, compare_bundles
+from xopt.evaluate.resume import Partial
+from xopt.evaluate.retention import compare_bundles
 from xopt.evaluate.session import Session
-from xopt.evaluate.tasks import TASKS
-from xopt.evidence import known_builds, record_report
+from xopt.evaluate.suite import combine_reports
+from xopt.evaluate.tasks import TASKS, Task
+from xopt.evaluate.tasks.conventions import make_task, parse_conventions
+from xopt.evidence import record_report
 from xopt.languages import language_name
 from xopt.settings import resolve
 
@@ -34,6 +37,9 @@ class EvalOptions:
     data: str | None = None
     languages: str | None = None
     reference: str | None = None
+    bundle: tuple[str, ...] = ()
+    split: str | None = None
+    convention: tuple[str, ...] = ()
     direction: str = "en-xx"
     prefix: str = ""
     layer: int | None = None
@@ -42,11 +48,23 @@ class EvalOptions:
     batch_tokens: int = 4096
     resamples: int = 2000
     seed: int = 0
+    submission: str | None = None
+    resume: bool = True
     record: bool = True
 
     def __post_init__(self) -> None:
         if self.batch_tokens < 1 or self.resamples < 1:
             raise InputError("--batch-tokens and --resamples must be at least 1.")
+        for name in self.tasks:
+            TASKS.resolve(name)
+        parse_bundles(self.bundle)
+        parse_conventions(self.convention, self.tasks)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that are asked for, each once."""
+        names = [name.strip() for name in self.task.split(",") if name.strip()]
+        return list(TASKS) if names == ["all"] else list(dict.fromkeys(names))
 
 
 @app.command(
@@ -56,7 +74,13 @@ class EvalOptions:
 )
 def evaluate(
     bundle: BundleArgument = None,
-    task: Annotated[str | None, typer.Option(help="tatoeba.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="xnli, pawsx, udpos, panx, xquad, mlqa, tydiqa, bucc2018, tatoeba; several with "
+            "commas, or all."
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -71,15 +95,36 @@ def evaluate(
         str | None,
         typer.Option(help="Bundle to compare with; built in fp32 from the checkpoint by default."),
     ] = None,
+    bundles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bundle",
+            help="TASK=PATH: the bundle for one of several tasks; repeat it. By default each task "
+            "takes the newest one built here that fits.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the data set; what XTREME scores by default.")
+    ] = None,
+    convention: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE: a convention that moves the score, such as seqeval=1.2.2, "
+            "doc_stride=64 or max_tokens=256; repeat it."
+        ),
+    ] = None,
     direction: Annotated[
         str | None, typer.Option(help="Tatoeba: en-xx (as XTREME) or xx-en.")
     ] = None,
-    prefix: Annotated[str | None, typer.Option(help="Tatoeba: put before every sentence.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="Retrieval: put before every sentence.")
+    ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="Tatoeba: pool this hidden state; both bundles are rebuilt.")
+        int | None,
+        typer.Option(help="Retrieval: pool this hidden state; both bundles are rebuilt."),
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option(help="Tatoeba: mean or cls; both bundles are rebuilt.")
+        str | None, typer.Option(help="Retrieval: mean or cls; both bundles are rebuilt.")
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -88,137 +133,119 @@ def evaluate(
     batch_tokens: Annotated[int | None, typer.Option(help="Most slots of a batch.")] = None,
     resamples: Annotated[int | None, typer.Option(help="Of the paired bootstrap.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the paired bootstrap.")] = None,
+    submission: Annotated[
+        str | None, typer.Option(help="Also write XTREME's submission files into this folder.")
+    ] = None,
+    resume: Annotated[
+        bool | None, typer.Option(help="Go on where an interrupted run of the same kind stopped.")
+    ] = None,
     record: Annotated[
         bool | None, typer.Option(help="Put the report into the bundle and its card.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure what a bundle retains of its fp32 reference, language by language, and its speed."""
-    given = {key: value for key, value in locals().items() if key not in ("bundle", "as_json")}
-    options = resolve(EvalOptions, "eval", given)
+    given = {k: v for k, v in locals().items() if k not in ("bundle", "bundles", "as_json")}
+    given |= {"bundle": bundles, "convention": convention}
+    options = resolve(EvalOptions, "eval", {k: _settled(v) for k, v in given.items()})
     show_options("eval", asdict(options), quiet=as_json)
-    chosen = _task(options)
-    candidate = find_bundle(bundle, head=chosen.head)
-    check_head(chosen, candidate.head, candidate.folder.name)
-    source = open_source(options.data, probe=chosen.probe())
+    partial = Partial(enabled=options.resume)
+    several = len(options.tasks) > 1
+    entries: list[dict[str, Any]] = []
+    folder = ""
     with bars(quiet=as_json) as progress:
-        candidate, fp32 = _bundles(candidate, options, progress)
-        with (
-            Session(fp32, batch_tokens=options.batch_tokens) as reference_session,
-            Session(candidate, batch_tokens=options.batch_tokens) as candidate_session,
-        ):
-            report = compare_bundles(
-                chosen,
-                source,
-                reference_session,
-                candidate_session,
-                languages=options.languages.split(",") if options.languages else None,
-                seed=options.seed,
-                resamples=options.resamples,
-                report=lambda code, side, share: progress.named(
-                    f"{language_name(code):<12} {side}", share
-                ),
-                command="xopt " + " ".join(sys.argv[1:]),
-            )
-    if options.record:
-        record_report(candidate, report)
-    failed = [
-        code
-        for code, found in report["languages"].items()
-        if options.max_drop is not None and -found["difference"] > options.max_drop
-    ]
+        for name in options.tasks:
+            try:
+                report, folder = _evaluate(name, bundle, options, partial, progress, several)
+                entries.append(report)
+            except (InputError, UnsupportedError) as error:
+                if not several:
+                    raise
+                entries.append({"task": name, "skipped": error.message})
+    partial.clear()
+    if several and all("skipped" in entry for entry in entries):
+        reasons = "\n".join(f"{entry['task']}: {entry['skipped']}" for entry in entries)
+        raise XoptError(
+            f"None of these tasks could be scored.\n{reasons}",
+            hint="Build a bundle with: xopt build CHECKPOINT --precision int8",
+        )
+    failed = [name for entry in entries for name in _failed(entry, options, several)]
+    document = combine_reports(entries) if several else entries[0]
     if as_json:
-        print_json(report | {"gate": _gate(options, failed)})
+        print_json(document | {"gate": _gate(options, failed)})
     else:
-        _show(report, candidate, options, failed)
+        if several:
+            show_suite(document)
+        else:
+            show_report(document, folder)
+        show_gate(failed, options.max_drop)
     if failed:
         raise typer.Exit(1)
 
 
-def _task(options: EvalOptions) -> Any:
-    kind = TASKS.resolve(options.task)
-    if options.task == "tatoeba":
-        return kind(direction=options.direction, prefix=options.prefix)
-    return kind()
+def _settled(value: Any) -> Any:
+    """A repeated option as a tuple; None where it was not given."""
+    if isinstance(value, list):
+        return tuple(value) or None
+    return value
+
+
+def _evaluate(
+    name: str,
+    bundle: str | None,
+    options: EvalOptions,
+    partial: Partial,
+    progress: Bars,
+    several: bool,
+) -> tuple[dict[str, Any], str]:
+    """The report of one task, and the name of the bundle's folder."""
+    task = _task(name, options)
+    candidate = find_candidate(task, parse_bundles(options.bundle).get(name, bundle))
+    source = open_source(options.data, probe=task.probe())
+    candidate, fp32 = with_reference(candidate, options, progress)
+    with (
+        Session(fp32, batch_tokens=options.batch_tokens) as reference_session,
+        Session(candidate, batch_tokens=options.batch_tokens) as candidate_session,
+    ):
+        report = compare_bundles(
+            task,
+            source,
+            reference_session,
+            candidate_session,
+            languages=options.languages.split(",") if options.languages else None,
+            seed=options.seed,
+            resamples=options.resamples,
+            report=lambda code, side, share: progress.named(
+                f"{name + ' ' if several else ''}{language_name(code):<12} {side}", share
+            ),
+            partial=partial,
+            submission=Path(options.submission) if options.submission else None,
+            command="xopt " + " ".join(sys.argv[1:]),
+        )
+    if options.record:
+        record_report(candidate, report)
+    return report, candidate.folder.name
+
+
+def _task(name: str, options: EvalOptions) -> Task:
+    asked = parse_conventions(options.convention, options.tasks)
+    asked |= {"direction": options.direction, "prefix": options.prefix}
+    if options.split is not None:
+        asked["split"] = options.split
+    return make_task(name, asked)
+
+
+def _failed(entry: dict[str, Any], options: EvalOptions, several: bool) -> list[str]:
+    if "skipped" in entry or options.max_drop is None:
+        return []
+    return [
+        f"{entry['task']} {code}" if several else code
+        for code, found in entry["languages"].items()
+        if -found["difference"] > options.max_drop
+    ]
 
 
 def _gate(options: EvalOptions, failed: list[str]) -> dict[str, Any] | None:
     if options.max_drop is None:
         return None
     return {"max_drop": options.max_drop, "passed": not failed, "failed": failed}
-
-
-def _bundles(candidate: Bundle, options: EvalOptions, progress: Bars) -> tuple[Bundle, Bundle]:
-    """The candidate (at another layer if asked) and its fp32 reference."""
-    wanted: dict[str, Any] = {}
-    for name in ("layer", "pooling"):
-        value = getattr(options, name)
-        if value is not None and candidate.head.get(name) != value:
-            wanted[name] = value
-    if options.reference is not None and not wanted:
-        return candidate, Bundle.open(Path(options.reference))
-    made = next(
-        (e["options"] for e in known_builds() if e["fingerprint"] == candidate.fingerprint), None
-    )
-    if made is None:
-        raise InputError(
-            f"{candidate.folder} was not built on this machine, so its fp32 reference is not known.",
-            hint="Give one with --reference BUNDLE "
-            "(made by: xopt build CHECKPOINT --precision fp32).",
-        )
-    require("onnx", extra="build", why="Building the fp32 reference")
-    from xopt.compile.build import BuildOptions, build_bundle
-
-    if wanted:
-        place = _cached_place(made | wanted)
-        candidate = build_bundle(BuildOptions(**made | wanted | {"out": place}), progress).bundle
-    exact = made | wanted | {"precision": "fp32", "target": "cpu"}
-    result = build_bundle(BuildOptions(**exact | {"out": _cached_place(exact)}), progress)
-    return candidate, result.bundle
-
-
-def _cached_place(options: dict[str, Any]) -> str:
-    key = fingerprint({k: v for k, v in options.items() if k != "out"})
-    return str(cache_folder() / "for-eval" / key[:20])
-
-
-def _show(
-    report: dict[str, Any], candidate: Bundle, options: EvalOptions, failed: list[str]
-) -> None:
-    out = console()
-    table(
-        f"{report['task']}: {report['metric']} retained by {candidate.folder.name} "
-        f"on {report['data']['label']}",
-        ["language", "n", "fp32", report["precision"], "difference", "95 % interval", "agreement"],
-        retention_rows(report),
-    )
-    worst = report["worst"]
-    out.print(
-        f"worst: {language_name(worst['language'])} {worst['difference']:+.2f} points",
-        highlight=False,
-    )
-    ours, theirs = report["throughput"], report["reference_throughput"]
-    latency = ours["latency_ms"]
-    table(
-        "throughput on these texts, engine alone",
-        ["", "sentences/s", "tokens/s", "tokenizer sentences/s", "p50 ms", "p95 ms", "p99 ms"],
-        [
-            ["fp32", *_speed(theirs), "", "", ""],
-            [report["precision"], *_speed(ours), *(f"{latency[p]:.2f}" for p in latency)],
-            ["ratio", f"{ours['tokens_per_s'] / theirs['tokens_per_s']:.2f}×", "", "", "", "", ""],
-        ],
-    )
-    if report["data"]["kind"] == "sample":
-        out.print("[dim]sample data: not comparable with published XTREME scores[/dim]")
-    if options.max_drop is not None:
-        verdict = (
-            f"[red]gate failed[/red]: {', '.join(failed)} lost more than {options.max_drop} points"
-            if failed
-            else f"[green]gate passed[/green]: no language lost more than {options.max_drop} points"
-        )
-        out.print(verdict, highlight=False)
-
-
-def _speed(found: dict[str, Any]) -> list[str]:
-    names = ("sentences_per_s", "tokens_per_s", "tokenization_sentences_per_s")
-    return [f"{found[name]:,.0f}" for name in names]

@@ -1,0 +1,122 @@
+"""Which bundle answers a task, and the fp32 reference that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from xopt.artifacts import Bundle, cache_folder, fingerprint
+from xopt.errors import InputError, require
+from xopt.evaluate.tasks import TASKS, Task
+from xopt.evidence import known_builds
+from xopt.progress import Progress
+
+__all__ = ["Wishes", "find_candidate", "parse_bundles", "with_reference"]
+
+
+class Wishes(Protocol):
+    """The options that choose bundles."""
+
+    @property
+    def reference(self) -> str | None:
+        """A bundle to compare with."""
+
+    @property
+    def layer(self) -> int | None:
+        """The hidden state to pool."""
+
+    @property
+    def pooling(self) -> str | None:
+        """How to pool it."""
+
+
+def parse_bundles(pairs: tuple[str, ...]) -> dict[str, str]:
+    """``TASK=PATH`` pairs as a table.
+
+    Raises:
+        InputError: no such form, or no such task.
+    """
+    table: dict[str, str] = {}
+    for pair in pairs:
+        task, sign, path = pair.partition("=")
+        if not sign or not path:
+            raise InputError(f"--bundle {pair!r} is not TASK=PATH.", hint="As in xnli=bundles/xnli")
+        TASKS.resolve(task)
+        table[task] = path
+    return table
+
+
+def find_candidate(task: Task, name: str | None) -> Bundle:
+    """The bundle ``name``, or the newest built on this machine whose head fits the task.
+
+    Raises:
+        InputError: it does not fit, or none does.
+        ArtifactError: the folder is no bundle.
+    """
+    if name is not None:
+        bundle = Bundle.open(Path(name))
+        task.check(bundle.head, bundle.folder.name)
+        return bundle
+    reason = ""
+    for entry in known_builds():
+        bundle = Bundle.open(Path(entry["folder"]))
+        if bundle.precision == "fp32":
+            continue
+        try:
+            task.check(bundle.head, bundle.folder.name)
+        except InputError as error:
+            if bundle.head["kind"] == task.head:
+                reason = reason or f" {error.message}"
+            continue
+        return bundle
+    raise InputError(
+        f"No bundle built on this machine fits the task {task.name} "
+        f"(it needs the head {task.head!r}).{reason}",
+        hint="Build one with: xopt build CHECKPOINT --precision int8",
+    )
+
+
+def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tuple[Bundle, Bundle]:
+    """The candidate (at another layer if asked) and its fp32 reference.
+
+    Raises:
+        InputError: the candidate was not built here and no reference is given.
+    """
+    wanted = _changes(candidate, wishes)
+    if wishes.reference is not None and not wanted:
+        return candidate, Bundle.open(Path(wishes.reference))
+    made = next(
+        (e["options"] for e in known_builds() if e["fingerprint"] == candidate.fingerprint), None
+    )
+    if made is None:
+        raise InputError(
+            f"{candidate.folder} was not built on this machine: its fp32 reference is not known.",
+            hint="Give one with --reference BUNDLE "
+            "(made by: xopt build CHECKPOINT --precision fp32).",
+        )
+    require("onnx", extra="build", why="Building the fp32 reference")
+    from xopt.compile.build import BuildOptions, build_bundle
+
+    if wanted:
+        place = _cached_place(made | wanted)
+        candidate = build_bundle(BuildOptions(**made | wanted | {"out": place}), progress).bundle
+    exact = made | wanted | {"precision": "fp32", "target": "cpu"}
+    result = build_bundle(BuildOptions(**exact | {"out": _cached_place(exact)}), progress)
+    return candidate, result.bundle
+
+
+def _changes(candidate: Bundle, wishes: Wishes) -> dict[str, Any]:
+    """What is wanted of an ``embed`` head and is not so yet."""
+    wanted = {"layer": wishes.layer, "pooling": wishes.pooling}
+    head = candidate.head
+    return {
+        name: value
+        for name, value in wanted.items()
+        if value is not None and head["kind"] == "embed" and head.get(name) != value
+    }
+
+
+def _cached_place(options: Mapping[str, Any]) -> str:
+    key = fingerprint({k: v for k, v in options.items() if k != "out"})
+    return str(cache_folder() / "for-eval" / key[:20])

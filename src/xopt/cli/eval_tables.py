@@ -1,0 +1,113 @@
+"""The tables of ``xopt eval``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xopt.card import retention_rows
+from xopt.cli.output import console, table
+from xopt.languages import language_name
+
+__all__ = ["show_gate", "show_report", "show_suite"]
+
+PARTS = {"f1": "F1", "exact_match": "exact match", "token_accuracy": "token accuracy"}
+
+
+def show_report(report: Mapping[str, Any], bundle: str) -> None:
+    """One task: every language, then the speed."""
+    out = console()
+    table(
+        f"{report['task']}: {report['metric']} retained by {bundle} on {report['data']['label']}",
+        ["language", "n", "fp32", report["precision"], "difference", "95 % interval", "agreement"],
+        retention_rows(report),
+    )
+    worst = report["worst"]
+    out.print(
+        f"worst: {language_name(worst['language'])} {worst['difference']:+.2f} points",
+        highlight=False,
+    )
+    for line in _parts(report):
+        out.print(line, highlight=False)
+    ours, theirs = report["throughput"], report["reference_throughput"]
+    latency = ours["latency_ms"]
+    table(
+        "throughput on these texts, engine alone",
+        ["", "sentences/s", "tokens/s", "tokenizer sentences/s", "p50 ms", "p95 ms", "p99 ms"],
+        [
+            ["fp32", *_speed(theirs), "", "", ""],
+            [report["precision"], *_speed(ours), *(f"{latency[p]:.2f}" for p in latency)],
+            ["ratio", f"{ours['tokens_per_s'] / theirs['tokens_per_s']:.2f}×", "", "", "", "", ""],
+        ],
+    )
+    _say_sample([report])
+
+
+def show_suite(document: Mapping[str, Any]) -> None:
+    """All tasks in one table, XTREME's means below."""
+    rows = []
+    done = [entry for entry in document["tasks"] if "skipped" not in entry]
+    for entry in done:
+        mean, worst = entry["mean"], entry["worst"]
+        rows.append(
+            [
+                entry["task"],
+                str(len(entry["languages"])),
+                f"{mean['reference']:.2f}",
+                f"{mean['candidate']:.2f}",
+                f"{mean['difference']:+.2f}",
+                f"{language_name(worst['language'])} {worst['difference']:+.2f}",
+                f"{entry['throughput']['tokens_per_s']:,.0f}",
+                entry["metric"],
+            ]
+        )
+    means = [*document["groups"].items(), ("mean", document["average"])]
+    for name, mean in means:
+        if mean is not None:
+            figures = [f"{mean[side]:.2f}" for side in ("reference", "candidate")]
+            rows.append([name, "", *figures, f"{mean['difference']:+.2f}", "", "", ""])
+    table(
+        "retention by task" + (f" on {done[0]['data']['label']}" if done else ""),
+        ["task", "languages", "fp32", "bundle", "difference", "worst", "tokens/s", "metric"],
+        rows,
+    )
+    out = console()
+    for entry in document["tasks"]:
+        if "skipped" in entry:
+            out.print(f"{entry['task']}: not scored. {entry['skipped']}", highlight=False)
+    if document["average"] is None:
+        out.print("no mean of the nine: it needs all of them", highlight=False)
+    _say_sample(done)
+
+
+def show_gate(failed: Sequence[str], max_drop: float | None) -> None:
+    """Whether any language lost too much."""
+    if max_drop is None:
+        return
+    verdict = (
+        f"[red]gate failed[/red]: {', '.join(failed)} lost more than {max_drop} points"
+        if failed
+        else f"[green]gate passed[/green]: no language lost more than {max_drop} points"
+    )
+    console().print(verdict, highlight=False)
+
+
+def _parts(report: Mapping[str, Any]) -> list[str]:
+    languages = report["languages"].values()
+    names = next(iter(languages)).get("parts", {})
+    lines = []
+    for name in names:
+        sides = ("reference", "candidate")
+        a, b = (sum(f["parts"][name][s] for f in languages) / len(languages) for s in sides)
+        lines.append(f"{PARTS[name]}: mean {a:.2f} → {b:.2f} ({b - a:+.2f})")
+    return lines
+
+
+def _say_sample(reports: Sequence[Mapping[str, Any]]) -> None:
+    if any(report["data"]["kind"] == "sample" for report in reports):
+        console().print("[dim]sample data: not comparable with published XTREME scores[/dim]")
+
+
+def _speed(found: Mapping[str, Any]) -> list[str]:
+    names = ("sentences_per_s", "tokens_per_s", "tokenization_sentences_per_s")
+    return [f"{found[name]:,.0f}" for name in names]

@@ -1,0 +1,400 @@
+"""The CUDA engine against the fp32 encoder and against OpenVINO on the very same lowered graph.
+
+In Triton's interpreter unless ``TRITON_INTERPRET=0``; then on a GPU, where every batch runs three
+times: launch by launch, while its graph is captured, and replayed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from xopt.artifacts import Bundle, LoweredGraph, Ranges
+from xopt.calibrate.ranges import read_ranges
+from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.packed_encoder import PackedEncoder
+from xopt.compile.recipes import lowering_for
+from xopt.engines.base import Engine, open_engine
+from xopt.errors import ArtifactError, InputError, UnsupportedError
+from xopt.packing import Encoding, PackedBatch, pack
+
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+
+from xopt.engines.cuda import CudaEngine, open_device  # noqa: E402
+from xopt.engines.cuda_programs import bucket  # noqa: E402
+from xopt.engines.cuda_weights import (  # noqa: E402
+    HEAD_DIMS,
+    read_facts,
+    read_lowered,
+    write_weights,
+)
+
+Factory = Callable[..., Path]
+Build = Callable[[str, str], tuple[Checkpoint, Bundle]]
+
+INTERPRETED = triton.knobs.runtime.interpret
+DEVICE = "cpu" if INTERPRETED else "cuda"
+REPOSITORY = Path(__file__).parents[2]
+
+# The engine's promise: with fp32 activations it computes what OpenVINO computes from the same
+# lowered graph, up to fp32 rounding; where that moves a value at a half step of INT8 to the other
+# integer, the tokens of that sentence move by up to a step.
+ROUNDING = 2e-5
+HALF_STEP = 2e-2
+# With fp16 activations, as deployed, against fp32; the answers are of size 1.
+FP16 = 1e-2
+# In INT8, fp16 activations move an answer by less than this share of what quantization moved it by
+# (root mean squares): rounding to fp16 sends values near a half step to the other integer.
+FP16_SHARE = 0.6
+
+# model type, head, options of the build
+ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "xlmr-classify": ("xlm-roberta", "classify", {}),
+    "bert-tag": ("bert", "tag", {}),
+    "camembert-span": ("camembert", "span", {}),
+    "roberta-mean": ("roberta", "embed", {}),
+    "bert-cls": ("bert", "embed", {"pooling": "cls", "layer": 1}),
+    "xlmr-layer0": ("xlm-roberta", "embed", {"layer": 0}),
+}
+
+
+@pytest.fixture(autouse=True)
+def has_device() -> None:
+    if not INTERPRETED and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+
+
+@pytest.fixture(scope="module")
+def gpu_build() -> Iterator[ModuleType]:
+    """``benchmarks/gpu_build.py``, which makes a bundle without ONNX."""
+    path = REPOSITORY / "benchmarks" / "gpu_build.py"
+    spec = importlib.util.spec_from_file_location("gpu_build", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gpu_build"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["gpu_build"]
+
+
+@pytest.fixture(scope="module")
+def opened(make_checkpoint: Factory) -> Callable[[str], Checkpoint]:
+    folders: dict[str, Path] = {}
+
+    def open_checkpoint(name: str) -> Checkpoint:
+        model_type, head, options = ENCODERS[name]
+        if name not in folders:
+            folders[name] = make_checkpoint(model_type, head)
+        return Checkpoint.open(folders[name], **options)
+
+    return open_checkpoint
+
+
+@pytest.fixture(scope="module")
+def built(opened: Callable[[str], Checkpoint], tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """What ``xopt build`` makes."""
+    pytest.importorskip("onnx", reason="ONNX is not installed")
+    bundles: dict[tuple[str, str], Bundle] = {}
+    root = tmp_path_factory.mktemp("built")
+
+    def build(name: str, precision: str) -> tuple[Checkpoint, Bundle]:
+        checkpoint = opened(name)
+        if (name, precision) not in bundles:
+            options = BuildOptions(
+                str(checkpoint.folder),
+                precision=precision,
+                target="cuda",
+                out=str(root / f"{name}-{precision}"),
+                calibration_tokens=1000,
+                **ENCODERS[name][2],
+            )
+            bundles[name, precision] = build_bundle(options).bundle
+        return checkpoint, bundles[name, precision]
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def made(
+    opened: Callable[[str], Checkpoint],
+    gpu_build: ModuleType,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Build:
+    """The same without a graph, which takes no time to trace."""
+    bundles: dict[tuple[str, str], Bundle] = {}
+    root = tmp_path_factory.mktemp("made")
+
+    def make(name: str, precision: str) -> tuple[Checkpoint, Bundle]:
+        checkpoint = opened(name)
+        if (name, precision) not in bundles:
+            encoder = PackedEncoder.load(checkpoint)
+            ranges = gpu_build.measure_ranges(encoder)
+            out = root / f"{name}-{precision}"
+            bundles[name, precision] = gpu_build.write_bundle(
+                checkpoint, encoder, precision, ranges, out
+            )
+        return checkpoint, bundles[name, precision]
+
+    return make
+
+
+def encodings(lengths: list[int], seed: int = 0, types: int = 2) -> list[Encoding]:
+    generator = np.random.default_rng(seed)
+    return [
+        Encoding(
+            generator.integers(4, 1200, n).astype(np.int32),
+            (np.arange(n) >= n // 2).astype(np.int32) * (types - 1),
+        )
+        for n in lengths
+    ]
+
+
+def ragged(checkpoint: Checkpoint, lengths: list[int]) -> PackedBatch:
+    items = encodings(lengths, types=checkpoint.config.types)
+    return pack(items, first_position=checkpoint.config.first_position)
+
+
+def open_here(bundle: Bundle, **options: Any) -> CudaEngine:
+    engine = open_engine(bundle, device=DEVICE, **options)
+    assert isinstance(engine, CudaEngine)
+    return engine
+
+
+def answer(engine: Engine, batch: PackedBatch) -> np.ndarray:
+    """The answer, the same however often it is asked for."""
+    first = engine.run(batch)[engine.signature.output]
+    for _ in range(0 if INTERPRETED else 2):
+        np.testing.assert_array_equal(engine.run(batch)[engine.signature.output], first)
+    return first
+
+
+def openvino_answer(bundle: Bundle, batch: PackedBatch) -> np.ndarray:
+    """What OpenVINO computes in fp32 from the graph that the bundle was made of."""
+    import openvino
+
+    lowered = LoweredGraph.find(bundle.manifest["provenance"]["lowered"])
+    assert lowered is not None
+    config = {"INFERENCE_PRECISION_HINT": "f32"}
+    program = openvino.Core().compile_model(lowered.path, "CPU", config)
+    arrays = batch.arrays()
+    names = bundle.manifest["signature"]["inputs"]
+    return np.array(program({name: arrays[name] for name in names})[0])
+
+
+def assert_same(got: np.ndarray, expected: np.ndarray, precision: str) -> None:
+    difference = np.abs(got - expected)
+    assert np.median(difference) <= ROUNDING
+    assert difference.max() <= (ROUNDING if precision == "fp16" else HALF_STEP)
+
+
+SAMPLE = [("xlmr-classify", "int8-attention"), ("bert-tag", "fp16"), ("bert-tag", "int8")]
+
+
+@pytest.mark.parametrize(("name", "precision"), SAMPLE)
+def test_the_same_answers_as_openvino_on_the_same_graph(
+    built: Build, name: str, precision: str
+) -> None:
+    checkpoint, bundle = built(name, precision)
+    batch = ragged(checkpoint, [1, 33, 7, 20])
+    expected = openvino_answer(bundle, batch)
+    with open_here(bundle, dtype="fp32") as engine:
+        assert_same(answer(engine, batch), expected, precision)
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    with open_here(bundle) as engine:
+        difference = answer(engine, batch) - expected
+    if precision == "fp16":
+        assert np.abs(difference).max() <= FP16
+    else:
+        assert np.linalg.norm(difference) <= FP16_SHARE * np.linalg.norm(expected - exact)
+
+
+def test_the_cpu_bundle_quantizes_alike(built: Build, tmp_path: Path) -> None:
+    """OpenVINO's own lowering, with unsigned activations and three projections, rounds the same."""
+    checkpoint, bundle = built("bert-tag", "int8")
+    options = BuildOptions(
+        str(checkpoint.folder), out=str(tmp_path / "cpu"), calibration_tokens=1000
+    )
+    batch = ragged(checkpoint, [9, 40, 3])
+    with open_engine(build_bundle(options).bundle) as engine:
+        expected = answer(engine, batch)
+    with open_here(bundle, dtype="fp32") as engine:
+        assert_same(answer(engine, batch), expected, "int8")
+
+
+@pytest.mark.parametrize(("name", "precision"), [*SAMPLE, ("xlmr-layer0", "fp16")])
+def test_a_graph_and_a_state_give_the_same_weights(
+    built: Build, gpu_build: ModuleType, name: str, precision: str
+) -> None:
+    checkpoint, bundle = built(name, precision)
+    provenance = bundle.manifest["provenance"]
+    lowered = LoweredGraph.find(provenance["lowered"])
+    assert lowered is not None
+    ranges = None
+    if provenance["ranges"]:
+        found = Ranges.find(provenance["ranges"])
+        assert found is not None
+        ranges = gpu_build.StateRanges(*read_ranges(found))
+    encoder = PackedEncoder.load(checkpoint)
+    tensors, facts = gpu_build.lower_state(encoder, lowering_for("cuda", precision), ranges)
+    expected, their_facts = read_lowered(lowered)
+    assert facts == their_facts | {"epsilon": pytest.approx(their_facts["epsilon"])}
+    assert set(tensors) == set(expected)
+    for key, array in expected.items():
+        assert array.dtype == tensors[key].dtype, key
+        np.testing.assert_array_equal(array, tensors[key], err_msg=key)
+
+
+def test_what_the_exporter_folds_is_found(make_checkpoint: Factory, tmp_path: Path) -> None:
+    """Biases of zeros are dropped, and of many equal norms one is kept."""
+    pytest.importorskip("onnx", reason="ONNX is not installed")
+    folder = make_checkpoint("xlm-roberta", "classify")
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    for name, value in state.items():
+        if name.endswith("bias"):
+            value.zero_()
+    save_file(state, path, metadata={"format": "pt"})
+    options = BuildOptions(str(folder), precision="fp16", target="cuda", out=str(tmp_path / "b"))
+    bundle = build_bundle(options).bundle
+    lowered = LoweredGraph.find(bundle.manifest["provenance"]["lowered"])
+    assert lowered is not None
+    tensors, _ = read_lowered(lowered)
+    for name, array in tensors.items():
+        if name.endswith("bias"):
+            assert not array.any(), name
+    assert len([name for name in tensors if name.endswith("bias")]) == 1 + 2 * 6 + 2
+
+
+@pytest.mark.parametrize("name", list(ENCODERS))
+def test_every_head_gives_the_torch_answer(made: Build, name: str) -> None:
+    checkpoint, bundle = made(name, "fp16")
+    batch = ragged(checkpoint, [5, 1, 21])
+    expected = PackedEncoder.load(checkpoint).run(batch).numpy()
+    with open_here(bundle) as engine:
+        got = answer(engine, batch)
+    assert got.dtype == np.float32
+    assert np.abs(got - expected).max() <= FP16
+
+
+@pytest.mark.parametrize("name", ["camembert-span", "roberta-mean", "xlmr-layer0"])
+def test_int8_stays_close_to_fp32(made: Build, name: str) -> None:
+    checkpoint, bundle = made(name, "int8")
+    batch = ragged(checkpoint, [12, 19])
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    with open_here(bundle) as engine:
+        close = answer(engine, batch)
+    assert np.linalg.norm(close - exact) <= 0.05 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 2e-3), ("int8", 1e-6)])
+def test_an_answer_never_depends_on_its_batch_mates(
+    made: Build, precision: str, tolerance: float
+) -> None:
+    """In INT8 every sum of the encoder is an integer, or runs in an order of its own."""
+    _, bundle = made("bert-tag", precision)
+    items = encodings([3, 41, 1, 17], seed=4)
+    with open_here(bundle) as engine:
+        together = answer(engine, pack(items, first_position=0))
+        for number in (1, 3):
+            start = sum(map(len, items[:number]))
+            alone = answer(engine, pack(items[number : number + 1], first_position=0))
+            assert np.abs(alone - together[start : start + len(alone)]).max() <= tolerance
+
+
+def test_shapes_are_kept_and_dropped(made: Build) -> None:
+    checkpoint, bundle = made("xlmr-layer0", "fp16")
+    with open_here(bundle, programs=2) as engine:
+        first = answer(engine, ragged(checkpoint, [5]))
+        kept = first.copy()
+        answer(engine, ragged(checkpoint, [40]))
+        answer(engine, ragged(checkpoint, [6]))
+        answer(engine, ragged(checkpoint, [3, 4, 5]))
+        assert list(engine.programs.programs) == [(16, 1), (16, 4)]
+        np.testing.assert_array_equal(first, kept)
+        facts = engine.describe()
+    assert facts["dtype"] == "float16"
+    assert bool(facts["graphs"]) is not INTERPRETED
+
+
+@given(tokens=st.integers(1, 200_000), sentences=st.integers(1, 5000))
+def test_a_bucket_wastes_little(tokens: int, sentences: int) -> None:
+    filled, rows = bucket(tokens, sentences)
+    assert filled % 16 == 0
+    assert tokens <= filled <= max(tokens + 15, tokens * 9 / 8)
+    assert sentences <= rows < 2 * sentences
+    assert bucket(filled, rows) == (filled, rows)
+
+
+def test_the_head_sizes_are_the_kernels_own() -> None:
+    from xopt.engines.kernels.attention import HEAD_DIMS as KERNELS
+
+    assert HEAD_DIMS == KERNELS
+
+
+def test_no_gpu(made: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, bundle = made("xlmr-layer0", "fp16")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UnsupportedError, match="needs an NVIDIA GPU") as caught:
+        open_engine(bundle)
+    assert "xopt build --target cpu" in caught.value.hint
+
+
+def test_a_t4_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xopt.engines.kernels import checks
+
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
+    monkeypatch.setattr(checks, "_capability", lambda index: 75)
+    for name, value in {
+        "is_available": True,
+        "current_device": 0,
+        "device_count": 1,
+        "get_device_name": "Tesla T4",
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    with pytest.raises(UnsupportedError, match="Tesla T4 is SM 75: Triton's matrix product"):
+        open_device("cuda")
+    with pytest.raises(UnsupportedError, match="There is no cuda:3"):
+        open_device("cuda:3")
+
+
+def test_a_cpu_needs_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
+    with pytest.raises(UnsupportedError, match="TRITON_INTERPRET=1"):
+        open_device("cpu")
+
+
+def test_options_are_checked(made: Build) -> None:
+    _, bundle = made("xlmr-layer0", "fp16")
+    with pytest.raises(InputError, match="Unknown dtype 'fp8'"):
+        open_here(bundle, dtype="fp8")
+    with pytest.raises(InputError, match="programs is 0"):
+        open_here(bundle, programs=0)
+    with pytest.raises(InputError, match="Unknown device 'gpu'"):
+        open_engine(bundle, device="gpu")
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "engine.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(ArtifactError, match="format 99; this xopt reads 1"):
+        read_facts(tmp_path)
+
+
+def test_a_head_the_kernels_do_not_take(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="heads have 16 dimensions") as caught:
+        write_weights({}, {"hidden": 48, "heads": 3}, tmp_path)
+    assert "xopt build --target cpu" in caught.value.hint
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,184 @@
+"""Every task on the sample and on the real data, against a plain transformers loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xopt.artifacts import Bundle
+from xopt.evaluate.data import Source, open_source
+from xopt.evaluate.retention import compare_bundles
+from xopt.evaluate.session import Session
+from xopt.evaluate.tasks import TASKS, Task
+from xopt.evaluate.tasks.bucc2018 import Mining
+from xopt.evaluate.tasks.conventions import make_task
+from xopt.evaluate.tasks.labels import match_labels
+
+Heads = Callable[[str], Path]
+Bundles = Callable[..., Bundle]
+
+# Task -> (checkpoint of conftest.py, its head)
+CHECKPOINTS = {
+    "xnli": ("nli", "classify"), "pawsx": ("pair", "classify"), "udpos": ("pos", "tag"),
+    "panx": ("ner", "tag"), "xquad": ("qa", "span"), "mlqa": ("qa", "span"),
+    "tydiqa": ("qa", "span"), "bucc2018": ("encoder", "embed"), "tatoeba": ("encoder", "embed"),
+}  # fmt: skip
+
+# What shared/data/xtreme holds of each task.
+REAL: dict[str, tuple[str, dict[str, str]]] = {
+    "xnli": ("sw", {"split": "validation"}),
+    "pawsx": ("de", {"split": "validation"}),
+    "udpos": ("hi", {"split": "validation", "config": "udpos_xtreme"}),
+    "panx": ("th", {"split": "validation"}),
+    "xquad": ("th", {}),
+    "mlqa": ("zh", {"split": "validation"}),
+    "tydiqa": ("sw", {"split": "train"}),
+    "tatoeba": ("tha", {}),
+}
+
+
+def plain_answers(plain: ModuleType, folder: Path, task: Task, examples: Any) -> list[Any]:
+    """The same examples by the loop of benchmarks/plain_transformers.py."""
+    kind = CHECKPOINTS[task.name][1]
+    loop = plain.Plain(folder, kind)
+    if kind == "classify":
+        return [
+            label.lower()
+            for label in loop.classify([(row["first"], row["second"]) for row in examples])
+        ]
+    if kind == "tag":
+        return list(loop.tag([row["tokens"] for row in examples]))
+    if kind == "span":
+        # The tiny encoders take 128 tokens.
+        pairs = [(row["question"], row["context"]) for row in examples]
+        return list(loop.span(pairs, window=128, stride=40, max_query=40))
+    if task.name == "tatoeba":
+        foreign = loop.embed([row["source_sentence"] for row in examples], max_tokens=128)
+        english = loop.embed([row["target_sentence"] for row in examples], max_tokens=128)
+        return [int(i) for i in (english @ foreign.T).argmax(1)]
+    return mining(plain, loop, examples)
+
+
+def mining(plain: ModuleType, loop: Any, examples: Mining) -> list[Any]:
+    def pairs(corpora: Any) -> list[tuple[str, str, float]]:
+        left, right = list(corpora.foreign), list(corpora.english)
+        found = plain.mined_pairs(
+            loop.embed(list(corpora.foreign.values()), max_tokens=128),
+            loop.embed(list(corpora.english.values()), max_tokens=128),
+        )
+        return [(left[i], right[j], score) for i, j, score in found]
+
+    best, threshold, right = 0.0, np.inf, 0
+    tuned = pairs(examples.tuned)
+    for number, (a, b, score) in enumerate(tuned, 1):
+        right += (a, b) in examples.tuned.gold
+        f1 = 2 * right / (number + len(examples.tuned.gold))
+        if f1 > best:
+            best, threshold = f1, (score + tuned[min(number, len(tuned) - 1)][2]) / 2
+    scored = {a: b for a, b, score in pairs(examples.scored) if score >= threshold}
+    return [scored.get(row["id"]) for row in examples]
+
+
+def small(task: str, **asked: Any) -> Task:
+    """A task with windows that fit the tiny encoders."""
+    if CHECKPOINTS[task][1] == "span":
+        asked |= {"window": 128, "doc_stride": 40, "max_query": 40}
+    return make_task(task, asked)
+
+
+def check(
+    task: Task, source: Source, language: str, bundle: Bundle, folder: Path, plain: ModuleType,
+    limit: int | None,
+) -> None:  # fmt: skip
+    examples = task.load(source, language)
+    if limit is not None and not isinstance(examples, Mining):
+        examples = examples[:limit]
+    with Session(bundle, batch_tokens=2048) as session:
+        ours = task.answer(session, examples, lambda share: None)
+    theirs = plain_answers(plain, folder, task, examples)
+    assert len(ours) == len(theirs) == len(examples)
+    same = sum(a == b for a, b in zip(ours, theirs, strict=True))
+    assert same >= 0.999 * len(examples), [p for p in zip(ours, theirs, strict=True) if p[0] != p[1]]
+    assert abs(task.score(examples, ours).value - task.score(examples, theirs).value) <= 0.1
+
+
+@pytest.mark.parametrize("name", list(CHECKPOINTS))
+def test_parity_on_the_sample(
+    name: str, heads: Heads, bundles: Bundles, plain: ModuleType
+) -> None:
+    checkpoint = CHECKPOINTS[name][0]
+    source = open_source("sample", probe=("", ""))
+    task = small(name)
+    languages = task.available(source)
+    for language in languages[:3]:
+        check(task, source, language, bundles(checkpoint), heads(checkpoint), plain, 40)
+
+
+@pytest.mark.parametrize("name", list(REAL))
+def test_parity_on_real_data(
+    name: str, heads: Heads, bundles: Bundles, plain: ModuleType, xtreme_data: Path
+) -> None:
+    language, conventions = REAL[name]
+    task = small(name, **conventions)
+    source = open_source(str(xtreme_data), probe=("", ""))
+    if language not in task.available(source):
+        language = task.available(source)[-1]
+    checkpoint = CHECKPOINTS[name][0]
+    check(task, source, language, bundles(checkpoint), heads(checkpoint), plain, 60)
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_retention_of_every_task_on_the_sample(name: str, bundles: Bundles) -> None:
+    checkpoint = CHECKPOINTS[name][0]
+    task = small(name)
+    source = open_source("sample", probe=("", ""))
+    languages = task.available(source)[:2]
+    with Session(bundles(checkpoint)) as a, Session(bundles(checkpoint, "int8")) as b:
+        found = compare_bundles(task, source, a, b, languages=languages, resamples=100)
+    assert found["task"] == name
+    assert list(found["languages"]) == languages
+    for entry in found["languages"].values():
+        low, high = entry["ci95"]
+        assert low - 1e-9 <= entry["difference"] <= high + 1e-9
+        assert 0 <= entry["agreement"] <= 1
+    names = {"tag": {"token_accuracy"}, "span": {"f1", "exact_match"}}
+    kind = CHECKPOINTS[name][1]
+    assert set(entry.get("parts", {})) == names.get(kind, set())
+    assert found["throughput"]["sentences"] > 0
+
+
+def test_long_sentences_are_split_and_every_word_is_tagged(bundles: Bundles) -> None:
+    task = make_task("panx", {})
+    words = ["кошка", "", "日本語" * 60, *["word"] * 300]
+    examples = [{"tokens": words, "tags": ["O"] * len(words)}, {"tokens": ["a"], "tags": ["O"]}]
+    with Session(bundles("ner")) as session:
+        found = task.answer(session, examples, lambda share: None)
+        assert [len(tags) for tags in found] == [len(words), 1]
+        assert session.usage.sentences > 4
+        assert max(session.usage.lengths) <= 128
+
+
+def test_labels_map_whatever_their_order() -> None:
+    classes = ("contradiction", "entailment", "neutral")
+    found = match_labels(["Neutral", "ENTAILMENT", "contradiction"], classes, {}, what="", task="")
+    assert found == ["neutral", "entailment", "contradiction"]
+
+
+def answered(name: str, session: Session, examples: Sequence[Any]) -> Sequence[Any]:
+    return make_task(name, {}).answer(session, examples, lambda share: None)
+
+
+def test_progress_is_told_while_it_goes(bundles: Bundles) -> None:
+    task = make_task("xnli", {})
+    source = open_source("sample", probe=("", ""))
+    heard: list[float] = []
+    with Session(bundles("nli"), batch_tokens=128) as session:
+        task.answer(session, task.load(source, "en"), heard.append)
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
+    assert len(heard) > 3
