@@ -1,8 +1,8 @@
 """XTREME's tasks answered by a plain transformers loop: padded batches, one example after another.
 
-This is the other side of every score parity check, so it shares no code with xopt: it tokenizes with
-the checkpoint's own transformers tokenizer, splits and windows in plain loops, and reads answers out
-of padded logits.
+This is the other side of every score parity check, so it shares no code with xopt: it tokenizes
+with the checkpoint's own transformers tokenizer, splits and windows in plain loops, and reads
+answers out of padded logits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ class Plain:
     def __init__(self, folder: Path, kind: str, *, batch: int = 16) -> None:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        if (folder / "tokenizer_config.json").is_file():
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        else:
+            # Told nothing else, AutoTokenizer makes a WordPiece one for every BERT.
+            self.tokenizer = transformers.PreTrainedTokenizerFast(
+                tokenizer_file=str(folder / "tokenizer.json"), unk_token="<unk>", pad_token="<pad>"
+            )
         loader = getattr(transformers, CLASSES[kind])
         self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
         self.labels = [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
@@ -206,8 +212,8 @@ def squad_scores(answers: list[str], golds: list[list[str]]) -> tuple[float, flo
 def mined_pairs(left: np.ndarray, right: np.ndarray, k: int = 4) -> list[tuple[int, int, float]]:
     """Pairs by the ratio margin over the whole table of cosines at once, best first."""
     table = left @ right.T
-    near_right = np.argsort(-table, axis=1)[:, :k]
-    near_left = np.argsort(-table, axis=0)[:k].T
+    near_right = np.stack([np.argsort(-row)[:k] for row in table])
+    near_left = np.stack([np.argsort(-column)[:k] for column in table.T])
     left_mean = np.take_along_axis(table, near_right, 1).mean(1)
     right_mean = np.take_along_axis(table.T, near_left, 1).mean(1)
     proposals = []

@@ -78,22 +78,27 @@ class CudaEngine(Engine):
 
     def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
         rows = batch.tokens if self.signature.per_token else batch.sentences
-        with self._entered():
-            return self.programs.run(batch, rows)
+        try:
+            with self._entered():
+                return self.programs.run(batch, rows)
+        except self.torch.OutOfMemoryError as error:
+            raise UnsupportedError(
+                f"A batch of {batch.tokens:,} tokens does not fit into {self.device}.",
+                hint="Run smaller batches.",
+            ) from error
 
     def close(self) -> None:
         """Free the GPU's memory."""
         if self.stream:
             self.stream.synchronize()
-        # An engine that failed to open has neither.
-        self.__dict__.pop("programs", None)
-        self.__dict__.pop("encoder", None)
+        for name in ("programs", "encoder"):
+            vars(self).pop(name, None)
 
     def describe(self) -> dict[str, Any]:
         """Device, versions, captured shapes, and how each INT8 product runs."""
         chosen = {
-            f"{tokens}x{out}x{inner}{' gelu' if gelu else ''}": "library" if t is None else str(t)
-            for (tokens, out, inner, gelu, _), t in self.encoder.products.chosen.items()
+            f"{tokens}x{out}x{inner}{' gelu' * gelu}{' int8' * int8}": str(tile or "library")
+            for (tokens, out, inner, gelu, int8), tile in self.encoder.products.chosen.items()
         }
         on_gpu = self.device.type == "cuda"
         return {

@@ -24,7 +24,7 @@ from xopt.engines.kernels.tiles import Tile
 __all__ = ["DTYPES", "Encoder", "PackedIds", "Products"]
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-TIMED_LAUNCHES = 10
+WARM_LAUNCHES, TIMED_LAUNCHES = 2, 10
 
 
 @dataclass(frozen=True)
@@ -53,40 +53,43 @@ class Products:
     def __init__(self) -> None:
         self.chosen: dict[tuple[int, int, int, bool, bool], Tile | None] = {}
 
-    def __call__(self, x: Tensor, weight: Tensor, *arguments: Tensor, **epilogue: Any) -> Tensor:
+    def __call__(
+        self, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, **epilogue: Any
+    ) -> Tensor:
         """As :func:`xopt.engines.kernels.linear_int8`."""
+        operands = (x, weight, scale, bias)
+        tokens, (out_features, in_features) = len(x), weight.shape
         quantized = epilogue.get("out_scale") is not None
-        key = (*x.shape[:1], *weight.shape, epilogue.get("gelu", False), quantized)
-        if key not in self.chosen:
-            # Checks every argument, and compiles the default.
-            out = kernels.linear_int8(x, weight, *arguments, **epilogue)
-            candidates = linear_int8_candidates(x.shape[0], *weight.shape)
-            if x.is_cuda:
-                times = {
-                    tile: self._time(x, weight, *arguments, tile, epilogue) for tile in candidates
-                }
-                self.chosen[key] = min(times, key=lambda tile: times[tile])
-            else:
-                self.chosen[key] = candidates[0]
-            return out
-        return launch_linear_int8(x, weight, *arguments, self.chosen[key], **epilogue)
+        key = (tokens, out_features, in_features, bool(epilogue.get("gelu")), quantized)
+        if key in self.chosen:
+            return launch_linear_int8(*operands, self.chosen[key], **epilogue)
+        # Checks every argument, and compiles the default.
+        out = kernels.linear_int8(*operands, **epilogue)
+        candidates = linear_int8_candidates(tokens, out_features, in_features)
+        self.chosen[key] = candidates[0]
+        if x.is_cuda:
+            times = {tile: _time(operands, tile, epilogue) for tile in candidates}
+            self.chosen[key] = min(times, key=lambda tile: times[tile])
+        return out
 
-    def _time(self, *arguments: Any) -> float:
-        """Milliseconds of one launch; infinite where this GPU cannot do it."""
-        *operands, epilogue = arguments
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        try:
-            for _ in range(2):
-                launch_linear_int8(*operands, **epilogue)
-            start.record()
-            for _ in range(TIMED_LAUNCHES):
-                launch_linear_int8(*operands, **epilogue)
-            end.record()
-            end.synchronize()
-        # A tile that needs more shared memory than there is, or a shape the library refuses.
-        except Exception:
-            return float("inf")
-        return start.elapsed_time(end) / TIMED_LAUNCHES
+
+def _time(
+    operands: tuple[Tensor, Tensor, Tensor, Tensor], tile: Tile | None, epilogue: dict[str, Any]
+) -> float:
+    """Milliseconds of one launch; infinite where this GPU cannot do it."""
+    event: Any = torch.cuda.Event
+    start, end = event(enable_timing=True), event(enable_timing=True)
+    try:
+        for number in range(WARM_LAUNCHES + TIMED_LAUNCHES):
+            if number == WARM_LAUNCHES:
+                start.record()
+            launch_linear_int8(*operands, tile, **epilogue)
+        end.record()
+        end.synchronize()
+    # A tile that needs more shared memory than there is, or a shape the library refuses.
+    except Exception:
+        return float("inf")
+    return float(start.elapsed_time(end)) / TIMED_LAUNCHES
 
 
 class _Linear:

@@ -56,10 +56,8 @@ class Program:
         self.staging = torch.zeros(size, dtype=torch.int32, pin_memory=self.on_gpu)
         self.device_ids = torch.zeros(size, dtype=torch.int32, device=device)
         self.filler = filler
-        ids, positions, types, starts = self.device_ids.split(
-            [tokens, tokens, tokens, sentences + 1]
-        )
-        self.ids = PackedIds(ids, positions, types, starts)
+        fields: list[int] = [tokens, tokens, tokens, sentences + 1]
+        self.ids = PackedIds(*torch.split(self.device_ids, fields))
         self.graph: torch.cuda.CUDAGraph | None = None
         self.out: torch.Tensor | None = None
         self.answer: torch.Tensor | None = None

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +164,23 @@ def _parquet(path: Path) -> Iterator[Row]:
     yield from table.to_pylist()
 
 
+@cache
+def _hub_answers() -> bool:
+    """Asked once: out of reach, every single file would wait for its own time-out."""
+    hub = require("huggingface_hub", extra="build", why="Fetching XTREME from the hub")
+    try:
+        hub.HfApi().dataset_info(REPOSITORY, revision=REVISION, timeout=10)
+    except Exception:
+        return False
+    return True
+
+
 def _hub_file(config: str, split: str) -> Path:
     hub = require("huggingface_hub", extra="build", why="Fetching XTREME from the hub")
     name = f"{config}/{split}-00000-of-00001.parquet"
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
     for local_only in (True, False):
-        if not local_only and offline:
+        if not local_only and (offline or not _hub_answers()):
             break
         try:
             path = hub.hf_hub_download(

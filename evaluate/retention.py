@@ -35,7 +35,9 @@ def choose_languages(task: Task, source: Source, asked: Sequence[str] | None) ->
     if not available:
         others = [s for s in ("test", "validation", "train") if s != task.split]
         held = [
-            s for s in others if source.has(task.config_of("de"), s) or source.has(task.config, s)
+            split
+            for split in others
+            if any(source.has(task.config_of(code), split) for code in task.languages)
         ]
         raise InputError(
             f"{source.label} holds no language of {task.name} in the split {task.split!r}.",

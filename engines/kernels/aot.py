@@ -5,6 +5,8 @@ extra scalars, outputs), the grid as a rule over shapes, and the shared memory. 
 arguments are baked into the code, since TensorRT passes none.
 """
 
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -119,12 +121,14 @@ def compile_kernel(
     specs = KERNELS.resolve(name)(**shape)
     _require_sm(sm)
     limit = SHARED_BYTES[sm] if max_shared_bytes is None else max_shared_bytes
+    needed = 0
     for spec in specs:
         kernel = compile_spec(spec, sm=sm, ptx_version=ptx_version)
-        if kernel.shared_bytes <= limit:
+        needed = kernel.shared_bytes
+        if needed <= limit:
             return kernel
     raise UnsupportedError(
-        f"The smallest tile of {name} on SM {sm} needs {kernel.shared_bytes} bytes of shared"
+        f"The smallest tile of {name} on SM {sm} needs {needed} bytes of shared"
         f" memory, more than {limit}.",
         hint="Allow more, or compile for an SM that needs less.",
     )

@@ -15,6 +15,8 @@ keys fit into one step, as most do, is read once and kept in registers.
 # The arguments of a Triton kernel have no Python types.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 # mypy: disallow-untyped-decorators=False
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -259,13 +261,13 @@ def varlen_attention_int8_reference(
     """
     _check(qkv, cu_seqlens, max_seqlen, qkv_scale)
     heads = qkv.shape[2]
-    scale = qkv.shape[3] ** -0.5 if scale is None else scale
+    factor: float = qkv.shape[3] ** -0.5 if scale is None else scale
     scale_q, scale_k, scale_v = qkv_scale.reshape(3, -1).expand(3, heads)[:, :, None, None]
     context = torch.zeros(qkv.shape[0], *qkv.shape[2:], dtype=torch.float32, device=qkv.device)
     for start, end in pairwise(cu_seqlens.tolist()):
         # fp64 holds every sum of int8 products exactly, and has a matrix product on every device.
         q, k, v = qkv[start:end].double().permute(1, 2, 0, 3)
-        scores = (q @ k.transpose(1, 2)).float() * (scale_q * scale_k * scale)
+        scores = (q @ k.transpose(1, 2)).float() * (scale_q * scale_k * factor)
         probs = quantize_reference(torch.softmax(scores, dim=-1), probs_scale)
         product = (probs.double() @ v).float() * (probs_scale * scale_v)
         context[start:end] = product.transpose(0, 1)

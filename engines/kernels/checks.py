@@ -8,6 +8,8 @@
 No value of a tensor is read: that would wait for the device.
 """
 
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable

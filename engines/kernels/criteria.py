@@ -34,11 +34,11 @@ def plain_attention(
     Returns:
         ``[T, heads, head_dim]``; zeros for tokens of an unused tail.
     """
-    scale = qkv.shape[3] ** -0.5 if scale is None else scale
+    factor: float = qkv.shape[3] ** -0.5 if scale is None else scale
     out = qkv.new_zeros(qkv.shape[0], *qkv.shape[2:])
     for start, end in pairwise(cu_seqlens.tolist()):
         q, k, v = qkv[start:end].permute(1, 2, 0, 3)
-        probs = torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1)
+        probs = torch.softmax(q @ k.transpose(1, 2) * factor, dim=-1)
         out[start:end] = (probs @ v).transpose(0, 1)
     return out
 
@@ -76,12 +76,12 @@ def context_bound(
         ``[T, heads, head_dim]`` fp64.
     """
     heads, head_dim = qkv.shape[2:]
-    scale = head_dim**-0.5 if scale is None else scale
+    factor: float = head_dim**-0.5 if scale is None else scale
     scales = qkv_scale.double().reshape(3, -1).expand(3, heads)[:, :, None, None]
     bound = qkv.new_zeros(qkv.shape[0], heads, head_dim, dtype=torch.float64)
     for start, end in pairwise(cu_seqlens.tolist()):
         q, k, v = qkv[start:end].double().permute(1, 2, 0, 3)
-        scores = q @ k.transpose(1, 2) * (scales[0] * scales[1] * scale)
+        scores = q @ k.transpose(1, 2) * (scales[0] * scales[1] * factor)
         near = quantized_bound(torch.softmax(scores, dim=-1), probs_scale)
         bound[start:end] = (near @ v.abs() * (probs_scale * scales[2])).transpose(0, 1)
     return bound

@@ -8,6 +8,8 @@ of its own). Which is fastest depends on the device and the shape, and is left t
 # The arguments of a Triton kernel have no Python types.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 # mypy: disallow-untyped-decorators=False
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
 from __future__ import annotations
 
@@ -118,7 +120,9 @@ def linear_int8_candidates(tokens: int, out_features: int, in_features: int) -> 
     """What is worth a measurement for this shape, the default first; None is the library."""
     found: list[Tile | None] = [linear_int8_tile(tokens)]
     if tokens <= 64:
-        found.append(Tile(block_m=32, block_n=64, num_warps=4, num_stages=4, block_k=128))
+        # Narrow tiles, so that a short batch still gives work to many multiprocessors.
+        found.append(Tile(block_m=64, block_n=32, num_warps=4, num_stages=4, block_k=128))
+        found.append(Tile(block_m=32, block_n=32, num_warps=4, num_stages=4, block_k=256))
         found.append(Tile(block_m=16, block_n=128, num_warps=4, num_stages=4, block_k=128))
     else:
         found.append(Tile(block_m=128, block_n=256, num_warps=8, num_stages=3, block_k=128))

@@ -16,6 +16,8 @@ The tokens after the last sentence (a bucket's unused tail) are served as senten
 # The arguments of a Triton kernel have no Python types.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 # mypy: disallow-untyped-decorators=False
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

@@ -24,8 +24,3 @@ class PanX(Tagging):
         "el", "bn", "hi", "mr", "ur", "fa", "fr", "it", "pt", "es", "bg", "ru", "ja", "ka", "ko",
         "th", "sw", "yo", "my", "zh", "kk", "tr", "et", "fi", "hu",
     )  # fmt: skip
-
-    def clean(self, token: str) -> str:
-        # Some copies still carry the language before each word.
-        head, colon, word = token.partition(":")
-        return word if colon and word and head in self.languages else token

@@ -84,15 +84,16 @@ class Tagging(Task):
         found: list[list[str]] = []
         sentences = [row["tokens"] for row in examples]
         for _, parts, logits in session.parts(
-            len(sentences), lambda t, a, b: self._encode(t, sentences[a:b]), progress=progress
+            len(sentences), lambda t, a, b: self.encode(t, sentences[a:b]), progress=progress
         ):
             best = [x[p.words == 1].argmax(axis=1) for p, x in zip(parts, logits, strict=True)]
             found.append([names[i] for i in np.concatenate(best)])
         return found
 
-    def _encode(
+    def encode(
         self, tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]
     ) -> list[list[Encoding]]:
+        """Each sentence in as many parts as it needs; ``words`` is 1 at a word's first piece."""
         frame = Frame.read(tokenizer)
         limit = min(self.max_tokens, tokenizer.max_tokens)
         return [

@@ -7,7 +7,10 @@ from typing import Any
 
 from xopt.languages import language_name
 
-__all__ = ["render_card", "retention_rows"]
+__all__ = ["part_lines", "render_card", "retention_rows"]
+
+PARTS = {"f1": "F1", "exact_match": "exact match", "token_accuracy": "token accuracy"}
+TASKS = {"classify": "xnli", "tag": "panx", "span": "xquad", "embed": "tatoeba"}
 
 
 def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> str:
@@ -36,7 +39,8 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     tools = ", ".join(f"{name} {version}" for name, version in manifest["tools"].items())
     lines += [f"- made with: {tools}", ""]
     if not reports:
-        lines += ["No evaluation is recorded yet: run `xopt eval BUNDLE --task tatoeba`.", ""]
+        task = TASKS[head["kind"]]
+        lines += [f"No evaluation is recorded yet: run `xopt eval BUNDLE --task {task}`.", ""]
     for report in reports:
         lines += _report_section(report)
     return "\n".join(lines)
@@ -56,12 +60,24 @@ def _report_section(report: Mapping[str, Any]) -> list[str]:
         "",
         f"Worst language: {language_name(report['worst']['language'])} "
         f"({report['worst']['difference']:+.2f}).",
+        *(f"{line}." for line in part_lines(report)),
         f"{speed['sentences_per_s']:,.0f} sentences/s, {speed['tokens_per_s']:,.0f} tokens/s; one "
         f"sentence alone p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms "
         f"({report['host']['cpu']}, {report['host']['cores']} cores).",
         f"Reproduce: `{report['command']}`",
         "",
     ]
+    return lines
+
+
+def part_lines(report: Mapping[str, Any]) -> list[str]:
+    """The scores beside a task's main one (F1 and exact match, token accuracy): means."""
+    languages = report["languages"].values()
+    lines = []
+    for name in next(iter(languages)).get("parts", {}):
+        sides = ("reference", "candidate")
+        a, b = (sum(f["parts"][name][s] for f in languages) / len(languages) for s in sides)
+        lines.append(f"{PARTS[name]}: mean {a:.2f} → {b:.2f} ({b - a:+.2f})")
     return lines
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -377,6 +379,18 @@ def test_a_cpu_needs_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
         open_device("cpu")
 
 
+def test_a_batch_that_does_not_fit(made: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, bundle = made("xlmr-layer0", "fp16")
+
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with open_here(bundle) as engine:
+        monkeypatch.setattr(engine.programs, "run", run_out)
+        with pytest.raises(UnsupportedError, match="A batch of 9 tokens does not fit"):
+            answer(engine, ragged(checkpoint, [4, 5]))
+
+
 def test_options_are_checked(made: Build) -> None:
     _, bundle = made("xlmr-layer0", "fp16")
     with pytest.raises(InputError, match="Unknown dtype 'fp8'"):
@@ -398,3 +412,13 @@ def test_a_head_the_kernels_do_not_take(tmp_path: Path) -> None:
         write_weights({}, {"hidden": 48, "heads": 3}, tmp_path)
     assert "xopt build --target cpu" in caught.value.hint
     assert not list(tmp_path.iterdir())
+
+
+def test_the_benchmark_says_that_nothing_is_measured() -> None:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    script = REPOSITORY / "benchmarks" / "gpu.py"
+    run = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert "not measured" in run.stdout

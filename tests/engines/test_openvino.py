@@ -85,20 +85,20 @@ def test_an_answer_never_depends_on_its_batch_mates(
         assert np.abs(alone - part).max() <= TOLERANCE[precision]
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 5e-3)])
 @pytest.mark.parametrize("lengths", [[7], [9] * 8, [3, 90, 12, 44, 5, 61, 100], [60] * 6 + [2]])
 def test_every_way_a_batch_runs_gives_the_torch_answer(
-    make_checkpoint: Factory, tmp_path: Path, lengths: list[int]
+    make_checkpoint: Factory, tmp_path: Path, lengths: list[int], precision: str, tolerance: float
 ) -> None:
     """Dense and packed programs, in one part and in several, against PackedEncoder."""
     folder = make_checkpoint("bert", "tag")
-    bundle = build_bundle(
-        BuildOptions(str(folder), precision="fp32", out=str(tmp_path / "b"))
-    ).bundle
+    options = BuildOptions(str(folder), precision=precision, out=str(tmp_path / "b"))
+    bundle = build_bundle(options).bundle
     batch = pack(sentences(lengths, 5), first_position=0)
     expected = PackedEncoder.load(Checkpoint.open(folder)).run(batch).numpy()
     for threads in (1, 2):
         with open_engine(bundle, threads=threads) as engine:
-            assert np.abs(engine.run(batch)["logits"] - expected).max() <= 1e-4
+            assert np.abs(engine.run(batch)["logits"] - expected).max() <= tolerance
 
 
 def test_a_dense_batch_pays_for_no_gather(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from xopt.evaluate.tasks import TASKS
 REPOSITORY = Path(__file__).parents[2]
 Factory = Callable[..., Path]
 
-# Task -> which of the checkpoints answers it. Labels stand in another order than the task's own.
+# Name -> head and labels, which stand in another order than the task's own.
 HEADS: dict[str, tuple[str, list[str] | None]] = {
     "nli": ("classify", ["neutral", "contradiction", "ENTAILMENT"]),
     "pair": ("classify", ["1", "0"]),
@@ -26,10 +26,6 @@ HEADS: dict[str, tuple[str, list[str] | None]] = {
     "qa": ("span", None),
     "encoder": ("embed", None),
 }
-ANSWERED_BY = {
-    "xnli": "nli", "pawsx": "pair", "udpos": "pos", "panx": "ner", "xquad": "qa", "mlqa": "qa",
-    "tydiqa": "qa", "bucc2018": "encoder", "tatoeba": "encoder",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +72,3 @@ def plain() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-os.environ.setdefault("OMP_NUM_THREADS", "2")

@@ -1,4 +1,4 @@
-"""Metrics on fixed predictions: seqeval itself, SQuAD's definition, MLQA by hand, numpy, by hand."""
+"""Metrics on fixed predictions: seqeval, SQuAD's definition, MLQA by hand, margins by numpy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def random_tags(tags: list[str], seed: int, count: int = 200) -> list[list[str]]
     generator = np.random.default_rng(seed)
     # Repeats are common, so that runs of one tag are joined or not.
     return [
-        [tags[i] for i in np.repeat(generator.integers(0, len(tags), n), generator.integers(1, 4, n))]
+        [
+            tags[i]
+            for i in np.repeat(generator.integers(0, len(tags), n), generator.integers(1, 4, n))
+        ]
         for n in generator.integers(1, 12, count)
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,20 +103,20 @@ def check(
     theirs = plain_answers(plain, folder, task, examples)
     assert len(ours) == len(theirs) == len(examples)
     same = sum(a == b for a, b in zip(ours, theirs, strict=True))
-    assert same >= 0.999 * len(examples), [p for p in zip(ours, theirs, strict=True) if p[0] != p[1]]
+    assert same >= 0.999 * len(examples), [
+        p for p in zip(ours, theirs, strict=True) if p[0] != p[1]
+    ]
     assert abs(task.score(examples, ours).value - task.score(examples, theirs).value) <= 0.1
 
 
 @pytest.mark.parametrize("name", list(CHECKPOINTS))
-def test_parity_on_the_sample(
-    name: str, heads: Heads, bundles: Bundles, plain: ModuleType
-) -> None:
+def test_parity_on_the_sample(name: str, heads: Heads, bundles: Bundles, plain: ModuleType) -> None:
     checkpoint = CHECKPOINTS[name][0]
     source = open_source("sample", probe=("", ""))
     task = small(name)
     languages = task.available(source)
-    for language in languages[:3]:
-        check(task, source, language, bundles(checkpoint), heads(checkpoint), plain, 40)
+    for language in languages[:2]:
+        check(task, source, language, bundles(checkpoint), heads(checkpoint), plain, 24)
 
 
 @pytest.mark.parametrize("name", list(REAL))
@@ -128,8 +128,9 @@ def test_parity_on_real_data(
     source = open_source(str(xtreme_data), probe=("", ""))
     if language not in task.available(source):
         language = task.available(source)[-1]
-    checkpoint = CHECKPOINTS[name][0]
-    check(task, source, language, bundles(checkpoint), heads(checkpoint), plain, 60)
+    checkpoint, kind = CHECKPOINTS[name]
+    limit = 20 if kind == "span" else 60
+    check(task, source, language, bundles(checkpoint), heads(checkpoint), plain, limit)
 
 
 @pytest.mark.parametrize("name", list(TASKS))
@@ -167,10 +168,6 @@ def test_labels_map_whatever_their_order() -> None:
     classes = ("contradiction", "entailment", "neutral")
     found = match_labels(["Neutral", "ENTAILMENT", "contradiction"], classes, {}, what="", task="")
     assert found == ["neutral", "entailment", "contradiction"]
-
-
-def answered(name: str, session: Session, examples: Sequence[Any]) -> Sequence[Any]:
-    return make_task(name, {}).answer(session, examples, lambda share: None)
 
 
 def test_progress_is_told_while_it_goes(bundles: Bundles) -> None:

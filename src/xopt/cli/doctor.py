@@ -74,7 +74,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def _examine() -> dict[str, Any]:
-    extras = {
+    extras: dict[str, Any] = {
         name: {
             "installed": tool_versions(*parts.values()),
             "missing": [d for m, d in parts.items() if importlib.util.find_spec(m) is None],

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xopt.card import retention_rows
+from xopt.card import part_lines, retention_rows
 from xopt.cli.output import console, table
 from xopt.languages import language_name
 
 __all__ = ["show_gate", "show_report", "show_suite"]
-
-PARTS = {"f1": "F1", "exact_match": "exact match", "token_accuracy": "token accuracy"}
 
 
 def show_report(report: Mapping[str, Any], bundle: str) -> None:
@@ -27,7 +25,7 @@ def show_report(report: Mapping[str, Any], bundle: str) -> None:
         f"worst: {language_name(worst['language'])} {worst['difference']:+.2f} points",
         highlight=False,
     )
-    for line in _parts(report):
+    for line in part_lines(report):
         out.print(line, highlight=False)
     ours, theirs = report["throughput"], report["reference_throughput"]
     latency = ours["latency_ms"]
@@ -90,17 +88,6 @@ def show_gate(failed: Sequence[str], max_drop: float | None) -> None:
         else f"[green]gate passed[/green]: no language lost more than {max_drop} points"
     )
     console().print(verdict, highlight=False)
-
-
-def _parts(report: Mapping[str, Any]) -> list[str]:
-    languages = report["languages"].values()
-    names = next(iter(languages)).get("parts", {})
-    lines = []
-    for name in names:
-        sides = ("reference", "candidate")
-        a, b = (sum(f["parts"][name][s] for f in languages) / len(languages) for s in sides)
-        lines.append(f"{PARTS[name]}: mean {a:.2f} → {b:.2f} ({b - a:+.2f})")
-    return lines
 
 
 def _say_sample(reports: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from xopt.cli.common import BundleArgument, JsonOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
 from xopt.cli.output import Bars, bars, print_json, show_options
-from xopt.errors import InputError, UnsupportedError, XoptError
+from xopt.errors import CheckpointError, InputError, UnsupportedError, XoptError
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import compare_bundles
@@ -158,7 +158,7 @@ def evaluate(
             try:
                 report, folder = _evaluate(name, bundle, options, partial, progress, several)
                 entries.append(report)
-            except (InputError, UnsupportedError) as error:
+            except (InputError, CheckpointError, UnsupportedError) as error:
                 if not several:
                     raise
                 entries.append({"task": name, "skipped": error.message})

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from xopt.engines import kernels
 from xopt.engines.kernels.criteria import context_bound
+from xopt.engines.kernels.rounding import quantize_reference
 
 CuSeqlens = Callable[[list[int]], torch.Tensor]
 RAGGED = [1, 33, 63, 64, 65, 257]
@@ -71,6 +72,27 @@ def test_int8_output(
     assert ((out.int() - reference.int()).abs() <= steps).all()
     assert (out == reference).float().mean() > 0.9
     assert (reference == 127).any(), "the case saturates"
+
+
+@pytest.mark.parametrize("attention", ["float", "int8"])
+def test_one_output_scale_per_channel(
+    attention: str, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    qkv, scale = make_inputs(50, 2, 32, False, device)
+    cu = cu_seqlens([20, 30])
+    steps = torch.linspace(0.01, 0.05, 64).to(device)
+    if attention == "int8":
+        options = {"qkv_scale": scale, "out_dtype": torch.float32}
+        exact = kernels.varlen_attention_int8(qkv, cu, 30, **options)
+        out = kernels.varlen_attention_int8(qkv, cu, 30, qkv_scale=scale, out_scale=steps)
+    else:
+        full = qkv * scale[:, None, None]
+        exact = kernels.varlen_attention(full, cu, 30)
+        out = kernels.varlen_attention(full, cu, 30, out_scale=steps)
+        assert (
+            out == kernels.varlen_attention_reference(full, cu, 30, out_scale=steps)
+        ).float().mean() > 0.99
+    assert torch.equal(out, quantize_reference(exact, steps.view(2, 32)))
 
 
 @pytest.mark.parametrize("out_dtype", [torch.float16, torch.bfloat16], ids=str)

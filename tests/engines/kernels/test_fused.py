@@ -6,12 +6,15 @@ results: equal wherever the reference is not next to a half step, else off by at
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn import functional
 
 from xopt.engines import kernels
 from xopt.engines.kernels.criteria import EPS, largest_error, quantized_bound
+from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
@@ -124,6 +127,68 @@ def test_linear_int8(
     assert_quantized(quantized, reference, 0.05)
     half = kernels.linear_int8(*arguments, x_scale=0.02, gelu=gelu)
     assert torch.equal(half, out.half())
+
+
+def test_one_scale_per_channel(device: torch.device, generator: torch.Generator) -> None:
+    tokens, width = 20, 96
+    x = torch.randn(tokens, width, generator=generator).to(device)
+    ones, zeros = torch.ones(width, device=device), torch.zeros(width, device=device)
+    steps = (0.01 + 0.05 * torch.rand(width, generator=generator)).to(device)
+    _, out = kernels.add_layer_norm_int8(x, x, ones, zeros, 1e-5, steps)
+    exact = kernels.add_layer_norm_reference(x, x, ones, zeros, 1e-5)
+    assert_quantized(out, exact / steps, 1.0)
+    integers = (x * 40).round().clamp(-128, 127).to(torch.int8)
+    arguments = (integers, integers.repeat(5, 1)[:width].contiguous(), steps / 50, zeros)
+    exact = kernels.linear_int8_reference(*arguments, x_scale=0.02, out_dtype=torch.float32)
+    out = kernels.linear_int8(*arguments, x_scale=0.02, out_scale=steps)
+    assert_quantized(out, exact / steps, 1.0)
+    with pytest.raises(kernels.KernelInputError, match=r"out_scale has shape \[95\]"):
+        kernels.linear_int8(*arguments, x_scale=0.02, out_scale=steps[1:])
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+def test_the_librarys_product_gives_the_same_bits(
+    gelu: bool, device: torch.device, generator: torch.Generator
+) -> None:
+    x = torch.randint(-128, 128, (40, 64), generator=generator).to(device, torch.int8)
+    weight = torch.randint(-128, 128, (48, 64), generator=generator).to(device, torch.int8)
+    scale, bias = torch.rand(2, 48, generator=generator).to(device) / 100
+    for epilogue in ({"out_scale": 0.05}, {"out_dtype": torch.float32}):
+        options = {"x_scale": 0.02, "gelu": gelu, **epilogue}
+        first, *others = (
+            launch_linear_int8(x, weight, scale, bias, tile, **options)
+            for tile in linear_int8_candidates(40, 48, 64)
+        )
+        assert others[-1].shape == (40, 48)
+        assert None in linear_int8_candidates(40, 48, 64)
+        assert all(torch.equal(first, other) for other in others)
+
+
+def test_embeddings_of_int8_rows(device: torch.device, generator: torch.Generator) -> None:
+    words = torch.randint(-127, 128, (50, 64), generator=generator).to(device, torch.int8)
+    word_scale = (torch.rand(50, generator=generator) / 50).to(device)
+    positions, types = torch.randn(2, 12, 64, generator=generator).to(device)
+    ids = [torch.randint(0, 12, (9,), generator=generator).to(device).int() for _ in range(3)]
+    weight, bias = torch.randn(2, 64, generator=generator).to(device)
+    arguments = (*ids, words, positions, types, weight, bias, 1e-5)
+    reference = kernels.embed_layer_norm_reference(*arguments, word_scale=word_scale)
+    out = kernels.embed_layer_norm(*arguments, word_scale=word_scale, out_dtype=torch.float16)
+    assert out.dtype == torch.float16
+    assert largest_error(out, reference) <= 2 * largest_error(reference.half(), reference) + EPS
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_mean_pool(
+    dtype: torch.dtype,
+    device: torch.device,
+    generator: torch.Generator,
+    cu_seqlens: Callable[[list[int]], torch.Tensor],
+) -> None:
+    starts = cu_seqlens([1, 33, 0, 16, 5])
+    x = torch.randn(60, 200, generator=generator).to(device, dtype)
+    out = kernels.mean_pool(x, starts)
+    assert largest_error(out, kernels.mean_pool_reference(x, starts)) <= EPS
+    assert not out[2].any()
 
 
 def test_no_token(device: torch.device) -> None:

@@ -1,0 +1,57 @@
+"""The README and the documents say what is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from xopt.cli import app, bench, build, doctor, evaluate, inspect, run  # noqa: F401
+
+REPOSITORY = Path(__file__).parents[1]
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def typed_commands() -> list[str]:
+    lines = [line for path in DOCUMENTS for line in path.read_text().splitlines()]
+    found = [line.strip().partition("#")[0] for line in lines if line.startswith("    xopt ")]
+    found += [c for line in lines for c in re.findall(r"`(xopt [^`]+)`", line)]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", typed_commands())
+def test_a_command_in_the_documents_exists_with_its_options(line: str) -> None:
+    words = shlex.split(line)[1:]
+    if words[0].startswith("--"):
+        return
+    name = words[0].rstrip(",")
+    assert name in COMMANDS, line
+    options = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)}
+    for word in words[1:]:
+        if word.startswith("-"):
+            assert word.partition("=")[0] in options, line
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_is_in_the_readme_and_explains_itself(name: str) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert f"xopt {name}" in readme
+    command = COMMANDS[name]
+    assert command.help
+    for parameter in command.params:
+        assert parameter.name == "help" or getattr(parameter, "help", None), parameter.name
+
+
+def test_the_readme_has_exactly_two_setup_commands() -> None:
+    section = (REPOSITORY / "README.md").read_text().split("## Two commands")[1].split("\n## ")[0]
+    commands = [line.split("#")[0].strip() for line in section.splitlines() if line[:4] == "    "]
+    assert commands == ["make demo", "make test"]
+
+
+def test_links_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), (path.name, target)
