@@ -7,7 +7,6 @@ DequantizeLinear of its INT8 weight → Add. Residual adds, LayerNorm, GELU and 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -72,18 +71,12 @@ def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> Lowe
     with publish(LoweredGraph.place(digest)) as work:
         if lowering == Lowering("fp32"):
             for name in ("graph.onnx", WEIGHTS):
-                _link(graph.folder / name, work / name)
+                # A copy: ONNX refuses weights that have a second hard link.
+                shutil.copyfile(graph.folder / name, work / name)
         else:
             _write(graph, lowering, ranges, work)
         write_manifest(work, LoweredGraph.kind, digest, facts)
     return LoweredGraph.open(LoweredGraph.place(digest))
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path) -> None:

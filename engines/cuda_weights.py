@@ -159,7 +159,8 @@ class _Graph:
 
     def __init__(self, lowered: LoweredGraph) -> None:
         self._onnx = require("onnx", extra="build", why="Building for CUDA")
-        graph = self._onnx.load(lowered.path).graph
+        graph = self._onnx.load(lowered.path, load_external_data=False).graph
+        self._folder = lowered.folder
         self._arrays = {tensor.name: tensor for tensor in graph.initializer}
         self._nodes = list(graph.node)
         self._hidden = int(lowered.manifest["hidden"])
@@ -168,8 +169,19 @@ class _Graph:
         return name in self._arrays
 
     def __getitem__(self, name: str) -> Array:
-        array: Array = self._onnx.numpy_helper.to_array(self._arrays[name])
-        return array
+        tensor = self._arrays[name]
+        if tensor.data_location != self._onnx.TensorProto.EXTERNAL:
+            array: Array = self._onnx.numpy_helper.to_array(tensor)
+            return array
+        entry = {item.key: item.value for item in tensor.external_data}
+        # Mapped, so that only what is asked for is read; beside the graph, wherever else it points.
+        return np.memmap(
+            self._folder / Path(entry["location"]).name,
+            dtype=self._onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            mode="r",
+            offset=int(entry.get("offset", 0)),
+            shape=tuple(tensor.dims),
+        )
 
     @property
     def epsilon(self) -> float:

@@ -40,7 +40,7 @@ def xopt(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_all_tasks_in_one_table_and_one_document(bundles: Bundles, tmp_path: Path) -> None:
     for name in CHECKPOINTS:
         bundles(name, "int8")
-    common = ("--data", "sample", "--languages", "sw,th", "--resamples", "50", "--no-record")
+    common = ("--data", "sample", "--languages", "sw", "--resamples", "50", "--no-record")
     done = xopt("eval", "--task", "all", *common, "--json", "--submission", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -55,7 +55,7 @@ def test_all_tasks_in_one_table_and_one_document(bundles: Bundles, tmp_path: Pat
     assert table.returncode == 1
     assert "xnli" in table.stdout
     assert "gate failed" in table.stdout
-    assert "panx th" in table.stdout.replace("\n", " ")
+    assert "panx sw" in table.stdout.replace("\n", " ")
     assert "no mean of the nine" in table.stdout
     assert "not comparable with published" in table.stdout
 
