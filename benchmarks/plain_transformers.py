@@ -42,11 +42,14 @@ class Plain:
         self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
         self.labels = [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
         self.batch = batch
-        start = self.tokenizer("a", "a")["input_ids"]
+        pair = self.tokenizer("a", "a", return_token_type_ids=True)
+        start = pair["input_ids"]
         piece = self.tokenizer("a", add_special_tokens=False)["input_ids"]
         [first, second] = [i for i in range(len(start)) if start[i : i + len(piece)] == piece]
         self.open, self.close = start[:first], start[second + len(piece) :]
         self.middle = start[first + len(piece) : second]
+        # XLM-R's tokenizer numbers both texts 0, also where the model is a BERT.
+        self.second_type = pair["token_type_ids"][second]
 
     def run(self, sequences: list[list[int]], types: list[list[int]] | None = None) -> list[Any]:
         """Model outputs for token ids, one entry each, padding removed; short ones first."""
@@ -148,7 +151,8 @@ class Plain:
                 start += stride
             for order, (begin, end) in enumerate(spans):
                 sequences.append(front + ids[begin:end] + self.close)
-                types.append([0] * len(front) + [1] * (end - begin + len(self.close)))
+                behind = end - begin + len(self.close)
+                types.append([0] * len(front) + [self.second_type] * behind)
                 places.append((number, len(front), begin, end, order, spans, offsets))
         best: list[tuple[float, str]] = [(-np.inf, "")] * len(questions)
         for logits, place in zip(self.run(sequences, types), places, strict=True):

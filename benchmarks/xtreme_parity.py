@@ -159,6 +159,32 @@ def compare(task: Task, kind: str, session: Session, loop: Plain, examples: Any)
     }
 
 
+def markdown(document: dict[str, Any]) -> str:
+    host, tools = document["host"], document["tools"]
+    lines = [
+        "## Answers of xopt in fp32 against a plain transformers loop",
+        "",
+        f"Measured {document['date']} on {host['cpu']} ({host['cores']} cores), transformers "
+        f"{tools['transformers']}, seqeval {tools['seqeval']}. Encoder: {document['encoder']}. A "
+        "random head answers at random, so its score is low on both sides; what counts is that "
+        "the answers are the same. Where fewer examples stand than the data holds, the first ones "
+        "were taken. Tags are scored with seqeval's newer reading (`seqeval=1.2.2`), because the "
+        "library that scores the other side is that version.",
+        "",
+        "    python benchmarks/xtreme_parity.py --data DIR --out docs/results",
+        "",
+        "| task | language | head | examples | identical answers | xopt | plain loop |",
+        "|---|---|---|--:|--:|--:|--:|",
+    ]
+    for name, entry in document["tasks"].items():
+        for language, found in entry["languages"].items():
+            lines.append(
+                f"| {name} | {language} | {entry['head']} | {found['examples']:,} | "
+                f"{found['identical']:.2%} | {found['xopt']:.2f} | {found['plain']:.2f} |"
+            )
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="a folder in the layout of google/xtreme")
@@ -207,6 +233,7 @@ def main() -> None:
             document["tasks"][name] = {"head": head, "languages": found}
             options.out.mkdir(parents=True, exist_ok=True)
             place.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+            (options.out / "xtreme_parity.md").write_text(markdown(document), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
                     continue
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise DataError(f"{path}, line {number}: no JSON: {error}.") from error
                 yield _row(row, language, f"{path}, line {number}")
         case ".parquet":
@@ -126,12 +126,12 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not valid UTF-8 (byte {error.start}).", hint="Convert it to UTF-8 first."
         ) from error
-    yield from enumerate(text.splitlines(), 1)
+    yield from enumerate(text.split("\n"), 1)
 
 
 def _read_hub(name: str) -> Iterator[tuple[str, str]]:
@@ -167,4 +167,6 @@ def _clean(text: str, place: Path | str, number: int | None = None) -> str:
     clean = unicodedata.normalize("NFC", text).strip()
     if not clean:
         raise DataError(f"{where}: the text is empty.")
+    if not clean.isprintable() and any("\ud800" <= c <= "\udfff" for c in clean):
+        raise DataError(f"{where}: the text is not valid Unicode.")
     return clean

@@ -28,7 +28,7 @@ from xopt.compile.recipes import Lowering, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
 from xopt.engines.base import ALIASES, BUILDERS
-from xopt.errors import InputError
+from xopt.errors import ArtifactError, InputError
 from xopt.evidence import record_build
 from xopt.host import tool_versions
 from xopt.progress import Progress, Silent
@@ -77,6 +77,8 @@ class BuildOptions:
             raise InputError(
                 f"--calibration-tokens is {self.calibration_tokens}; at least 64 are needed."
             )
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         lowering_for(self.engine, self.precision)
         _ = self.recipe
 
@@ -103,8 +105,15 @@ class BuildResult:
     cached: bool
 
 
-def build_bundle(options: BuildOptions, progress: Progress | None = None) -> BuildResult:
+def build_bundle(
+    options: BuildOptions, progress: Progress | None = None, *, record: bool = True
+) -> BuildResult:
     """Build what ``options`` ask for, or find that it is built already.
+
+    Args:
+        options: what to build.
+        progress: told the stages.
+        record: remember the bundle as the newest one of this machine.
 
     Raises:
         XoptError: any of the flow's errors; what was built before stays.
@@ -120,11 +129,11 @@ def build_bundle(options: BuildOptions, progress: Progress | None = None) -> Bui
     sample = _sample(checkpoint, options) if lowering.activations != "none" else None
     digest = _bundle_fingerprint(checkpoint, options, lowering, sample)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
-    if (out / "manifest.json").is_file():
-        present = Bundle.open(out)
-        if present.fingerprint == digest:
-            record_build(present, asdict(options))
-            return BuildResult(present, time.perf_counter() - start, cached=True)
+    present = _present(out, digest)
+    if present is not None:
+        if record:
+            record_build(present, _anywhere(options))
+        return BuildResult(present, time.perf_counter() - start, cached=True)
     progress.stage("tracing")
     graph = trace_checkpoint(checkpoint)
     ranges = None
@@ -140,8 +149,33 @@ def build_bundle(options: BuildOptions, progress: Progress | None = None) -> Bui
     with publish(out) as work:
         _write_bundle(work, digest, checkpoint, options, graph, ranges, lowered)
     bundle = Bundle.open(out)
-    record_build(bundle, asdict(options))
+    if record:
+        record_build(bundle, _anywhere(options))
     return BuildResult(bundle, time.perf_counter() - start, cached=False)
+
+
+def _present(out: Path, digest: str) -> Bundle | None:
+    """The bundle in ``out`` if it is the one asked for and whole; a damaged one is built again."""
+    if not (out / "manifest.json").is_file():
+        return None
+    try:
+        found = Bundle.open(out)
+        if found.fingerprint != digest:
+            return None
+        found.verify()
+    except ArtifactError:
+        return None
+    return found
+
+
+def _anywhere(options: BuildOptions) -> dict[str, Any]:
+    """The options with absolute paths, so that they hold in every working folder."""
+    stored = asdict(options)
+    for name in ("checkpoint", "calibration"):
+        value = stored[name]
+        if value is not None and Path(value).exists():
+            stored[name] = str(Path(value).resolve())
+    return stored
 
 
 def _default_place(checkpoint: Checkpoint, options: BuildOptions) -> Path:

@@ -143,8 +143,9 @@ class Checkpoint:
         index = self.folder / "model.safetensors.index.json"
         if index.is_file():
             try:
-                names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-            except (ValueError, KeyError, AttributeError) as error:
+                found = json.loads(index.read_text())["weight_map"].values()
+                names = sorted({str(name) for name in found})
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise CheckpointError(f"{index} is damaged: {error!r}.") from error
             paths = [self.folder / name for name in names]
             root = self.folder.resolve()
@@ -196,7 +197,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
         )
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} is damaged: it holds no JSON object.")
@@ -218,21 +219,24 @@ def _encoder_config(raw: Mapping[str, Any], folder: Path) -> EncoderConfig:
     if positions != "absolute":
         raise CheckpointError(f"{folder} uses {positions!r} positions; supported: 'absolute'.")
     try:
-        first = 0 if model_type == "bert" else int(raw.get("pad_token_id") or 1) + 1
+        padding = raw.get("pad_token_id")
+        first = 0 if model_type == "bert" else (1 if padding is None else int(padding)) + 1
         config = EncoderConfig(
             model_type=model_type,
-            layers=int(raw["num_hidden_layers"]),
-            hidden=int(raw["hidden_size"]),
-            heads=int(raw["num_attention_heads"]),
-            intermediate=int(raw["intermediate_size"]),
-            vocabulary=int(raw["vocab_size"]),
-            positions=int(raw["max_position_embeddings"]),
-            types=int(raw.get("type_vocab_size", 1)),
+            layers=_size(raw, "num_hidden_layers"),
+            hidden=_size(raw, "hidden_size"),
+            heads=_size(raw, "num_attention_heads"),
+            intermediate=_size(raw, "intermediate_size"),
+            vocabulary=_size(raw, "vocab_size"),
+            positions=_size(raw, "max_position_embeddings"),
+            types=_size({"type_vocab_size": 1} | dict(raw), "type_vocab_size"),
             epsilon=float(raw.get("layer_norm_eps", 1e-12)),
             first_position=first,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} lacks a number: {error!r}.") from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} has a wrong number: {error}.") from error
+    if not 0 < config.epsilon < 1:
+        raise CheckpointError(f"{folder}: layer_norm_eps is {config.epsilon}.")
     if config.hidden % config.heads:
         raise CheckpointError(
             f"{folder}: hidden_size {config.hidden} is no multiple of {config.heads} heads."
@@ -240,10 +244,21 @@ def _encoder_config(raw: Mapping[str, Any], folder: Path) -> EncoderConfig:
     return config
 
 
+def _size(raw: Mapping[str, Any], name: str) -> int:
+    """A whole number of at least 1."""
+    value = raw.get(name)
+    if type(value) is not int or value < 1:
+        raise CheckpointError(f"config.json lacks a number: {name} is {value!r}.")
+    return value
+
+
 def _head(
     raw: Mapping[str, Any], config: EncoderConfig, layer: int | None, pooling: Pooling
 ) -> Head:
-    names = raw.get("architectures") or [ARCHITECTURES[config.model_type][0] + "Model"]
+    names = raw.get("architectures")
+    if names is not None and not (isinstance(names, list) and names):
+        raise CheckpointError(f"config.json: architectures is {names!r}, not a list of names.")
+    names = names or [ARCHITECTURES[config.model_type][0] + "Model"]
     prefix = ARCHITECTURES[config.model_type][0]
     suffix = str(names[0]).removeprefix(prefix)
     if suffix not in HEADS:
@@ -262,6 +277,13 @@ def _head(
         return Head("embed", layer=chosen, pooling=pooling)
     if kind == "span":
         return Head("span", labels=("start", "end"))
+    if layer is not None:
+        raise CheckpointError(
+            f"--layer is for encoders without a head; {names[0]} has one.",
+            hint="Leave --layer out, or give the encoder alone.",
+        )
     labels = raw.get("id2label") or {}
-    count = len(labels) or int(raw.get("num_labels", 2))
+    if not isinstance(labels, dict):
+        raise CheckpointError("config.json: id2label is no object of label names.")
+    count = len(labels) or _size({"num_labels": 2} | dict(raw), "num_labels")
     return Head(kind, labels=tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(count)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -114,8 +115,14 @@ def _hub_snapshot(name: str) -> Path | None:
     if not ref.is_file():
         return None
     folder = root / "snapshots" / ref.read_text().strip()
-    complete = (folder / "config.json").is_file() and any(folder.glob("model*.safetensors"))
-    return folder if complete else None
+    whole = [folder / "config.json", folder / "tokenizer.json"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        whole += [folder / str(name) for name in names]
+    else:
+        whole.append(folder / "model.safetensors")
+    return folder if all(path.is_file() for path in whole) else None
 
 
 def _pip_folder() -> Path:

@@ -26,12 +26,15 @@ LAYER = {
     "output.LayerNorm": "ffn_norm",
 }
 
+POSITIONS = r"embeddings\.position_ids"
+POOLER = r"pooler\.dense\.(weight|bias)"
+
 # Tensors a checkpoint of this head may carry and the head does not read.
 IDLE = {
-    "classify": [r"position_ids$"],
-    "tag": [r"position_ids$", r"pooler\."],
-    "span": [r"position_ids$", r"pooler\."],
-    "embed": [r"position_ids$", r"pooler\.", r"^lm_head\.", r"^cls\."],
+    "classify": [POSITIONS],
+    "tag": [POSITIONS, POOLER],
+    "span": [POSITIONS, POOLER],
+    "embed": [POSITIONS, POOLER, r"lm_head\..*", r"cls\.(predictions|seq_relationship)\..*"],
 }
 
 
@@ -44,17 +47,20 @@ def encoder_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """
     expected = _expected(checkpoint)
     idle = [re.compile(pattern) for pattern in IDLE[checkpoint.head.kind]]
+    if checkpoint.config.model_type != "bert":
+        # Its classifier has a dense layer of its own; a pooler may lie beside it, unread.
+        idle.append(re.compile(POOLER))
     for layer in range(checkpoint.depth, checkpoint.config.layers):
-        idle.append(re.compile(rf"^encoder\.layer\.{layer}\."))
+        idle.append(re.compile(rf"encoder\.layer\.{layer}\..*"))
     found: dict[str, torch.Tensor] = {}
     unused: list[str] = []
     prefix = ARCHITECTURES[checkpoint.config.model_type][1]
     for name, tensor in _read(checkpoint.weight_files):
-        plain = name.removeprefix(prefix)
+        plain = _today(name.removeprefix(prefix))
         target = expected.get(plain) or expected.get(name)
         if target is not None:
             found[target] = tensor
-        elif not any(pattern.search(plain) for pattern in idle):
+        elif not any(pattern.fullmatch(plain) for pattern in idle):
             unused.append(name)
     unset = sorted(plain for plain, target in expected.items() if target not in found)
     if unset or unused:
@@ -65,6 +71,12 @@ def encoder_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
             hint="Check `architectures`, `num_hidden_layers` and `type_vocab_size` in config.json.",
         )
     return found
+
+
+def _today(name: str) -> str:
+    """Checkpoints converted from TensorFlow call LayerNorm's weight gamma and its bias beta."""
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
 
 
 def _read(files: Iterable[Path]) -> Iterable[tuple[str, torch.Tensor]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle, LoweredGraph
-from xopt.errors import InputError
+from xopt.errors import ArtifactError, InputError
 from xopt.packing import PackedBatch
 from xopt.registry import Registry
 
@@ -58,14 +58,22 @@ class Engine(ABC):
 
     A subclass writes ``_run`` and ``close``. ``run`` checks names, types and ranges first, because
     a native library may crash where Python would complain. Arrays that ``run`` returns belong to
-    the caller. One engine serves one thread at a time.
+    the caller. One engine serves one thread at a time. ``prepare_s`` counts the seconds spent on
+    programs that later batches find ready, so that a measurement can leave them out.
     """
 
     name = "engine"
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.signature = Signature.read(bundle.manifest)
+        try:
+            self.signature = Signature.read(bundle.manifest)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{bundle.folder}: its manifest has no usable signature: {error!r}.",
+                hint="Build it again.",
+            ) from error
+        self.prepare_s = 0.0
 
     def run(self, batch: PackedBatch) -> Arrays:
         """Answer a packed batch.

@@ -9,6 +9,7 @@ attention, and dense, for groups in which nothing is padded, without it.
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class OpenVinoEngine(Engine):
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         super().__init__(bundle)
-        self.openvino = require("openvino", extra="cpu", why="Running this bundle")
+        self.openvino = require("openvino", extra="build", why="Running this bundle")
         self.threads = threads or cpu_count()
         self._core = self.openvino.Core()
         self._programs: dict[tuple[bool, int], Any] = {}
@@ -99,8 +100,10 @@ class OpenVinoEngine(Engine):
 
     def _request(self, key: tuple[bool, int], number: int) -> Any:
         if key not in self._programs:
+            begin = time.perf_counter()
             self._programs[key] = self._compile(*key)
             self._requests[key] = []
+            self.prepare_s += time.perf_counter() - begin
         requests = self._requests[key]
         while len(requests) <= number:
             requests.append(self._programs[key].create_infer_request())
@@ -185,7 +188,7 @@ class OpenVinoBuilder:
         Raises:
             BuildError: OpenVINO could not read the graph.
         """
-        openvino = require("openvino", extra="cpu", why="Building for the CPU")
+        openvino = require("openvino", extra="build", why="Building for the CPU")
         try:
             model = openvino.Core().read_model(lowered.path)
             openvino.save_model(model, out / "model.xml", compress_to_fp16=False)

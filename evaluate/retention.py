@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from xopt.host import host_facts
 from xopt.languages import check_languages, to_iso1
 
 __all__ = ["choose_languages", "compare_bundles"]
+
+# Single sentences that are timed one by one.
+LATENCY_TEXTS = 200
 
 # (language, which of the two engines, share)
 Report = Callable[[str, str, float], None]
@@ -91,7 +95,7 @@ def compare_bundles(
     used = {side: Usage() for side in SIDES}
     found: dict[str, Any] = {}
     prints: dict[str, str] = {}
-    timed: list[str] = []
+    timed: list[list[str]] = []
     for language in choose_languages(task, source, languages):
         examples = task.load(source, language)
         prints[language] = task.fingerprint(examples)[:16]
@@ -110,7 +114,7 @@ def compare_bundles(
             report(language, side, 1.0)
         if submission is not None:
             _write(task, language, examples, result["answers"], submission)
-        timed += [task.text(example) for example in examples[:20]]
+        timed.append([task.text(example) for example in examples[:LATENCY_TEXTS]])
     worst = min(found, key=lambda code: found[code]["difference"])
     return {
         "task": task.name,
@@ -125,13 +129,20 @@ def compare_bundles(
             for side in (*SIDES, "difference")
         },
         "worst": {"language": worst, "difference": found[worst]["difference"]},
-        "throughput": throughput(used["candidate"]) | measure_latency(candidate, timed[:200]),
+        "throughput": throughput(used["candidate"]) | measure_latency(candidate, _in_turn(timed)),
         "reference_throughput": throughput(used["reference"]),
         "bundle": candidate.bundle.fingerprint,
         "reference_bundle": reference.bundle.fingerprint,
         "host": host_facts(),
         "command": command,
     }
+
+
+def _in_turn(texts: Sequence[Sequence[str]]) -> list[str]:
+    """:data:`LATENCY_TEXTS` texts, one of every language in turn."""
+    rounds = zip_longest(*texts)
+    turns = [text for round_ in rounds for text in round_ if text is not None]
+    return turns[:LATENCY_TEXTS]
 
 
 def _pooling(session: Session) -> dict[str, Any]:

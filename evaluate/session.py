@@ -160,9 +160,9 @@ class Session:
         done = 0
         for indices in plan_batches(lengths, self.batch_tokens):
             batch = pack([encodings[i] for i in indices], first_position=signature.first_position)
-            begin = time.perf_counter()
+            begin = time.perf_counter() - self.engine.prepare_s
             answer = self.engine.run(batch)[signature.output]
-            self.usage.engine_s += time.perf_counter() - begin
+            self.usage.engine_s += time.perf_counter() - self.engine.prepare_s - begin
             self.usage.sentences += batch.sentences
             self.usage.tokens += batch.tokens
             done += batch.tokens

@@ -8,6 +8,7 @@ when it is complete: it is written beside, flushed, and renamed.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -38,6 +39,8 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+ID = "[0-9a-f]" * 8
+KINDS = ("checkpoint", "graph", "ranges", "lowered", "bundle")
 
 
 def cache_folder() -> Path:
@@ -71,8 +74,7 @@ def sha256_file_cached(path: Path) -> str:
     key = f"{real}|{stat.st_size}|{stat.st_ino}|{stat.st_mtime_ns}"
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(folder / "hashes.sqlite", timeout=30)) as database:
-        database.execute("CREATE TABLE IF NOT EXISTS hashes (key TEXT PRIMARY KEY, sha256 TEXT)")
+    with contextlib.closing(_hashes(folder / "hashes.sqlite")) as database:
         row = database.execute("SELECT sha256 FROM hashes WHERE key = ?", (key,)).fetchone()
         if row:
             return str(row[0])
@@ -80,6 +82,19 @@ def sha256_file_cached(path: Path) -> str:
         database.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?)", (key, digest))
         database.commit()
     return digest
+
+
+def _hashes(path: Path) -> sqlite3.Connection:
+    """The table of remembered hashes, begun anew if the file is damaged."""
+    create = "CREATE TABLE IF NOT EXISTS hashes (key TEXT PRIMARY KEY, sha256 TEXT)"
+    try:
+        database = sqlite3.connect(path, timeout=30)
+        database.execute(create)
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        database = sqlite3.connect(path, timeout=30)
+        database.execute(create)
+    return database
 
 
 @contextlib.contextmanager
@@ -93,7 +108,7 @@ def publish(final: Path) -> Iterator[Path]:
         BuildError: the disk is full, or the folder cannot be written.
     """
     final = final.absolute()
-    if final.exists() and not (final / MANIFEST).is_file() and not _is_empty_folder(final):
+    if final.exists() and not _is_ours(final):
         raise ArtifactError(
             f"{final} exists and is not something xopt made.",
             hint="Choose another place with -o, or remove it yourself.",
@@ -105,8 +120,9 @@ def publish(final: Path) -> Iterator[Path]:
         work.mkdir()
         (work / ".pid").write_text(str(os.getpid()))
         yield work
-        (work / ".pid").unlink()
         _flush(work)
+        # Until here another process can see that this folder has an owner.
+        (work / ".pid").unlink()
         _swap(work, final)
     except OSError as error:
         raise BuildError(
@@ -118,18 +134,30 @@ def publish(final: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def _is_ours(path: Path) -> bool:
+    """Whether xopt made this folder, as far as can be told when its manifest is damaged."""
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return manifest["kind"] in KINDS and "fingerprint" in manifest
+    except OSError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return (path / "card.md").is_file() and (path / "tokenizer.json").is_file()
 
 
 def _remove_stale(final: Path) -> None:
     """Remove what killed processes left half-written beside ``final``; put back what they moved."""
-    for old in final.parent.glob(f".{final.name}.*.old"):
+    name = glob.escape(final.name)
+    for old in final.parent.glob(f".{name}.{ID}.old"):
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(final)
-    for partial in final.parent.glob(f".{final.name}.*.partial"):
+    for partial in final.parent.glob(f".{name}.{ID}.partial"):
         with contextlib.suppress(OSError, ValueError):
             owner = int((partial / ".pid").read_text())
             if Path(f"/proc/{owner}").exists():
@@ -172,6 +200,7 @@ def write_manifest(folder: Path, kind: str, digest: str, facts: Mapping[str, Any
         **facts,
         "files": files,
     }
+    manifest["checksum"] = fingerprint(manifest)
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -181,6 +210,7 @@ class Artifact:
     """A stored value of the flow: its folder and what its manifest says."""
 
     kind: ClassVar[str] = "artifact"
+    needs: ClassVar[tuple[str, ...]] = ("fingerprint", "files")
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -200,7 +230,7 @@ class Artifact:
             )
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{path} is damaged: {error}.", hint="Build it again.") from error
         if not isinstance(manifest, dict) or manifest.get("kind") != cls.kind:
             kind = manifest.get("kind") if isinstance(manifest, dict) else None
@@ -209,6 +239,12 @@ class Artifact:
             raise ArtifactError(
                 f"{folder} has schema {manifest.get('schema')}; this xopt reads {SCHEMA}.",
                 hint="Build it again with this version of xopt.",
+            )
+        lacking = [key for key in cls.needs if key not in manifest]
+        if lacking or not isinstance(manifest.get("files"), dict):
+            raise ArtifactError(
+                f"{path} is damaged: it lacks {', '.join(lacking) or 'its files'}.",
+                hint="Build it again.",
             )
         return cls(folder, manifest)
 
@@ -244,6 +280,19 @@ class Artifact:
             ArtifactError: a file is missing, outside the folder, or differs; it is named.
         """
         root = self.folder.resolve()
+        stated = {key: value for key, value in self.manifest.items() if key != "checksum"}
+        if self.manifest.get("checksum") != fingerprint(stated):
+            raise ArtifactError(
+                f"{self.folder}: {MANIFEST} was changed after it was written.",
+                hint="Copy the bundle again, or rebuild it with: xopt build",
+            )
+        present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
+        extra = sorted(present - set(self.manifest["files"]) - {MANIFEST})
+        if extra:
+            raise ArtifactError(
+                f"{self.folder}: {extra[0]} is not among the files that were built.",
+                hint="Remove it, or copy the bundle again.",
+            )
         for name, expected in self.manifest["files"].items():
             path = (root / name).resolve()
             if not path.is_relative_to(root):
@@ -293,6 +342,7 @@ class Bundle(Artifact):
     """The deployable folder: engine files, ``tokenizer.json``, ``card.md``, evidence."""
 
     kind: ClassVar[str] = "bundle"
+    needs: ClassVar[tuple[str, ...]] = ("fingerprint", "files", "target", "precision", "head")
 
     @property
     def target(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from xopt.artifacts import MANIFEST, Bundle, cache_folder, publish, write_manifest
 from xopt.card import render_card
+from xopt.errors import ArtifactError
 
 __all__ = ["known_builds", "read_reports", "record_build", "record_report"]
 
@@ -24,7 +25,20 @@ def known_builds() -> list[dict[str, Any]]:
         listed = json.loads((cache_folder() / "builds.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [entry for entry in listed if (Path(entry["folder"]) / MANIFEST).is_file()]
+    if not isinstance(listed, list):
+        return []
+    return [entry for entry in listed if _is_build(entry)]
+
+
+def _is_build(entry: Any) -> bool:
+    """Whether an entry has its form and its bundle can still be opened."""
+    if not isinstance(entry, dict) or not {"folder", "fingerprint", "options"} <= set(entry):
+        return False
+    try:
+        Bundle.open(Path(entry["folder"]))
+    except ArtifactError:
+        return False
+    return True
 
 
 def record_build(bundle: Bundle, options: Mapping[str, Any]) -> None:
@@ -57,7 +71,7 @@ def record_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
                 target = work / path.relative_to(bundle.folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _link(path, target)
-        name = f"{report['task']}-{report['data']['kind']}.json"
+        name = _evidence_name(bundle, report)
         (work / EVIDENCE).mkdir(exist_ok=True)
         (work / EVIDENCE / name).unlink(missing_ok=True)
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
@@ -68,7 +82,18 @@ def record_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
     return Bundle.open(bundle.folder)
 
 
-_WRITTEN = ("kind", "schema", "fingerprint", "created", "files")
+_WRITTEN = ("kind", "schema", "fingerprint", "created", "files", "checksum")
+
+
+def _evidence_name(bundle: Bundle, report: Mapping[str, Any]) -> str:
+    """One file per task and data; a few languages do not push out a report on more of them."""
+    name = f"{report['task']}-{report['data']['kind']}"
+    path = bundle.folder / EVIDENCE / f"{name}.json"
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))["languages"]
+        if set(report["languages"]) < set(before):
+            return f"{name}-{'-'.join(sorted(report['languages']))[:80]}.json"
+    return f"{name}.json"
 
 
 def _link(source: Path, target: Path) -> None:

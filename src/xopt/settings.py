@@ -15,6 +15,7 @@ from xopt.errors import InputError, did_you_mean
 __all__ = ["FILE", "resolve"]
 
 FILE = "xopt.toml"
+SECTIONS = ("build", "eval")
 T = TypeVar("T")
 
 
@@ -37,7 +38,16 @@ def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path 
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is damaged: {error}.") from error
-        stored = {key.replace("-", "_"): v for key, v in document.get(section, {}).items()}
+        unknown = sorted(set(document) - set(SECTIONS))
+        if unknown:
+            raise InputError(
+                f"{path}: there is no section {unknown[0]!r}.",
+                hint=did_you_mean(unknown[0], SECTIONS),
+            )
+        table = document.get(section, {})
+        if not isinstance(table, dict):
+            raise InputError(f"{path}: {section} is {table!r}, not a section [{section}].")
+        stored = {key.replace("-", "_"): value for key, value in table.items()}
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key, value in stored.items():

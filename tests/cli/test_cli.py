@@ -184,6 +184,11 @@ BAD = [
     (["build", "strange"], "does not compile"),
     (["bench", "bundle", "--work", "b1"], "Unknown work 'b1'"),
     (["inspect", "encoder"], "has no manifest.json"),
+    (["build", "[/nowhere]"], "[/nowhere] is not in the local hub cache"),
+    (["build", "encoder", "--seed", "-1"], "--seed is -1"),
+    (["eval", "bundle", "--task", ","], "names no task"),
+    (["eval", "bundle", "--max-drop", "nan"], "not a number of points"),
+    (["eval", "bundle", "--reference", "classifier", "--data", "sample"], "another checkpoint"),
 ]
 
 
@@ -228,6 +233,34 @@ def test_a_bundle_with_a_flipped_byte(place: Path, tmp_path: Path) -> None:
     done = xopt("run", "bundle", "x", cwd=tmp_path)
     assert done.returncode == 2
     assert "tokenizer.json" in done.stderr
+
+
+def test_a_damaged_bundle_is_built_again(place: Path) -> None:
+    document("build", "encoder", "-o", "again", cwd=place)
+    path = place / "again" / "model.bin"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert document("build", "encoder", "-o", "again", cwd=place)["cached"] is False
+    (place / "again" / "manifest.json").write_text("{")
+    assert document("build", "encoder", "-o", "again", cwd=place)["cached"] is False
+    assert document("build", "encoder", "-o", "again", cwd=place)["cached"] is True
+
+
+def test_a_question_is_answered_from_its_context(place: Path, make_checkpoint: Factory) -> None:
+    document(
+        "build",
+        str(make_checkpoint("bert", "span")),
+        "--precision",
+        "fp32",
+        "-o",
+        "span",
+        cwd=place,
+    )
+    refused = xopt("run", "span", "Who?", cwd=place)
+    assert refused.returncode == 2
+    assert "--pair" in refused.stderr
+    assert "answer" in tables(
+        place, "run", "span", "Who?", "--pair", "Asha built the [old] bridge."
+    )
 
 
 def test_debug_adds_the_traceback(place: Path) -> None:

@@ -58,6 +58,10 @@ def test_an_unknown_head_names_what_is_supported(folder: Path) -> None:
         ({"position_embedding_type": "relative_key"}, "'relative_key' positions"),
         ({"hidden_size": None}, "lacks a number"),
         ({"num_attention_heads": 3}, "no multiple of 3"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ({"num_hidden_layers": 2.9}, "num_hidden_layers is 2.9"),
+        ({"layer_norm_eps": "x"}, "wrong number"),
+        ({"architectures": "XLMRobertaModel"}, "not a list of names"),
     ],
 )
 def test_a_config_that_cannot_be_compiled(
@@ -110,6 +114,39 @@ def test_a_shape_other_than_the_configs_is_listed(folder: Path) -> None:
     change(folder, vocab_size=1300)
     with pytest.raises(CheckpointError, match=r"embeddings\.word\.weight: \[1200, 64\]"):
         PackedEncoder.load(Checkpoint.open(folder))
+
+
+def test_old_layer_norm_names_and_an_unread_pooler(
+    make_checkpoint: Factory, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for model_type, head in (("bert", "embed"), ("xlm-roberta", "classify")):
+        source = make_checkpoint(model_type, head)
+        old = Path(shutil.copytree(source, tmp_path / model_type))
+        tensors = load_file(old / "model.safetensors")
+        prefix = "roberta." if model_type == "xlm-roberta" else ""
+        pooler = {f"{prefix}pooler.dense.bias": tensors.popitem()[1]} if prefix else {}
+        tensors = load_file(old / "model.safetensors") | pooler
+        renamed = {
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            ): tensor
+            for name, tensor in tensors.items()
+        }
+        save_file(renamed, old / "model.safetensors")
+        a, b = (PackedEncoder.load(Checkpoint.open(f)).state_dict() for f in (source, old))
+        assert all(bool((a[name] == b[name]).all()) for name in a)
+
+
+def test_positions_follow_a_padding_id_of_zero(folder: Path) -> None:
+    change(folder, pad_token_id=0)
+    assert Checkpoint.open(folder).config.first_position == 1
+
+
+def test_a_layer_is_only_for_encoders_without_a_head(make_checkpoint: Factory) -> None:
+    with pytest.raises(CheckpointError, match="--layer is for encoders without a head"):
+        Checkpoint.open(make_checkpoint("bert", "tag"), layer=1)
 
 
 def test_an_index_may_not_leave_its_folder(folder: Path) -> None:

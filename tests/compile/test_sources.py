@@ -104,6 +104,10 @@ def test_a_local_hub_snapshot_is_found_offline(
     (root / "refs" / "main").write_text("abc")
     (snapshot / "config.json").write_text("{}")
     (snapshot / "model.safetensors").write_text("")
+    # Without its tokenizer it is a download that was interrupted.
+    with pytest.raises(CheckpointError, match="not in the local hub cache"):
+        sources.locate(sources.DEFAULT)
+    (snapshot / "tokenizer.json").write_text("{}")
     found = sources.locate(None)
     assert found.folder == snapshot
     assert found.label == "hub:intfloat/multilingual-e5-small"

@@ -11,11 +11,13 @@ import pytest
 from xopt.artifacts import Bundle, fingerprint, publish, sha256_file_cached, write_manifest
 from xopt.errors import ArtifactError, BuildError
 
+FACTS = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
+
 
 def make_bundle(folder: Path, text: str = "engine") -> Bundle:
     with publish(folder) as work:
         (work / "engine.bin").write_text(text)
-        write_manifest(work, Bundle.kind, fingerprint(text), {"target": "null"})
+        write_manifest(work, Bundle.kind, fingerprint(text), FACTS)
     return Bundle.open(folder)
 
 
@@ -42,9 +44,31 @@ def test_a_missing_file_and_one_outside_of_the_folder(tmp_path: Path) -> None:
         bundle.verify()
     manifest = json.loads((bundle.folder / "manifest.json").read_text())
     manifest["files"] = {"../secret": {"sha256": "0", "bytes": 1}}
+    del manifest["checksum"]
+    manifest["checksum"] = fingerprint(manifest)
     (bundle.folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="leaves the bundle's folder"):
         Bundle.open(bundle.folder).verify()
+
+
+def test_a_changed_manifest_and_a_file_that_was_not_built(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    manifest = json.loads((bundle.folder / "manifest.json").read_text())
+    changed = manifest | {"precision": "int8"}
+    (bundle.folder / "manifest.json").write_text(json.dumps(changed))
+    with pytest.raises(ArtifactError, match=r"manifest\.json was changed"):
+        Bundle.open(bundle.folder).verify()
+    (bundle.folder / "manifest.json").write_text(json.dumps(manifest))
+    (bundle.folder / "plugin.so").write_text("x")
+    with pytest.raises(ArtifactError, match=r"plugin\.so is not among the files"):
+        Bundle.open(bundle.folder).verify()
+
+
+def test_a_foreign_folder_with_a_manifest_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "extension").mkdir()
+    (tmp_path / "extension" / "manifest.json").write_text('{"manifest_version": 3}')
+    with pytest.raises(ArtifactError, match="not something xopt made"):
+        make_bundle(tmp_path / "extension")
 
 
 def test_a_failed_rebuild_keeps_what_was_there(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test_the_command_line_is_above_the_file_and_the_file_above_defaults(tmp_path
         ("[build]\nprecison = 'int8'\n", "has no 'precison'"),
         ("[build]\nprecision = 8\n", "wrong type"),
         ("[build\n", "damaged"),
+        ("build = 3\n", "not a section"),
+        ("[biuld]\n", "no section 'biuld'"),
     ],
 )
 def test_a_wrong_file_is_explained(tmp_path: Path, text: str, message: str) -> None:

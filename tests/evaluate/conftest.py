@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -54,18 +54,30 @@ def main() -> None:
     try:
         app()
     except XoptError as error:
-        console = error_console()
-        console.print("error: ", style="bold red", end="")
-        console.print(error.message, highlight=False, markup=False)
-        if error.hint:
-            console.print("hint:  ", style="bold", end="")
-            console.print(error.hint, highlight=False, markup=False)
-        if os.environ.get("XOPT_DEBUG"):
-            traceback.print_exc()
-        sys.exit(2)
+        _fail(error.message, error.hint)
+    except (OSError, RecursionError) as error:
+        _fail(f"{error}")
+    except Exception as error:
+        _fail(
+            f"xopt itself failed: {type(error).__name__}: {error}",
+            "Please report it with the output of: xopt --debug ...",
+        )
     except KeyboardInterrupt:
         error_console().print("stopped; what was finished is kept and is not done again.")
         sys.exit(130)
+
+
+def _fail(message: str, hint: str = "") -> NoReturn:
+    """Print the error, with the traceback if asked for, and exit with 2."""
+    console = error_console()
+    console.print("error: ", style="bold red", end="")
+    console.print(message, highlight=False, markup=False)
+    if hint:
+        console.print("hint:  ", style="bold", end="")
+        console.print(hint, highlight=False, markup=False)
+    if os.environ.get("XOPT_DEBUG"):
+        traceback.print_exc()
+    sys.exit(2)
 
 
 def _take_any_bytes() -> None:

@@ -44,7 +44,8 @@ def bench(
     bundles = {_title(first): first}
     if against is not None:
         second = _reference(first) if against == "fp32" else Bundle.open(Path(against))
-        bundles[_title(second)] = second
+        title = _title(second)
+        bundles[f"{second.folder} ({second.precision})" if title in bundles else title] = second
     engines = {title: open_engine(b) for title, b in bundles.items()}
     try:
         with bars(quiet=as_json) as progress:

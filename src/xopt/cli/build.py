@@ -32,7 +32,9 @@ def build(
             "multilingual-e5-small, from the hub where it is at hand, else from PyPI."
         ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16, int8; for cuda also int8-attention.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, int8; for cuda also int8-attention.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Where it shall run: cpu or cuda.")] = None,
     calibration: Annotated[
         str | None,

@@ -90,8 +90,15 @@ def _examine() -> dict[str, Any]:
         "extras": extras,
         "targets": targets,
         "cache": {"folder": str(cache_folder()), "size_mib": _cache_mib()},
-        "add": "pip install 'xopt[build]'" if missing["build"] else "",
+        "add": _add(missing, gpus),
     }
+
+
+def _add(missing: dict[str, list[str]], gpus: list[tuple[str, int]]) -> str:
+    """The one command that brings what this machine could use and lacks."""
+    wanted = ["build"] + (["cuda"] if gpus else [])
+    lacking = [name for name in wanted if missing[name]]
+    return f"pip install 'xopt[{','.join(lacking)}]'" if lacking else ""
 
 
 def _openvino(build_lacks: list[str]) -> dict[str, Any]:

@@ -84,8 +84,13 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
         InputError: the candidate was not built here and no reference is given.
     """
     wanted = _changes(candidate, wishes)
-    if wishes.reference is not None and not wanted:
-        return candidate, Bundle.open(Path(wishes.reference))
+    if wishes.reference is not None:
+        if wanted:
+            raise InputError(
+                f"--reference does not go with --{next(iter(wanted))}: both bundles are rebuilt.",
+                hint="Leave one of them out.",
+            )
+        return candidate, _same_checkpoint(candidate, Bundle.open(Path(wishes.reference)))
     made = next(
         (e["options"] for e in known_builds() if e["fingerprint"] == candidate.fingerprint), None
     )
@@ -100,10 +105,28 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
 
     if wanted:
         place = _cached_place(made | wanted)
-        candidate = build_bundle(BuildOptions(**made | wanted | {"out": place}), progress).bundle
+        options = BuildOptions(**made | wanted | {"out": place})
+        candidate = build_bundle(options, progress, record=False).bundle
     exact = made | wanted | {"precision": "fp32", "target": "cpu"}
-    result = build_bundle(BuildOptions(**exact | {"out": _cached_place(exact)}), progress)
-    return candidate, result.bundle
+    options = BuildOptions(**exact | {"out": _cached_place(exact)})
+    result = build_bundle(options, progress, record=False)
+    return candidate, _same_checkpoint(candidate, result.bundle)
+
+
+def _same_checkpoint(candidate: Bundle, reference: Bundle) -> Bundle:
+    """The reference, if it was made from the candidate's own weights.
+
+    Raises:
+        InputError: it was not.
+    """
+    ours, theirs = (b.manifest["provenance"]["checkpoint"] for b in (candidate, reference))
+    if ours != theirs:
+        raise InputError(
+            f"{reference.folder.name} was made from another checkpoint "
+            f"({reference.manifest['checkpoint']}) than {candidate.folder.name}.",
+            hint="Build the reference from the same one: xopt build CHECKPOINT --precision fp32",
+        )
+    return reference
 
 
 def _changes(candidate: Bundle, wishes: Wishes) -> dict[str, Any]:

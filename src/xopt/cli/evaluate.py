@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from xopt.cli.app import app
 from xopt.cli.common import BundleArgument, JsonOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
-from xopt.cli.output import Bars, bars, print_json, show_options
+from xopt.cli.output import Bars, bars, error_console, print_json, show_options
 from xopt.errors import CheckpointError, InputError, UnsupportedError, XoptError
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
@@ -55,6 +56,12 @@ class EvalOptions:
     def __post_init__(self) -> None:
         if self.batch_tokens < 1 or self.resamples < 1:
             raise InputError("--batch-tokens and --resamples must be at least 1.")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
+        if self.max_drop is not None and not math.isfinite(self.max_drop):
+            raise InputError(f"--max-drop is {self.max_drop}, not a number of points.")
+        if not self.tasks:
+            raise InputError("--task names no task.", hint=f"Possible: {', '.join(TASKS)}, all.")
         for name in self.tasks:
             TASKS.resolve(name)
         parse_bundles(self.bundle)
@@ -223,7 +230,10 @@ def _evaluate(
             command="xopt " + " ".join(sys.argv[1:]),
         )
     if options.record:
-        record_report(candidate, report)
+        try:
+            record_report(candidate, report)
+        except XoptError as error:
+            error_console().print(f"not recorded in the bundle: {error.message}", markup=False)
     return report, candidate.folder.name
 
 

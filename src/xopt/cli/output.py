@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -44,7 +45,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], lef
     for number, name in enumerate(columns):
         view.add_column(name, justify="left" if number < left else "right", no_wrap=number > 0)
     for row in rows:
-        view.add_row(*row, style="bold" if row[0] == "mean" else "")
+        view.add_row(*(escape(cell) for cell in row), style="bold" if row[0] == "mean" else "")
     console().print(view)
 
 
@@ -52,7 +53,8 @@ def show_options(command: str, options: Mapping[str, Any], quiet: bool) -> None:
     """The resolved options, before the work begins."""
     if not quiet:
         shown = "  ".join(f"{k}={v}" for k, v in options.items() if v not in (None, "", ()))
-        error_console().print(f"[dim]xopt {command}: {shown}[/dim]", highlight=False)
+        line = escape(f"xopt {command}: {shown}")
+        error_console().print(f"[dim]{line}[/dim]", highlight=False)
 
 
 class Bars:
