@@ -29,6 +29,8 @@ _NOTHING: Array = np.empty((0, 0), np.float32)
 
 # Texts tokenized at a time, while the engine answers the ones before.
 CHUNK = 2048
+# The engine waits for the first of them only.
+FIRST = 256
 
 
 def _unheard(share: float) -> None:
@@ -129,15 +131,14 @@ class Session:
         self, count: int, encode: Callable[[Tokenizer, int, int], list[T]]
     ) -> Iterator[tuple[int, list[T], Callable[[float], float]]]:
         """(first item, what was encoded, share of the chunk -> share of all), one chunk ahead."""
-        starts = range(0, count, CHUNK)
+        starts = [0, *range(FIRST, count, CHUNK)]
+        stops = [*starts[1:], count]
         with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead = pool.submit(self._encode, encode, 0, min(CHUNK, count))
-            for start in starts:
+            ahead = pool.submit(self._encode, encode, 0, stops[0])
+            for number, (start, following) in enumerate(zip(starts, stops, strict=True)):
                 encoded = ahead.result()
-                following = min(start + CHUNK, count)
                 if following < count:
-                    stop = min(following + CHUNK, count)
-                    ahead = pool.submit(self._encode, encode, following, stop)
+                    ahead = pool.submit(self._encode, encode, following, stops[number + 1])
                 yield (
                     start,
                     encoded,
