@@ -13,8 +13,8 @@ import numpy as np
 from cpu_peers import PEERS
 from shapes import random_checkpoint
 
-from xopt.artifacts import cache_folder
 from xopt.evaluate.work import WORK, time_interleaved, timing
+from xopt.hashing import cache_folder
 from xopt.host import cpu_count, host_facts, tool_versions
 
 # OpenMP's and ONNX Runtime's threads spin for up to 0.2 s after their work.

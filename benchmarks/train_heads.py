@@ -246,7 +246,8 @@ def write(facts: dict[str, Any], out: Path) -> None:
         "XNLI is trained on the English validation rows before those that are scored: its "
         "training rows and its scored rows are disjoint in every language.",
         "",
-        "    python benchmarks/train_heads.py --data DIR --work DIR --out docs/results",
+        "    python benchmarks/train_heads.py --data DIR --work DIR --out docs/results "
+        f"--scored {options['scored']}",
         "",
     ]
     for report in facts["reports"]:

@@ -171,7 +171,8 @@ def markdown(document: dict[str, Any]) -> str:
         "were taken. Tags are scored with seqeval's newer reading (`seqeval=1.2.2`), because the "
         "library that scores the other side is that version.",
         "",
-        "    python benchmarks/xtreme_parity.py --data DIR --out docs/results",
+        "    python benchmarks/xtreme_parity.py --data DIR --out docs/results --examples 150 \\",
+        "        --questions 24 --checkpoint panx=HEADS/panx --checkpoint udpos=HEADS/udpos",
         "",
         "| task | language | head | examples | identical answers | xopt | plain loop |",
         "|---|---|---|--:|--:|--:|--:|",

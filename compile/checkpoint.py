@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from xopt.artifacts import fingerprint, sha256_file_cached
+from xopt.artifacts import fingerprint
 from xopt.errors import CheckpointError, did_you_mean
+from xopt.hashing import sha256_file_cached
 
 __all__ = ["ARCHITECTURES", "Checkpoint", "EncoderConfig", "Head", "HeadKind", "Pooling"]
 

@@ -11,9 +11,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from xopt.artifacts import cache_folder, publish, sha256_file, write_manifest
+from xopt.artifacts import publish, write_manifest
 from xopt.compile import e5s1
 from xopt.errors import CheckpointError, InputError, require
+from xopt.hashing import cache_folder, sha256_file
 
 __all__ = ["DEFAULT", "PIP_E5", "Source", "locate"]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xopt.artifacts import cache_folder
+from xopt.hashing import cache_folder
 
 __all__ = ["Partial"]
 

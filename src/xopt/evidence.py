@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xopt.artifacts import MANIFEST, Bundle, cache_folder, publish, write_manifest
+from xopt.artifacts import MANIFEST, Bundle, publish, write_manifest
 from xopt.card import render_card
 from xopt.errors import ArtifactError
+from xopt.hashing import cache_folder
 
 __all__ = ["known_builds", "read_reports", "record_build", "record_report"]
 

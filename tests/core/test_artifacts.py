@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from xopt.artifacts import Bundle, fingerprint, publish, sha256_file_cached, write_manifest
+from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
 from xopt.errors import ArtifactError, BuildError
+from xopt.hashing import sha256_file_cached
 
 FACTS = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
 

@@ -6,10 +6,10 @@ import importlib.util
 import subprocess
 from typing import Any
 
-from xopt.artifacts import cache_folder
 from xopt.cli.app import app
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json, table
+from xopt.hashing import cache_folder
 from xopt.host import host_facts, tool_versions
 
 __all__ = ["doctor"]

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from xopt.artifacts import Bundle, cache_folder, fingerprint
+from xopt.artifacts import Bundle, fingerprint
 from xopt.errors import InputError, require
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evidence import known_builds
+from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
 __all__ = ["Wishes", "find_candidate", "parse_bundles", "with_reference"]
