@@ -129,21 +129,11 @@ def write_bundle(
     out: Path,
 ) -> Bundle:
     """A bundle without tokenizer and card, for :func:`xopt.engines.base.open_engine`."""
-    config, head = checkpoint.config, checkpoint.head
     facts = {
         "target": "cuda",
         "precision": precision,
-        "head": head.manifest(),
-        "signature": {
-            "inputs": encoder.inputs,
-            "output": encoder.output_name,
-            "per_token": head.kind in ("tag", "span"),
-            "width": config.hidden if head.kind == "embed" else len(head.labels),
-            "max_tokens": config.max_tokens,
-            "first_position": config.first_position,
-            "vocabulary": config.vocabulary,
-            "types": config.types,
-        },
+        "head": checkpoint.head.manifest(),
+        "signature": checkpoint.signature(encoder.inputs, encoder.output_name),
     }
     with publish(out) as work:
         lowering = lowering_for("cuda", precision)

@@ -243,24 +243,14 @@ def _write_bundle(
 ) -> None:
     engine_facts = BUILDERS.resolve(options.engine)().build(lowered, work)
     _write_tokenizer(checkpoint.folder / "tokenizer.json", work / "tokenizer.json")
-    head = checkpoint.head
     config = checkpoint.config
     facts: dict[str, Any] = {
         "parent": lowered.fingerprint,
         "checkpoint": checkpoint.source,
         "target": options.engine,
         "precision": options.precision,
-        "head": head.manifest(),
-        "signature": {
-            "inputs": graph.manifest["inputs"],
-            "output": graph.manifest["output"],
-            "per_token": head.kind in ("tag", "span"),
-            "width": config.hidden if head.kind == "embed" else len(head.labels),
-            "max_tokens": config.max_tokens,
-            "first_position": config.first_position,
-            "vocabulary": config.vocabulary,
-            "types": config.types,
-        },
+        "head": checkpoint.head.manifest(),
+        "signature": checkpoint.signature(graph.manifest["inputs"], graph.manifest["output"]),
         "shape": {"layers": checkpoint.depth, "hidden": config.hidden, "heads": config.heads},
         "parity": graph.manifest["parity"],
         "provenance": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +175,20 @@ class Checkpoint:
         return fingerprint(
             [[path.name, sha256_file_cached(path)] for path in files], self.head.manifest()
         )
+
+    def signature(self, inputs: Sequence[str], output: str) -> dict[str, Any]:
+        """What a bundle's manifest says of its inputs, its output and their limits."""
+        head, config = self.head, self.config
+        return {
+            "inputs": list(inputs),
+            "output": output,
+            "per_token": head.kind in ("tag", "span"),
+            "width": config.hidden if head.kind == "embed" else len(head.labels),
+            "max_tokens": config.max_tokens,
+            "first_position": config.first_position,
+            "vocabulary": config.vocabulary,
+            "types": config.types,
+        }
 
     @property
     def depth(self) -> int:

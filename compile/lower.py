@@ -25,7 +25,7 @@ from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
 from xopt.host import tool_versions
 
-__all__ = ["column_maxima", "lower_graph", "lowered_fingerprint", "quantize_rows"]
+__all__ = ["column_maxima", "lower_graph", "lowered_fingerprint"]
 
 # The linear layer that reads each site.
 READER = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ KEPT = 200
 EVIDENCE = "evidence"
 
 
-def known_builds() -> list[dict[str, Any]]:
-    """Builds of this machine that are still there, newest first: folder, fingerprint, options."""
+def known_builds() -> Iterator[dict[str, Any]]:
+    """Builds of this machine that are still there, newest first: folder, fingerprint, options.
+
+    A bundle is only opened when its turn comes: most callers stop at the first that fits.
+    """
     try:
         listed = json.loads((cache_folder() / "builds.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []
-    if not isinstance(listed, list):
-        return []
-    return [entry for entry in listed if _is_build(entry)]
+        return
+    if isinstance(listed, list):
+        yield from filter(_is_build, listed)
 
 
 def _is_build(entry: Any) -> bool:

@@ -14,8 +14,9 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import column_maxima, lower_graph, quantize_rows
+from xopt.compile.lower import column_maxima, lower_graph
 from xopt.compile.packed_encoder import PackedEncoder
+from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
 from xopt.errors import InputError, UnsupportedError
