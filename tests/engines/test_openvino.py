@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,48 @@ def test_every_way_a_batch_runs_gives_the_torch_answer(
     for threads in (1, 2):
         with open_engine(bundle, threads=threads) as engine:
             assert np.abs(engine.run(batch)["logits"] - expected).max() <= tolerance
+
+
+def test_groups_of_one_new_size_do_not_run_at_the_same_time(
+    engines: dict[tuple[str, str], OpenVinoEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once they lost their GELU about once in 100 new sizes; see ``OpenVinoEngine._meet``."""
+    engine = open_engine(engines["embed", "fp32"].bundle, threads=2)
+    assert isinstance(engine, OpenVinoEngine)
+    real = engine._request
+    busy: set[int] = set()
+    most = 0
+
+    class Watched:
+        def __init__(self, number: int, request: Any) -> None:
+            self.number, self.request = number, request
+            self.get_output_tensor = request.get_output_tensor
+
+        def start_async(self, *args: Any, **options: Any) -> None:
+            nonlocal most
+            busy.add(self.number)
+            most = max(most, len(busy))
+            self.request.start_async(*args, **options)
+
+        def wait(self) -> None:
+            self.request.wait()
+            busy.discard(self.number)
+
+    monkeypatch.setattr(
+        engine, "_request", lambda key, number: Watched(id(real(key, number)), real(key, number))
+    )
+
+    def together(*lengths: list[int]) -> int:
+        nonlocal most
+        most = 0
+        engine._infer([pack(sentences(part, 1), first_position=2) for part in lengths])
+        return most
+
+    assert together([60, 40], [50, 30, 20]) == 1, "one number of tokens"
+    assert together([60, 40], [50, 30, 20]) == 2, "no longer new"
+    assert together([61, 40, 3, 2], [50, 40, 1, 1]) == 1, "one number of sentences"
+    assert together([61, 41, 7], [50, 41]) == 2, "nothing in common"
+    engine.close()
 
 
 def test_a_dense_batch_pays_for_no_gather(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:
