@@ -63,8 +63,9 @@ class Observable(Protocol):
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
-        graph, sample.fingerprint, asdict(recipe), tool_versions("torch", "nvidia-modelopt")
-    )
+        graph, sample.fingerprint, asdict(recipe), {"format": 2},
+        tool_versions("torch", "nvidia-modelopt"),
+    )  # fmt: skip
 
 
 def calibrate(
@@ -169,6 +170,13 @@ def _site_ranges(
         if site not in observers:
             observers[site] = observer(recipe.method, percentile=recipe.percentile)
         observers[site].collect(values * inverse[site] if site in inverse else values)
+        context = site.removesuffix(".v") + ".context"
+        if site.endswith(".v") and context in inverse:
+            # What v is where a lowering folds the context's divisor into it.
+            smoothed = site + "_smoothed"
+            if smoothed not in observers:
+                observers[smoothed] = observer(recipe.method, percentile=recipe.percentile)
+            observers[smoothed].collect(values * inverse[context])
 
     for batch in batches:
         model.run(batch, watch=watch)

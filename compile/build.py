@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from xopt.artifacts import (
     Bundle,
@@ -19,81 +21,26 @@ from xopt.artifacts import (
     write_manifest,
 )
 from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
+from xopt.calibrate.ranges import calibrate, ranges_fingerprint
 from xopt.calibrate.sampling import Sample, draw_sample
 from xopt.card import render_card
-from xopt.compile.checkpoint import Checkpoint, Pooling
+from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import column_maxima, lower_graph, lowered_fingerprint
+from xopt.compile.options import BuildOptions
 from xopt.compile.recipes import Lowering, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
-from xopt.engines.base import ALIASES, BUILDERS
-from xopt.errors import ArtifactError, InputError
+from xopt.engines.base import BUILDERS
+from xopt.engines.tensorrt.listing import UnfusedError
+from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.tensorrt.rtx import copy_portable
+from xopt.errors import ArtifactError
 from xopt.evidence import record_build
 from xopt.host import tool_versions
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 
 __all__ = ["BuildOptions", "BuildResult", "build_bundle"]
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What to build. Every field is a key of ``[build]`` in ``xopt.toml`` and an option of the CLI.
-
-    Attributes:
-        checkpoint: folder, hub id or ``pip:multilingual-e5-small``; the default encoder if None.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        target: an engine's name; ``cpu`` is OpenVINO.
-        calibration: corpus, see :func:`xopt.calibrate.corpus.load_corpus`.
-        calibration_tokens: budget of the calibration sample.
-        ranges: ``minmax``, ``percentile``, ``entropy`` or ``mse``.
-        percentile: for ``ranges = "percentile"``.
-        smooth: SmoothQuant's alpha; 0 turns it off.
-        seed: of the calibration sample.
-        layer: for encoders without a head, which hidden state is pooled; the last if None.
-        pooling: for encoders without a head, ``mean`` or ``cls``.
-        out: the bundle's folder; ``bundles/NAME-PRECISION-TARGET`` if None.
-    """
-
-    checkpoint: str | None = None
-    precision: str = "int8"
-    target: str = "cpu"
-    calibration: str | None = None
-    calibration_tokens: int = 16_384
-    ranges: str = "minmax"
-    percentile: float = 99.99
-    smooth: float = 0.8
-    seed: int = 0
-    layer: int | None = None
-    pooling: Pooling = "mean"
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without reading anything."""
-        if self.pooling not in ("mean", "cls"):
-            raise InputError(f"Unknown pooling {self.pooling!r}.", hint="Possible: mean, cls.")
-        if self.calibration_tokens < 64:
-            raise InputError(
-                f"--calibration-tokens is {self.calibration_tokens}; at least 64 are needed."
-            )
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
-        lowering_for(self.engine, self.precision)
-        _ = self.recipe
-
-    @property
-    def engine(self) -> str:
-        """The target as the engines' table spells it."""
-        name = ALIASES.get(self.target, self.target)
-        if name not in BUILDERS:
-            BUILDERS.resolve(name)
-        return name
-
-    @property
-    def recipe(self) -> CalibrationRecipe:
-        """The calibration part."""
-        return CalibrationRecipe(self.ranges, self.percentile, self.smooth)
 
 
 @dataclass(frozen=True)
@@ -125,7 +72,7 @@ def build_bundle(
     checkpoint = Checkpoint.open(
         source.folder, source=source.label, layer=options.layer, pooling=options.pooling
     )
-    lowering = lowering_for(options.engine, options.precision)
+    lowering = choose_lowering(options, checkpoint)
     sample = _sample(checkpoint, options) if lowering.activations != "none" else None
     digest = _bundle_fingerprint(checkpoint, options, lowering, sample)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
@@ -142,16 +89,62 @@ def build_bundle(
         ranges = _calibrate(checkpoint, graph, sample, options, progress)
     # Mapped weights count as memory as long as anything refers to them.
     gc.collect()
-    progress.stage("lowering")
-    lowered = lower_graph(graph, lowering, ranges)
-    gc.collect()
-    progress.stage("compiling")
+    tensorrt = options.tensorrt
+    if options.engine in ("tensorrt", "torch-tensorrt"):
+        tensorrt = replace(tensorrt, lengths=_lengths(sample or _sample(checkpoint, options)))
     with publish(out) as work:
-        _write_bundle(work, digest, checkpoint, options, graph, ranges, lowered)
+        lowered, engine = _build_engine(work, options, tensorrt, graph, lowering, ranges, progress)
+        _write_bundle(work, digest, checkpoint, options, graph, ranges, lowered, engine)
     bundle = Bundle.open(out)
     if record:
         record_build(bundle, _anywhere(options))
     return BuildResult(bundle, time.perf_counter() - start, cached=False)
+
+
+def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
+    """The recipe's lowering; for TensorRT with our plugin, or fp16 where INT8 cannot fuse."""
+    lowering = lowering_for(options.engine, options.precision)
+    if lowering.form == "tensorrt" and options.attention == "plugin":
+        return replace(lowering, form="tensorrt-plugin")
+    if lowering.form == "tensorrt" and options.tensorrt.fp16_attention(
+        checkpoint.config.max_tokens
+    ):
+        return replace(lowering, attention=False)
+    return lowering
+
+
+def _build_engine(
+    work: Path,
+    options: BuildOptions,
+    tensorrt: TensorRtOptions,
+    graph: Graph,
+    lowering: Lowering,
+    ranges: Ranges | None,
+    progress: Progress,
+) -> tuple[LoweredGraph, dict[str, Any]]:
+    """Lower and compile; once more with fp16 attention if INT8 did not fuse and that is allowed."""
+    progress.stage("lowering")
+    lowered = lower_graph(graph, lowering, ranges)
+    gc.collect()
+    progress.stage("compiling")
+    builder = BUILDERS.resolve(options.engine)()
+    try:
+        facts = builder.build(lowered, work, tensorrt, progress)
+        if lowering.form == "tensorrt-plugin":
+            # What answers for a GPU that is not there knows no plugin.
+            copy_portable(lower_graph(graph, replace(lowering, form="tensorrt"), ranges), work)
+        return lowered, facts
+    except UnfusedError:
+        if not (options.allow_unfused and lowering.attention):
+            raise
+    unfused = replace(lowering, attention=False)
+    return _build_engine(work, options, tensorrt, graph, unfused, ranges, progress)
+
+
+def _lengths(sample: Sample) -> tuple[int, ...]:
+    """Tokens of the sample's sentences, as percentiles."""
+    counts = [len(encoding) for encoding in sample.encodings]
+    return tuple(int(n) for n in np.percentile(counts, range(101)))
 
 
 def _present(out: Path, digest: str) -> Bundle | None:
@@ -198,7 +191,10 @@ def _bundle_fingerprint(
     graph = graph_fingerprint(checkpoint)
     ranges = ranges_fingerprint(graph, sample, options.recipe) if sample else None
     lowered = lowered_fingerprint(graph, lowering, ranges)
-    return fingerprint(lowered, options.engine, tool_versions("xopt", "openvino"))
+    parts: list[Any] = [tool_versions("xopt", "openvino")]
+    if "tensorrt" in options.engine:
+        parts += [asdict(options.tensorrt), tool_versions(options.engine)]
+    return fingerprint(lowered, options.engine, *parts)
 
 
 def _calibrate(
@@ -240,8 +236,8 @@ def _write_bundle(
     graph: Graph,
     ranges: Ranges | None,
     lowered: LoweredGraph,
+    engine: dict[str, Any],
 ) -> None:
-    engine_facts = BUILDERS.resolve(options.engine)().build(lowered, work)
     _write_tokenizer(checkpoint.folder / "tokenizer.json", work / "tokenizer.json")
     config = checkpoint.config
     facts: dict[str, Any] = {
@@ -255,14 +251,18 @@ def _write_bundle(
         "parity": graph.manifest["parity"],
         "provenance": {
             "checkpoint": checkpoint.fingerprint,
+            "training": checkpoint.training,
             "graph": graph.fingerprint,
             "ranges": ranges.fingerprint if ranges else None,
             "lowered": lowered.fingerprint,
             "calibration": ranges.manifest["sample"] if ranges else None,
             "calibration_recipe": asdict(options.recipe) if ranges else None,
         },
-        "engine": engine_facts,
-        "tools": graph.manifest["tools"] | tool_versions("openvino", "tokenizers", "numpy"),
+        "engine": engine,
+        "tools": graph.manifest["tools"]
+        | tool_versions("openvino", "tokenizers", "numpy", options.engine),
     }
+    if "layers" in engine:
+        facts["layers"] = engine["layers"]
     (work / "card.md").write_text(render_card(facts, []), encoding="utf-8")
     write_manifest(work, Bundle.kind, digest, facts)

@@ -176,6 +176,24 @@ class Checkpoint:
             [[path.name, sha256_file_cached(path)] for path in files], self.head.manifest()
         )
 
+    @cached_property
+    def training(self) -> dict[str, Any] | None:
+        """What ``xopt tune`` wrote of how this checkpoint was made, if it made it.
+
+        Raises:
+            CheckpointError: ``training.json`` is damaged.
+        """
+        path = self.folder / "training.json"
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}.") from error
+        # Other tools write a file of this name too.
+        ours = isinstance(found, dict) and {"phase", "tasks", "fingerprint"} <= set(found)
+        return found if ours else None
+
     def signature(self, inputs: Sequence[str], output: str) -> dict[str, Any]:
         """What a bundle's manifest says of its inputs, its output and their limits."""
         head, config = self.head, self.config

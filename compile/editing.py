@@ -58,10 +58,25 @@ class GraphEditor:
 
     def emit(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add a node of one output and return the output's name."""
-        self.nodes.append(
-            helper.make_node(operator, list(inputs), [output], name=output, **attributes)
-        )
+        self.emit_all(operator, inputs, [output], **attributes)
         return output
+
+    def emit_all(
+        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> None:
+        """Add a node of several outputs."""
+        self.nodes.append(
+            helper.make_node(operator, list(inputs), list(outputs), name=outputs[0], **attributes)
+        )
+
+    def prune(self, output: str) -> None:
+        """Leave out every node that ``output`` does not depend on."""
+        needed, kept = {output}, []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        self.nodes = kept[::-1]
 
     def array(self, name: str) -> NDArray[np.float32]:
         """An initializer, of the source or added since, as float32."""

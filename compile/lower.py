@@ -7,7 +7,6 @@ DequantizeLinear of its INT8 weight → Add. Residual adds, LayerNorm, GELU and 
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,29 +20,21 @@ from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, wr
 from xopt.calibrate.ranges import read_ranges
 from xopt.compile.editing import GraphEditor
 from xopt.compile.external import WEIGHTS, Weights, WeightsWriter, load_model
+from xopt.compile.lower_tensorrt import lower_tensorrt
+from xopt.compile.plugin_attention import lower_plugin
 from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
+from xopt.compile.traced import LINEAR, READER, SITE, WORDS
 from xopt.host import tool_versions
 
 __all__ = ["column_maxima", "lower_graph", "lowered_fingerprint"]
-
-# The linear layer that reads each site.
-READER = {
-    "qkv_in": "qkv",
-    "context": "attention_output",
-    "ffn_in": "ffn_in",
-    "ffn_act": "ffn_out",
-}
-SITE = {linear: site for site, linear in READER.items()}
-LINEAR = re.compile(r"^(layers\.\d+)\.(qkv|attention_output|ffn_in|ffn_out)\.weight$")
-WORDS = "embeddings.word.weight"
 
 Array = NDArray[np.float32]
 
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 5})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 6})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
@@ -84,24 +75,39 @@ def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path
     amax, smooth = read_ranges(ranges) if ranges else ({}, {})
     with WeightsWriter(folder) as writer:
         editor = GraphEditor(model, Weights(model, graph.folder), writer)
-        heads = graph.manifest["heads"]
-        for node in editor.source:
-            linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
-            if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
-                _lower_words(editor, node, lowering)
-            elif linear and lowering.weights == "int8":
-                _lower_linear(
-                    editor, node, linear.group(1), linear.group(2), lowering, amax, smooth, heads
-                )
-            elif linear and lowering.weights == "fp16":
-                _halve_linear(editor, node)
-            elif node.op_type == "Softmax" and lowering.attention:
-                _quantize_probs(editor, node)
-            else:
-                editor.keep(node)
-        lowered = editor.finish()
+        if lowering.form == "tensorrt":
+            lowered = lower_tensorrt(editor, lowering, amax, smooth, graph.manifest)
+        elif lowering.form == "tensorrt-plugin":
+            lowered = lower_plugin(editor, lowering, amax, smooth, graph.manifest)
+        else:
+            lowered = _lower_nodes(editor, lowering, amax, smooth, graph.manifest["heads"])
     onnx.save(lowered, folder / "graph.onnx")
     onnx.checker.check_model(str(folder / "graph.onnx"))
+
+
+def _lower_nodes(
+    editor: GraphEditor,
+    lowering: Lowering,
+    amax: Mapping[str, float],
+    smooth: Mapping[str, Array],
+    heads: int,
+) -> onnx.ModelProto:
+    """The form that OpenVINO and the CUDA engine read."""
+    for node in editor.source:
+        linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
+        if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
+            _lower_words(editor, node, lowering)
+        elif linear and lowering.weights == "int8":
+            _lower_linear(
+                editor, node, linear.group(1), linear.group(2), lowering, amax, smooth, heads
+            )
+        elif linear and lowering.weights == "fp16":
+            _halve_linear(editor, node)
+        elif node.op_type == "Softmax" and lowering.attention:
+            _quantize_probs(editor, node)
+        else:
+            editor.keep(node)
+    return editor.finish()
 
 
 def _lower_words(editor: GraphEditor, node: onnx.NodeProto, lowering: Lowering) -> None:

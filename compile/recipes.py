@@ -30,6 +30,8 @@ class Lowering:
         split_qkv: three projections instead of one of three times the width, the scale of the
             scores folded into the first; OpenVINO then reads each transposed inside its attention
             kernel and copies nothing.
+        form: which operators: ``tensorrt`` is all fp16 and of the patterns that fuse there;
+            ``tensorrt-plugin`` is the same with attention as our own plugin.
         smooth_apart: the division by a smoothing divisor in three dimensions, from which OpenVINO
             makes no quantization per channel.
     """
@@ -40,6 +42,7 @@ class Lowering:
     attention: bool = False
     split_qkv: bool = False
     smooth_apart: bool = False
+    form: Literal["packed", "tensorrt", "tensorrt-plugin"] = "packed"
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
@@ -49,6 +52,11 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("cuda", "fp16"): Lowering("fp16", embeddings="fp16"),
     ("cuda", "int8"): Lowering("int8", "int8", "int8"),
     ("cuda", "int8-attention"): Lowering("int8", "int8", "int8", attention=True),
+    ("tensorrt-rtx", "fp16"): Lowering("fp16", embeddings="fp16", form="tensorrt"),
+    ("tensorrt-rtx", "int8"): Lowering("int8", "int8", "int8", attention=True, form="tensorrt"),
+    ("tensorrt", "fp16"): Lowering("fp16", embeddings="fp16", form="tensorrt"),
+    ("tensorrt", "int8"): Lowering("int8", "int8", "int8", attention=True, form="tensorrt"),
+    ("torch-tensorrt", "fp16"): Lowering("fp16", embeddings="fp16"),
     ("null", "fp32"): Lowering("fp32"),
     ("null", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True, smooth_apart=True),
 }

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle, LoweredGraph
-from xopt.errors import ArtifactError, InputError
+from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError
 from xopt.packing import PackedBatch
+from xopt.progress import Progress
 from xopt.registry import Registry
 
 __all__ = ["ALIASES", "BUILDERS", "ENGINES", "Builder", "Engine", "Signature", "open_engine"]
@@ -63,6 +65,8 @@ class Engine(ABC):
     """
 
     name = "engine"
+    # Whether another engine answers in the place of the bundle's own.
+    predicted = False
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -141,8 +145,16 @@ class Builder(Protocol):
 
     target: str
 
-    def build(self, lowered: LoweredGraph, out: Path) -> dict[str, Any]:
+    def build(
+        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
+    ) -> dict[str, Any]:
         """Write the engine's files into ``out`` and return facts for the manifest.
+
+        Args:
+            lowered: for this target.
+            out: an existing folder.
+            options: read by the TensorRT targets alone.
+            progress: told the share that is done, where the library says it.
 
         Raises:
             MissingExtraError: the native library is not installed.
@@ -156,6 +168,10 @@ ENGINES: Registry[type[Engine]] = Registry(
     {
         "openvino": "xopt.engines.openvino:OpenVinoEngine",
         "cuda": "xopt.engines.cuda:CudaEngine",
+        "tensorrt": "xopt.engines.tensorrt.enterprise_engine:EnterpriseEngine",
+        "tensorrt-rtx": "xopt.engines.tensorrt.rtx:RtxEngine",
+        "torch-tensorrt": "xopt.engines.torch_tensorrt:TorchTensorRtEngine",
+        "portable": "xopt.engines.tensorrt.portable:PortableEngine",
         "null": "xopt.engines.null:NullEngine",
     },
 )
@@ -165,6 +181,10 @@ BUILDERS: Registry[type[Builder]] = Registry(
     {
         "openvino": "xopt.engines.openvino:OpenVinoBuilder",
         "cuda": "xopt.engines.cuda:CudaBuilder",
+        "tensorrt": "xopt.engines.tensorrt.enterprise:TensorRtBuilder",
+        "tensorrt-rtx": "xopt.engines.tensorrt.rtx:RtxBuilder",
+        # The only one that starts from the checkpoint, which no engine knows.
+        "torch-tensorrt": "xopt.compile.export_torch_tensorrt:TorchTensorRtBuilder",
         "null": "xopt.engines.null:NullBuilder",
     },
 )
@@ -173,12 +193,29 @@ BUILDERS: Registry[type[Builder]] = Registry(
 ALIASES = {"cpu": "openvino"}
 
 
-def open_engine(bundle: Bundle, **options: Any) -> Engine:
+# Targets whose bundles carry a graph that the CPU can answer from.
+PREDICTABLE = ("tensorrt", "tensorrt-rtx")
+
+
+def open_engine(bundle: Bundle, *, predict: bool = False, **options: Any) -> Engine:
     """Verify a bundle's files, then open its engine.
+
+    Args:
+        bundle: what to open.
+        predict: where the bundle's own engine cannot run, answer from its portable graph on the
+            CPU; the engine's ``predicted`` says so.
+        options: of the engine.
 
     Raises:
         ArtifactError: a file differs from what was built.
         InputError: the bundle names an engine this xopt does not have.
+        UnsupportedError: this machine cannot run it.
+        MissingExtraError: its library is not installed.
     """
     bundle.verify()
-    return ENGINES.resolve(bundle.target)(bundle, **options)
+    try:
+        return ENGINES.resolve(bundle.target)(bundle, **options)
+    except (UnsupportedError, MissingExtraError):
+        if not (predict and bundle.target in PREDICTABLE):
+            raise
+    return ENGINES.resolve("portable")(bundle)

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from xopt.artifacts import Bundle, LoweredGraph
 from xopt.engines.base import Engine
 from xopt.engines.cuda_weights import TENSORS, read_facts, read_lowered, write_weights
+from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.errors import InputError, UnsupportedError, did_you_mean, require
 from xopt.host import tool_versions
 from xopt.packing import PackedBatch
+from xopt.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +148,9 @@ class CudaBuilder:
 
     target = "cuda"
 
-    def build(self, lowered: LoweredGraph, out: Path) -> dict[str, Any]:
+    def build(
+        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
+    ) -> dict[str, Any]:
         """Write ``weights.safetensors`` and ``engine.json``.
 
         Raises:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle, LoweredGraph
 from xopt.engines.base import Engine
+from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.packing import PackedBatch
+from xopt.progress import Progress
 
 __all__ = ["NullBuilder", "NullEngine"]
 
@@ -40,7 +42,9 @@ class NullBuilder:
 
     target = "null"
 
-    def build(self, lowered: LoweredGraph, out: Path) -> dict[str, Any]:
+    def build(
+        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
+    ) -> dict[str, Any]:
         """Write ``engine.json``."""
         (out / "engine.json").write_text(json.dumps({"seed": 7}) + "\n")
         return {"files": ["engine.json"]}

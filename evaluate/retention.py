@@ -102,7 +102,7 @@ def compare_bundles(
         bundles = [session.bundle.fingerprint for session in sessions.values()]
         key = fingerprint(
             task.name, dict(task.conventions), language, prints[language], bundles, seed, resamples,
-            host_facts(),
+            host_facts(), candidate.engine.predicted,
         )  # fmt: skip
         result = partial.get(key)
         if result is None:
@@ -120,6 +120,7 @@ def compare_bundles(
         "task": task.name,
         "precision": candidate.bundle.precision,
         "target": candidate.bundle.target,
+        "predicted": candidate.engine.predicted,
         "data": {"label": source.label, "kind": source.kind, "fingerprints": prints},
         "metric": task.metric,
         "conventions": dict(task.conventions) | _pooling(candidate),

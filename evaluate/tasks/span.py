@@ -21,7 +21,7 @@ from xopt.evaluate.tasks.layout import Frame
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["COLUMNS", "SpanAnswers", "best_span"]
+__all__ = ["COLUMNS", "SpanAnswers", "best_span", "scored_span"]
 
 COLUMNS = {"id": str, "context": str, "question": str, "answers": dict}
 
@@ -91,13 +91,14 @@ class SpanAnswers(Task):
         """The text of the best span of each passage; empty if none is allowed."""
         found = []
         for index, windows, logits in session.parts(
-            len(examples), lambda t, a, b: self._encode(t, examples[a:b]), progress=progress
+            len(examples), lambda t, a, b: self.encode(t, examples[a:b]), progress=progress
         ):
             start, stop = best_span(windows, logits, n_best=self.n_best, longest=self.max_answer)
             found.append(str(examples[index]["context"])[start:stop].strip())
         return found
 
-    def _encode(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
+    def encode(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
+        """The windows of each question and its passage."""
         frame = Frame.read(tokenizer)
         encode = partial(tokenizer.encode, max_tokens=None, details=True)
         questions = encode([row["question"] for row in examples])
@@ -152,7 +153,20 @@ def best_span(
     n_best: int = 20,
     longest: int = 30,
 ) -> tuple[int, int]:
-    """The characters of the passage with the highest sum of start and end; (0, 0) if none.
+    """The characters that :func:`scored_span` finds."""
+    return scored_span(windows, logits, n_best=n_best, longest=longest)[1]
+
+
+def scored_span(
+    windows: Sequence[Encoding],
+    logits: Sequence[NDArray[np.float32]],
+    *,
+    n_best: int = 20,
+    longest: int = 30,
+) -> tuple[float, tuple[int, int]]:
+    """The highest sum of start and end, and its characters of the passage.
+
+    -inf and (0, 0) if no span is allowed.
 
     Args:
         windows: from :meth:`~xopt.evaluate.tasks.layout.Frame.windows`.
@@ -173,10 +187,10 @@ def best_span(
         sums = scores[starts, 0][:, None] + scores[ends, 1][None, :]
         sums = np.where((size >= 1) & (size <= longest), sums, -np.inf)
         if sums.size and sums.max() > best:
-            best = sums.max()
+            best = float(sums.max())
             row, column = np.unravel_index(sums.argmax(), sums.shape)
             found = int(window.offsets[starts[row], 0]), int(window.offsets[ends[column], 1])
-    return found
+    return best, found
 
 
 def _bare(encoding: Encoding) -> Encoding:

@@ -7,7 +7,7 @@ from typing import Any
 
 from xopt.languages import language_name
 
-__all__ = ["part_lines", "render_card", "retention_rows"]
+__all__ = ["part_lines", "prediction", "render_card", "retention_rows"]
 
 PARTS = {"f1": "F1", "exact_match": "exact match", "token_accuracy": "token accuracy"}
 TASKS = {"classify": "xnli", "tag": "panx", "span": "xquad", "embed": "tatoeba"}
@@ -28,6 +28,9 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
         f"{manifest['parity']['max_abs_difference']:.1e} over {manifest['parity']['sentences']} "
         "multilingual sentences",
     ]
+    if "runs_on_text" in manifest.get("engine", {}):
+        lines.append(f"- runs on: {manifest['engine']['runs_on_text']}")
+    lines += [f"- {line}" for line in training_lines(manifest["provenance"].get("training"))]
     calibration = manifest["provenance"].get("calibration")
     if calibration:
         recipe = manifest["provenance"]["calibration_recipe"]
@@ -46,10 +49,39 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     return "\n".join(lines)
 
 
+PHASES = {
+    "intermediate": "intermediate tasks",
+    "target": "target task",
+    "student": "distilled on",
+    "qat": "quantization-aware on",
+}
+
+
+def training_lines(training: Mapping[str, Any] | None) -> list[str]:
+    """One line for each phase that ``xopt tune`` ran, the first phase first."""
+    found: list[str] = []
+    while training is not None:
+        parts = [f"{part['task']} ({part['train']:,} examples)" for part in training["data"]]
+        result, recipe = training["result"], training["recipe"]
+        scores = dict(result["scores"])[result["best_step"]]
+        found.append(
+            f"{PHASES[training['phase']]}: {', '.join(parts)}; {result['best_step']:,} steps, "
+            f"learning rate {recipe['lr']:g}, seed {recipe['seed']}; "
+            f"English dev score {scores['score']:.1f}"
+        )
+        before = training["parent"]
+        if before["training"] is None:
+            found.append(f"tuned from: {before['checkpoint']}")
+        training = before["training"]
+    return found[::-1]
+
+
 def _report_section(report: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"## {report['task']} ({report['metric']}) on {report['data']['label']}",
+        f"## {report['task']} ({report['metric']}) on {report['data']['label']}"
+        + (", predicted" if report.get("predicted") else ""),
         "",
+        *([f"Predicted: {prediction(report)}", ""] if report.get("predicted") else []),
         "| language | n | reference | this bundle | difference | 95 % interval | agreement |",
         "|---|--:|--:|--:|--:|---|--:|",
     ]
@@ -68,6 +100,14 @@ def _report_section(report: Mapping[str, Any]) -> list[str]:
         "",
     ]
     return lines
+
+
+def prediction(report: Mapping[str, Any]) -> str:
+    """What a predicted report is, in a sentence."""
+    return (
+        f"answered by OpenVINO on this CPU from the bundle's own graph, with the same integers as "
+        f"{report['target']} and fp32 between them. The speeds are the CPU's."
+    )
 
 
 def part_lines(report: Mapping[str, Any]) -> list[str]:

@@ -91,6 +91,8 @@ _WRITTEN = ("kind", "schema", "fingerprint", "created", "files", "checksum")
 def _evidence_name(bundle: Bundle, report: Mapping[str, Any]) -> str:
     """One file per task and data; a few languages do not push out a report on more of them."""
     name = f"{report['task']}-{report['data']['kind']}"
+    if report.get("predicted"):
+        name += "-predicted"
     path = bundle.folder / EVIDENCE / f"{name}.json"
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))["languages"]

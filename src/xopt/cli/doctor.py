@@ -8,32 +8,12 @@ from typing import Any
 
 from xopt.cli.app import app
 from xopt.cli.common import JsonOption
+from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
 from xopt.cli.output import console, print_json, table
 from xopt.hashing import cache_folder
 from xopt.host import host_facts, tool_versions
 
 __all__ = ["doctor"]
-
-# extra -> (module, distribution) of everything it brings
-EXTRAS: dict[str, dict[str, str]] = {
-    "build": {
-        "torch": "torch",
-        "transformers": "transformers",
-        "onnx": "onnx",
-        "onnxscript": "onnxscript",
-        "safetensors": "safetensors",
-        "huggingface_hub": "huggingface-hub",
-        "datasets": "datasets",
-        "pyarrow": "pyarrow",
-        "modelopt": "nvidia-modelopt",
-    },
-    "cuda": {"safetensors": "safetensors", "torch": "torch", "triton": "triton"},
-    "tensorrt": {"tensorrt": "tensorrt"},
-    "tensorrt-rtx": {"tensorrt_rtx": "tensorrt-rtx"},
-}
-
-# The oldest GPU that the CUDA engine runs on, as an SM.
-CUDA_SM = 80
 
 
 @app.command()
@@ -53,22 +33,24 @@ def doctor(as_json: JsonOption = False) -> None:
         "(safe to delete)",
         highlight=False,
     )
-    marks = {True: "[green]yes[/green]", False: "no"}
+    marks = {True: "yes", False: "no"}
     table(
         "targets",
-        ["target", "builds", "runs", "why not"],
+        ["target", "library", "builds here", "runs here"],
         [
-            [t["target"], marks[t["builds"]], marks[t["runs"]], t["why_not"]]
+            [t["target"], t["library"] or "none", marks[t["builds"]], marks[t["runs"]]]
             for t in document["targets"]
         ],
+        left=4,
     )
-    table(
-        "extras",
-        ["extra", "installed", "missing"],
-        [[e, ", ".join(f"{n} {v}" for n, v in f["installed"].items()), ", ".join(f["missing"])]
-         for e, f in document["extras"].items()],
-        left=3,
-    )  # fmt: skip
+    for target in document["targets"]:
+        if target["why_not"]:
+            add = f"  [{target['add']}]" if target["add"] else ""
+            line = f"{target['target']}: {target['why_not']}{add}"
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+    for extra, facts in document["extras"].items():
+        parts = ", ".join(f"{name} {version}" for name, version in facts["installed"].items())
+        out.print(f"xopt\\[{extra}]: {parts or 'nothing installed'}", highlight=False)
     if document["add"]:
         out.print(f"To add the rest: {document['add']}", highlight=False)
 
@@ -83,56 +65,28 @@ def _examine() -> dict[str, Any]:
     }
     gpus = _gpus()
     missing = {name: facts["missing"] for name, facts in extras.items()}
-    targets = [_openvino(missing["build"]), _cuda(missing["build"], missing["cuda"], gpus)]
     return {
         "host": host_facts(),
         "gpu": ", ".join(f"{name} (SM {sm})" for name, sm in gpus) or None,
         "extras": extras,
-        "targets": targets,
+        "targets": examine_targets(missing, gpus),
         "cache": {"folder": str(cache_folder()), "size_mib": _cache_mib()},
         "add": _add(missing, gpus),
     }
 
 
-def _add(missing: dict[str, list[str]], gpus: list[tuple[str, int]]) -> str:
-    """The one command that brings what this machine could use and lacks."""
-    wanted = ["build"] + (["cuda"] if gpus else [])
+def _add(missing: dict[str, list[str]], gpus: list[Gpu]) -> str:
+    """The one command that brings what this machine could use and lacks.
+
+    TensorRT-RTX builds without a GPU. Torch-TensorRT is left out: it wants an environment of its
+    own.
+    """
+    wanted = ["build", "tensorrt-rtx"] + (["cuda", "tensorrt"] if gpus else [])
     lacking = [name for name in wanted if missing[name]]
     return f"pip install 'xopt[{','.join(lacking)}]'" if lacking else ""
 
 
-def _openvino(build_lacks: list[str]) -> dict[str, Any]:
-    return {
-        "target": "openvino (cpu)",
-        "builds": not build_lacks,
-        "runs": importlib.util.find_spec("openvino") is not None,
-        "why_not": f"build needs {', '.join(build_lacks)}" if build_lacks else "",
-    }
-
-
-def _cuda(
-    build_lacks: list[str], run_lacks: list[str], gpus: list[tuple[str, int]]
-) -> dict[str, Any]:
-    reasons = [f"build needs {', '.join(build_lacks)}"] if build_lacks else []
-    if run_lacks:
-        reasons.append(f"run needs {', '.join(run_lacks)}")
-    fit = any(sm >= CUDA_SM for _, sm in gpus)
-    if not gpus:
-        reasons.append("no NVIDIA GPU")
-    elif not fit:
-        reasons.append(f"Triton's matrix product has no use before SM {CUDA_SM}")
-    elif not run_lacks and not _torch_sees_gpu():
-        fit = False
-        reasons.append("this PyTorch is built without CUDA, or finds no driver")
-    return {
-        "target": "cuda",
-        "builds": not build_lacks,
-        "runs": fit and not run_lacks,
-        "why_not": "; ".join(reasons),
-    }
-
-
-def _gpus() -> list[tuple[str, int]]:
+def _gpus() -> list[Gpu]:
     """Name and SM of each NVIDIA GPU, as the driver's own tool lists them."""
     query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     try:
@@ -145,12 +99,6 @@ def _gpus() -> list[tuple[str, int]]:
         for name, _, sm in rows
         if sm.strip().replace(".", "").isdigit()
     ]
-
-
-def _torch_sees_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _cache_mib() -> float:

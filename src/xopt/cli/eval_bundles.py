@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,8 +109,8 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
         place = _cached_place(made | wanted)
         options = BuildOptions(**made | wanted | {"out": place})
         candidate = build_bundle(options, progress, record=False).bundle
-    exact = made | wanted | {"precision": "fp32", "target": "cpu"}
-    options = BuildOptions(**exact | {"out": _cached_place(exact)})
+    exact = BuildOptions(**made | wanted).reference()
+    options = replace(exact, out=_cached_place(asdict(exact)))
     result = build_bundle(options, progress, record=False)
     return candidate, _same_checkpoint(candidate, result.bundle)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xopt.card import part_lines, retention_rows
+from xopt.card import part_lines, prediction, retention_rows
 from xopt.cli.output import console, table
 from xopt.languages import language_name
 
@@ -21,6 +21,8 @@ def show_report(report: Mapping[str, Any], bundle: str) -> None:
         retention_rows(report),
     )
     worst = report["worst"]
+    if report.get("predicted"):
+        out.print(f"[bold]predicted[/bold]: {prediction(report)}", highlight=False)
     out.print(
         f"worst: {language_name(worst['language'])} {worst['difference']:+.2f} points",
         highlight=False,
@@ -75,6 +77,9 @@ def show_suite(document: Mapping[str, Any]) -> None:
             out.print(f"{entry['task']}: not scored. {entry['skipped']}", highlight=False)
     if document["average"] is None:
         out.print("no mean of the nine: it needs all of them", highlight=False)
+    for entry in done:
+        if entry.get("predicted"):
+            out.print(f"[bold]predicted[/bold], {entry['task']}: {prediction(entry)}")
     _say_sample(done)
 
 

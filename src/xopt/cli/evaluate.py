@@ -212,7 +212,7 @@ def _evaluate(
     candidate, fp32 = with_reference(candidate, options, progress)
     with (
         Session(fp32, batch_tokens=options.batch_tokens) as reference_session,
-        Session(candidate, batch_tokens=options.batch_tokens) as candidate_session,
+        Session(candidate, batch_tokens=options.batch_tokens, predict=True) as candidate_session,
     ):
         report = compare_bundles(
             task,

@@ -47,6 +47,9 @@ def inspect(
             for name, entry in bundle.manifest["files"].items()
         ],
     )
+    if "layers" in document:
+        rows = [[name, str(count)] for name, count in document["layers"].items()]
+        table("read back from the built engine", ["", "count"], rows)
     kernels = document["session"].get("kernels")
     if kernels:
         table("compiled kernels", ["kernel", "count"], [[k, str(n)] for k, n in kernels.items()])

@@ -1,0 +1,339 @@
+"""Graph → the form that TensorRT fuses: fp16 throughout, INT8 where a site is quantized.
+
+Every choice here is one that decides which kernels TensorRT-RTX 1.7 takes, read from built engines:
+
+* One scalar dequantizes a weight, and a multiplication per column follows the product. With a scale
+  per column TensorRT writes the raw int32 accumulators as fp16, where they overflow.
+* GatherND with an index that is an input of its final shape; Gather becomes a scalar kernel.
+* Q/DQ on q, k and v, on the probabilities and on the attention's output, in primitive operators:
+  what becomes one INT8 attention kernel.
+* T, B and S as the only names of dynamic axes: unless the mask's are the index's, nothing fuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from xopt.compile.editing import GraphEditor
+from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
+from xopt.compile.recipes import Lowering
+from xopt.compile.tensorrt_head import emit_head, mean_over_slots
+from xopt.compile.traced import LINEAR, SITE, WORDS
+from xopt.errors import UnsupportedError
+
+__all__ = ["INPUTS", "Lowerer", "drop_attention", "lower_tensorrt"]
+
+# name -> element type and shape; which of them a graph reads depends on its head.
+INPUTS: dict[str, tuple[int, list[str | int]]] = {
+    "input_ids": (TensorProto.INT64, ["T"]),
+    "position_ids": (TensorProto.INT64, ["T"]),
+    "token_type_ids": (TensorProto.INT64, ["T"]),
+    "pad_index": (TensorProto.INT64, ["B", "S", 1]),
+    "unpad_index": (TensorProto.INT64, ["T", 1]),
+    "attention_bias": (TensorProto.FLOAT16, ["B", 1, 1, "S"]),
+    "first_index": (TensorProto.INT64, ["B", 1]),
+    "cu_seqlens": (TensorProto.INT32, ["B_plus_1"]),
+}
+IDS = ("input_ids", "position_ids", "token_type_ids")
+
+Array = NDArray[np.float32]
+
+
+def lower_tensorrt(
+    editor: GraphEditor,
+    lowering: Lowering,
+    amax: Mapping[str, float],
+    smooth: Mapping[str, Array],
+    facts: Mapping[str, Any],
+    lowerer: type[Lowerer] | None = None,
+) -> onnx.ModelProto:
+    """Rebuild the traced graph.
+
+    Args:
+        editor: over the traced graph.
+        lowering: of the form ``tensorrt``.
+        amax: ``site -> range``; not read when nothing is quantized.
+        smooth: ``site -> [in]``, SmoothQuant's divisors.
+        facts: ``head``, ``heads``, ``hidden`` and ``output`` of the graph's manifest.
+        lowerer: another one than :class:`Lowerer`.
+
+    Raises:
+        UnsupportedError: a weight leaves the range of fp16.
+        BuildError: the graph has another form than the tracer gives it.
+    """
+    work = (lowerer or Lowerer)(editor, lowering, amax, smooth, facts)
+    norms = [i for i, n in enumerate(editor.source) if n.op_type == "LayerNormalization"]
+    for node in editor.source[: norms[-1] + 1]:
+        if node.output[0] not in editor.dropped:
+            work.lower(node)
+    emit_head(
+        editor,
+        editor.source[norms[-1]].output[0],
+        [node for node in editor.source[norms[-1] + 1 :] if node.op_type == "Gemm"],
+        facts,
+        work,
+    )
+    editor.prune(facts["output"])
+    model = editor.finish()
+    _declare(model, facts["output"], per_token=facts["head"]["kind"] in ("tag", "span"))
+    return model
+
+
+class Lowerer:
+    """Lowers node after node; see :func:`lower_tensorrt` for the arguments."""
+
+    def __init__(
+        self,
+        editor: GraphEditor,
+        lowering: Lowering,
+        amax: Mapping[str, float],
+        smooth: Mapping[str, Array],
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.editor, self.lowering, self.amax, self.smooth = editor, lowering, amax, smooth
+        self.facts = facts
+        self.int8 = lowering.weights == "int8"
+
+    def lower(self, node: onnx.NodeProto) -> None:
+        """Emit what stands for ``node``."""
+        linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
+        if node.op_type == "Gather" and node.input[1] in IDS:
+            self.lookup(node)
+        elif linear and linear.group(2) == "qkv":
+            self.attention(node, linear.group(1))
+        elif linear:
+            self.linear(node, linear.group(1), linear.group(2))
+        else:
+            self.keep(node)
+
+    def keep(self, node: onnx.NodeProto) -> None:
+        """The node as it is, its weights in fp16."""
+        copied = onnx.NodeProto()
+        copied.CopyFrom(node)
+        for number, name in enumerate(node.input):
+            if name in self.editor.weights and self.editor.weights[name].dtype == np.float32:
+                copied.input[number] = self.half(name + ".fp16", self.editor.array(name))
+        self.editor.keep(copied)
+
+    def half(self, name: str, values: Array) -> str:
+        """A constant in fp16."""
+        if np.abs(values).max(initial=0) > HALF.max:
+            raise UnsupportedError(
+                f"{name.removesuffix('.fp16')} holds {np.abs(values).max():.3g}, beyond the range "
+                "of fp16, in which TensorRT runs this encoder.",
+                hint="Build it for the CPU: xopt build --target cpu",
+            )
+        return self.editor.constant(name, values.astype(np.float16))
+
+    def lookup(self, node: onnx.NodeProto) -> None:
+        """``[T, hidden]``: one row of a table per token."""
+        table, ids = node.input[0], node.input[1]
+        out = node.output[0]
+        last = self.editor.constant("axis.last", np.array([-1], np.int64))
+        index = f"{ids}.index"
+        if all(index not in n.output for n in self.editor.nodes):
+            self.editor.emit("Unsqueeze", [ids, last], index)
+        if table != WORDS or self.lowering.embeddings != "int8":
+            values = self.editor.array(table)
+            self.editor.emit("GatherND", [self.half(table + ".fp16", values), index], out)
+            return
+        rows, scales = quantize_rows(self.editor.weights[WORDS])
+        step = in_half(np.float32(scales.max()))
+        full = self._dequantized(self.editor.constant(WORDS + ".int8", rows), WORDS, step)
+        exact = self.editor.emit("GatherND", [full, index], out + ".rows")
+        ratios = self.half(WORDS + ".ratio", (scales / step)[:, None])
+        ratio = self.editor.emit("GatherND", [ratios, index], out + ".ratio")
+        self.editor.emit("Mul", [exact, ratio], out)
+
+    def linear(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
+        """``x · W^T + b`` of one of the encoder's linear layers."""
+        site = f"{layer}.{SITE[linear]}"
+        weight, bias = self.weight_and_bias(node)
+        source = node.input[0]
+        if self.int8:
+            if linear != "attention_output":
+                source, weight = self.quantized(source, site, weight)
+            elif site in self.smooth:
+                weight = weight * self.smooth[site][None, :]
+        self.product(source, f"{layer}.{linear}", weight, bias, node.output[0])
+
+    def weight_and_bias(self, node: onnx.NodeProto) -> tuple[Array, Array]:
+        """``[out, in]`` and ``[out]``; the exporter drops a bias that is all zeros."""
+        weight = self.editor.array(node.input[1])
+        if len(node.input) > 2:
+            return weight, self.editor.array(node.input[2])
+        return weight, np.zeros(len(weight), np.float32)
+
+    def quantized(self, source: str, site: str, weight: Array) -> tuple[str, Array]:
+        """Q/DQ of a linear layer's input, smoothed first; its weight takes the divisor back."""
+        divisor = self.smooth.get(site)
+        if divisor is not None:
+            # The weight takes back what fp16 has made of the divisor.
+            inverse = (1 / divisor).astype(np.float16).clip(HALF.tiny)
+            name = self.editor.constant(site + ".smooth", inverse)
+            source = self.editor.emit("Mul", [source, name], site + ".smoothed")
+            weight = weight / inverse.astype(np.float32)[None, :]
+        stored = self.quantize(source, site, self.step(site))
+        return self.dequantize(stored, site, site + ".dq"), weight
+
+    def product(self, source: str, name: str, weight: Array, bias: Array, out: str) -> None:
+        """The product of a linear layer with its weight ``[out, in]``, and the bias."""
+        emit = self.editor.emit
+        if not self.int8:
+            values = self.half(name + ".weight.fp16", np.ascontiguousarray(weight.T))
+            product = emit("MatMul", [source, values], name + ".matmul")
+        else:
+            layer, _, linear = name.rpartition(".")
+            rows, scales = quantize_rows(weight)
+            scales[~weight.any(axis=1)] = 0
+            step = weight_step(rows, scales, self.step(f"{layer}.{SITE[linear]}"))
+            stored = self.editor.constant(name + ".weight.int8", np.ascontiguousarray(rows.T))
+            full = self._dequantized(stored, name + ".weight", step)
+            exact = emit("MatMul", [source, full], name + ".matmul")
+            ratio = self.half(name + ".weight.ratio", scales / step)
+            product = emit("Mul", [exact, ratio], name + ".scaled")
+        emit("Add", [product, self.half(name + ".bias", bias)], out)
+
+    def _dequantized(self, stored: str, name: str, step: np.float32) -> str:
+        parts = [stored, *self._scale(name, step)]
+        return self.editor.emit("DequantizeLinear", parts, name + ".dequantized")
+
+    def _scale(self, site: str, step: np.float32) -> list[str]:
+        return [
+            self.half(site + ".scale", np.array(step, np.float32)),
+            self.editor.constant(site + ".zero", np.array(0, np.int8)),
+        ]
+
+    def step(self, site: str) -> np.float32:
+        """The step of a site's 8-bit values, as fp16 holds it."""
+        return in_half(np.float32(self.amax[site] / 127))
+
+    def quantize(self, source: str, site: str, step: np.float32) -> str:
+        """QuantizeLinear with one step."""
+        return self.editor.emit("QuantizeLinear", [source, *self._scale(site, step)], site + ".q")
+
+    def dequantize(self, source: str, site: str, out: str) -> str:
+        """DequantizeLinear with the step that :meth:`quantize` took for this site."""
+        parts = [source, site + ".scale", site + ".zero"]
+        return self.editor.emit("DequantizeLinear", parts, out)
+
+    def attention(self, node: onnx.NodeProto, layer: str) -> None:
+        """The joint projection and all that follows it, up to the context ``[T, hidden]``.
+
+        The scale of the scores goes into the query's rows, and SmoothQuant's divisor of the context
+        into the value's: a context is a mean of values, so its channels shrink with theirs, and
+        nothing stands between the attention kernel and its quantization.
+        """
+        chain = drop_attention(self.editor, node.output[0])
+        weight, bias = self.weight_and_bias(node)
+        hidden, heads = self.facts["hidden"], self.facts["heads"]
+        source, out = node.input[0], f"{layer}.qkv"
+        factors = np.ones(3 * hidden, np.float32)
+        factors[:hidden] = float(np.asarray(self.editor.weights[chain.scale]))
+        context = f"{layer}.context"
+        if self.int8:
+            source, weight = self.quantized(source, f"{layer}.qkv_in", weight)
+            if context in self.smooth:
+                factors[2 * hidden :] = 1 / self.smooth[context]
+        weight, bias = weight * factors[:, None], bias * factors
+        self.product(source, out, weight, bias, out)
+        parts = [f"{layer}.{part}" for part in "qkv"]
+        sizes = self.editor.constant("qkv.sizes", np.array([hidden] * 3, np.int64))
+        self.editor.emit_all("Split", [out, sizes], parts, axis=-1)
+        shape = self.editor.constant(
+            "heads.shape", np.array([0, 0, heads, hidden // heads], np.int64)
+        )
+        reach = [factors[0] * self.reach(layer, "q"), self.reach(layer, "k"), self.value(layer)]
+        q, k, v = (
+            self.padded(part, shape, [0, 2, 3, 1] if part.endswith("k") else [0, 2, 1, 3], amax)
+            for part, amax in zip(parts, reach, strict=True)
+        )
+        emit = self.editor.emit
+        scores = emit("MatMul", [q, k], f"{layer}.qk.matmul")
+        scores = emit("Add", [scores, "attention_bias"], f"{layer}.scores")
+        probs = emit("Softmax", [scores], f"{layer}.probs", axis=-1)
+        if self.lowering.attention:
+            stored = self.quantize(probs, f"{layer}.probs", in_half(np.float32(1 / 127)))
+            probs = self.dequantize(stored, f"{layer}.probs", f"{layer}.probs.dq")
+        mixed = emit("MatMul", [probs, v], f"{layer}.pv.matmul")
+        if self.int8:
+            mixed = self.quantize(mixed, context, self.step(context))
+        mixed = emit("Transpose", [mixed], f"{layer}.mixed.rows", perm=[0, 2, 1, 3])
+        flat = self.editor.constant("rows.shape", np.array([-1, hidden], np.int64))
+        mixed = emit("Reshape", [mixed, flat], f"{layer}.mixed.flat")
+        if not self.int8:
+            emit("GatherND", [mixed, "unpad_index"], chain.context)
+            return
+        packed = emit("GatherND", [mixed, "unpad_index"], f"{context}.packed")
+        self.dequantize(packed, context, chain.context)
+
+    def reach(self, layer: str, part: str) -> float:
+        """The range of q or k; 0 where nothing is quantized."""
+        return float(self.amax[f"{layer}.{part}"]) if self.lowering.attention else 0.0
+
+    def value(self, layer: str) -> float:
+        """The range of v behind SmoothQuant's divisor of the context."""
+        part = "v_smoothed" if f"{layer}.context" in self.smooth else "v"
+        return self.reach(layer, part)
+
+    def padded(self, source: str, shape: str, order: list[int], amax: float) -> str:
+        """``[T, hidden]`` -> per head and padded, quantized on the way in INT8 attention."""
+        emit, rows = self.editor.emit, source
+        if self.lowering.attention:
+            rows = self.quantize(source, source, in_half(np.float32(amax / 127)))
+        rows = emit("GatherND", [rows, "pad_index"], source + ".padded")
+        rows = emit("Reshape", [rows, shape], source + ".split")
+        rows = emit("Transpose", [rows], source + ".heads", perm=order)
+        if self.lowering.attention:
+            rows = self.dequantize(rows, source, source + ".dq")
+        return rows
+
+    def mean(self, hidden: str) -> str:
+        """``[B, hidden]`` fp32: the mean over a sentence's tokens."""
+        return mean_over_slots(self.editor, hidden)
+
+
+class _Chain:
+    """What is left of the traced attention: the scale's name, and the context's."""
+
+    def __init__(self, scale: str, context: str) -> None:
+        self.scale, self.context = scale, context
+
+
+def drop_attention(editor: GraphEditor, projection: str) -> _Chain:
+    """Leave out everything from the gather behind the joint projection to the context."""
+    gather = editor.consumer(projection, "Gather")
+    reshape = editor.consumer(gather.output[0], "Reshape")
+    transpose = editor.consumer(reshape.output[0], "Transpose")
+    split = editor.consumer(transpose.output[0], "Split")
+    q, k, v = (editor.consumer(name, "Squeeze") for name in split.output)
+    scaled = editor.consumer(q.output[0], "Mul")
+    turned = editor.consumer(k.output[0], "Transpose")
+    dropped = [gather, reshape, transpose, split, q, k, v, scaled, turned]
+    last = scaled
+    for kind in ("MatMul", "Add", "Softmax", "MatMul", "Transpose", "Reshape", "Gather"):
+        last = editor.consumer(last.output[0], kind)
+        dropped.append(last)
+    for node in dropped:
+        editor.drop(node)
+    return _Chain(scaled.input[1], last.output[0])
+
+
+def _declare(model: onnx.ModelProto, output: str, *, per_token: bool) -> None:
+    """Declare the inputs that are read, and the output."""
+    read = {name for node in model.graph.node for name in node.input}
+    width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    del model.graph.input[:], model.graph.output[:], model.graph.value_info[:]
+    for name, (kind, shape) in INPUTS.items():
+        if name in read:
+            model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
+    rows = "T" if per_token else "B"
+    model.graph.output.append(
+        helper.make_tensor_value_info(output, TensorProto.FLOAT, [rows, width])
+    )

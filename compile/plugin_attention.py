@@ -1,0 +1,140 @@
+"""Graph → the form for TensorRT in which attention is our own kernel, on the packed batch itself.
+
+What TensorRT's own attention needs falls away with it: the padded form, its two indices and its
+mask. A plugin node reads the joint projection ``[T, 3·H]`` as it stands, and ``cu_seqlens``.
+
+In INT8 the steps of q, k and v are part of the projection (of the multiplication per column behind
+its product, and of its bias), so that one quantization with the step 1 stands between it and the
+kernel. The step of the context divides that of v, which the kernel reads anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from xopt.compile.editing import GraphEditor
+from xopt.compile.lower_tensorrt import Lowerer, drop_attention, lower_tensorrt
+from xopt.compile.recipes import Lowering
+from xopt.engines.tensorrt.plugin import ATTENTION, ATTENTION_INT8, NAMESPACE, VERSION
+from xopt.errors import BuildError, UnsupportedError
+
+__all__ = ["PluginLowerer", "lower_plugin"]
+
+# What the kernels take; they say so too, but cannot be imported without Triton.
+HEAD_DIMS = (32, 64, 128)
+
+Array = NDArray[np.float32]
+
+
+def lower_plugin(
+    editor: GraphEditor,
+    lowering: Lowering,
+    amax: Mapping[str, float],
+    smooth: Mapping[str, Array],
+    facts: Mapping[str, Any],
+) -> onnx.ModelProto:
+    """Rebuild the traced graph; arguments and errors as for :func:`lower_tensorrt`."""
+    model = lower_tensorrt(editor, lowering, amax, smooth, facts, PluginLowerer)
+    model.opset_import.append(helper.make_opsetid(NAMESPACE, int(VERSION)))
+    return model
+
+
+class PluginLowerer(Lowerer):
+    """Lowers node after node as its base does, but for attention and what reads the padded form."""
+
+    def attention(self, node: onnx.NodeProto, layer: str) -> None:
+        """The joint projection and one plugin node, up to the context ``[T, hidden]``.
+
+        Raises:
+            UnsupportedError: the kernels do not take this head size.
+            BuildError: the graph scales its scores in another way than the kernel does.
+        """
+        chain = drop_attention(self.editor, node.output[0])
+        hidden, heads = self.facts["hidden"], self.facts["heads"]
+        head_dim = hidden // heads
+        self._check(head_dim, float(np.asarray(self.editor.weights[chain.scale])))
+        weight, bias = self.weight_and_bias(node)
+        source, out, context = node.input[0], f"{layer}.qkv", f"{layer}.context"
+        factors: Array = np.ones(3 * hidden, np.float32)
+        if self.int8:
+            source, weight = self.quantized(source, f"{layer}.qkv_in", weight)
+            if context in self.smooth:
+                factors[2 * hidden :] = 1 / self.smooth[context]
+        steps: Array = np.ones(3, np.float32)
+        if self.lowering.attention:
+            reach = [self.reach(layer, "q"), self.reach(layer, "k"), self.value(layer)]
+            steps = np.array(reach, np.float32) / np.float32(127)
+        factors /= np.repeat(steps, hidden)
+        weight, bias = weight * factors[:, None], bias * factors
+        self.product(source, out, weight, bias, out)
+        sizes = {"heads": heads, "head_dim": head_dim}
+        if self.lowering.attention:
+            steps[2] /= self.step(context)
+            packed = self.quantize(out, out, np.float32(1))
+            scales = self.editor.constant(out + ".scales", steps)
+            inputs = [packed, "cu_seqlens", scales]
+            self._plugin(ATTENTION_INT8, inputs, context + ".q", **sizes, out_int8=1)
+        elif self.int8:
+            self._plugin(ATTENTION, [out, "cu_seqlens"], f"{layer}.mixed", **sizes)
+            self.quantize(f"{layer}.mixed", context, self.step(context))
+        else:
+            self._plugin(ATTENTION, [out, "cu_seqlens"], chain.context, **sizes)
+            return
+        self._scale(context, self.step(context))
+        self.dequantize(context + ".q", context, chain.context)
+
+    def _check(self, head_dim: int, scale: float) -> None:
+        if head_dim not in HEAD_DIMS:
+            raise UnsupportedError(
+                f"This encoder's attention heads have {head_dim} dimensions; the attention plugin "
+                f"takes {', '.join(map(str, HEAD_DIMS))}.",
+                hint="Build with TensorRT's own attention: --attention native",
+            )
+        if not np.isclose(scale, head_dim**-0.5, rtol=1e-6):
+            raise BuildError(
+                f"The graph multiplies its queries by {scale}, the plugin by {head_dim**-0.5}.",
+                hint="Build with TensorRT's own attention: --attention native",
+            )
+
+    def _plugin(self, operator: str, inputs: list[str], out: str, **attributes: int) -> None:
+        """A node that TensorRT's parser takes for our plugin, compiled ahead of time."""
+        self.editor.emit(
+            operator,
+            inputs,
+            out,
+            domain=NAMESPACE,
+            plugin_namespace=NAMESPACE,
+            plugin_version=VERSION,
+            aot=1,
+            **attributes,
+        )
+
+    def mean(self, hidden: str) -> str:
+        """``[B, hidden]`` fp32: the mean over a sentence's tokens, as a product with 0 and 1."""
+        emit, constant = self.editor.emit, self.editor.constant
+        zero, one = constant("index.0", np.array(0, np.int64)), constant("one", np.array(1))
+        first, last = (constant(f"axis.{n}", np.array([n], np.int64)) for n in (0, -1))
+        ones, end = constant("index.1", np.array([1])), constant("index.end", np.array([2**31]))
+        rows = emit("Shape", [hidden], "head.rows", end=1)
+        rows = emit("Squeeze", [rows, first], "head.tokens")
+        tokens = emit("Range", [zero, rows, one], "head.token")
+        bounds = emit("Cast", ["cu_seqlens"], "head.bounds", to=TensorProto.INT64)
+        starts = emit("Slice", [bounds, first, last, first], "head.starts")
+        ends = emit("Slice", [bounds, ones, end, first], "head.ends")
+        started = emit("Unsqueeze", [starts, last], "head.start")
+        ended = emit("Unsqueeze", [ends, last], "head.end")
+        after = emit("GreaterOrEqual", [tokens, started], "head.after")
+        before = emit("Less", [tokens, ended], "head.before")
+        inside = emit("And", [after, before], "head.inside")
+        members = emit("Cast", [inside], "head.members", to=TensorProto.FLOAT)
+        values = emit("Cast", [hidden], "head.values", to=TensorProto.FLOAT)
+        total = emit("MatMul", [members, values], "head.sum")
+        lengths = emit("Sub", [ended, started], "head.lengths")
+        length = emit("Cast", [lengths], "head.length", to=TensorProto.FLOAT)
+        return emit("Div", [total, length], "head.mean")

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: one lowered graph, one builder in a process of its own."""

@@ -1,0 +1,214 @@
+"""Building with TensorRT proper, on the GPU that the engine will run on."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from xopt.artifacts import LoweredGraph
+from xopt.engines.tensorrt.child import run_child
+from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine, version_of
+from xopt.engines.tensorrt.corpus_profiles import corpus_profiles
+from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.graph import check_graph, graph_inputs
+from xopt.engines.tensorrt.network import Request
+from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.tensorrt.plugin import NAMESPACE, PluginTarget, plugin_sm, register_plugins
+from xopt.engines.tensorrt.profiles import LengthProfile
+from xopt.engines.tensorrt.rtx import copy_portable
+from xopt.engines.tensorrt.runtime import ENGINE
+from xopt.errors import UnsupportedError, require
+from xopt.hashing import cache_folder
+from xopt.progress import Progress
+
+__all__ = ["LAYERS", "TensorRtBuilder", "check_library", "configure", "timing_cache_path"]
+
+# What the engine inspector says, in the bundle.
+LAYERS = "layers.json"
+# The first version whose parser and builder take the form that xopt lowers to.
+OLDEST = (10, 12)
+# What came when, of what an older version lacks.
+CAME_WITH = {
+    (10, 9): "plugins compiled ahead of time and engines for every GPU of one SM",
+    (10, 12): "the strongly typed INT8 networks that xopt writes",
+}
+# Ahead-of-time Python plugins do not work in this one (torch_tensorrt excludes it too).
+BROKEN_PLUGINS = (10, 14)
+MIB = 2**20
+
+
+class TensorRtBuilder:
+    """A lowered graph to an engine for the GPU at hand."""
+
+    target = "tensorrt"
+
+    def __init__(self, *, driver: Any = None) -> None:
+        self.driver = driver
+
+    def build(
+        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
+    ) -> dict[str, Any]:
+        """Write ``engine.trt`` and ``layers.json``, and ``portable/`` if there is no plugin in it.
+
+        Raises:
+            MissingExtraError: TensorRT is not installed.
+            UnsupportedError: it is too old, or there is no GPU, or one that cannot run it.
+            BuildError: TensorRT refused or died.
+        """
+        trt = require("tensorrt", extra="tensorrt", why="Building for tensorrt")
+        manifest = lowered.manifest
+        plugin = manifest["lowering"]["form"] == "tensorrt-plugin"
+        check_library(trt.__version__, plugin=plugin)
+        machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
+        domains = (NAMESPACE,) if plugin else ()
+        check_graph(lowered.path, layers=manifest["layers"], plugins=domains)
+        inputs = graph_inputs(lowered.path)
+        profiles = corpus_profiles(
+            options.lengths,
+            max_tokens=manifest["max_tokens"],
+            batch_tokens=options.batch_tokens,
+            padded="pad_index" in inputs,
+        )
+        begin = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="xopt-trt-") as scratch:
+            request = Request(
+                module="tensorrt",
+                graph=str(lowered.path),
+                engine=str(out / ENGINE),
+                log=str(Path(scratch) / "build.log"),
+                profiles=tuple(
+                    {name: [list(shape) for shape in three] for name, three in shapes.items()}
+                    for shapes in (profile.shapes(inputs) for profile in profiles)
+                ),
+                setup=f"{__name__}:configure",
+                setup_options=setup_options(machine, options, out, plugin=plugin),
+            )
+            run_child(request, progress)
+        if not plugin:
+            copy_portable(lowered, out)
+        runs_on = RunsOn.of_build(machine, options.compat)
+        return {
+            "library": f"tensorrt {machine.version}",
+            "version": machine.version,
+            "runs_on": runs_on.manifest(),
+            "runs_on_text": runs_on.describe(),
+            "attention": options.attention,
+            "refit": options.refit,
+            "profiles": [asdict(bounds(profile)) for profile in profiles],
+            "inputs": inputs,
+            "build_s": round(time.perf_counter() - begin, 2),
+            "engine_mib": round((out / ENGINE).stat().st_size / MIB, 2),
+        }
+
+
+def check_library(version: str, *, plugin: bool) -> None:
+    """Refuse a TensorRT that cannot build what xopt lowers.
+
+    Raises:
+        UnsupportedError: says what it lacks, and where to get it.
+    """
+    found = version_of(version)[:2]
+    if found < OLDEST:
+        lacks = " and ".join(what for came, what in CAME_WITH.items() if found < came)
+        wanted = ".".join(map(str, OLDEST))
+        raise UnsupportedError(
+            f"TensorRT {version} is older than {wanted}: it lacks {lacks}.",
+            hint="JetPack 6 has 10.3 and gets no later one: there, build with --target cpu, or use "
+            "JetPack 7.2.2 or later. Elsewhere: pip install 'xopt[tensorrt]'",
+        )
+    if plugin and found == BROKEN_PLUGINS:
+        raise UnsupportedError(
+            f"TensorRT {version} cannot build the attention plugin: such plugins do not work in "
+            "10.14.",
+            hint="Use another version, or TensorRT's own attention: --attention native",
+        )
+
+
+def bounds(profile: LengthProfile) -> LengthProfile:
+    """What the runtime needs of a profile."""
+    return LengthProfile(profile.sentences, profile.longest, profile.tokens)
+
+
+def timing_cache_path(machine: Machine) -> Path:
+    """Where the timings of one GPU under one version are kept between builds."""
+    gpu = "".join(letter if letter.isalnum() else "-" for letter in machine.gpu).lower()
+    return cache_folder() / "tensorrt" / f"{gpu}-sm{machine.sm}-{machine.version}.timing"
+
+
+def setup_options(
+    machine: Machine, options: TensorRtOptions, out: Path, *, plugin: bool
+) -> dict[str, Any]:
+    """What :func:`configure` reads in the child, as a JSON object."""
+    sm = plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus") if plugin else None
+    return {
+        "compat": options.compat,
+        "workspace_mib": options.workspace_mib,
+        "refit": options.refit,
+        "plugin_sm": sm,
+        "timing_cache": str(timing_cache_path(machine)),
+        "layers": str(out / LAYERS),
+    }
+
+
+def configure(
+    trt: ModuleType | Any, config: Any, options: Mapping[str, Any]
+) -> Callable[[Any], None]:
+    """Set up the builder; runs in the child, before the graph is parsed.
+
+    Returns:
+        What is to be done with the built engine: keep the timings, and inspect it.
+    """
+    if options["workspace_mib"] is not None:
+        size = options["workspace_mib"] * MIB
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
+    match options["compat"]:
+        case "same-sm":
+            levels = trt.HardwareCompatibilityLevel
+            config.hardware_compatibility_level = levels.SAME_COMPUTE_CAPABILITY
+        case "ampere-plus":
+            config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+        case "version":
+            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options["refit"]:
+        # REFIT, its more general form, may drop the bias of a product (TensorRT 11.3's notes).
+        config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
+    place = Path(options["timing_cache"])
+    known = place.read_bytes() if place.is_file() else b""
+    # A cache of another GPU or version is refused, and begun anew.
+    if not config.set_timing_cache(config.create_timing_cache(known), False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+    if options["plugin_sm"] is not None:
+        plugins = importlib.import_module(f"{trt.__name__}.plugin")
+        register_plugins(trt, plugins, PluginTarget(options["plugin_sm"]))
+
+    def finish(engine: Any) -> None:
+        _keep_timings(config, place)
+        _inspect(trt, engine, options)
+
+    return finish
+
+
+def _keep_timings(config: Any, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_suffix(".partial")
+    partial.write_bytes(bytes(config.get_timing_cache().serialize()))
+    partial.replace(place)
+
+
+def _inspect(trt: Any, engine: Any, options: Mapping[str, Any]) -> None:
+    """Write what the inspector says of every layer."""
+    runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+    # This process has just built it.
+    runtime.engine_host_code_allowed = options["compat"] == "version"
+    inspector = runtime.deserialize_cuda_engine(engine).create_engine_inspector()
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    Path(options["layers"]).write_text(
+        json.dumps(json.loads(text), indent=1) + "\n", encoding="utf-8"
+    )

@@ -1,0 +1,184 @@
+"""Running an engine of TensorRT proper: a context per thread, CUDA graphs, the caller's buffers."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle
+from xopt.engines.base import Engine
+from xopt.engines.tensorrt.compat import RunsOn, this_machine
+from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.engines.tensorrt.filling import Sizes, bucket_of, fill
+from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_batch
+from xopt.engines.tensorrt.runtime import ENGINE
+from xopt.engines.tensorrt.sessions import Session
+from xopt.errors import ArtifactError, InputError, require
+from xopt.packing import PackedBatch
+
+__all__ = ["EnterpriseEngine", "read_engine"]
+
+
+class EnterpriseEngine(Engine):
+    """A deserialized engine on one GPU; any number of threads may run batches at the same time.
+
+    Args:
+        bundle: of the target ``tensorrt``.
+        device: which GPU, as the driver counts them.
+        programs: most shapes of batch that a thread keeps memory and CUDA graphs for.
+        driver: the driver's library; a fake in tests.
+    """
+
+    name = "tensorrt"
+    extra = "tensorrt"
+
+    def __init__(
+        self, bundle: Bundle, *, device: int = 0, programs: int = 32, driver: Any = None
+    ) -> None:
+        super().__init__(bundle)
+        if programs < 1:
+            raise InputError(f"programs is {programs}; at least 1 is needed.")
+        try:
+            facts = bundle.manifest["engine"]
+            self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
+            self.inputs = list(facts["inputs"])
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
+                hint="Build it again.",
+            ) from error
+        self.runs_on = RunsOn.read(facts)
+        trt = require("tensorrt", extra=self.extra, why="Running this bundle")
+        self._number, self._driver = device, driver
+        # Stays open: with the last device the GPU would forget the engine.
+        self.device = Device(device, driver)
+        self.machine = this_machine("tensorrt", trt.__version__, self.device)
+        self.runs_on.check(self.machine)
+        self.device.enter()
+        self.trt, self.bound = trt, programs
+        self.runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+        # A version-compatible engine brings code of its own, which TensorRT runs only if told to.
+        self.runtime.engine_host_code_allowed = self.runs_on.later
+        self.engine = self.runtime.deserialize_cuda_engine(read_engine(bundle))
+        if self.engine is None:
+            self.device.close()
+            raise ArtifactError(
+                f"TensorRT {trt.__version__} does not read the engine of {bundle.folder}.",
+                hint="Its messages are above. Build it again on this machine.",
+            )
+        self._thread = threading.local()
+        self._sessions: list[Session] = []
+        self._lock = threading.Lock()
+
+    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        rows = batch.tokens if self.signature.per_token else batch.sentences
+        answer = np.empty((rows, self.signature.width), np.float32)
+        self.run_into(batch, answer)
+        return answer
+
+    def run_into(self, batch: PackedBatch, answer: NDArray[np.float32]) -> None:
+        """Answer a batch into the caller's own array; nothing is allocated for a known shape.
+
+        Args:
+            batch: checked as :meth:`run` checks it.
+            answer: ``[B, width]`` or ``[T, width]`` float32, contiguous.
+
+        Raises:
+            InputError: the array has another shape, type or layout.
+        """
+        self.check(batch)
+        rows = batch.tokens if self.signature.per_token else batch.sentences
+        if answer.shape != (rows, self.signature.width) or answer.dtype != np.float32:
+            raise InputError(
+                f"The array for the answer is {answer.dtype} {list(answer.shape)}; it must be "
+                f"float32 {[rows, self.signature.width]}."
+            )
+        if not answer.flags.c_contiguous or not answer.flags.writeable:
+            raise InputError("The array for the answer must be contiguous and writeable.")
+        if choose_profile(self.profiles, batch) is not None:
+            self._infer(batch, answer)
+            return
+        per_token = self.signature.per_token
+        for group in split_batch(self.profiles, batch):
+            index = batch.token_index(group) if per_token else group
+            part = np.empty((len(index), self.signature.width), np.float32)
+            self._infer(batch.select(group), part)
+            answer[index] = part
+
+    def _infer(self, batch: PackedBatch, answer: NDArray[np.float32]) -> None:
+        number = choose_profile(self.profiles, batch)
+        assert number is not None
+        begin = time.perf_counter()
+        padded = "pad_index" in self.inputs
+        sizes = bucket_of(batch, self.profiles[number], padded=padded)
+        arrays = self._arrays(batch, sizes)
+        rows = sizes.tokens if self.signature.per_token else sizes.sentences
+        shape = (rows, self.signature.width)
+        if self._session().run(number, arrays, self.signature.output, shape, answer):
+            self.prepare_s += time.perf_counter() - begin
+
+    def _arrays(self, batch: PackedBatch, sizes: Sizes) -> dict[str, NDArray[Any]]:
+        """What the graph reads, filled up to ``sizes``."""
+        whole = tensorrt_arrays(batch)
+        return fill({name: whole[name] for name in self.inputs}, batch, sizes)
+
+    def _opened(self) -> Device:
+        """The GPU, with a stream of its own for this thread."""
+        return Device(self._number, self._driver)
+
+    def _session(self) -> Session:
+        """This thread's session."""
+        session: Session | None = getattr(self._thread, "session", None)
+        if session is None:
+            session = Session(self.trt, self.engine, self._opened(), self.bound)
+            self._thread.session = session
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+    def close(self) -> None:
+        """Free the memory of every thread; none may be running."""
+        for session in self._sessions:
+            session.device.enter()
+            session.close()
+        self._sessions.clear()
+        self._thread = threading.local()
+        self.engine = self.runtime = None
+        self.device.close()
+
+    def describe(self) -> dict[str, Any]:
+        """GPU, versions, profiles, and the shapes that run as CUDA graphs."""
+        programs = [p for session in self._sessions for p in session.programs.values()]
+        return {
+            "engine": self.name,
+            "device": self.machine.gpu,
+            "tensorrt": self.machine.version,
+            "runs_on": self.runs_on.describe(),
+            "profiles": [
+                f"up to {p.longest} tokens, {p.sentences} sentences" for p in self.profiles
+            ],
+            "graphs": sum(program.graph is not None for program in programs),
+        }
+
+
+def read_engine(bundle: Bundle) -> bytes:
+    """The engine's bytes, the same that their checksum was taken of.
+
+    Raises:
+        ArtifactError: they are not the bytes that were built.
+    """
+    path = bundle.folder / ENGINE
+    expected = bundle.manifest["files"].get(ENGINE, {}).get("sha256")
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ArtifactError(
+            f"{path} is not the file that was built (its sha256 differs).",
+            hint="Copy the bundle again, or rebuild it with: xopt build --target tensorrt",
+        )
+    return content

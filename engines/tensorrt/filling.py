@@ -1,0 +1,99 @@
+"""Filling a batch up to a bucket, so that few shapes serve all and each keeps its CUDA graph.
+
+What is added is never read: tokens behind the last sentence, empty sentences, and masked slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.engines.tensorrt.profiles import LengthProfile
+from xopt.packing import MASKED, PackedBatch
+
+__all__ = ["Sizes", "bucket_of", "fill"]
+
+# Finest step between buckets of tokens, and of slots: kernels read aligned rows of this many.
+STEP = 16
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """B, S and T of what a program runs."""
+
+    sentences: int
+    longest: int
+    tokens: int
+
+    @property
+    def named(self) -> dict[str, int]:
+        """By the names of the graph's axes."""
+        return {
+            "B": self.sentences,
+            "B_plus_1": self.sentences + 1,
+            "S": self.longest,
+            "T": self.tokens,
+        }
+
+
+def bucket_of(batch: PackedBatch, profile: LengthProfile, *, padded: bool) -> Sizes:
+    """The bucket of a batch within its profile.
+
+    Tokens go up in eighths of a power of two, so that at most an eighth is waste, sentences in
+    powers of two and slots in steps of 16. In the padded form every added sentence costs its slots,
+    so there sentences go up in eighths too.
+
+    Args:
+        batch: fits into the profile.
+        profile: what bounds it.
+        padded: whether the graph pads its attention.
+    """
+    sentences = _eighths(batch.sentences, 1) if padded else 1 << (batch.sentences - 1).bit_length()
+    return Sizes(
+        sentences=min(sentences, profile.sentences),
+        longest=min(-(-batch.longest // STEP) * STEP, profile.longest),
+        tokens=min(_eighths(batch.tokens, STEP), profile.tokens),
+    )
+
+
+def _eighths(size: int, least: int) -> int:
+    step = max(least, 1 << max(0, (size - 1).bit_length() - 4))
+    return -(-size // step) * step
+
+
+def fill(arrays: Mapping[str, NDArray[Any]], batch: PackedBatch, sizes: Sizes) -> Arrays:
+    """The arrays of a batch as those of a batch of ``sizes``.
+
+    Args:
+        arrays: of ``batch``, as :func:`~xopt.engines.tensorrt.feeds.tensorrt_arrays` makes them.
+        batch: no larger than ``sizes``.
+        sizes: what to fill it up to.
+    """
+    b, s, t = sizes.sentences, sizes.longest, sizes.tokens
+    shapes = {
+        "input_ids": ((t,), 0),
+        "position_ids": ((t,), 0),
+        "token_type_ids": ((t,), 0),
+        "pad_index": ((b, s, 1), 0),
+        "unpad_index": ((t, 1), 0),
+        "first_index": ((b, 1), 0),
+        "attention_bias": ((b, 1, 1, s), MASKED),
+        "cu_seqlens": ((b + 1,), batch.tokens),
+    }
+    filled: Arrays = {}
+    for name, values in arrays.items():
+        shape, filler = shapes[name]
+        whole = np.full(shape, filler, values.dtype)
+        whole[tuple(slice(size) for size in values.shape)] = values
+        filled[name] = whole
+    if "unpad_index" in filled:
+        # A slot's number counts the slots of the sentences before it.
+        row = arrays["unpad_index"] // batch.longest
+        filled["unpad_index"][: batch.tokens] += row * (s - batch.longest)
+    return filled

@@ -1,0 +1,55 @@
+"""A TensorRT bundle's own lowered graph, run by OpenVINO: what it will answer, without its GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle
+from xopt.engines.base import Engine
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.errors import ArtifactError, require
+from xopt.packing import PackedBatch
+
+__all__ = ["PORTABLE", "PortableEngine"]
+
+# The folder of a bundle that holds the lowered graph.
+PORTABLE = "portable"
+
+
+class PortableEngine(Engine):
+    """The same integers as on the GPU, between them fp32 where TensorRT has fp16.
+
+    Args:
+        bundle: of a TensorRT target.
+        threads: cores to use; all by default.
+    """
+
+    name = "portable"
+    predicted = True
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        super().__init__(bundle)
+        openvino = require("openvino", extra="build", why="Predicting this bundle's answers")
+        path = bundle.folder / PORTABLE / "graph.onnx"
+        if not path.is_file():
+            raise ArtifactError(
+                f"{bundle.folder} holds no portable graph.", hint="Build it again with xopt build."
+            )
+        config = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        self.version = openvino.get_version()
+        self._program = openvino.Core().compile_model(path, "CPU", config)
+        self._names = [port.get_any_name() for port in self._program.inputs]
+
+    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        arrays = tensorrt_arrays(batch)
+        answer = self._program({name: arrays[name] for name in self._names})
+        return np.array(answer[0], np.float32)
+
+    def describe(self) -> dict[str, Any]:
+        """What stands in for what."""
+        return {"engine": self.name, "for": self.bundle.target, "openvino": self.version}

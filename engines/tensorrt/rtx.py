@@ -1,0 +1,259 @@
+"""TensorRT-RTX: built on any machine for the GPUs that are named, finished on the GPU it runs on.
+
+A runtime cache keeps what is compiled on the GPU; see :func:`runtime_cache_path`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import mmap
+import os
+import platform
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from xopt.artifacts import Bundle, LoweredGraph
+from xopt.engines.tensorrt.child import run_child
+from xopt.engines.tensorrt.compat import Machine, RunsOn
+from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.graph import check_graph, graph_inputs
+from xopt.engines.tensorrt.listing import (
+    Kernel,
+    Listing,
+    chosen_kernels,
+    read_alphas,
+    read_log,
+    read_padded_lengths,
+)
+from xopt.engines.tensorrt.network import Request
+from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.tensorrt.portable import PORTABLE
+from xopt.engines.tensorrt.profiles import plan_profiles
+from xopt.engines.tensorrt.runtime import ENGINE, TensorRtEngine, quiet_logger
+from xopt.errors import MissingExtraError, UnsupportedError, require
+from xopt.hashing import cache_folder
+from xopt.progress import Progress
+
+__all__ = ["CACHE_VARIABLE", "RtxBuilder", "RtxEngine", "runtime_cache_path"]
+
+MODULE, DISTRIBUTION, EXTRA = "tensorrt_rtx", "tensorrt-rtx", "tensorrt-rtx"
+# Where runtime caches lie, instead of xopt's own cache folder.
+CACHE_VARIABLE = "XOPT_RTX_CACHE"
+KERNELS = "kernels.json"
+
+
+class RtxBuilder:
+    """A lowered graph to an engine for every GPU that is asked for; needs no GPU and no driver."""
+
+    target = "tensorrt-rtx"
+
+    def build(
+        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
+    ) -> dict[str, Any]:
+        """Write ``engine.trt``, ``kernels.json`` and ``portable/``.
+
+        Raises:
+            MissingExtraError: TensorRT-RTX is not installed.
+            UnfusedError: attention did not become one kernel in every layer.
+            BuildError: TensorRT refused or died, or a linear layer is no INT8 product.
+        """
+        version = library_version()
+        manifest = lowered.manifest
+        check_graph(lowered.path, layers=manifest["layers"])
+        inputs = graph_inputs(lowered.path)
+        profiles = plan_profiles(manifest["max_tokens"], options.batch_tokens)
+        begin = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="xopt-rtx-") as scratch:
+            log = Path(scratch) / "build.log"
+            request = Request(
+                module=MODULE,
+                graph=str(lowered.path),
+                engine=str(out / ENGINE),
+                log=str(log),
+                profiles=tuple(_lists(profile.shapes(inputs)) for profile in profiles),
+                sms=options.targets,
+            )
+            run_child(request, progress)
+            kernels = read_log(log)
+        seconds = time.perf_counter() - begin
+        with (out / ENGINE).open("rb") as stream:
+            plan = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            alphas, padded = read_alphas(plan), read_padded_lengths(plan)
+        listing = Listing.read(kernels, alphas)
+        lowering = manifest["lowering"]
+        listing.check(
+            layers=manifest["layers"],
+            int8=lowering["weights"] == "int8",
+            int8_attention=lowering["attention"],
+        )
+        write_kernels(kernels, out)
+        copy_portable(lowered, out)
+        runs_on = RunsOn(
+            library="tensorrt_rtx",
+            version=version,
+            later=False,
+            sm=options.targets,
+            above=False,
+            gpu="",
+            system=platform.system(),
+            processor=platform.machine(),
+        )
+        return {
+            "runs_on": runs_on.manifest(),
+            "runs_on_text": runs_on.describe(),
+            "attention": "int8" if lowering["attention"] else "fp16",
+            "profiles": [asdict(profile) for profile in profiles],
+            "padded_lengths": padded,
+            "inputs": inputs,
+            "build_s": round(seconds, 2),
+            "engine_mib": round((out / ENGINE).stat().st_size / 2**20, 2),
+            "layers": listing.manifest(),
+            "layer_kernels": chosen_kernels(kernels),
+        }
+
+
+def library_version() -> str:
+    """The installed TensorRT-RTX, which is not loaded here: only the child may crash.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError as error:
+        raise MissingExtraError(
+            f"Building for tensorrt-rtx needs {DISTRIBUTION}, which is not installed.",
+            hint=f"Install it with: pip install 'xopt[{EXTRA}]'",
+        ) from error
+
+
+def is_installed() -> bool:
+    """Whether TensorRT-RTX can be built with."""
+    return importlib.util.find_spec(MODULE) is not None
+
+
+def write_kernels(kernels: list[Kernel], out: Path) -> None:
+    """Every kernel of every profile, for people who look for a slow one."""
+    text = json.dumps([asdict(kernel) for kernel in kernels], indent=1)
+    (out / KERNELS).write_text(text + "\n", encoding="utf-8")
+
+
+def copy_portable(lowered: LoweredGraph, out: Path) -> None:
+    """The lowered graph itself, which any ONNX runtime reads."""
+    (out / PORTABLE).mkdir()
+    for path in lowered.folder.iterdir():
+        if path.suffix in (".onnx", ".bin"):
+            # A copy: ONNX refuses weights that have a second hard link.
+            shutil.copyfile(path, out / PORTABLE / path.name)
+
+
+def _lists(shapes: dict[str, Any]) -> dict[str, list[list[int]]]:
+    return {name: [list(shape) for shape in three] for name, three in shapes.items()}
+
+
+class RtxEngine(TensorRtEngine):
+    """A session of TensorRT-RTX.
+
+    The first batch of a profile is compiled for the GPU at hand; what was compiled goes into the
+    runtime cache, and the next process finds it there.
+
+    Args:
+        bundle: of the target ``tensorrt-rtx``.
+        device: which GPU, as the driver counts them, or one that is open.
+        specialize: ``none`` runs kernels made for every shape; ``lazy`` and ``eager`` also compile
+            some for each shape that comes, of which packed batches hardly ever repeat one.
+    """
+
+    name = "tensorrt-rtx"
+
+    def __init__(
+        self, bundle: Bundle, *, device: int | Device = 0, specialize: str = "none"
+    ) -> None:
+        super().__init__(bundle, device=device)
+        trt = require(MODULE, extra=EXTRA, why="Running this bundle")
+        runs_on = RunsOn.read(self.facts)
+        machine = Machine(
+            library="tensorrt_rtx",
+            version=trt.__version__,
+            sm=self.device.sm,
+            gpu=self.device.name,
+            system=platform.system(),
+            processor=platform.machine(),
+        )
+        runs_on.check(machine)
+        self.version = trt.__version__
+        self.device.enter()
+        self._runtime = trt.Runtime(quiet_logger(trt))
+        plan = (bundle.folder / ENGINE).read_bytes()
+        self._check_validity(trt, plan)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise UnsupportedError(
+                f"TensorRT-RTX {self.version} could not load the engine of {bundle.folder}.",
+                hint="Its messages are above; build the bundle again with this version.",
+            )
+        config = self._engine.create_runtime_config()
+        strategies = trt.DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = getattr(
+            strategies, specialize.upper()
+        )
+        self._cache = config.create_runtime_cache()
+        self.cache_path = runtime_cache_path(bundle, self.device.sm, self.version)
+        if self.cache_path.is_file():
+            # One that another driver or version wrote is refused, and written anew.
+            self._cache.deserialize(self.cache_path.read_bytes())
+        config.set_runtime_cache(self._cache)
+        self.context = self._engine.create_execution_context(config)
+        self._config = config
+
+    def _check_validity(self, trt: Any, plan: bytes) -> None:
+        validity, diagnostics = self._runtime.get_engine_validity(plan)
+        if validity != trt.EngineValidity.INVALID:
+            return
+        flags = trt.EngineInvalidityDiagnostics.__members__.items()
+        named = [name for name, flag in flags if int(diagnostics) & int(flag)]
+        said = ", ".join(name.lower().replace("_", " ") for name in named) or "no reason"
+        raise UnsupportedError(
+            f"TensorRT-RTX {self.version} refuses this engine on {self.device.name}: {said}.",
+            hint="Update the driver, or build the bundle again for this machine.",
+        )
+
+    def _prepared(self) -> None:
+        """Keep what was just compiled, so that a crash later costs none of it."""
+        self.cache_path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.cache_path.with_suffix(f".{os.getpid()}.partial")
+        with contextlib.suppress(OSError):
+            scratch.write_bytes(self._cache.serialize())
+            scratch.replace(self.cache_path)
+
+    def close(self) -> None:
+        """Free the GPU's memory; the runtime cache is on the disk already."""
+        self.context = None
+        for name in ("_cache", "_config", "_engine", "_runtime"):
+            vars(self).pop(name, None)
+        super().close()
+
+    def describe(self) -> dict[str, Any]:
+        """GPU, version, profiles and the runtime cache."""
+        return super().describe() | {
+            "version": self.version,
+            "runtime_cache": str(self.cache_path),
+        }
+
+
+def runtime_cache_path(bundle: Bundle, sm: int, version: str) -> Path:
+    """Where a bundle's runtime cache lies: one file for each bundle, GPU and version.
+
+    The folder is ``$XOPT_RTX_CACHE``, or ``tensorrt-rtx`` in xopt's cache folder. To spare the
+    first start of a deployment its compilation, run the bundle once and ship the file.
+    """
+    folder = os.environ.get(CACHE_VARIABLE)
+    place = Path(folder) if folder else cache_folder() / "tensorrt-rtx"
+    return place / f"{bundle.fingerprint[:16]}-sm{sm}-{version}.cache"

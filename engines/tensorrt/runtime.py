@@ -1,0 +1,141 @@
+"""Running an engine of either TensorRT: profile by profile, into buffers that grow and stay."""
+
+from __future__ import annotations
+
+import time
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle
+from xopt.engines.base import Engine
+from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_batch
+from xopt.errors import ArtifactError, UnsupportedError
+from xopt.packing import PackedBatch
+
+__all__ = ["ENGINE", "TensorRtEngine", "quiet_logger"]
+
+# The engine's file in its bundle.
+ENGINE = "engine.trt"
+
+
+class TensorRtEngine(Engine):
+    """A deserialized engine on one GPU, with one execution context; for one thread at a time.
+
+    A subclass loads the library and makes the context. Batches beyond the largest profile run in
+    parts. Each answer is a new array.
+
+    Args:
+        bundle: of a TensorRT target.
+        device: which GPU, as the driver counts them, or one that is open.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: int | Device = 0) -> None:
+        super().__init__(bundle)
+        try:
+            facts = bundle.manifest["engine"]
+            self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
+            self.inputs = list(facts["inputs"])
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
+                hint="Build it again.",
+            ) from error
+        self.facts = facts
+        self.device = device if isinstance(device, Device) else Device(device)
+        self._buffers: dict[str, tuple[int, int]] = {}
+        self._used: set[int] = set()
+        self._active = -1
+        self.context: Any = None
+
+    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        self.device.enter()
+        if choose_profile(self.profiles, batch) is not None:
+            return self._infer(batch)
+        per_token = self.signature.per_token
+        rows = batch.tokens if per_token else batch.sentences
+        whole = np.empty((rows, self.signature.width), np.float32)
+        for group in split_batch(self.profiles, batch):
+            answer = self._infer(batch.select(group))
+            whole[batch.token_index(group) if per_token else group] = answer
+        return whole
+
+    def _infer(self, batch: PackedBatch) -> NDArray[np.float32]:
+        number = choose_profile(self.profiles, batch)
+        assert number is not None
+        begin = time.perf_counter()
+        if number != self._active:
+            self._must(self.context.set_optimization_profile_async(number, self.device.stream))
+            self.device.synchronize()
+            self._active = number
+        arrays = tensorrt_arrays(batch)
+        # Copies may still read these when the next line runs.
+        held = [np.ascontiguousarray(arrays[name]) for name in self.inputs]
+        for name, array in zip(self.inputs, held, strict=True):
+            address = self._buffer(name, array.nbytes)
+            self.device.upload(address, array)
+            self._must(self.context.set_input_shape(name, tuple(array.shape)))
+            self._must(self.context.set_tensor_address(name, address))
+        output = self.signature.output
+        rows = batch.tokens if self.signature.per_token else batch.sentences
+        address = self._buffer(output, 4 * rows * self.signature.width)
+        self._must(self.context.set_tensor_address(output, address))
+        self._must(self.context.execute_async_v3(self.device.stream))
+        answer = self.device.download((rows, self.signature.width), np.float32, address)
+        if number not in self._used:
+            self._used.add(number)
+            self.prepare_s += time.perf_counter() - begin
+            self._prepared()
+        return answer
+
+    def _prepared(self) -> None:
+        """A profile has run for the first time; its programs exist now."""
+
+    def _must(self, done: bool) -> None:
+        if not done:
+            raise UnsupportedError(
+                f"{self.name} could not run a batch on {self.device.name}.",
+                hint="Its messages are above; `xopt doctor` shows what this machine has.",
+            )
+
+    def _buffer(self, name: str, size: int) -> int:
+        address, held = self._buffers.get(name, (0, 0))
+        if held < size:
+            if held:
+                self.device.synchronize()
+                self.device.free(address)
+            # By half more than asked, so that slowly growing batches do not allocate each time.
+            held = max(256, size * 3 // 2)
+            # Forgotten first: what is freed must not be freed again if this fails.
+            self._buffers.pop(name, None)
+            address = self.device.allocate(held)
+            self._buffers[name] = (address, held)
+        return address
+
+    def close(self) -> None:
+        """Free the GPU's memory."""
+        self.context = None
+        for address, _ in self._buffers.values():
+            self.device.free(address)
+        self._buffers.clear()
+        self.device.close()
+
+    def describe(self) -> dict[str, Any]:
+        """GPU and profiles."""
+        return {
+            "engine": self.name,
+            "device": self.device.name,
+            "sm": self.device.sm,
+            "profiles": [
+                f"up to {p.longest} tokens, {p.sentences} sentences" for p in self.profiles
+            ],
+        }
+
+
+def quiet_logger(trt: ModuleType) -> Any:
+    """A logger that shows warnings and errors alone."""
+    return trt.Logger(trt.Logger.WARNING)

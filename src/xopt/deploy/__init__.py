@@ -1,0 +1,1 @@
+"""Bundles as what servers of models read."""

@@ -1,0 +1,155 @@
+"""The model of a repository that Triton's Python backend runs: texts in, answers out.
+
+A text that cannot be answered fails its own request and no other of the batch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle
+from xopt.engines.base import Signature, open_engine
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.engines.tensorrt.profiles import LengthProfile, split_batch
+from xopt.errors import BuildError, InputError, XoptError
+from xopt.packing import Encoding, PackedBatch, pack
+from xopt.tokenization import Tokenizer
+
+__all__ = ["TritonPythonModel"]
+
+Rows = list[NDArray[np.float32]]
+
+
+class TritonPythonModel:
+    """What Triton calls; see its Python backend's documentation for the three methods."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the bundle, or find the model that has its engine."""
+        self.triton = importlib.import_module("triton_python_backend_utils")
+        folder = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.engine_model = parameters["engine"]["string_value"]
+        self.engine: Any = None
+        if self.engine_model:
+            facts = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+            self.profiles = [LengthProfile(**profile) for profile in facts["engine"]["profiles"]]
+            self.inputs = list(facts["engine"]["inputs"])
+            tokenizer = folder / "tokenizer.json"
+        else:
+            bundle = Bundle.open(folder / "bundle")
+            self.engine = open_engine(bundle)
+            facts = dict(bundle.manifest)
+            tokenizer = bundle.folder / "tokenizer.json"
+        self.signature = Signature.read(facts)
+        self.tokenizer = Tokenizer.open(tokenizer, self.signature.max_tokens)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request."""
+        read = [_attempt(partial(self._read, request)) for request in requests]
+        texts = [encoding for found in read if isinstance(found, list) for encoding in found]
+        answers = _attempt(partial(self._answer, texts)) if texts else []
+        responses = []
+        start = 0
+        for found in read:
+            if isinstance(found, list) and isinstance(answers, list):
+                rows = answers[start : start + len(found)]
+                start += len(found)
+                responses.append(self._respond(found, rows))
+            else:
+                error = found if isinstance(found, XoptError) else answers
+                failure = self.triton.TritonError(str(error))
+                responses.append(self.triton.InferenceResponse(error=failure))
+        return responses
+
+    def finalize(self) -> None:
+        """Close the engine."""
+        if self.engine is not None:
+            self.engine.close()
+
+    def _read(self, request: Any) -> list[Encoding]:
+        """Encode a request's texts.
+
+        Raises:
+            InputError: a text is empty, not UTF-8, or too long.
+        """
+        texts = self._strings(request, "TEXT")
+        pairs = self._strings(request, "PAIR")
+        if not pairs:
+            return self.tokenizer.check_texts(texts)
+        if len(pairs) != len(texts):
+            raise InputError(f"There are {len(texts)} texts and {len(pairs)} pairs.")
+        return self.tokenizer.encode(texts, pairs)
+
+    def _strings(self, request: Any, name: str) -> list[str]:
+        tensor = self.triton.get_input_tensor_by_name(request, name)
+        if tensor is None:
+            return []
+        try:
+            return [value.decode("utf-8") for value in tensor.as_numpy().reshape(-1)]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name} is not valid UTF-8.") from error
+
+    def _answer(self, encodings: list[Encoding]) -> Rows:
+        """``[width]`` or ``[tokens, width]`` of each text."""
+        batch = pack(encodings, first_position=self.signature.first_position)
+        if self.engine is not None:
+            return self._rows(batch, self.engine.run(batch)[self.signature.output])
+        rows: Rows = [np.empty(0, np.float32)] * len(encodings)
+        for group in split_batch(self.profiles, batch):
+            part = batch.select(group)
+            for number, row in zip(group, self._rows(part, self._ask(part)), strict=True):
+                rows[number] = row
+        return rows
+
+    def _rows(self, batch: PackedBatch, answer: NDArray[np.float32]) -> Rows:
+        if self.signature.per_token:
+            return np.split(answer, batch.cu_seqlens[1:-1])
+        return list(answer)
+
+    def _ask(self, batch: PackedBatch) -> NDArray[np.float32]:
+        """Have the model of the TensorRT backend run a packed batch."""
+        arrays = tensorrt_arrays(batch)
+        on_cpu = self.triton.PreferredMemory(self.triton.TRITONSERVER_MEMORY_CPU, 0)
+        request = self.triton.InferenceRequest(
+            preferred_memory=on_cpu,
+            model_name=self.engine_model,
+            requested_output_names=[self.signature.output],
+            inputs=[self.triton.Tensor(name, arrays[name]) for name in self.inputs],
+        )
+        response = request.exec()
+        if response.has_error():
+            raise BuildError(f"{self.engine_model} failed: {response.error().message()}")
+        tensor = self.triton.get_output_tensor_by_name(response, self.signature.output)
+        answer: NDArray[np.float32] = tensor.as_numpy()
+        return answer
+
+    def _respond(self, encodings: list[Encoding], rows: Rows) -> Any:
+        lengths = np.array([[len(encoding)] for encoding in encodings], np.int32)
+        shape = (int(lengths.max()),) if self.signature.per_token else ()
+        values = np.zeros((len(rows), *shape, self.signature.width), np.float32)
+        for number, row in enumerate(rows):
+            if self.signature.per_token:
+                values[number, : len(row)] = row
+            else:
+                values[number] = row
+        tensors = [
+            self.triton.Tensor(self.signature.output, values),
+            self.triton.Tensor("TOKENS", lengths),
+        ]
+        return self.triton.InferenceResponse(output_tensors=tensors)
+
+
+def _attempt(work: Callable[[], Any]) -> Any:
+    """What ``work`` gives, or its error."""
+    try:
+        return work()
+    except XoptError as error:
+        return error

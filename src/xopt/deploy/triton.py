@@ -1,0 +1,225 @@
+"""Bundle → a model repository for NVIDIA Triton Inference Server, and what starts it.
+
+A repository holds one model that takes texts. It runs the bundle by xopt itself, in Triton's Python
+backend; an engine of TensorRT becomes a second model instead, of Triton's TensorRT backend, which
+the first one asks. Requests that wait together become one packed batch in the first: the axis of a
+packed batch is tokens, and Triton joins requests only along an axis of requests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xopt import __version__
+from xopt.artifacts import Bundle
+from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
+from xopt.engines.base import Signature
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.engines.tensorrt.runtime import ENGINE as PLAN
+from xopt.errors import InputError, UnsupportedError
+from xopt.packing import Encoding, pack
+
+__all__ = ["TritonOptions", "write_repository"]
+
+# What says that a folder is ours, and may be replaced.
+MARK = "xopt-deploy.json"
+TYPES = {"int64": "TYPE_INT64", "int32": "TYPE_INT32", "float16": "TYPE_FP16"}
+WARM_TOKENS = 16
+WARM_TEXT = "Habari za asubuhi"
+EXTRAS = {"cuda": "[cuda]", "tensorrt-rtx": "[tensorrt-rtx]", "torch-tensorrt": "[torch-tensorrt]"}
+ON_GPU = """\
+    deploy:
+      resources:
+        reservations:
+          devices:
+            - driver: nvidia
+              count: 1
+              capabilities: [gpu]
+"""
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """How a bundle is served.
+
+    Attributes:
+        name: of the model; the bundle's folder if None.
+        texts: most texts that one batch gathers.
+        delay_us: how long a request waits for others, in microseconds.
+    """
+
+    name: str | None = None
+    texts: int = 64
+    delay_us: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
+            raise InputError(
+                f"{self.name!r} is no name for a model.",
+                hint="Use letters, digits, dots, dashes and underscores.",
+            )
+        if self.texts < 1 or self.delay_us < 0:
+            raise InputError("--texts is at least 1, and --delay-us at least 0.")
+
+
+def write_repository(
+    bundle: Bundle, out: Path, options: TritonOptions, *, force: bool = False
+) -> list[Path]:
+    """Write ``models/``, ``Dockerfile``, ``compose.yaml`` and ``README.md`` into ``out``.
+
+    Args:
+        bundle: every file is checked before one is copied.
+        out: a new folder.
+        options: how it is served.
+        force: replace what an earlier call has written there.
+
+    Returns:
+        Every file, relative to ``out``.
+
+    Raises:
+        ArtifactError: a file of the bundle is not the one that was built.
+        InputError: ``out`` exists.
+        UnsupportedError: the bundle is of a target that answers nothing.
+    """
+    if bundle.target == "null":
+        raise UnsupportedError("A bundle of the target null answers nothing worth serving.")
+    bundle.verify()
+    _make_room(out, force=force)
+    work = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        _write(bundle, work, options)
+        if out.exists():
+            shutil.rmtree(out)
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+
+
+def _make_room(out: Path, *, force: bool) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    ours = (out / MARK).is_file()
+    if not ours or not force:
+        advice = "Replace it with --force." if ours else "Remove it yourself."
+        raise InputError(f"{out} exists.", hint=f"Choose another place with -o. {advice}")
+
+
+def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
+    name = options.name or re.sub(r"[^A-Za-z0-9_.-]", "-", bundle.folder.resolve().name)
+    signature = Signature.read(bundle.manifest)
+    plan = bundle.target == "tensorrt"
+    version = work / "models" / name / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL)
+    if plan:
+        _write_engine(bundle, work / "models" / f"{name}_engine", signature)
+        shutil.copyfile(bundle.folder / "tokenizer.json", version / "tokenizer.json")
+        facts = {key: bundle.manifest[key] for key in ("signature", "engine", "head")}
+        (version / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
+    else:
+        shutil.copytree(bundle.folder, version / "bundle")
+    warm = work / "models" / name / "warmup"
+    warm.mkdir()
+    text = WARM_TEXT.encode()
+    # A string of Triton's raw form: its length in four bytes, then its bytes.
+    (warm / "text").write_bytes(struct.pack("<I", len(text)) + text)
+    on_gpu = bundle.target != "openvino"
+    rows = "-1, " if signature.per_token else ""
+    config = FRONT.substitute(
+        name=name,
+        texts=options.texts,
+        output=signature.output,
+        dims=f"{rows}{signature.width}",
+        delay=options.delay_us,
+        kind="KIND_GPU" if on_gpu and not plan else "KIND_CPU",
+        engine=f"{name}_engine" if plan else "",
+    )
+    (work / "models" / name / "config.pbtxt").write_text(config)
+    _write_server(bundle, work, name, signature, on_gpu=on_gpu)
+    mark = {"bundle": bundle.fingerprint, "model": name, "xopt": __version__}
+    (work / MARK).write_text(json.dumps(mark, indent=1) + "\n")
+
+
+def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
+    """The model of Triton's TensorRT backend."""
+    (folder / "1").mkdir(parents=True)
+    shutil.copyfile(bundle.folder / PLAN, folder / "1" / "model.plan")
+    facts = bundle.manifest["engine"]
+    zeros = np.zeros(WARM_TOKENS, np.int32)
+    warm = tensorrt_arrays(pack([Encoding(zeros, zeros)], first_position=signature.first_position))
+    inputs, samples = [], []
+    for name, shape in facts["inputs"].items():
+        kind = TYPES[str(warm[name].dtype)]
+        inputs.append(_input(name, kind, [-1 if isinstance(d, str) else d for d in shape]))
+        samples.append(_sample(name, kind, list(warm[name].shape)))
+    config = ENGINE.substitute(
+        name=folder.name,
+        inputs=",\n".join(inputs),
+        output=signature.output,
+        width=signature.width,
+        profiles=", ".join(f'"{number}"' for number in range(len(facts["profiles"]))),
+        tokens=WARM_TOKENS,
+        samples="\n".join(samples),
+    )
+    (folder / "config.pbtxt").write_text(config)
+
+
+def _input(name: str, kind: str, dims: list[int]) -> str:
+    shown = ", ".join(map(str, dims))
+    return f'  {{\n    name: "{name}"\n    data_type: {kind}\n    dims: [ {shown} ]\n  }}'
+
+
+def _sample(name: str, kind: str, dims: list[int]) -> str:
+    shown = ", ".join(map(str, dims))
+    return (
+        f'    inputs {{\n      key: "{name}"\n      value: {{\n        data_type: {kind}\n'
+        f"        dims: [ {shown} ]\n        zero_data: true\n      }}\n    }}"
+    )
+
+
+def _write_server(
+    bundle: Bundle, work: Path, name: str, signature: Signature, *, on_gpu: bool
+) -> None:
+    advice, more = _advice(bundle, name)
+    facts: dict[str, Any] = {"advice": advice, "name": name, "version": __version__}
+    extra = EXTRAS.get(bundle.target, "")
+    (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts, extra=extra))
+    devices = ON_GPU if on_gpu else ""
+    (work / "compose.yaml").write_text(COMPOSE.substitute(facts, devices=devices))
+    readme = README.substitute(
+        facts,
+        target=bundle.target,
+        precision=bundle.precision,
+        fingerprint=bundle.fingerprint[:16],
+        output=signature.output,
+        more=more,
+    )
+    (work / "README.md").write_text(readme)
+
+
+def _advice(bundle: Bundle, name: str) -> tuple[str, str]:
+    """Which release of Triton to take, and what else there is to know."""
+    if bundle.target != "tensorrt":
+        return "Any release of Triton with the Python backend and Python 3.11 or later will do.", ""
+    facts = bundle.manifest["engine"]
+    advice = (
+        f"Take the release of Triton that holds TensorRT {facts['version']}; NVIDIA's support "
+        "matrix says which one that is."
+    )
+    more = (
+        f"\nThe engine runs on: {facts['runs_on_text']}. As `{name}_engine` it takes packed batches"
+        "\ndirectly, for clients that tokenize themselves.\n"
+    )
+    return advice, more

@@ -1,0 +1,89 @@
+"""What the doctor says of each target, on machines that are not this one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from xopt.cli import doctor_targets
+from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
+
+L4: Gpu = ("NVIDIA L4", 89)
+H100: Gpu = ("NVIDIA H100", 90)
+T4: Gpu = ("Tesla T4", 75)
+ORIN: Gpu = ("Orin", 87)
+PASCAL: Gpu = ("Tesla P4", 61)
+
+
+def examine(
+    monkeypatch: pytest.MonkeyPatch, gpus: list[Gpu], *lacks: str, tensorrt: str = "11.4.0.106"
+) -> dict[str, dict[str, Any]]:
+    """The rows by target, where the extras in ``lacks`` are not installed."""
+    missing = {name: [f"{name}-library"] if name in lacks else [] for name in EXTRAS}
+    versions = {"tensorrt": tensorrt} if "tensorrt" not in lacks else {}
+
+    def tool_versions(*names: str) -> dict[str, str]:
+        return {name: versions[name] for name in names if name in versions}
+
+    monkeypatch.setattr(doctor_targets, "tool_versions", tool_versions)
+    monkeypatch.setattr(doctor_targets, "_torch_sees_gpu", lambda: True)
+    return {row["target"]: row for row in examine_targets(missing, gpus)}
+
+
+def abilities(rows: dict[str, dict[str, Any]]) -> dict[str, tuple[bool, bool]]:
+    return {target: (row["builds"], row["runs"]) for target, row in rows.items()}
+
+
+def test_an_l4_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = examine(monkeypatch, [L4])
+    assert set(abilities(rows).values()) == {(True, True)}
+    assert {row["why_not"] for row in rows.values()} == {""}
+    assert {row["add"] for row in rows.values()} == {""}
+    assert rows["tensorrt"]["library"] == "tensorrt 11.4.0.106"
+    assert rows["tensorrt"]["gpu"] == "NVIDIA L4 (SM 89)"
+
+
+def test_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = examine(monkeypatch, [])
+    assert abilities(rows) == {
+        "openvino (cpu)": (True, True),
+        "cuda": (True, False),
+        "tensorrt": (False, False),
+        "tensorrt-rtx": (True, False),
+        "torch-tensorrt": (False, False),
+    }
+    assert all("no NVIDIA GPU" in row["why_not"] for t, row in rows.items() if "cpu" not in t)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "runs", "why"),
+    [
+        (H100, {"cuda", "tensorrt", "torch-tensorrt"}, {"tensorrt-rtx": "this GPU is SM 90"}),
+        (T4, {"tensorrt", "tensorrt-rtx", "torch-tensorrt"}, {"cuda": "before SM 80"}),
+        (PASCAL, set(), {"tensorrt": "begins with SM 75", "cuda": "before SM 80"}),
+    ],
+)
+def test_other_gpus(
+    monkeypatch: pytest.MonkeyPatch, gpu: Gpu, runs: set[str], why: dict[str, str]
+) -> None:
+    rows = examine(monkeypatch, [gpu])
+    assert {target for target, row in rows.items() if row["runs"]} == {"openvino (cpu)", *runs}
+    for target, part in why.items():
+        assert part in rows[target]["why_not"]
+
+
+def test_jetpack_6_says_what_its_tensorrt_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = examine(monkeypatch, [ORIN], tensorrt="10.3.0.30")["tensorrt"]
+    assert (row["builds"], row["runs"]) == (False, False)
+    assert "TensorRT 10.3.0.30 is older than 10.12" in row["why_not"]
+    assert "JetPack 7.2.2" in row["why_not"]
+
+
+def test_what_adds_the_rest_is_one_command_for_each_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = examine(monkeypatch, [L4], "build", "tensorrt", "torch-tensorrt")
+    assert rows["tensorrt"]["add"] == "pip install 'xopt[build,tensorrt]'"
+    assert rows["tensorrt-rtx"]["add"] == "pip install 'xopt[build]'"
+    assert rows["torch-tensorrt"]["add"] == "pip install 'xopt[build,torch-tensorrt]'"
+    assert rows["tensorrt"]["library"] == ""
+    assert (rows["tensorrt-rtx"]["builds"], rows["tensorrt-rtx"]["runs"]) == (False, True)

@@ -1,0 +1,229 @@
+"""The form that TensorRT fuses: its answers, its overflow bound, and its shape."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from xopt.artifacts import Graph, LoweredGraph, Ranges
+from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_ranges
+from xopt.calibrate.sampling import draw_sample
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.lower import column_maxima, lower_graph
+from xopt.compile.lower_tensorrt import INPUTS
+from xopt.compile.packed_encoder import PackedEncoder
+from xopt.compile.quantize import quantize_rows, weight_step
+from xopt.compile.recipes import lowering_for
+from xopt.compile.trace import trace_checkpoint
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.errors import UnsupportedError
+from xopt.packing import Encoding, PackedBatch, pack
+from xopt.tokenization import Tokenizer
+
+Factory = Callable[..., Path]
+Lowered = tuple[Checkpoint, Graph, LoweredGraph, Ranges | None]
+Lower = Callable[..., Lowered]
+
+
+@pytest.fixture(scope="module")
+def lower(make_checkpoint: Factory) -> Lower:
+    """``lower("bert", "tag", "int8")``: one checkpoint of each kind, traced once."""
+    folders: dict[tuple[str, str], Path] = {}
+
+    def once(model_type: str, head: str, precision: str) -> Lowered:
+        if (model_type, head) not in folders:
+            folders[model_type, head] = make_checkpoint(model_type, head)
+        return lowered(folders[model_type, head], precision)
+
+    return once
+
+
+def lowered(folder: Path, precision: str, alpha: float = 0.8) -> Lowered:
+    checkpoint = Checkpoint.open(folder)
+    graph = trace_checkpoint(checkpoint)
+    ranges = None
+    if precision == "int8":
+        tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
+        ranges = calibrate(
+            PackedEncoder.load(checkpoint),
+            graph.fingerprint,
+            draw_sample(load_corpus(), tokenizer, max_tokens=3000),
+            CalibrationRecipe("minmax", alpha=alpha),
+            first_position=checkpoint.config.first_position,
+            columns=column_maxima(graph),
+        )
+    found = lower_graph(graph, lowering_for("tensorrt-rtx", precision), ranges)
+    return checkpoint, graph, found, ranges
+
+
+def ragged(checkpoint: Checkpoint) -> PackedBatch:
+    generator = np.random.default_rng(3)
+    items = [
+        Encoding(generator.integers(4, 1200, n).astype(np.int32), np.zeros(n, np.int32))
+        for n in (3, 17, 8)
+    ]
+    return pack(items, first_position=checkpoint.config.first_position)
+
+
+def answer(model: str | onnx.ModelProto, batch: PackedBatch) -> np.ndarray:
+    """onnx's own reference implementation, independent of every engine."""
+    evaluator = ReferenceEvaluator(model)
+    arrays = tensorrt_arrays(batch)
+    found: np.ndarray = evaluator.run(None, {n: arrays[n] for n in evaluator.input_names})[0]
+    return found
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize(
+    ("model_type", "head"),
+    [("bert", "tag"), ("xlm-roberta", "classify"), ("roberta", "span"), ("xlm-roberta", "embed")],
+)
+def test_every_head_answers_as_pytorch_does(
+    lower: Lower, model_type: str, head: str, precision: str
+) -> None:
+    checkpoint, _, small, _ = lower(model_type, head, precision)
+    batch = ragged(checkpoint)
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    close = answer(str(small.path), batch)
+    assert close.dtype == np.float32
+    assert close.shape == exact.shape
+    cosine = (exact * close).sum() / np.linalg.norm(exact) / np.linalg.norm(close)
+    assert cosine > (0.999 if precision == "int8" else 0.99999)
+
+
+def without_rounding(path: Path) -> onnx.ModelProto:
+    """The graph with every pair of Q and DQ on an activation taken out."""
+    model = onnx.load(path)
+    source = {o: n for n in model.graph.node for o in n.output}
+    constants = {t.name for t in model.graph.initializer}
+    for node in model.graph.node:
+        stored = node.input[0]
+        if node.op_type == "QuantizeLinear" or (
+            node.op_type == "DequantizeLinear" and stored not in constants
+        ):
+            assert node.op_type == "QuantizeLinear" or stored in source
+            node.op_type = "Identity"
+            del node.input[1:]
+    return model
+
+
+def test_smoothing_cancels_where_nothing_is_rounded(lower: Lower) -> None:
+    """Divisors go into q, k and v's weights, and into the value's rows for the context."""
+    checkpoint, _, small, ranges = lower("bert", "tag", "int8")
+    assert ranges is not None
+    _, smooth = read_ranges(ranges)
+    for site, divisor in smooth.items():
+        assert divisor.max() / divisor.min() > 1.5, site
+    batch = ragged(checkpoint)
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    close = answer(without_rounding(small.path), batch)
+    # What is left is the weights' rounding to 8 bits.
+    assert np.abs(close - exact).max() < 0.02 * np.abs(exact).max()
+
+
+def constants(path: Path) -> dict[str, np.ndarray]:
+    found = onnx.load(path).graph.initializer
+    return {t.name: np.asarray(onnx.numpy_helper.to_array(t)) for t in found}
+
+
+def test_no_accumulator_can_leave_fp16(lower: Lower) -> None:
+    """The largest sum that any input can make, in the units that the product is written in."""
+    _, _, small, _ = lower("xlm-roberta", "classify", "int8")
+    values = constants(small.path)
+    products = 0
+    for node in onnx.load(small.path).graph.node:
+        if node.op_type != "DequantizeLinear" or not node.input[0].endswith(".weight.int8"):
+            continue
+        name = node.input[0].removesuffix(".weight.int8")
+        if name.startswith("embeddings"):
+            continue
+        products += 1
+        assert values[node.input[1]].shape == ()
+        sums = np.abs(values[node.input[0]].astype(np.int64)).sum(axis=0)
+        layer, _, linear = name.rpartition(".")
+        site = {"qkv": "qkv_in", "attention_output": "context", "ffn_out": "ffn_act"}
+        step = values[f"{layer}.{site.get(linear, 'ffn_in')}.scale"].astype(np.float64)
+        assert 127 * sums.max() * step * values[node.input[1]].astype(np.float64) < 65504
+    assert products == 2 * 4
+
+
+@pytest.mark.parametrize("inner", [768, 3072, 4096])
+def test_the_weight_step_bounds_even_the_worst_rows(inner: int) -> None:
+    rows, scales = quantize_rows(np.ones((5, inner), np.float32))
+    step = np.float32(0.5)
+    chosen = weight_step(rows, scales, step)
+    assert 0 < 127 * 127 * inner * float(step) * float(chosen) < 65504
+    # Where nothing can overflow, the step is the largest scale itself.
+    rows, scales = quantize_rows(np.eye(8, dtype=np.float32))
+    assert weight_step(rows, scales, np.float32(0.01)) == np.float32(np.float16(1 / 127))
+
+
+def test_the_graph_has_the_form_that_fuses(lower: Lower) -> None:
+    _, _, small, _ = lower("xlm-roberta", "embed", "int8")
+    model = onnx.load(small.path)
+    onnx.checker.check_model(str(small.path), full_check=True)
+    assert {node.domain for node in model.graph.node} == {""}
+    kinds = [node.op_type for node in model.graph.node]
+    assert "Gather" not in kinds
+    # Two for every layer's four linear layers and attention, none for the head.
+    assert kinds.count("MatMul") == 2 * (4 + 2)
+    for value in model.graph.input:
+        dims = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        assert (value.type.tensor_type.elem_type, dims) == INPUTS[value.name]
+    gathers = [n for n in model.graph.node if n.op_type == "GatherND"]
+    given = {value.name for value in model.graph.input}
+    indices = [n.input[1] for n in gathers]
+    assert {name for name in indices if name in given} == {"pad_index", "unpad_index"}
+    assert {name for name in indices if name not in given} == {
+        "input_ids.index", "position_ids.index",
+    }  # fmt: skip
+    table = next(n for n in model.graph.node if n.input[0] == "embeddings.word.weight.int8")
+    assert table.op_type == "DequantizeLinear"
+
+
+def test_one_scale_serves_each_of_query_key_and_value(lower: Lower) -> None:
+    _, _, small, ranges = lower("bert", "tag", "int8")
+    assert ranges is not None
+    amax, _ = read_ranges(ranges)
+    values = constants(small.path)
+    head_dim = 32
+    expected = {"q": amax["layers.1.q"] * head_dim**-0.5, "k": amax["layers.1.k"]}
+    expected["v"] = amax["layers.1.v_smoothed"]
+    for part, reach in expected.items():
+        scale = values[f"layers.1.{part}.scale"]
+        assert float(scale) == pytest.approx(reach / 127, rel=1e-3)
+    assert float(values["layers.1.probs.scale"]) == pytest.approx(1 / 127, rel=1e-3)
+
+
+def test_a_row_of_zeros_costs_the_others_nothing(make_checkpoint: Factory) -> None:
+    folder = make_checkpoint("xlm-roberta", "tag", seed=9)
+    import safetensors.torch as files
+
+    tensors = files.load_file(folder / "model.safetensors")
+    name = "roberta.encoder.layer.0.intermediate.dense.weight"
+    tensors[name][3] = 0
+    files.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    checkpoint, _, small, _ = lowered(folder, "int8")
+    values = constants(small.path)
+    assert values["layers.0.ffn_in.weight.ratio"][3] == 0
+    assert values["layers.0.ffn_in.weight.ratio"].max() <= 1.01
+    batch = ragged(checkpoint)
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    close = answer(str(small.path), batch)
+    assert (exact * close).sum() / np.linalg.norm(exact) / np.linalg.norm(close) > 0.999
+
+
+def test_a_weight_beyond_fp16_is_refused(make_checkpoint: Factory) -> None:
+    folder = make_checkpoint("xlm-roberta", "tag", seed=11)
+    import safetensors.torch as files
+
+    tensors: dict[str, Any] = files.load_file(folder / "model.safetensors")
+    tensors["roberta.embeddings.position_embeddings.weight"][70, 5] = 1e5
+    files.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UnsupportedError, match="beyond the range of fp16"):
+        lowered(folder, "fp16")

@@ -1,0 +1,281 @@
+"""The builder of the target ``tensorrt``: its child process with a fake TensorRT and a fake GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xopt.artifacts import LoweredGraph
+from xopt.compile.build import build_bundle
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.lower import lower_graph
+from xopt.compile.options import BuildOptions
+from xopt.compile.recipes import lowering_for
+from xopt.compile.trace import trace_checkpoint
+from xopt.engines.base import open_engine
+from xopt.engines.tensorrt import child, enterprise
+from xopt.engines.tensorrt.compat import Machine
+from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.errors import BuildError, MissingExtraError, UnsupportedError
+from xopt.packing import Encoding, pack
+from xopt.progress import Silent
+
+HERE = Path(__file__).parent
+SIZES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
+
+
+@pytest.fixture(scope="module")
+def graphs(make_checkpoint: Callable[..., Path]) -> dict[str, LoweredGraph]:
+    """A small encoder in fp16, in both forms."""
+    graph = trace_checkpoint(Checkpoint.open(make_checkpoint("xlm-roberta", "tag", **SIZES)))
+    native = lowering_for("tensorrt", "fp16")
+    plugin = replace(native, form="tensorrt-plugin")
+    return {"native": lower_graph(graph, native, None), "plugin": lower_graph(graph, plugin, None)}
+
+
+@pytest.fixture
+def driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """The fake GPU; the fake TensorRT can be imported here and in the child."""
+    folder = str(HERE / "fake_builder")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([folder, *filter(None, sys.path)]))
+    # The child compiles kernels.
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "triton"))
+    for name in ("tensorrt", "tensorrt.plugin"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    spec = importlib.util.spec_from_file_location("fake_cuda", HERE / "fake_cuda.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.FakeDriver()
+    for name in ("tensorrt", "tensorrt.plugin"):
+        sys.modules.pop(name, None)
+
+
+class Heard(Silent):
+    """Remembers the shares it is told."""
+
+    def __init__(self) -> None:
+        self.shares: list[float] = []
+
+    def share(self, done: float) -> None:
+        self.shares.append(done)
+
+
+def build(
+    lowered: LoweredGraph, out: Path, driver: Any, **options: Any
+) -> tuple[dict[str, Any], dict[str, Any], Heard]:
+    """The manifest's facts, what TensorRT was told, and the progress."""
+    out.mkdir()
+    heard = Heard()
+    builder = enterprise.TensorRtBuilder(driver=driver)
+    facts = builder.build(lowered, out, TensorRtOptions(**options), heard)
+    return facts, json.loads((out / "engine.trt").read_text()), heard
+
+
+def test_a_build_and_what_it_leaves(
+    graphs: dict[str, LoweredGraph], tmp_path: Path, driver: Any
+) -> None:
+    lengths = (10, 20, 20, 30, 100)
+    facts, told, heard = build(graphs["native"], tmp_path / "out", driver, lengths=lengths)
+    assert told["flags"] == []
+    assert told["pools"] == {}
+    assert told["level"] == "NONE"
+    assert told["verbosity"] == "DETAILED"
+    assert facts["runs_on"]["sm"] == [89]
+    assert facts["runs_on_text"].startswith("GPU of SM 89; tensorrt 11.4.0.106")
+    assert [p["longest"] for p in facts["profiles"]] == [64, 128]
+    assert [set(profile) for profile in told["profiles"]] == [set(facts["inputs"])] * 2
+    assert heard.shares == pytest.approx([n / 6 for n in range(1, 7)], abs=1e-4)
+    files = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert files == ["engine.trt", "layers.json", "portable"]
+    layers = json.loads((tmp_path / "out" / "layers.json").read_text())
+    assert "layers.0.qkv.matmul" in layers["Layers"]
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "level"),
+    [
+        ({"compat": "same-sm"}, [], "SAME_COMPUTE_CAPABILITY"),
+        ({"compat": "ampere-plus"}, [], "AMPERE_PLUS"),
+        ({"compat": "version"}, ["VERSION_COMPATIBLE"], "NONE"),
+        ({"refit": True, "workspace_mib": 512}, ["REFIT_IDENTICAL"], "NONE"),
+    ],
+)
+def test_options_reach_the_builder(
+    graphs: dict[str, LoweredGraph],
+    tmp_path: Path,
+    driver: Any,
+    options: dict[str, Any],
+    flags: list[str],
+    level: str,
+) -> None:
+    facts, told, _ = build(graphs["native"], tmp_path / "out", driver, **options)
+    assert (told["flags"], told["level"]) == (flags, level)
+    expected = {"WORKSPACE": 512 * 2**20} if "workspace_mib" in options else {}
+    assert told["pools"] == expected
+    assert facts["runs_on"]["later"] is (options.get("compat") == "version")
+    assert facts["runs_on"]["above"] is (options.get("compat") == "ampere-plus")
+
+
+def test_timings_are_kept_for_the_device(
+    graphs: dict[str, LoweredGraph], tmp_path: Path, driver: Any
+) -> None:
+    machine = Machine(
+        "tensorrt", "11.4.0.106", 89, "Fake GPU", platform.system(), platform.machine()
+    )
+    place = enterprise.timing_cache_path(machine)
+    assert place.name == "fake-gpu-sm89-11.4.0.106.timing"
+    place.unlink(missing_ok=True)
+    told = [build(graphs["native"], tmp_path / str(n), driver)[1]["cached"] for n in range(2)]
+    assert told == ["", "timed 11.4.0.106"]
+    place.write_bytes(b"of another GPU")
+    assert build(graphs["native"], tmp_path / "2", driver)[1]["cached"] == ""
+
+
+def test_the_plugin_is_registered_and_compiled_in_the_child(
+    graphs: dict[str, LoweredGraph], tmp_path: Path, driver: Any
+) -> None:
+    facts, told, _ = build(graphs["plugin"], tmp_path / "out", driver, attention="plugin")
+    layers = graphs["plugin"].manifest["layers"]
+    assert [plugin[:2] for plugin in told["plugins"]] == [["VarlenAttention", "HALF"]] * layers
+    assert all(kernels >= 1 for _, _, kernels in told["plugins"])
+    assert facts["attention"] == "plugin"
+    assert "cu_seqlens" in told["profiles"][0]
+    assert not (tmp_path / "out" / "portable").exists()
+    assert all(profile["cu_seqlens"][0] == [2] for profile in told["profiles"])
+
+
+def test_a_build_that_is_stopped_leaves_no_process(
+    graphs: dict[str, LoweredGraph],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XOPT_FAKE_TENSORRT", "11.4.0.106 slow")
+    started: list[Any] = []
+    start = child._start
+
+    def remember(*arguments: Any) -> Any:
+        started.append(start(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(child, "_start", remember)
+
+    class Stops(Silent):
+        def share(self, done: float) -> None:
+            raise KeyboardInterrupt
+
+    (tmp_path / "out").mkdir()
+    builder = enterprise.TensorRtBuilder(driver=driver)
+    begin = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        builder.build(graphs["native"], tmp_path / "out", TensorRtOptions(), Stops())
+    [process] = started
+    # It ended by itself, before the three seconds that the build takes, and was not killed.
+    assert process.returncode == child.REFUSED
+    assert time.perf_counter() - begin < 20
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "lacks"),
+    [
+        ("10.3.0.30", "plugins compiled ahead of time and engines for every GPU of one SM and the"),
+        ("10.11.0.33", "it lacks the strongly typed INT8 networks"),
+    ],
+)
+def test_an_old_tensorrt_is_told_what_it_lacks(version: str, lacks: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"TensorRT {version} is older than 10.12") as caught:
+        enterprise.check_library(version, plugin=False)
+    assert lacks in caught.value.message
+    assert "JetPack 7.2.2" in caught.value.hint
+
+
+def test_a_tensorrt_whose_plugins_are_broken() -> None:
+    enterprise.check_library("10.14.1.48", plugin=False)
+    enterprise.check_library("10.15.0.1", plugin=True)
+    with pytest.raises(UnsupportedError, match="attention plugin") as caught:
+        enterprise.check_library("10.14.1.48", plugin=True)
+    assert "--attention native" in caught.value.hint
+
+
+def test_jetpack_6_is_refused_before_anything_is_built(
+    graphs: dict[str, LoweredGraph],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XOPT_FAKE_TENSORRT", "10.3.0.30")
+    with pytest.raises(UnsupportedError, match="older than"):
+        build(graphs["native"], tmp_path / "out", driver)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_without_tensorrt(
+    graphs: dict[str, LoweredGraph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingExtraError, match="tensorrt") as caught:
+        build(graphs["native"], tmp_path / "out", None)
+    assert "xopt[tensorrt]" in caught.value.hint
+
+
+def test_a_graph_that_tensorrt_refuses(
+    graphs: dict[str, LoweredGraph],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if the plugin had not been registered."""
+    monkeypatch.setattr(enterprise, "plugin_sm", lambda device, ampere_plus: None)
+    with pytest.raises(BuildError, match="no plugin for VarlenAttention"):
+        build(graphs["plugin"], tmp_path / "out", driver, attention="plugin")
+
+
+@pytest.mark.parametrize("attention", ["native", "plugin"])
+def test_a_whole_bundle(
+    make_checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    attention: str,
+) -> None:
+    """From the checkpoint to the bundle, and what answers for it on a machine without its GPU."""
+    monkeypatch.setattr(enterprise, "Device", lambda number, given: Device(number, driver))
+    options = BuildOptions(
+        str(make_checkpoint("xlm-roberta", "embed", **SIZES)),
+        target="tensorrt",
+        attention=attention,
+        calibration_tokens=1000,
+        out=str(tmp_path / "bundle"),
+    )
+    bundle = build_bundle(options, record=False).bundle
+    bundle.verify()
+    assert bundle.manifest["engine"]["attention"] == attention
+    told = json.loads((bundle.folder / "engine.trt").read_text())
+    plugins = [["VarlenAttentionInt8", "INT8"]] * 2 if attention == "plugin" else []
+    assert [plugin[:2] for plugin in told["plugins"]] == plugins
+    usual = told["profiles"][-1]["input_ids"][1][0]
+    assert 1 < usual <= told["profiles"][-1]["input_ids"][2][0]
+    with open_engine(bundle, predict=True) as engine:
+        ids = np.arange(4, 14, dtype=np.int32)
+        batch = pack([Encoding(ids, np.zeros_like(ids))], first_position=2)
+        assert engine.name == "portable"
+        assert np.isfinite(engine.run(batch)["embeddings"]).all()

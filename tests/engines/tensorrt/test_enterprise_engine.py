@@ -1,0 +1,213 @@
+"""The engine of the target ``tensorrt`` over a fake GPU and a fake TensorRT."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xopt.artifacts import Bundle, write_manifest
+from xopt.engines.base import open_engine
+from xopt.engines.tensorrt.compat import Machine, RunsOn
+from xopt.engines.tensorrt.enterprise_engine import EnterpriseEngine
+from xopt.engines.tensorrt.profiles import LengthProfile
+from xopt.errors import ArtifactError, InputError, UnsupportedError
+from xopt.packing import Encoding, PackedBatch, pack
+
+PROFILES = [LengthProfile(8, 32, 128), LengthProfile(4, 128, 256)]
+SHAPES: dict[str, list[Any]] = {"input_ids": ["T"], "cu_seqlens": ["B_plus_1"]}
+MACHINE = Machine("tensorrt", "11.4.0.106", 89, "Fake GPU", platform.system(), platform.machine())
+
+
+@pytest.fixture
+def cuda() -> ModuleType:
+    path = Path(__file__).with_name("fake_cuda.py")
+    spec = importlib.util.spec_from_file_location("fake_cuda", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def driver(cuda: ModuleType) -> Any:
+    return cuda.FakeDriver()
+
+
+@pytest.fixture
+def trt(cuda: ModuleType, driver: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    limits = [{"input_ids": (p.tokens,), "cu_seqlens": (p.sentences + 1,)} for p in PROFILES]
+    module = cuda.fake_tensorrt(driver, limits)
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    return module
+
+
+def make_bundle(folder: Path, runs_on: RunsOn, content: bytes = b"plan") -> Bundle:
+    folder.mkdir()
+    (folder / "engine.trt").write_bytes(content)
+    signature = {
+        "inputs": ["input_ids", "cu_seqlens"], "output": "embeddings", "per_token": False,
+        "width": 2, "max_tokens": 128, "first_position": 2, "vocabulary": 5000, "types": 1,
+    }  # fmt: skip
+    facts = {
+        "target": "tensorrt",
+        "precision": "int8",
+        "head": {"kind": "embed"},
+        "signature": signature,
+        "engine": {
+            "profiles": [asdict(profile) for profile in PROFILES],
+            "inputs": SHAPES,
+            "runs_on": runs_on.manifest(),
+        },
+    }
+    write_manifest(folder, "bundle", "0" * 64, facts)
+    return Bundle.open(folder)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"))
+
+
+def batch_of(lengths: list[int], seed: int = 0) -> PackedBatch:
+    generator = np.random.default_rng(seed)
+    items = [
+        Encoding(generator.integers(4, 4000, n).astype(np.int32), np.zeros(n, np.int32))
+        for n in lengths
+    ]
+    return pack(items, first_position=2)
+
+
+def expected(batch: PackedBatch) -> Any:
+    parts = np.split(batch.input_ids, batch.cu_seqlens[1:-1])
+    return np.array([[part.sum(), len(part)] for part in parts], np.float32)
+
+
+@pytest.mark.parametrize(
+    "lengths", [[1], [3, 17, 8], [128], [32] * 8, [100, 5], [30] * 40, [128] * 9, [128, 1] * 6]
+)
+def test_answers_and_leaves_nothing_behind(
+    bundle: Bundle, trt: Any, driver: Any, lengths: list[int]
+) -> None:
+    batch = batch_of(lengths)
+    with EnterpriseEngine(bundle, driver=driver) as engine:
+        for _ in range(3):
+            assert (engine.run(batch)["embeddings"] == expected(batch)).all()
+    assert not driver.memory
+    assert not driver.graphs
+    assert driver.streams == 0
+
+
+def test_a_shape_is_captured_in_its_second_run(bundle: Bundle, trt: Any, driver: Any) -> None:
+    with EnterpriseEngine(bundle, driver=driver) as engine:
+        for seed, launches in enumerate((0, 1, 2)):
+            batch = batch_of([3, 17, 8], seed)
+            assert (engine.run(batch)["embeddings"] == expected(batch)).all()
+            assert driver.launches == launches
+        assert engine.describe()["graphs"] == 1
+        assert engine.prepare_s > 0
+        [made] = trt.engines
+        assert len(made.contexts) == 1
+        # Another batch of the same bucket, of other lengths.
+        other = batch_of([5, 9, 15])
+        assert (engine.run(other)["embeddings"] == expected(other)).all()
+        assert driver.launches == 3
+
+
+def test_the_least_recently_used_shape_is_dropped(bundle: Bundle, trt: Any, driver: Any) -> None:
+    with EnterpriseEngine(bundle, driver=driver, programs=2) as engine:
+        for lengths in ([1], [20], [100], [1], [20]):
+            batch = batch_of(lengths)
+            assert (engine.run(batch)["embeddings"] == expected(batch)).all()
+        # Two shapes of two inputs and an output each, and the scratch memory.
+        assert len(driver.memory) == 2 * 3 + 1
+
+
+def test_threads_have_contexts_of_their_own(bundle: Bundle, trt: Any, driver: Any) -> None:
+    failures: list[Any] = []
+    with EnterpriseEngine(bundle, driver=driver) as engine:
+
+        def work(seed: int) -> None:
+            for number in range(20):
+                batch = batch_of([3 + seed, 17, 8 + number], seed)
+                if not (engine.run(batch)["embeddings"] == expected(batch)).all():
+                    failures.append((seed, number))
+
+        # The fake has one list of what is captured, so that only one thread may capture at a time.
+        for seed in range(3):
+            thread = threading.Thread(target=work, args=(seed,))
+            thread.start()
+            thread.join()
+        assert not failures
+        [made] = trt.engines
+        assert len({context.scratch for context in made.contexts}) == 3
+    assert not driver.memory
+
+
+def test_the_callers_buffer_is_filled(bundle: Bundle, trt: Any, driver: Any) -> None:
+    batch = batch_of([3, 17])
+    with EnterpriseEngine(bundle, driver=driver) as engine:
+        answer = np.full((2, 2), np.nan, np.float32)
+        engine.run_into(batch, answer)
+        assert (answer == expected(batch)).all()
+        held = [engine.run(batch)["embeddings"] for _ in range(2)]
+        engine.run(batch_of([3, 17], seed=9))
+        assert all((array == expected(batch)).all() for array in held)
+        for wrong in (
+            np.empty((3, 2), np.float32),
+            np.empty((2, 2), np.float64),
+            np.empty((2, 4), np.float32)[:, ::2],
+        ):
+            with pytest.raises(InputError, match="array for the answer"):
+                engine.run_into(batch, wrong)
+
+
+def test_nothing_is_deserialized_before_the_checksum(tmp_path: Path, trt: Any, driver: Any) -> None:
+    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"))
+    (bundle.folder / "engine.trt").write_bytes(b"plam")
+    with pytest.raises(ArtifactError, match="sha256"):
+        open_engine(bundle, driver=driver)
+    with pytest.raises(ArtifactError, match="sha256"):
+        EnterpriseEngine(bundle, driver=driver)
+    assert trt.engines == []
+
+
+def test_another_machine_is_refused_before_the_engine_is_read(
+    tmp_path: Path, trt: Any, driver: Any
+) -> None:
+    elsewhere = replace(MACHINE, sm=90, gpu="NVIDIA H100")
+    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(elsewhere, "none"))
+    with pytest.raises(UnsupportedError, match="SM 90, this GPU"):
+        EnterpriseEngine(bundle, driver=driver)
+    assert trt.runtimes == []
+
+
+@pytest.mark.parametrize(("compat", "allowed"), [("none", False), ("version", True)])
+def test_code_inside_an_engine_runs_only_if_it_was_built_so(
+    tmp_path: Path, trt: Any, driver: Any, compat: str, allowed: bool
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, compat))
+    with EnterpriseEngine(bundle, driver=driver):
+        assert trt.runtimes[0].engine_host_code_allowed is allowed
+
+
+def test_an_engine_that_tensorrt_does_not_read(tmp_path: Path, trt: Any, driver: Any) -> None:
+    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"), b"other")
+    with pytest.raises(ArtifactError, match="does not read the engine"):
+        EnterpriseEngine(bundle, driver=driver)
+
+
+def test_a_manifest_without_an_engine(tmp_path: Path, trt: Any, driver: Any) -> None:
+    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"))
+    damaged = Bundle(bundle.folder, {**bundle.manifest, "engine": {}})
+    with pytest.raises(ArtifactError, match="does not describe its engine"):
+        EnterpriseEngine(damaged, driver=driver)

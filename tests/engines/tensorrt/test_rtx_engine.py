@@ -1,0 +1,365 @@
+"""The runtime of ``tensorrt-rtx`` over a fake driver and a fake library that check what they get.
+
+The fake computes with OpenVINO from the bundle's portable graph, out of the bytes that lie at the
+addresses it was given: a wrong shape, type, address or profile gives a wrong answer or an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+
+from xopt.artifacts import Bundle
+from xopt.compile.build import BuildOptions, build_bundle
+from xopt.engines.base import open_engine
+from xopt.engines.tensorrt import rtx
+from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.portable import PortableEngine
+from xopt.engines.tensorrt.profiles import LengthProfile
+from xopt.engines.tensorrt.rtx import CACHE_VARIABLE, RtxEngine
+from xopt.errors import MissingExtraError, UnsupportedError
+from xopt.packing import Encoding, PackedBatch, pack
+
+Factory = Callable[..., Path]
+VERSION = "1.7.1.116"
+TYPES = {"attention_bias": np.float16}
+
+
+class FakeDriver:
+    """libcuda as far as :class:`Device` calls it: memory in host buffers."""
+
+    def __init__(self, sm: int = 89, broken: bool = False) -> None:
+        self.sm, self.broken = sm, broken
+        self.memory: dict[int, Any] = {}
+        self.contexts = self.streams = 0
+
+    def cuInit(self, flags: int) -> int:
+        return 999 if self.broken else 0
+
+    def cuGetErrorString(self, status: int, out: Any) -> int:
+        out._obj.value = b"the driver is unhappy"
+        return 0
+
+    def cuDeviceGetCount(self, out: Any) -> int:
+        out._obj.value = 1
+        return 0
+
+    def cuDeviceGet(self, out: Any, number: int) -> int:
+        out._obj.value = 7
+        return 0
+
+    def cuDeviceGetAttribute(self, out: Any, attribute: int, handle: int) -> int:
+        assert handle == 7
+        out._obj.value = {75: self.sm // 10, 76: self.sm % 10}[attribute]
+        return 0
+
+    def cuDeviceGetName(self, buffer: Any, size: int, handle: int) -> int:
+        buffer.value = b"Fake RTX"
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, out: Any, handle: int) -> int:
+        self.contexts += 1
+        out._obj.value = 11
+        return 0
+
+    def cuDevicePrimaryCtxRelease_v2(self, handle: int) -> int:
+        self.contexts -= 1
+        return 0
+
+    def cuCtxSetCurrent(self, context: Any) -> int:
+        assert context.value == 11
+        return 0
+
+    def cuStreamCreate(self, out: Any, flags: int) -> int:
+        self.streams += 1
+        out._obj.value = 13
+        return 0
+
+    def cuStreamDestroy_v2(self, stream: Any) -> int:
+        self.streams -= 1
+        return 0
+
+    def cuStreamSynchronize(self, stream: Any) -> int:
+        assert stream.value == 13
+        return 0
+
+    def cuMemAlloc_v2(self, out: Any, size: Any) -> int:
+        if size.value > 2**28:
+            return 2
+        # Bytes that no one wrote are NaN as fp32.
+        buffer = ctypes.create_string_buffer(b"\xff" * size.value, size.value)
+        address = ctypes.addressof(buffer)
+        self.memory[address] = buffer
+        out._obj.value = address
+        return 0
+
+    def cuMemFree_v2(self, address: Any) -> int:
+        del self.memory[address.value]
+        return 0
+
+    def cuMemcpyHtoDAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> int:
+        assert size.value <= len(self.memory[target.value])
+        ctypes.memmove(target.value, source.value, size.value)
+        return 0
+
+    def cuMemcpyDtoHAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> int:
+        assert size.value <= len(self.memory[source.value])
+        ctypes.memmove(target.value, source.value, size.value)
+        return 0
+
+
+class FakeCache:
+    """A runtime cache: one entry for each profile that has run."""
+
+    def __init__(self) -> None:
+        self.entries = b""
+        self.taken: bytes | None = None
+
+    def serialize(self) -> bytes:
+        return b"cache:" + self.entries
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.taken = bytes(blob)
+        return blob.startswith(b"cache:")
+
+
+class FakeContext:
+    """An execution context that refuses what the real one refuses."""
+
+    def __init__(self, library: FakeLibrary) -> None:
+        self.library = library
+        self.profile = 0
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, number: int, stream: int) -> bool:
+        assert stream == 13
+        self.profile = number
+        self.library.profiles.append(number)
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        largest = self.library.shapes[self.profile][name][2]
+        self.shapes[name] = shape
+        return len(shape) == len(largest) and all(
+            1 <= a <= b for a, b in zip(shape, largest, strict=True)
+        )
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return address in self.library.driver.memory
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert stream == 13
+        feed = {}
+        for name, shape in self.shapes.items():
+            dtype = np.dtype(TYPES.get(name, np.int64))
+            size = int(np.prod(shape)) * dtype.itemsize
+            raw = ctypes.string_at(self.addresses[name], size)
+            feed[name] = np.frombuffer(raw, dtype).reshape(shape)
+        answer = np.ascontiguousarray(self.library.program(feed)[0], np.float32)
+        target = self.addresses[self.library.output]
+        assert answer.nbytes <= len(self.library.driver.memory[target])
+        ctypes.memmove(target, answer.ctypes.data, answer.nbytes)
+        self.library.cache.entries += bytes([65 + self.profile])
+        return True
+
+
+class Validity(IntEnum):
+    INVALID = 0
+    VALID = 1
+
+
+class Diagnostics(IntEnum):
+    VERSION_MISMATCH = 1
+    OLD_CUDA_DRIVER = 4
+
+
+class FakeLibrary(ModuleType):
+    """``tensorrt_rtx`` as far as the engine calls it."""
+
+    EngineValidity = Validity
+    EngineInvalidityDiagnostics = Diagnostics
+    DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="l", EAGER="e", NONE="n")
+
+    def __init__(self, bundle: Bundle, driver: FakeDriver) -> None:
+        super().__init__("tensorrt_rtx")
+        self.__version__ = VERSION
+        self.driver = driver
+        self.cache = FakeCache()
+        self.config = SimpleNamespace(
+            create_runtime_cache=lambda: self.cache, set_runtime_cache=lambda cache: True
+        )
+        self.profiles: list[int] = []
+        self.validity: tuple[Validity, int] = (Validity.VALID, 0)
+        path = bundle.folder / "portable" / "graph.onnx"
+        hint = {"INFERENCE_PRECISION_HINT": "f32"}
+        self.program = openvino.Core().compile_model(path, "CPU", hint)
+        self.output = bundle.manifest["signature"]["output"]
+        facts = bundle.manifest["engine"]
+        self.shapes = [
+            LengthProfile(**profile).shapes(facts["inputs"]) for profile in facts["profiles"]
+        ]
+        self.Logger: Any = lambda severity: object()
+        self.Logger.WARNING = 2
+
+    def Runtime(self, logger: object) -> Any:
+        def load(plan: bytes) -> Any:
+            assert plan == b"plan"
+            return SimpleNamespace(
+                create_runtime_config=lambda: self.config,
+                create_execution_context=lambda config: FakeContext(self),
+            )
+
+        return SimpleNamespace(
+            get_engine_validity=lambda plan: self.validity, deserialize_cuda_engine=load
+        )
+
+
+@pytest.fixture(scope="module")
+def bundles(
+    make_checkpoint: Factory, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Bundle]:
+    """Bundles as the builder makes them, but for their engines."""
+
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rtx, "library_version", lambda: VERSION)
+        patch.setattr(rtx, "run_child", lambda request, progress: write_engine(request))
+        patch.setattr(rtx.Listing, "read", lambda kernels, alphas: CLEAN)
+        for head in ("tag", "embed"):
+            options = BuildOptions(
+                str(make_checkpoint("xlm-roberta", head)), "fp16", "tensorrt-rtx",
+                sm="86,89", batch_tokens=256,
+                out=str(tmp_path_factory.mktemp("rtx") / head),
+            )  # fmt: skip
+            made[head] = build_bundle(options).bundle
+    return made
+
+
+def write_engine(request: Any) -> None:
+    Path(request.engine).write_bytes(b"plan")
+    Path(request.log).write_text("")
+
+
+CLEAN = rtx.Listing(21, 8, 0, 2, 0, 2, 0)
+
+
+def opened(
+    bundle: Bundle, patch: pytest.MonkeyPatch, driver: FakeDriver | None = None
+) -> tuple[RtxEngine, FakeLibrary]:
+    driver = driver or FakeDriver()
+    library = FakeLibrary(bundle, driver)
+    patch.setitem(sys.modules, "tensorrt_rtx", library)
+    return RtxEngine(bundle, device=Device(0, driver)), library
+
+
+def batch_of(lengths: list[int], seed: int = 0) -> PackedBatch:
+    generator = np.random.default_rng(seed)
+    items = [
+        Encoding(generator.integers(4, 1200, n).astype(np.int32), np.zeros(n, np.int32))
+        for n in lengths
+    ]
+    return pack(items, first_position=2)
+
+
+@pytest.mark.parametrize("head", ["tag", "embed"])
+def test_answers_are_those_of_the_portable_graph_for_any_batch(
+    bundles: dict[str, Bundle],
+    head: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    driver = FakeDriver()
+    engine, library = opened(bundles[head], monkeypatch, driver)
+    name = engine.signature.output
+    with PortableEngine(bundles[head]) as portable, engine:
+        # One profile, the other, more sentences than a profile takes, more tokens, and small again.
+        for seed, lengths in enumerate(([5, 9], [100, 3], [3] * 40, [90, 2, 60, 100, 7, 64], [1])):
+            batch = batch_of(lengths, seed)
+            answer = engine.run(batch)[name]
+            np.testing.assert_allclose(answer, portable.run(batch)[name], atol=1e-5)
+        assert set(library.profiles) == {0, 1}
+        kept = engine.run(batch_of([8], 1))[name]
+        copy = kept.copy()
+        engine.run(batch_of([8], 2))
+        np.testing.assert_array_equal(kept, copy)
+        assert engine.prepare_s > 0
+    assert driver.memory == {}
+    assert (driver.contexts, driver.streams) == (0, 0)
+
+
+def test_what_was_compiled_is_found_by_the_next_process(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "caches"))
+    engine, _ = opened(bundles["tag"], monkeypatch)
+    assert engine.cache_path.parent == tmp_path / "caches"
+    assert f"sm89-{VERSION}" in engine.cache_path.name
+    with engine:
+        engine.run(batch_of([4]))
+        engine.run(batch_of([100]))
+    assert engine.cache_path.read_bytes() == b"cache:AB"
+    again, library = opened(bundles["tag"], monkeypatch)
+    again.close()
+    assert library.cache.taken == b"cache:AB"
+    assert library.config.dynamic_shapes_kernel_specialization_strategy == "n"
+
+
+def test_a_gpu_that_was_not_built_for_is_named(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnsupportedError, match=r"built for SM 86, 89, this GPU \(Fake RTX\) is 90"):
+        opened(bundles["tag"], monkeypatch, FakeDriver(sm=90))
+
+
+def test_another_version_is_named(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = FakeDriver()
+    library = FakeLibrary(bundles["tag"], driver)
+    library.__version__ = "2.0.0.1"
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
+    with pytest.raises(UnsupportedError, match=r"built with tensorrt_rtx 1\.7\.1\.116, this is 2"):
+        RtxEngine(bundles["tag"], device=Device(0, driver))
+
+
+def test_what_the_library_finds_wrong_is_said(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = FakeDriver()
+    library = FakeLibrary(bundles["tag"], driver)
+    library.validity = (Validity.INVALID, 4)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
+    with pytest.raises(UnsupportedError, match="refuses this engine on Fake RTX: old cuda driver"):
+        RtxEngine(bundles["tag"], device=Device(0, driver))
+
+
+def test_no_library_and_no_driver_are_told_apart(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingExtraError, match="needs tensorrt_rtx") as caught:
+        RtxEngine(bundles["tag"], device=Device(0, FakeDriver()))
+    assert "xopt[tensorrt-rtx]" in caught.value.hint
+    with pytest.raises(UnsupportedError, match="does not start: the driver is unhappy"):
+        Device(0, FakeDriver(broken=True))
+    with open_engine(bundles["tag"], predict=True) as engine:
+        assert engine.predicted
+
+
+def test_a_full_gpu_is_an_error_that_says_so() -> None:
+    device = Device(0, FakeDriver()).enter()
+    with pytest.raises(UnsupportedError, match="memory is full"):
+        device.allocate(2**29)
+    assert (device.sm, device.name) == (89, "Fake RTX")
