@@ -22,7 +22,7 @@ def test_import_xopt_loads_no_runtime() -> None:
 
 
 def test_the_command_line_loads_no_runtime() -> None:
-    code = "from xopt.cli import bench, build, doctor, evaluate, inspect, run"
+    code = "from xopt.cli import bench, build, deploy, doctor, evaluate, inspect, run, sweep, tune"
     assert not loaded_by(code) & set(HEAVY)
 
 

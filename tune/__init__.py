@@ -1,1 +1,1 @@
-"""Fine-tuning in the paper's three phases (to come)."""
+"""Fine-tuning in the paper's three phases, and sweeps over them."""

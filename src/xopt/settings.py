@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from xopt.errors import InputError, did_you_mean
 
-__all__ = ["FILE", "resolve"]
+__all__ = ["FILE", "fits", "resolve"]
 
 FILE = "xopt.toml"
-SECTIONS = ("build", "eval")
+SECTIONS = ("build", "eval", "tune")
 T = TypeVar("T")
 
 
@@ -53,15 +53,16 @@ def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path 
     for key, value in stored.items():
         if key not in names:
             raise InputError(f"{path}: [{section}] has no {key!r}.", hint=did_you_mean(key, names))
-        if not _fits(value, hints[key]):
+        if not fits(value, hints[key]):
             raise InputError(f"{path}: [{section}] {key} is {value!r}, which is of the wrong type.")
     stored |= {key: value for key, value in given.items() if value is not None}
     return kind(**stored)
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from TOML is of the type that a field states."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(hint))
+        return any(fits(value, part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is typing.Literal:
         return value in typing.get_args(hint)
     if typing.get_origin(hint) is tuple:

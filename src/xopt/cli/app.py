@@ -48,7 +48,17 @@ def options(
 
 def main() -> None:
     """Run the command line; exit 0 on success, 1 when a gate failed, 2 on an error."""
-    from xopt.cli import bench, build, doctor, evaluate, inspect, run  # noqa: F401
+    from xopt.cli import (  # noqa: F401
+        bench,
+        build,
+        deploy,
+        doctor,
+        evaluate,
+        inspect,
+        run,
+        sweep,
+        tune,
+    )
 
     _take_any_bytes()
     try:

@@ -1,0 +1,215 @@
+"""The English rows a task is trained and selected on; nothing else is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xopt.artifacts import fingerprint
+from xopt.errors import DataError, InputError, require
+from xopt.evaluate.data import Row, Source
+from xopt.tune.ccgbank import read_ccgbank
+from xopt.tune.tasks import Example, HubPart, TrainingTask
+
+__all__ = ["TaskData", "load_task", "open_folder"]
+
+HELD_OUT = 0.1
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task with its examples.
+
+    Attributes:
+        task: whose they are.
+        train: trained on.
+        dev: English too; stops the training and chooses the checkpoint.
+        labels: class names, by number.
+        facts: where the rows come from, how many, and their fingerprints.
+    """
+
+    task: TrainingTask
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    labels: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def open_folder(name: str | None) -> Path | None:
+    """The data folder; None for the hub.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if name in (None, "hub"):
+        return None
+    folder = Path(str(name)).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"There is no data folder {folder}.",
+            hint="Give a folder that holds TASK/train.jsonl or .parquet, one in the layout of "
+            "google/xtreme, or leave --data out for the Hugging Face hub.",
+        )
+    return folder
+
+
+def load_task(
+    task: TrainingTask,
+    folder: Path | None,
+    *,
+    seed: int,
+    translated: Path | None = None,
+    max_train: int | None = None,
+    max_dev: int = 500,
+) -> TaskData:
+    """Read a task's rows, hold out a dev part where it has none, and cut both.
+
+    Args:
+        task: what to read.
+        folder: see :func:`open_folder`.
+        seed: of the held-out part, and of the choice of ``max_train``.
+        translated: a folder of the same layout whose training rows are added.
+        max_train: training examples kept; all if None.
+        max_dev: dev examples kept, the first ones.
+
+    Raises:
+        InputError: the rows cannot be had.
+        DataError: a row breaks the schema, or none is left.
+    """
+    train = _examples(task, folder, task.train_split)
+    if task.dev_split is None or not _has(task, folder, task.dev_split):
+        train, dev = _hold_out(train, seed, max_dev)
+        held_out = True
+    else:
+        dev, held_out = _examples(task, folder, task.dev_split)[:max_dev], False
+    if translated is not None:
+        train = [*train, *_examples(task, translated, task.train_split, translated=True)]
+    if max_train is not None and len(train) > max_train:
+        chosen = np.random.default_rng((seed, 1)).permutation(len(train))[:max_train]
+        train = [train[i] for i in sorted(chosen)]
+    labels = task.labels
+    if task.head == "tag" and not labels:
+        labels = tuple(sorted({tag for row in train for tag in row["tags"]}))
+    facts: dict[str, Any] = {
+        "task": task.name,
+        "rows_from": "hub" if folder is None else folder.resolve().name,
+        "translated_from": translated.resolve().name if translated else None,
+        "train": len(train),
+        "dev": len(dev),
+        "dev_held_out": held_out,
+        "train_fingerprint": fingerprint(train),
+        "dev_fingerprint": fingerprint(dev),
+    }
+    if folder is None:
+        facts["hub"] = [_hub_name(part) for part in (*task.train, *task.dev)]
+    return TaskData(task, train, dev, labels, facts)
+
+
+def _hold_out(rows: Sequence[Example], seed: int, most: int) -> tuple[list[Example], list[Example]]:
+    count = min(most, max(1, round(len(rows) * HELD_OUT)))
+    if len(rows) < 2:
+        raise DataError("One row is not enough to train on and to hold out a dev part.")
+    order = np.random.default_rng((seed, 0)).permutation(len(rows))
+    dev, train = sorted(order[:count]), sorted(order[count:])
+    return [rows[i] for i in train], [rows[i] for i in dev]
+
+
+def _examples(
+    task: TrainingTask, folder: Path | None, split: str, *, translated: bool = False
+) -> list[Example]:
+    found: list[Example] = []
+    count = 0
+    for where, row in _rows(task, folder, split):
+        count += 1
+        _check_columns(task, row, where)
+        if not translated and task.english is not None and not task.english(row):
+            continue
+        try:
+            example = task.read(row)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{where}: {error}.") from error
+        if example is not None:
+            found.append(example)
+    if not found:
+        raise DataError(
+            f"{task.name}/{split} holds no example to learn from ({count} rows were read).",
+            hint=f"Expected columns: {', '.join(task.columns)}.",
+        )
+    return found
+
+
+def _check_columns(task: TrainingTask, row: Row, where: str) -> None:
+    for name, kind in task.columns.items():
+        if name not in row:
+            raise DataError(
+                f"{where}: the column {name!r} is missing.",
+                hint=f"{task.name} needs the columns {', '.join(task.columns)}.",
+            )
+        if not isinstance(row[name], kind) or isinstance(row[name], bool):
+            raise DataError(f"{where}: {name!r} is {row[name]!r:.60}, of the wrong type.")
+
+
+def _rows(task: TrainingTask, folder: Path | None, split: str) -> Iterator[tuple[str, Row]]:
+    """Each row with the words that name it."""
+    if folder is None:
+        for part in _parts(task, split):
+            yield from _numbered(_hub_name(part), _from_hub(part))
+        return
+    source = Source(folder.name, "folder", folder)
+    place = _place(task, source, split)
+    if place is not None:
+        yield from _numbered(f"{place}/{split}", source.read(place, split))
+    elif task.licence:
+        yield from _numbered(f"{task.name}/{split}", read_ccgbank(folder, split))
+    else:
+        yield from source.read(task.name, split)  # type: ignore[misc]  # raises, and lists what is
+
+
+def _numbered(where: str, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    for number, row in enumerate(rows):
+        yield f"{where}, row {number}", row
+
+
+def _place(task: TrainingTask, source: Source, split: str) -> str | None:
+    names = (task.name, *task.folders)
+    return next((name for name in names if source.has(name, split)), None)
+
+
+def _has(task: TrainingTask, folder: Path | None, split: str) -> bool:
+    if folder is None:
+        return bool(_parts(task, split))
+    return (
+        bool(task.licence) or _place(task, Source(folder.name, "folder", folder), split) is not None
+    )
+
+
+def _parts(task: TrainingTask, split: str) -> Sequence[HubPart]:
+    if task.licence:
+        raise InputError(
+            f"{task.title} is not on the hub: {task.licence}.",
+            hint="Give the folder that holds your copy: --data DIR",
+        )
+    return task.train if split == task.train_split else task.dev
+
+
+def _hub_name(part: HubPart) -> str:
+    config = f":{part.config}" if part.config else ""
+    return f"{part.repository}{config}/{part.split}@{(part.revision or 'newest')[:12]}"
+
+
+def _from_hub(part: HubPart) -> Iterable[Row]:
+    datasets = require("datasets", extra="tune", why="Fetching training data from the hub")
+    try:
+        rows: Iterable[Row] = datasets.load_dataset(
+            part.repository, part.config, split=part.split, revision=part.revision
+        )
+    except Exception as error:
+        raise InputError(
+            f"{_hub_name(part)} could not be fetched from the hub: {type(error).__name__}.",
+            hint="Check the network, or give a folder that holds TASK/train.jsonl: --data DIR",
+        ) from error
+    return rows

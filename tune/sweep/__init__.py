@@ -1,0 +1,1 @@
+"""Intermediate tasks × target tasks × precisions × engines, in one resumable run."""
