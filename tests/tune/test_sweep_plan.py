@@ -15,7 +15,7 @@ from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult
 from xopt.tune.sweep.cells import Plan, plan_sweep
 from xopt.tune.sweep.experiment import EvalSettings, Experiment, read_experiment
-from xopt.tune.sweep.run import pending_steps, run_here
+from xopt.tune.sweep.run import begin, pending_steps, run_here
 from xopt.tune.sweep.steps import cell_path, read_cell, write_json
 
 BASE: Mapping[str, Any] = {"name": "t", "checkpoints": ["base/model"], "targets": ["panx"]}
@@ -171,6 +171,22 @@ def test_only_open_cells_ask_for_steps(tmp_path: Path) -> None:
     assert read_cell(tmp_path, plan.cells[3]) is None
     write_json(path, {"fingerprint": "other"})
     assert read_cell(tmp_path, plan.cells[3]) is None
+
+
+def test_what_a_killed_run_left_of_a_finished_step_is_removed(tmp_path: Path) -> None:
+    plan = plan_of(intermediates=["none", "mnli"])
+    measured = [step for step in plan.steps if step.kind == "measure"]
+    left = [tmp_path / kind / s.name / "f" for kind in ("scratch", "bundles") for s in measured]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for cell in plan.cells_of(measured[0]):
+        write_json(cell_path(tmp_path, cell), {"fingerprint": cell.fingerprint})
+    kept = plan_of(intermediates=["none", "mnli"], keep_bundles=True)
+    begin(kept, tmp_path)
+    assert all(path.exists() for path in left)
+    begin(plan, tmp_path)
+    assert [path.exists() for path in left] == [False, True] * 2
 
 
 def test_a_step_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:

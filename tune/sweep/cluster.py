@@ -14,7 +14,7 @@ from xopt.errors import InputError, require
 from xopt.progress import Progress, Silent
 from xopt.tune.phases import tune_checkpoint
 from xopt.tune.sweep.cells import Plan, Step
-from xopt.tune.sweep.run import Failure, Outcome, collect, do_step, pending_steps
+from xopt.tune.sweep.run import Failure, Outcome, begin, collect, do_step
 
 __all__ = ["run_on_ray"]
 
@@ -36,7 +36,7 @@ def run_on_ray(plan: Plan, folder: Path, address: str, progress: Progress | None
     """
     ray = require("ray", extra="ray", why="xopt sweep --ray")
     progress = progress or Silent()
-    pending = pending_steps(plan, folder)
+    pending = begin(plan, folder)
     _connect(ray, address)
     try:
         asked = plan.experiment.ray

@@ -13,9 +13,9 @@ from xopt.errors import XoptError
 from xopt.progress import Progress, Silent
 from xopt.tune.phases import tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
-from xopt.tune.sweep.steps import TuneFunction, read_cell, run_step
+from xopt.tune.sweep.steps import TuneFunction, read_cell, remove_builds, run_step
 
-__all__ = ["Failure", "Outcome", "collect", "do_step", "pending_steps", "run_here"]
+__all__ = ["Failure", "Outcome", "begin", "collect", "do_step", "pending_steps", "run_here"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,16 @@ def pending_steps(plan: Plan, folder: Path) -> list[Step]:
     return [step for step in plan.steps if step.fingerprint in wanted]
 
 
+def begin(plan: Plan, folder: Path) -> list[Step]:
+    """The pending steps; what a killed run left behind of finished ones is removed."""
+    pending = pending_steps(plan, folder)
+    if not plan.experiment.keep_bundles:
+        for step in plan.steps:
+            if step.kind == "measure" and step not in pending:
+                remove_builds(folder, step)
+    return pending
+
+
 def run_here(
     plan: Plan,
     folder: Path,
@@ -70,7 +80,7 @@ def run_here(
         tune: tunes.
     """
     progress = progress or Silent()
-    pending = pending_steps(plan, folder)
+    pending = begin(plan, folder)
     failed: dict[str, Failure] = {}
     for number, step in enumerate(pending, 1):
         if step.after in failed:

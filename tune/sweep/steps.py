@@ -28,7 +28,7 @@ from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult, tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
 
-__all__ = ["TuneFunction", "cell_path", "read_cell", "run_step", "write_json"]
+__all__ = ["TuneFunction", "cell_path", "read_cell", "remove_builds", "run_step", "write_json"]
 
 TuneFunction = Callable[[TuneOptions, Progress | None], TuneResult]
 # What every other precision is compared with, on whichever engine.
@@ -103,6 +103,12 @@ def run_step(
         )
         return
     _measure(plan, step, checkpoint, folder, progress)
+
+
+def remove_builds(folder: Path, step: Step) -> None:
+    """Remove the bundles and the scratch cache of a measuring step."""
+    for made in ("scratch", "bundles"):
+        shutil.rmtree(folder / made / step.name, ignore_errors=True)
 
 
 def _tuned(folder: Path, step: Step) -> Path:
@@ -219,8 +225,7 @@ def _bundles(
             del os.environ["XOPT_CACHE"]
         else:
             os.environ["XOPT_CACHE"] = cache
-        for made in (scratch, place):
-            shutil.rmtree(made, ignore_errors=True)
+        remove_builds(folder, step)
 
 
 def _facts(
