@@ -31,8 +31,8 @@ from xopt.compile.sources import PIP_E5, locate
 from xopt.evaluate.data import open_source
 from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import TASKS, Task
-from xopt.evaluate.tasks.bucc2018 import Mining
 from xopt.evaluate.tasks.conventions import make_task
+from xopt.evaluate.tasks.corpora import Mining
 from xopt.host import host_facts, tool_versions
 
 # Task -> (language, conventions) of what there is.

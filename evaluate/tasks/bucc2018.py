@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,41 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import fingerprint
-from xopt.errors import InputError
-from xopt.evaluate.data import Row, Source
+from xopt.evaluate.data import Source
 from xopt.evaluate.metrics.chunks import f1_of_counts
 from xopt.evaluate.metrics.mining import Mined, best_threshold, mine
 from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored
 from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.corpora import (
+    PARTS,
+    Corpora,
+    Mining,
+    Pair,
+    corpus_config,
+    ids_by_text,
+    read_corpora,
+)
 from xopt.evaluate.tasks.gold_pairs import BuccGoldPairs
 
-__all__ = ["Bucc2018", "Corpora"]
-
-Pair = tuple[str, str]
-# The hub's splits, and what BUCC calls them.
-PARTS = {"validation": "dev", "test": "test"}
-
-
-@dataclass(frozen=True)
-class Corpora:
-    """Both sides of one part, id -> text, and the true pairs."""
-
-    foreign: Mapping[str, str]
-    english: Mapping[str, str]
-    gold: set[Pair]
-
-
-class Mining(list[Mapping[str, Any]]):
-    """The foreign sentences as examples, and the corpora they come from."""
-
-    def __init__(self, scored: Corpora, tuned: Corpora) -> None:
-        pairs = dict(scored.gold)
-        super().__init__(
-            {"id": number, "text": text, "gold": pairs.get(number)}
-            for number, text in scored.foreign.items()
-        )
-        self.scored, self.tuned = scored, tuned
+__all__ = ["Bucc2018"]
 
 
 @dataclass(frozen=True)
@@ -82,30 +64,14 @@ class Bucc2018(Task):
         if self.split not in PARTS or source.folder is None:
             return []
         part = PARTS[self.split]
-        return [
-            code for code in super().available(source) if _place(source, code, part) is not None
-        ]
+        return [code for code in super().available(source) if corpus_config(source, code, part)]
 
     def load(self, source: Source, language: str) -> Examples:
-        scored = self._read(source, language, self.split)
-        tuned = scored if self.split == "validation" else self._read(source, language, "validation")
-        return Mining(scored, tuned)
-
-    def _read(self, source: Source, language: str, split: str) -> Corpora:
-        place = _place(source, language, PARTS[split])
-        if place is None:
-            raise InputError(
-                f"{source.label} has no bucc18_corpus.{language}-en.{PARTS[split]}.",
-                hint="Score the part that is there with --split validation.",
-            )
-        sides = [
-            {row["id"]: row["text"] for row in source.rows(place, side, {"id": str, "text": str})}
-            for side in (language, "en")
-        ]
-        columns = {"source_lang": str, "target_lang": str}
-        gold: Sequence[Row] = source.rows(self.config_of(language), split, columns)
-        pairs = {(row["source_lang"], row["target_lang"]) for row in gold}
-        return Corpora(sides[0], sides[1], pairs)
+        pairs = self.config_of(language)
+        scored = read_corpora(source, language, pairs, self.split)
+        if self.split == "validation":
+            return Mining(scored, scored)
+        return Mining(scored, read_corpora(source, language, pairs, "validation"))
 
     def fingerprint(self, examples: Examples) -> str:
         assert isinstance(examples, Mining)
@@ -129,7 +95,7 @@ class Bucc2018(Task):
     def _mine(
         self, session: Session, corpora: Corpora, progress: Progress
     ) -> tuple[list[Pair], NDArray[np.float64]]:
-        ids = [_by_text(side) for side in (corpora.foreign, corpora.english)]
+        ids = [ids_by_text(side) for side in (corpora.foreign, corpora.english)]
         texts = [self.prefix + text for text in (*ids[0], *ids[1])]
         embedded = session.rows(len(texts), lambda t, a, b: t.encode(texts[a:b]), progress=progress)
         embedded /= np.linalg.norm(embedded, axis=1, keepdims=True)
@@ -160,15 +126,3 @@ class Bucc2018(Task):
     def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
         pairs = zip((row["id"] for row in examples), answers, strict=True)
         return "".join(f"{a}\t{b}\n" for a, b in pairs if b is not None)
-
-
-def _by_text(side: Mapping[str, str]) -> dict[str, str | None]:
-    """Text -> its id; None where several ids share it."""
-    times = Counter(side.values())
-    return {text: number if times[text] == 1 else None for number, text in side.items()}
-
-
-def _place(source: Source, language: str, part: str) -> str | None:
-    """The config of a corpus, at the top of the folder or under ``extra``."""
-    name = f"bucc18_corpus.{language}-en.{part}"
-    return next((p for p in (name, f"extra/{name}") if source.has(p, "en")), None)

@@ -15,8 +15,8 @@ from xopt.evaluate.data import Source, open_source
 from xopt.evaluate.retention import compare_bundles
 from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import TASKS, Task
-from xopt.evaluate.tasks.bucc2018 import Mining
 from xopt.evaluate.tasks.conventions import make_task
+from xopt.evaluate.tasks.corpora import Mining
 from xopt.evaluate.tasks.labels import match_labels
 
 Heads = Callable[[str], Path]

@@ -1,0 +1,77 @@
+"""BUCC's corpora: both whole sides of a language pair, and the pairs that are translations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xopt.errors import InputError
+from xopt.evaluate.data import Row, Source
+
+__all__ = ["PARTS", "Corpora", "Mining", "Pair", "corpus_config", "ids_by_text", "read_corpora"]
+
+Pair = tuple[str, str]
+# The hub's splits, and what BUCC calls them.
+PARTS = {"validation": "dev", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Both sides of one part, id -> text, and the true pairs."""
+
+    foreign: Mapping[str, str]
+    english: Mapping[str, str]
+    gold: set[Pair]
+
+
+class Mining(list[Mapping[str, Any]]):
+    """The foreign sentences as examples, and the corpora they come from."""
+
+    def __init__(self, scored: Corpora, tuned: Corpora) -> None:
+        pairs = dict(scored.gold)
+        super().__init__(
+            {"id": number, "text": text, "gold": pairs.get(number)}
+            for number, text in scored.foreign.items()
+        )
+        self.scored, self.tuned = scored, tuned
+
+
+def corpus_config(source: Source, language: str, part: str) -> str | None:
+    """The config of a corpus, at the top of the folder or under ``extra``; None if not there."""
+    name = f"bucc18_corpus.{language}-en.{part}"
+    return next((p for p in (name, f"extra/{name}") if source.has(p, "en")), None)
+
+
+def read_corpora(source: Source, language: str, pairs: str, split: str) -> Corpora:
+    """Both sides and the gold pairs of one part.
+
+    Args:
+        source: which holds each side as ``id`` and ``text``.
+        language: of the foreign side.
+        pairs: config of the gold pairs.
+        split: as the hub calls it.
+
+    Raises:
+        InputError: this part is not there.
+    """
+    place = corpus_config(source, language, PARTS[split])
+    if place is None:
+        raise InputError(
+            f"{source.label} has no bucc18_corpus.{language}-en.{PARTS[split]}.",
+            hint="Score the part that is there with --split validation.",
+        )
+    sides = [
+        {row["id"]: row["text"] for row in source.rows(place, side, {"id": str, "text": str})}
+        for side in (language, "en")
+    ]
+    columns = {"source_lang": str, "target_lang": str}
+    gold: Sequence[Row] = source.rows(pairs, split, columns)
+    return Corpora(sides[0], sides[1], {(row["source_lang"], row["target_lang"]) for row in gold})
+
+
+def ids_by_text(side: Mapping[str, str]) -> dict[str, str | None]:
+    """Text -> its id; None where several ids share it."""
+    times = Counter(side.values())
+    return {text: number if times[text] == 1 else None for number, text in side.items()}
