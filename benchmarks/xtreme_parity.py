@@ -171,8 +171,7 @@ def markdown(document: dict[str, Any]) -> str:
         "were taken. Tags are scored with seqeval's newer reading (`seqeval=1.2.2`), because the "
         "library that scores the other side is that version.",
         "",
-        "    python benchmarks/xtreme_parity.py --data DIR --out docs/results --examples 150 \\",
-        "        --questions 24 --checkpoint panx=HEADS/panx --checkpoint udpos=HEADS/udpos",
+        *(f"    {command}" for command in document["commands"]),
         "",
         "| task | language | head | examples | identical answers | xopt | plain loop |",
         "|---|---|---|--:|--:|--:|--:|",
@@ -199,13 +198,18 @@ def main() -> None:
     base = locate(PIP_E5)
     given = dict(pair.split("=", 1) for pair in options.checkpoint)
     place = options.out / "xtreme_parity.json"
-    before = json.loads(place.read_text(encoding="utf-8"))["tasks"] if place.is_file() else {}
+    before = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+    command = (
+        f"python benchmarks/xtreme_parity.py --data DIR --tasks {options.tasks} "
+        f"--examples {options.examples} --questions {options.questions}"
+    ) + "".join(f" --checkpoint {name}=HEADS/{name}" for name in given)
     document: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "host": host_facts(),
         "tools": tool_versions("xopt", "openvino", "torch", "transformers", "seqeval"),
         "encoder": base.label,
-        "tasks": before,
+        "commands": [*before.get("commands", []), command],
+        "tasks": before.get("tasks", {}),
     }
     with tempfile.TemporaryDirectory() as scratch:
         # The graphs of passing heads need not stay.

@@ -74,7 +74,10 @@ def build_bundle(
     )
     lowering = choose_lowering(options, checkpoint)
     sample = _sample(checkpoint, options) if lowering.activations != "none" else None
-    digest = _bundle_fingerprint(checkpoint, options, lowering, sample)
+    tensorrt = options.tensorrt
+    if options.engine in ("tensorrt", "torch-tensorrt"):
+        tensorrt = replace(tensorrt, lengths=_lengths(sample or _sample(checkpoint, options)))
+    digest = _bundle_fingerprint(checkpoint, options, tensorrt, lowering, sample)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
     present = _present(out, digest)
     if present is not None:
@@ -89,9 +92,6 @@ def build_bundle(
         ranges = _calibrate(checkpoint, graph, sample, options, progress)
     # Mapped weights count as memory as long as anything refers to them.
     gc.collect()
-    tensorrt = options.tensorrt
-    if options.engine in ("tensorrt", "torch-tensorrt"):
-        tensorrt = replace(tensorrt, lengths=_lengths(sample or _sample(checkpoint, options)))
     with publish(out) as work:
         lowered, engine = _build_engine(work, options, tensorrt, graph, lowering, ranges, progress)
         _write_bundle(work, digest, checkpoint, options, graph, ranges, lowered, engine)
@@ -186,14 +186,18 @@ def _sample(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
 
 
 def _bundle_fingerprint(
-    checkpoint: Checkpoint, options: BuildOptions, lowering: Lowering, sample: Sample | None
+    checkpoint: Checkpoint,
+    options: BuildOptions,
+    tensorrt: TensorRtOptions,
+    lowering: Lowering,
+    sample: Sample | None,
 ) -> str:
     graph = graph_fingerprint(checkpoint)
     ranges = ranges_fingerprint(graph, sample, options.recipe) if sample else None
     lowered = lowered_fingerprint(graph, lowering, ranges)
     parts: list[Any] = [tool_versions("xopt", "openvino")]
     if "tensorrt" in options.engine:
-        parts += [asdict(options.tensorrt), tool_versions(options.engine)]
+        parts += [asdict(tensorrt), tool_versions(options.engine)]
     return fingerprint(lowered, options.engine, *parts)
 
 

@@ -124,7 +124,8 @@ class TorchTensorRtBuilder:
         machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
         plugin = options.attention == "plugin"
         if plugin:
-            register_converter(module, plugin_sm(machine.sm))
+            everywhere = options.compat == "ampere-plus"
+            register_converter(module, plugin_sm(machine.sm, ampere_plus=everywhere))
         flat = FlatEncoder(PackedEncoder.load(reopen(lowered)), plugin=plugin)
         profile = corpus_profiles(
             options.lengths,

@@ -14,8 +14,14 @@ from xopt.errors import InputError
 
 __all__ = ["TENSORRT", "BuildOptions"]
 
-# Fields that no other target reads.
+# Fields that no other target reads, and those that each of these reads.
 TENSORRT = ("sm", "batch_tokens", "allow_unfused", "compat", "workspace", "attention", "refit")
+ON_GPU = ("batch_tokens", "compat", "workspace", "attention", "refit")
+READS = {
+    "tensorrt-rtx": ("sm", "batch_tokens", "allow_unfused"),
+    "tensorrt": ON_GPU,
+    "torch-tensorrt": ON_GPU,
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class BuildOptions:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         lowering_for(self.engine, self.precision)
         _ = self.recipe
+        self._refuse_unread()
         if self.tensorrt != TensorRtOptions() and "tensorrt" not in self.engine:
             raise InputError(
                 f"--target {self.target} takes no option of TensorRT "
@@ -83,6 +90,23 @@ class BuildOptions:
                 "--refit).",
                 hint="Leave it out, or add --target tensorrt-rtx.",
             )
+
+    def _refuse_unread(self) -> None:
+        """Refuse an option that another TensorRT target reads and this one would ignore.
+
+        Raises:
+            InputError: names the option, and the targets that read it.
+        """
+        if self.engine not in READS:
+            return
+        for field in fields(self):
+            unread = field.name in TENSORRT and field.name not in READS[self.engine]
+            if unread and getattr(self, field.name) != field.default:
+                readers = [target for target, names in READS.items() if field.name in names]
+                raise InputError(
+                    f"--target {self.target} takes no --{field.name.replace('_', '-')}.",
+                    hint=f"Leave it out; it is for --target {' or '.join(readers)}.",
+                )
 
     @property
     def engine(self) -> str:

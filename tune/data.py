@@ -130,7 +130,7 @@ def _examples(
             continue
         try:
             example = task.read(row)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{where}: {error}.") from error
         if example is not None:
             found.append(example)
@@ -209,7 +209,8 @@ def _from_hub(part: HubPart) -> Iterable[Row]:
         )
     except Exception as error:
         raise InputError(
-            f"{_hub_name(part)} could not be fetched from the hub: {type(error).__name__}.",
+            f"{_hub_name(part)} could not be fetched from the hub: {type(error).__name__}: "
+            f"{' '.join(str(error).split()):.200}",
             hint="Check the network, or give a folder that holds TASK/train.jsonl: --data DIR",
         ) from error
     return rows

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from xopt.artifacts import fingerprint
+from xopt.artifacts import check_place, fingerprint
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.sources import locate
 from xopt.errors import require
@@ -22,7 +22,7 @@ from xopt.progress import Progress, Silent
 from xopt.tune.data import TaskData, load_task, open_folder
 from xopt.tune.mlm import load_mlm_texts
 from xopt.tune.options import TuneOptions
-from xopt.tune.recipes import Numbers, decide_numbers
+from xopt.tune.recipes import Numbers, decide_numbers, process_count
 from xopt.tune.stage import Stage, run_stage
 from xopt.tune.store import (
     TunedCheckpoint,
@@ -96,6 +96,8 @@ def tune_checkpoint(options: TuneOptions, progress: Progress | None = None) -> T
     for module in ("transformers", "accelerate", "matplotlib"):
         require(module, extra="tune", why="xopt tune")
     stages = stages_of(options)
+    if options.out is not None:
+        check_place(Path(options.out))
     folders = open_folder(options.data), options.translated and open_folder(options.translated)
     source = locate(options.checkpoint)
     checkpoint = Checkpoint.open(source.folder, source=source.label)
@@ -201,9 +203,11 @@ def _run(
         }
         if os.environ.get("RANK", "0") == "0":
             write_tuned(out or place, digest, result, checkpoint.folder, report)
-            shutil.rmtree(work, ignore_errors=True)
         if torch.distributed.is_initialized():
+            # The others may still be reading the best weights, and must find the result.
             torch.distributed.barrier()
+        if os.environ.get("RANK", "0") == "0":
+            shutil.rmtree(work, ignore_errors=True)
     return TunedCheckpoint.open(out or place), False
 
 
@@ -213,4 +217,6 @@ def _recipe(stage: Stage, options: TuneOptions, numbers: Numbers) -> dict[str, A
     found = {name: getattr(options, name) for name in names} | asdict(numbers)
     if stage.kind == "student":
         found["student_layers"] = options.student_layers
+    if process_count() > 1:
+        found["processes"] = process_count()
     return found

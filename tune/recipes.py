@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from xopt.tune.data import TaskData
 from xopt.tune.options import TuneOptions
 from xopt.tune.sampling import task_probabilities
 
-__all__ = ["Numbers", "decide_numbers"]
+__all__ = ["Numbers", "decide_numbers", "process_count"]
 
 # The paper halves its rate where masked texts are mixed in (from memory, not verified).
 MLM_RATE = 0.5
@@ -26,7 +27,7 @@ class Numbers:
 
     Attributes:
         lr: highest learning rate.
-        batch: examples of a step, of each task.
+        batch: examples of a step in each process, of each task.
         max_tokens: of an input, of each task.
         steps: of the optimiser.
         evaluate_every: steps.
@@ -39,6 +40,11 @@ class Numbers:
     steps: int
     evaluate_every: int
     probabilities: Mapping[str, float]
+
+
+def process_count() -> int:
+    """How many processes train together, as torchrun and accelerate launch say."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def decide_numbers(data: Mapping[str, TaskData], options: TuneOptions, *, mlm: bool) -> Numbers:
@@ -69,7 +75,8 @@ def decide_numbers(data: Mapping[str, TaskData], options: TuneOptions, *, mlm: b
         # A task beyond the cap counts as the cap: with one task alone there is nothing to mix.
         cap = options.examples_cap if len(data) > 1 else max(sizes.values())
         steps = sum(
-            (options.epochs or task.task.recipe.epochs) * math.ceil(min(sizes[n], cap) / batch[n])
+            (options.epochs or task.task.recipe.epochs)
+            * math.ceil(min(sizes[n], cap) / (batch[n] * process_count()))
             for n, task in data.items()
         )
     rate = max(task.task.recipe.lr for task in data.values())

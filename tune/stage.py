@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from xopt.tune.heads import Heads, load_encoder, load_tuned, put_heads
 from xopt.tune.mlm import MlmBatches, MlmHead, masking_ids
 from xopt.tune.options import TuneOptions
 from xopt.tune.qat import insert_quantizers, measure_sites, remove_quantizers
-from xopt.tune.recipes import Numbers
+from xopt.tune.recipes import Numbers, process_count
 from xopt.tune.training import DevSet, Trained, train_phase
 from xopt.tune.vocabulary import cut_table
 
@@ -78,7 +77,7 @@ def run_stage(
         progress: told the share that is done.
     """
     tokenizer = Tokenizer.open(checkpoint.folder / "tokenizer.json", checkpoint.config.max_tokens)
-    padding = int(checkpoint.raw.get("pad_token_id") or 0)
+    padding = _padding(checkpoint)
     train: dict[str, list[Item]] = {}
     dev: dict[str, DevSet] = {}
     for name, found in data.items():
@@ -142,6 +141,12 @@ def embeddings_of(model: Any) -> Any:
     return getattr(model, "base_model", model).embeddings
 
 
+def _padding(checkpoint: Checkpoint) -> int:
+    """Id of the padding token; RoBERTa counts positions from the number after it."""
+    first = checkpoint.config.first_position
+    return first - 1 if first else int(checkpoint.raw.get("pad_token_id") or 0)
+
+
 def _load(
     stage: Stage, folder: Path, data: Mapping[str, TaskData], options: TuneOptions
 ) -> tuple[Any, dict[str, Any]]:
@@ -173,7 +178,7 @@ def _plan(
         streams,
         {name: found.task.head for name, found in data.items()},
         # Of several processes each takes every n-th batch.
-        batches=numbers.steps * parts * int(os.environ.get("WORLD_SIZE", "1")),
+        batches=numbers.steps * parts * process_count(),
         probabilities=numbers.probabilities,
         seed=options.seed,
         collate=collate,
@@ -195,7 +200,7 @@ def _masked_batches(
         mask,
         special,
         checkpoint.config.vocabulary,
-        int(checkpoint.raw.get("pad_token_id") or 0),
+        _padding(checkpoint),
         batch=max(numbers.batch.values()) // options.gradient_accumulation,
         max_tokens=max(numbers.max_tokens.values()),
         seed=options.seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from typing import Any
@@ -17,12 +16,12 @@ from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.filling import Sizes, bucket_of, fill
 from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_batch
-from xopt.engines.tensorrt.runtime import ENGINE
+from xopt.engines.tensorrt.runtime import read_engine
 from xopt.engines.tensorrt.sessions import Session
 from xopt.errors import ArtifactError, InputError, require
 from xopt.packing import PackedBatch
 
-__all__ = ["EnterpriseEngine", "read_engine"]
+__all__ = ["EnterpriseEngine"]
 
 
 class EnterpriseEngine(Engine):
@@ -165,20 +164,3 @@ class EnterpriseEngine(Engine):
             ],
             "graphs": sum(program.graph is not None for program in programs),
         }
-
-
-def read_engine(bundle: Bundle) -> bytes:
-    """The engine's bytes, the same that their checksum was taken of.
-
-    Raises:
-        ArtifactError: they are not the bytes that were built.
-    """
-    path = bundle.folder / ENGINE
-    expected = bundle.manifest["files"].get(ENGINE, {}).get("sha256")
-    content = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise ArtifactError(
-            f"{path} is not the file that was built (its sha256 differs).",
-            hint="Copy the bundle again, or rebuild it with: xopt build --target tensorrt",
-        )
-    return content

@@ -31,16 +31,6 @@ class Sizes:
     longest: int
     tokens: int
 
-    @property
-    def named(self) -> dict[str, int]:
-        """By the names of the graph's axes."""
-        return {
-            "B": self.sentences,
-            "B_plus_1": self.sentences + 1,
-            "S": self.longest,
-            "T": self.tokens,
-        }
-
 
 def bucket_of(batch: PackedBatch, profile: LengthProfile, *, padded: bool) -> Sizes:
     """The bucket of a batch within its profile.

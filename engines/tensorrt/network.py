@@ -30,7 +30,6 @@ class Request:
         log: file for TensorRT's messages, one a line, led by a letter for its severity.
         profiles: ``input -> [smallest, usual, largest]`` shape, for each optimization profile.
         sms: compute capabilities to build for; TensorRT-RTX only.
-        settings: names of attributes of the builder's configuration, with their values.
         setup: ``module:function`` called with the TensorRT module, the configuration and
             ``setup_options`` before anything is parsed; what it returns is called with the engine.
         setup_options: for ``setup``.
@@ -42,7 +41,6 @@ class Request:
     log: str
     profiles: tuple[dict[str, list[list[int]]], ...]
     sms: tuple[int, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
     setup: str = ""
     setup_options: dict[str, Any] = field(default_factory=dict)
 
@@ -77,8 +75,6 @@ def build_engine(
         config.num_compute_capabilities = len(request.sms)
         for place, sm in enumerate(request.sms):
             config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm}"), place)
-    for name, value in request.settings.items():
-        setattr(config, name, value)
     finish = setup(trt, config, request.setup_options) if setup is not None else None
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(request.graph):

@@ -33,7 +33,6 @@ __all__ = [
     "ATTENTION",
     "ATTENTION_INT8",
     "NAMESPACE",
-    "OLDEST",
     "VERSION",
     "PluginTarget",
     "plugin_sm",
@@ -45,8 +44,6 @@ ATTENTION = "VarlenAttention"
 ATTENTION_INT8 = "VarlenAttentionInt8"
 # TensorRT gives this version to every such plugin.
 VERSION = "1"
-# The first TensorRT that compiles such plugins ahead of time.
-OLDEST = (10, 9)
 
 WHY = "Attention as a TensorRT plugin"
 # PTX for these runs on every later GPU; that for 90 and above only on the GPU it names.

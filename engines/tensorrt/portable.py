@@ -22,6 +22,8 @@ PORTABLE = "portable"
 class PortableEngine(Engine):
     """The same integers as on the GPU, between them fp32 where TensorRT has fp16.
 
+    For an engine with the attention plugin it is a stand-in: attention in it is the native form's.
+
     Args:
         bundle: of a TensorRT target.
         threads: cores to use; all by default.

@@ -82,14 +82,11 @@ def plan_profiles(max_tokens: int, batch_tokens: int) -> list[LengthProfile]:
         batch_tokens: most slots of a batch, tokens and padding together.
     """
     lengths = [length for length in BUCKETS if length < max_tokens] + [max_tokens]
-    return [
-        LengthProfile(
-            sentences=min(MOST_SENTENCES, max(1, batch_tokens // length)),
-            longest=length,
-            tokens=max(length, batch_tokens),
-        )
-        for length in lengths
-    ]
+    profiles = []
+    for length in lengths:
+        sentences = min(MOST_SENTENCES, max(1, batch_tokens // length))
+        profiles.append(LengthProfile(sentences, length, tokens=sentences * length))
+    return profiles
 
 
 def choose_profile(profiles: Sequence[LengthProfile], batch: PackedBatch) -> int | None:

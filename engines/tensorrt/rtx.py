@@ -21,7 +21,7 @@ from typing import Any
 
 from xopt.artifacts import Bundle, LoweredGraph
 from xopt.engines.tensorrt.child import run_child
-from xopt.engines.tensorrt.compat import Machine, RunsOn
+from xopt.engines.tensorrt.compat import RunsOn, this_machine
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.listing import (
@@ -36,7 +36,12 @@ from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.engines.tensorrt.portable import PORTABLE
 from xopt.engines.tensorrt.profiles import plan_profiles
-from xopt.engines.tensorrt.runtime import ENGINE, TensorRtEngine, quiet_logger
+from xopt.engines.tensorrt.runtime import (
+    ENGINE,
+    TensorRtEngine,
+    quiet_logger,
+    read_engine,
+)
 from xopt.errors import MissingExtraError, UnsupportedError, require
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
@@ -83,8 +88,10 @@ class RtxBuilder:
             run_child(request, progress)
             kernels = read_log(log)
         seconds = time.perf_counter() - begin
-        with (out / ENGINE).open("rb") as stream:
-            plan = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        with (
+            (out / ENGINE).open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as plan,
+        ):
             alphas, padded = read_alphas(plan), read_padded_lengths(plan)
         listing = Listing.read(kernels, alphas)
         lowering = manifest["lowering"]
@@ -179,19 +186,11 @@ class RtxEngine(TensorRtEngine):
         super().__init__(bundle, device=device)
         trt = require(MODULE, extra=EXTRA, why="Running this bundle")
         runs_on = RunsOn.read(self.facts)
-        machine = Machine(
-            library="tensorrt_rtx",
-            version=trt.__version__,
-            sm=self.device.sm,
-            gpu=self.device.name,
-            system=platform.system(),
-            processor=platform.machine(),
-        )
-        runs_on.check(machine)
+        runs_on.check(this_machine("tensorrt_rtx", trt.__version__, self.device))
         self.version = trt.__version__
         self.device.enter()
         self._runtime = trt.Runtime(quiet_logger(trt))
-        plan = (bundle.folder / ENGINE).read_bytes()
+        plan = read_engine(bundle)
         self._check_validity(trt, plan)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:

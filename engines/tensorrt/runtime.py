@@ -1,7 +1,8 @@
-"""Running an engine of either TensorRT: profile by profile, into buffers that grow and stay."""
+"""Reading an engine, and running it profile by profile into buffers that grow and stay."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_
 from xopt.errors import ArtifactError, UnsupportedError
 from xopt.packing import PackedBatch
 
-__all__ = ["ENGINE", "TensorRtEngine", "quiet_logger"]
+__all__ = ["ENGINE", "TensorRtEngine", "quiet_logger", "read_engine"]
 
 # The engine's file in its bundle.
 ENGINE = "engine.trt"
@@ -134,6 +135,23 @@ class TensorRtEngine(Engine):
                 f"up to {p.longest} tokens, {p.sentences} sentences" for p in self.profiles
             ],
         }
+
+
+def read_engine(bundle: Bundle) -> bytes:
+    """The engine's bytes, the same that their checksum was taken of.
+
+    Raises:
+        ArtifactError: they are not the bytes that were built.
+    """
+    path = bundle.folder / ENGINE
+    expected = bundle.manifest["files"].get(ENGINE, {}).get("sha256")
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ArtifactError(
+            f"{path} is not the file that was built (its sha256 differs).",
+            hint=f"Copy the bundle again, or rebuild it with: xopt build --target {bundle.target}",
+        )
+    return content
 
 
 def quiet_logger(trt: ModuleType) -> Any:

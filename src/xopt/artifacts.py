@@ -29,6 +29,7 @@ __all__ = [
     "Graph",
     "LoweredGraph",
     "Ranges",
+    "check_place",
     "fingerprint",
     "publish",
     "write_manifest",
@@ -57,11 +58,7 @@ def publish(final: Path) -> Iterator[Path]:
         BuildError: the disk is full, or the folder cannot be written.
     """
     final = final.absolute()
-    if final.exists() and not _is_ours(final):
-        raise ArtifactError(
-            f"{final} exists and is not something xopt made.",
-            hint="Choose another place with -o, or remove it yourself.",
-        )
+    check_place(final)
     work = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +78,19 @@ def publish(final: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_place(final: Path) -> None:
+    """Refuse a place that :func:`publish` would refuse, before the work is done.
+
+    Raises:
+        ArtifactError: ``final`` exists and is no xopt artifact.
+    """
+    if final.exists() and not _is_ours(final):
+        raise ArtifactError(
+            f"{final.absolute()} exists and is not something xopt made.",
+            hint="Choose another place with -o, or remove it yourself.",
+        )
 
 
 def _is_ours(path: Path) -> bool:

@@ -234,6 +234,23 @@ def test_without_a_driver_it_says_what_to_do(
     assert "--target tensorrt-rtx" in caught.value.hint
 
 
+@pytest.mark.parametrize(("compat", "expected"), [("none", 89), ("ampere-plus", 80)])
+def test_the_kernel_is_compiled_for_what_the_engine_runs_on(
+    make_checkpoint: Factory,
+    tmp_path: Path,
+    library: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    compat: str,
+    expected: int,
+) -> None:
+    compiled: list[int] = []
+    name = "xopt.compile.export_torch_tensorrt.register_converter"
+    monkeypatch.setattr(name, lambda module, sm: compiled.append(sm))
+    folder = make_checkpoint("xlm-roberta", "tag", **SIZES)
+    facts = build(folder, tmp_path / "out", attention="plugin", compat=compat)
+    assert compiled == [expected] == facts["runs_on"]["sm"]
+
+
 def test_a_refused_operator_becomes_an_error(
     make_checkpoint: Factory, tmp_path: Path, library: Any
 ) -> None:

@@ -240,6 +240,9 @@ def test_the_front_says_what_the_bundle_says(openvino: Bundle, tmp_path: Path) -
     assert content[4:].decode() == "Habari za asubuhi"
     assert length == len(content) - 4
     assert Path("models", name, "1", "bundle", "model.xml") in files
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    assert write_repository(openvino, link, TritonOptions(), force=True) == files
     Bundle.open(out / "models" / name / "1" / "bundle").verify()
 
 
@@ -384,6 +387,8 @@ def test_a_bad_text_fails_its_own_request(
     assert "not valid UTF-8" in broken.failure.text
     assert "empty" in empty.failure.text
     assert "2 texts and 1 pairs" in uneven.failure.text
+    blank = {**request("one"), "PAIR": request(" ")["TEXT"]}
+    assert "empty" in model.execute([blank])[0].failure.text
     long = model.execute([request("word " * 500)])
     assert "at most 128" in long[0].failure.text
     model.finalize()

@@ -15,7 +15,7 @@ from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult
 from xopt.tune.sweep.cells import Plan, plan_sweep
 from xopt.tune.sweep.experiment import EvalSettings, Experiment, read_experiment
-from xopt.tune.sweep.run import begin, pending_steps, run_here
+from xopt.tune.sweep.run import begin, held, pending_steps, run_here
 from xopt.tune.sweep.steps import cell_path, read_cell, write_json
 
 BASE: Mapping[str, Any] = {"name": "t", "checkpoints": ["base/model"], "targets": ["panx"]}
@@ -81,18 +81,35 @@ def test_what_a_result_depends_on_is_in_its_fingerprint(tmp_path: Path) -> None:
     first = plan_of(data=data).cells[0].fingerprint
     assert plan_of(data=data).cells[0].fingerprint == first
     # Axes beside this cell's own place do not matter to it, nor do other tasks' settings.
-    more = {"tune": {"udpos": {"lr": 0.1}}, "eval": conventions("udpos", split="train")}
+    more = {"tune": {"udpos": {"lr": 0.1}}, "eval": conventions("udpos", split="validation")}
     wider = plan_of(data=data, precisions=["fp32"], targets=["panx", "udpos"], **more)
     assert wider.cells[0].fingerprint == first
     changed = [
         {"tune": {"panx": {"lr": 2e-5}}}, {"seeds": [1]}, {"checkpoints": ["other/model"]},
         {"build": {"calibration_tokens": 512}}, {"eval": EvalSettings(limit=3)},
-        {"eval": conventions("panx", split="train")},
+        {"eval": conventions("panx", split="validation")},
     ]  # fmt: skip
     others = [plan_of(data=data, **change).cells[0].fingerprint for change in changed]
     rows.write_text("{ }\n")
     others.append(plan_of(data=data).cells[0].fingerprint)
     assert len({first, *others}) == 1 + len(others)
+
+
+def test_no_target_is_scored_on_rows_that_are_trained_on() -> None:
+    aside = {"targets": ["xnli"], "intermediates": ["none", "xnli-validation"]}
+    assert len(plan_of(**aside).cells) == 4
+    with pytest.raises(InputError, match="XNLI/validation, whose English rows xnli-validation is"):
+        plan_of(**aside, eval=conventions("xnli", split="validation"))
+    with pytest.raises(InputError, match=r"PAN-X\.en/train, whose"):
+        plan_of(eval=conventions("panx", split="train"))
+
+
+def test_a_second_sweep_in_a_folder_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    with held(place), pytest.raises(InputError, match="Another xopt sweep"), held(place):
+        pass
+    with held(place):
+        pass
 
 
 def conventions(task: str, **asked: Any) -> EvalSettings:
@@ -134,6 +151,9 @@ def test_settings_of_a_task_stand_above_those_of_its_phase() -> None:
         ("{base}\n[eval]\nlimits = 1", "has no 'limits'"),
         ("{base}\n[eval.conventions.panx]\nsplti = 'x'", "no convention 'splti'"),
         ("{base}\n[eval.conventions.panx]\nsplit = 3", "wrong type"),
+        ("{base}\n[eval.conventions]\npanx = 3", "not a section"),
+        ("{base}\neval = 3", "not a section"),
+        ("{base}\ndata = 3", "name of a folder"),
         ("{base}\n[ray]\ncpus = 0", "less than one CPU"),
     ],
 )

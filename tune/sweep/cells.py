@@ -18,11 +18,15 @@ from xopt.compile.recipes import LOWERINGS
 from xopt.engines.base import ALIASES
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
+from xopt.evaluate.tasks.conventions import make_task
 from xopt.hashing import sha256_file_cached
 from xopt.host import tool_versions
 from xopt.tune.sweep.experiment import Experiment, tasks_of
+from xopt.tune.tasks import find_task
 
 __all__ = ["Cell", "Plan", "Step", "plan_sweep"]
+
+DATA_FILES = (".parquet", ".jsonl", ".txt", ".auto")
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,10 @@ def plan_sweep(experiment: Experiment) -> Plan:
     """List the cells and the steps.
 
     Raises:
-        InputError: no cell is possible.
+        InputError: no cell is possible, or one would be scored on what it is trained on.
     """
+    for target in experiment.targets:
+        _check_unseen(experiment, target)
     planner = _Planner(experiment, fingerprint(_data_facts(experiment.data), _tools()))
     cells = list(planner.cells())
     if not cells:
@@ -121,6 +127,25 @@ def plan_sweep(experiment: Experiment) -> Plan:
             hint="; ".join(planner.left_out) + ".",
         )
     return Plan(experiment, tuple(cells), tuple(planner.steps.values()), tuple(planner.left_out))
+
+
+def _check_unseen(experiment: Experiment, target: str) -> None:
+    """Refuse to score a target on the rows, or on translations of the rows, that are trained on."""
+    task = make_task(target, experiment.eval.conventions.get(target, {}))
+    if task.head == "embed":
+        return
+    scored = (task.config_of("en"), task.split)
+    trained = [part for name in experiment.intermediates for part in tasks_of(name)]
+    for name in (*trained, target):
+        tuned = find_task(name)
+        seen = {(part.config, part.split) for part in tuned.train}
+        seen |= {(folder, tuned.train_split) for folder in tuned.folders}
+        if scored in seen:
+            raise InputError(
+                f"{target} would be scored on {'/'.join(scored)}, whose English rows {name} is "
+                "trained on.",
+                hint=f"Give another split in [eval.conventions.{target}], or leave {name} out.",
+            )
 
 
 def _tools() -> dict[str, str]:
@@ -132,7 +157,7 @@ def _data_facts(data: str | None) -> Any:
     if data is None or not Path(data).is_dir():
         return data
     folder = Path(data)
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".parquet", ".jsonl", ".txt"))
+    files = sorted(p for p in folder.rglob("*") if p.suffix in DATA_FILES)
     return [[p.relative_to(folder).as_posix(), sha256_file_cached(p)] for p in files]
 
 

@@ -36,7 +36,7 @@ class EvalSettings:
 
     Attributes:
         languages: only these, where a task's data has them; all at hand if empty.
-        limit: rows of each language that are read, the first ones; all if None.
+        limit: rows of each data file that are read, the first ones; all if None.
         batch_tokens: most slots of a batch.
         resamples: of the paired bootstrap between a bundle and its fp32 reference.
         seed: likewise.
@@ -59,7 +59,11 @@ class EvalSettings:
                 raise InputError(f"[eval] {name} is {value}; possible: 1 and above.")
         if self.seed < 0:
             raise InputError(f"[eval] seed is {self.seed}; possible: 0 and above.")
+        if not isinstance(self.conventions, Mapping):
+            raise InputError(f"[eval] conventions is {self.conventions!r}, not a section.")
         for name, asked in self.conventions.items():
+            if not isinstance(asked, Mapping):
+                raise InputError(f"[eval.conventions] {name} is {asked!r}, not a section.")
             own = {entry.name: entry.default for entry in fields(TASKS.resolve(name))}
             for key, value in asked.items():
                 if key not in own:
@@ -201,8 +205,8 @@ def read_experiment(path: Path, *, data: str | None = None) -> Experiment:
         given |= {
             "eval": _settings(EvalSettings, "eval", given.get("eval", {})),
             "ray": _settings(RaySettings, "ray", given.get("ray", {})),
-            "checkpoints": [_beside(path, name) for name in _list(given, "checkpoints")],
-            "data": data or _beside(path, given.get("data")),
+            "checkpoints": [_beside(path.parent, name) for name in _list(given, "checkpoints")],
+            "data": _beside(Path(), data) if data else _beside(path.parent, given.get("data")),
         }
         return Experiment(**given)
     except InputError as error:
@@ -232,6 +236,8 @@ def _check_axes(experiment: Experiment) -> None:
         raise InputError(f"name is {experiment.name!r}; it is a word that can name a folder.")
     if "/" in experiment.name or "\\" in experiment.name:
         raise InputError(f"name is {experiment.name!r}; it names a folder and has no slash.")
+    if not isinstance(experiment.data, str | None):
+        raise InputError(f"data is {experiment.data!r}; it is the name of a folder, or hub.")
     if not isinstance(experiment.keep_bundles, bool):
         raise InputError(f"keep_bundles is {experiment.keep_bundles!r}; possible: true, false.")
     for name in ("tune", "build"):
@@ -255,7 +261,9 @@ def _check_keys(section: str, table: Any, kind: type, taken: Sequence[str]) -> N
 
 
 def _settings(kind: type[Any], section: str, table: Any) -> Any:
-    _check_keys(section, {k: v for k, v in dict(table).items() if k != "conventions"}, kind, ())
+    if not isinstance(table, Mapping):
+        raise InputError(f"{section} is {table!r}, not a section [{section}].")
+    _check_keys(section, {k: v for k, v in table.items() if k != "conventions"}, kind, ())
     return kind(**table)
 
 
@@ -266,10 +274,10 @@ def _list(given: Table, key: str) -> list[Any]:
     return value
 
 
-def _beside(path: Path, name: Any) -> Any:
-    """A folder that lies relative to the experiment's file; other names as they are."""
+def _beside(root: Path, name: Any) -> Any:
+    """A folder that lies relative to ``root``, in full; other names as they are."""
     if not isinstance(name, str):
         return name
     place = Path(name).expanduser()
-    beside = path.parent / place
-    return str(beside.resolve()) if not place.is_absolute() and beside.is_dir() else name
+    beside = root / place
+    return str(beside.resolve()) if beside.is_dir() else name

@@ -36,7 +36,8 @@ def pareto_points(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Point]
         points = []
         for choice, group in by_choice.items():
             cells = [r for r in group if target in (AVERAGE, r["cell"]["target"])]
-            has = {r["cell"]["target"] for r in cells}
+            # In one order: a set's own would change the last digit of a mean from run to run.
+            has = [t for t in targets if any(r["cell"]["target"] == t for r in cells)]
             speed = together(cells, "tokens", "tokens_per_s")
             if cells and speed is not None and (target != AVERAGE or len(has) == len(targets)):
                 scores = [

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xopt.errors import XoptError
+from xopt.errors import InputError, XoptError
 from xopt.progress import Progress, Silent
 from xopt.tune.phases import tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
 from xopt.tune.sweep.steps import TuneFunction, read_cell, remove_builds, run_step
 
-__all__ = ["Failure", "Outcome", "begin", "collect", "do_step", "pending_steps", "run_here"]
+__all__ = ["Failure", "Outcome", "begin", "collect", "do_step", "held", "pending_steps", "run_here"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,25 @@ class Outcome:
     results: tuple[dict[str, Any], ...]
     open: tuple[Cell, ...]
     failures: tuple[Failure, ...]
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Let one sweep at a time work in a folder: a second would remove the bundles of the first.
+
+    Raises:
+        InputError: another process works there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"Another xopt sweep is running in {folder}.",
+                hint="Wait for it, or give another folder with -o.",
+            ) from error
+        yield
 
 
 def pending_steps(plan: Plan, folder: Path) -> list[Step]:

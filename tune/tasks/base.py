@@ -55,7 +55,10 @@ class Recipe:
 # jiant's published scripts for the paper (rate, warm-up, clipping, phase 3).
 JIANT = "jiant's scripts for the paper (verified)"
 # Batch and epochs of phase 2 as remembered from the paper's appendix.
-RECALLED = "lr: jiant's scripts (verified); batch and epochs: the paper's appendix, from memory"
+RECALLED = (
+    "lr: jiant's scripts (verified); batch and epochs: the paper's appendix, from memory; "
+    "longest input: ours, as phase 3's"
+)
 
 
 @dataclass(frozen=True)

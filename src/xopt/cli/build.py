@@ -37,7 +37,7 @@ def build(
         str | None, typer.Option(help="fp32, fp16, int8; for cuda also int8-attention.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Where it shall run: cpu, cuda, tensorrt or tensorrt-rtx.")
+        str | None, typer.Option(help="cpu, cuda, tensorrt, tensorrt-rtx or torch-tensorrt.")
     ] = None,
     calibration: Annotated[
         str | None,

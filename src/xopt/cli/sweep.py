@@ -76,9 +76,9 @@ def _run(plan: Plan, folder: Path, ray: str | None, quiet: bool) -> dict[str, An
         XoptError: nothing at all could be done.
     """
     from xopt.tune.sweep.report import write_report
-    from xopt.tune.sweep.run import run_here
+    from xopt.tune.sweep.run import held, run_here
 
-    with bars(quiet=quiet) as progress:
+    with held(folder), bars(quiet=quiet) as progress:
         if ray is not None:
             from xopt.tune.sweep.cluster import run_on_ray
 

@@ -167,6 +167,8 @@ def tune(
 
 
 def _show(result: TuneResult) -> None:
+    from xopt.tune.tasks import find_task
+
     out = console()
     report = result.report
     how = "already tuned" if result.cached else f"tuned in {result.seconds:.0f} s"
@@ -180,4 +182,5 @@ def _show(result: TuneResult) -> None:
         f"  fingerprint  {report['fingerprint'][:16]}",
         highlight=False,
     )
-    out.print(f"Next: xopt build {result.folder} --precision int8", highlight=False)
+    if report["phase"] == "intermediate" or find_task(report["tasks"][0]).head != "choice":
+        out.print(f"Next: xopt build {result.folder} --precision int8", highlight=False)

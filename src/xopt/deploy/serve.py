@@ -75,17 +75,19 @@ class TritonPythonModel:
             self.engine.close()
 
     def _read(self, request: Any) -> list[Encoding]:
-        """Encode a request's texts.
+        """Encode a request's texts; a pair that is too long together is cut, as ``xopt run`` does.
 
         Raises:
             InputError: a text is empty, not UTF-8, or too long.
         """
         texts = self._strings(request, "TEXT")
         pairs = self._strings(request, "PAIR")
+        encodings = self.tokenizer.check_texts(texts)
         if not pairs:
-            return self.tokenizer.check_texts(texts)
+            return encodings
         if len(pairs) != len(texts):
             raise InputError(f"There are {len(texts)} texts and {len(pairs)} pairs.")
+        self.tokenizer.check_texts(pairs)
         return self.tokenizer.encode(texts, pairs)
 
     def _strings(self, request: Any, name: str) -> list[str]:

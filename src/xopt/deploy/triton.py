@@ -93,6 +93,7 @@ def write_repository(
     if bundle.target == "null":
         raise UnsupportedError("A bundle of the target null answers nothing worth serving.")
     bundle.verify()
+    out = out.resolve()
     _make_room(out, force=force)
     work = out.with_name(f".{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
-from xopt.engines.tensorrt.filling import Sizes, bucket_of, fill
+from xopt.engines.tensorrt.filling import bucket_of, fill
 from xopt.engines.tensorrt.profiles import LengthProfile
 from xopt.packing import Encoding, PackedBatch, pack
 
@@ -56,7 +56,3 @@ def test_few_buckets_serve_many_batches(padded: bool) -> None:
     shapes = {(b.sentences, b.longest, b.tokens) for b in batches}
     buckets = {bucket_of(b, PROFILE, padded=padded) for b in batches}
     assert len(buckets) * 10 < len(shapes)
-
-
-def test_an_axis_that_leads_is_named() -> None:
-    assert Sizes(3, 16, 48).named == {"B": 3, "B_plus_1": 4, "S": 16, "T": 48}

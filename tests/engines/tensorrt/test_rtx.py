@@ -401,6 +401,27 @@ def test_options_of_tensorrt_are_refused_elsewhere() -> None:
         BuildOptions(target="cpu", sm="89")
 
 
+@pytest.mark.parametrize(
+    ("target", "options", "named"),
+    [
+        ("tensorrt-rtx", {"attention": "plugin"}, "--attention"),
+        ("tensorrt-rtx", {"refit": True}, "--refit"),
+        ("tensorrt", {"sm": "89"}, "--sm"),
+        ("tensorrt", {"allow_unfused": True}, "--allow-unfused"),
+    ],
+)
+def test_an_option_of_another_tensorrt_is_refused(
+    target: str, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InputError, match=f"--target {target} takes no {named}"):
+        BuildOptions(target=target, **options)
+
+
+def test_a_profile_takes_no_more_tokens_than_its_sentences_have() -> None:
+    for profile in plan_profiles(512, 65_536):
+        assert profile.tokens == profile.sentences * profile.longest <= 65_536
+
+
 @pytest.mark.parametrize("longest", [1, 64, 100, 128, 512, 700])
 def test_profiles_hold_every_batch_up_to_the_budget(longest: int) -> None:
     profiles = plan_profiles(longest, 8192)

@@ -26,7 +26,7 @@ from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.portable import PortableEngine
 from xopt.engines.tensorrt.profiles import LengthProfile
 from xopt.engines.tensorrt.rtx import CACHE_VARIABLE, RtxEngine
-from xopt.errors import MissingExtraError, UnsupportedError
+from xopt.errors import ArtifactError, MissingExtraError, UnsupportedError
 from xopt.packing import Encoding, PackedBatch, pack
 
 Factory = Callable[..., Path]
@@ -314,6 +314,16 @@ def test_what_was_compiled_is_found_by_the_next_process(
     again.close()
     assert library.cache.taken == b"cache:AB"
     assert library.config.dynamic_shapes_kernel_specialization_strategy == "n"
+
+
+def test_bytes_that_were_not_built_are_not_deserialized(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy = Bundle(tmp_path, bundles["tag"].manifest)
+    (tmp_path / "portable").symlink_to(bundles["tag"].folder / "portable")
+    (tmp_path / "engine.trt").write_bytes(b"plam")
+    with pytest.raises(ArtifactError, match="sha256"):
+        opened(copy, monkeypatch)
 
 
 def test_a_gpu_that_was_not_built_for_is_named(
