@@ -19,9 +19,12 @@ __all__ = ["ARCHITECTURES", "Checkpoint", "EncoderConfig", "Head", "HeadKind", "
 HeadKind = Literal["classify", "tag", "span", "embed"]
 Pooling = Literal["mean", "cls"]
 
+MULTIPLE_CHOICE = "ForMultipleChoice"
 # Architecture suffix in config.json -> head.
 HEADS: dict[str, HeadKind] = {
     "ForSequenceClassification": "classify",
+    # One score per sequence; the choice is the caller's, among the sequences of a question.
+    MULTIPLE_CHOICE: "classify",
     "ForTokenClassification": "tag",
     "ForQuestionAnswering": "span",
     "ForMaskedLM": "embed",
@@ -167,6 +170,11 @@ class Checkpoint:
                 ".save_pretrained(NEW)",
             )
         raise CheckpointError(f"{self.folder} has no {', '.join(missing)}.")
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether its head gives one score to each of several sequences."""
+        return str((self.raw.get("architectures") or [""])[0]).endswith(MULTIPLE_CHOICE)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -315,6 +323,8 @@ def _head(
             f"--layer is for encoders without a head; {names[0]} has one.",
             hint="Leave --layer out, or give the encoder alone.",
         )
+    if suffix == MULTIPLE_CHOICE:
+        return Head("classify", labels=("score",))
     labels = raw.get("id2label") or {}
     if not isinstance(labels, dict):
         raise CheckpointError("config.json: id2label is no object of label names.")

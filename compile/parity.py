@@ -53,7 +53,8 @@ def reference_model(checkpoint: Checkpoint) -> Any:
     transformers = require("transformers", extra="build", why="Checking parity")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    loader = getattr(transformers, AUTO_CLASSES[checkpoint.head.kind])
+    name = AUTO_CLASSES[checkpoint.head.kind]
+    loader = getattr(transformers, "AutoModelForMultipleChoice" if checkpoint.is_choice else name)
     model = loader.from_pretrained(
         checkpoint.folder,
         local_files_only=True,
@@ -93,6 +94,9 @@ def reference_answers(
         types = torch.zeros_like(ids)
         types[mask] = torch.from_numpy(np.concatenate([e.type_ids for e in encodings])).long()
         feed["token_type_ids"] = types
+    if checkpoint.is_choice:
+        # Every sequence is the only choice of its question.
+        feed = {name: values[:, None] for name, values in feed.items()}
     with torch.inference_mode():
         out = model(**feed, output_hidden_states=True)
     if trail is not None:

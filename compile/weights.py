@@ -113,7 +113,7 @@ def _expected(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _head_modules(checkpoint: Checkpoint) -> dict[str, str]:
     match checkpoint.head.kind:
-        case "classify" if checkpoint.config.model_type == "bert":
+        case "classify" if checkpoint.config.model_type == "bert" or checkpoint.is_choice:
             return {"pooler.dense": "dense", "classifier": "output"}
         case "classify":
             return {"classifier.dense": "dense", "classifier.out_proj": "output"}

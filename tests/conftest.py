@@ -29,6 +29,7 @@ HEADS = {
     "classify": "ForSequenceClassification",
     "tag": "ForTokenClassification",
     "span": "ForQuestionAnswering",
+    "choice": "ForMultipleChoice",
 }
 
 

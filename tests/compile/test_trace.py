@@ -36,7 +36,7 @@ def run(graph: Graph, checkpoint: Checkpoint, count: int) -> tuple[np.ndarray, n
     return ours, theirs
 
 
-@pytest.mark.parametrize("head", ["classify", "tag", "span", "embed"])
+@pytest.mark.parametrize("head", ["classify", "choice", "tag", "span", "embed"])
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "xlm-roberta", "camembert"])
 def test_the_graph_answers_as_transformers_does(
     make_checkpoint: Factory, model_type: str, head: str

@@ -167,7 +167,6 @@ def tune(
 
 
 def _show(result: TuneResult) -> None:
-    from xopt.tune.tasks import find_task
 
     out = console()
     report = result.report
@@ -182,5 +181,4 @@ def _show(result: TuneResult) -> None:
         f"  fingerprint  {report['fingerprint'][:16]}",
         highlight=False,
     )
-    if report["phase"] == "intermediate" or find_task(report["tasks"][0]).head != "choice":
-        out.print(f"Next: xopt build {result.folder} --precision int8", highlight=False)
+    out.print(f"Next: xopt build {result.folder} --precision int8", highlight=False)
