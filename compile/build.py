@@ -31,9 +31,10 @@ from xopt.compile.recipes import Lowering, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
 from xopt.engines.base import BUILDERS
+from xopt.engines.tensorrt.compat import Machine
 from xopt.engines.tensorrt.listing import UnfusedError
 from xopt.engines.tensorrt.options import TensorRtOptions
-from xopt.engines.tensorrt.rtx import copy_portable
+from xopt.engines.tensorrt.portable import copy_portable
 from xopt.errors import ArtifactError
 from xopt.evidence import record_build
 from xopt.host import tool_versions
@@ -41,6 +42,9 @@ from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 
 __all__ = ["BuildOptions", "BuildResult", "build_bundle"]
+
+# Targets that build on the GPU the engine will run on, and so for no other.
+ON_GPU = ("tensorrt", "torch-tensorrt")
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,12 @@ def build_bundle(
         source.folder, source=source.label, layer=options.layer, pooling=options.pooling
     )
     lowering = choose_lowering(options, checkpoint)
+    machine = _machine(options)
     sample = _sample(checkpoint, options) if lowering.activations != "none" else None
     tensorrt = options.tensorrt
-    if options.engine in ("tensorrt", "torch-tensorrt"):
+    if machine is not None:
         tensorrt = replace(tensorrt, lengths=_lengths(sample or _sample(checkpoint, options)))
-    digest = _bundle_fingerprint(checkpoint, options, tensorrt, lowering, sample)
+    digest = _bundle_fingerprint(checkpoint, options, tensorrt, lowering, sample, machine)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
     present = _present(out, digest)
     if present is not None:
@@ -141,6 +146,20 @@ def _build_engine(
     return _build_engine(work, options, tensorrt, graph, unfused, ranges, progress)
 
 
+def _machine(options: BuildOptions) -> Machine | None:
+    """Where a target that builds on the GPU at hand will build; None for every other target.
+
+    Raises:
+        MissingExtraError: its library is not installed.
+        UnsupportedError: the library or the GPU cannot build what is asked for.
+    """
+    if options.engine not in ON_GPU:
+        return None
+    builder: Any = BUILDERS.resolve(options.engine)()
+    machine: Machine = builder.machine(options.tensorrt)
+    return machine
+
+
 def _lengths(sample: Sample) -> tuple[int, ...]:
     """Tokens of the sample's sentences, as percentiles."""
     counts = [len(encoding) for encoding in sample.encodings]
@@ -191,6 +210,7 @@ def _bundle_fingerprint(
     tensorrt: TensorRtOptions,
     lowering: Lowering,
     sample: Sample | None,
+    machine: Machine | None,
 ) -> str:
     graph = graph_fingerprint(checkpoint)
     ranges = ranges_fingerprint(graph, sample, options.recipe) if sample else None
@@ -198,6 +218,8 @@ def _bundle_fingerprint(
     parts: list[Any] = [tool_versions("xopt", "openvino")]
     if "tensorrt" in options.engine:
         parts += [asdict(tensorrt), tool_versions(options.engine)]
+    if machine is not None:
+        parts.append(asdict(machine))
     return fingerprint(lowered, options.engine, *parts)
 
 

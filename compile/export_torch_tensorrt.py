@@ -21,7 +21,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import Layer, PackedEncoder, Watch
 from xopt.compile.sources import locate
 from xopt.compile.trace import AXES
-from xopt.engines.tensorrt.compat import RunsOn, this_machine
+from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine
 from xopt.engines.tensorrt.corpus_profiles import CorpusProfile, corpus_profiles
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.enterprise import bounds
@@ -103,6 +103,25 @@ class TorchTensorRtBuilder:
     def __init__(self, *, driver: Any = None) -> None:
         self.driver = driver
 
+    def machine(self, options: TensorRtOptions) -> Machine:
+        """Look at the libraries and the GPU; what they cannot build is refused at once.
+
+        Raises:
+            MissingExtraError: Torch-TensorRT is not installed.
+            UnsupportedError: there is no GPU, or one that the plugin does not run on.
+        """
+        if options.compat == "same-sm":
+            raise UnsupportedError(
+                "Torch-TensorRT builds no engine for every GPU of one SM.",
+                hint="Possible: --compat none, ampere-plus or version; or --target tensorrt.",
+            )
+        load_torch_tensorrt()
+        trt = require("tensorrt", extra=EXTRA, why=WHY)
+        machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
+        if options.attention == "plugin":
+            plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus")
+        return machine
+
     def build(
         self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
     ) -> dict[str, Any]:
@@ -114,14 +133,8 @@ class TorchTensorRtBuilder:
             ArtifactError: the checkpoint is not the one that was lowered.
             BuildError: Torch-TensorRT failed.
         """
-        if options.compat == "same-sm":
-            raise UnsupportedError(
-                "Torch-TensorRT builds no engine for every GPU of one SM.",
-                hint="Possible: --compat none, ampere-plus or version; or --target tensorrt.",
-            )
+        machine = self.machine(options)
         module = load_torch_tensorrt()
-        trt = require("tensorrt", extra=EXTRA, why=WHY)
-        machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
         plugin = options.attention == "plugin"
         if plugin:
             everywhere = options.compat == "ampere-plus"

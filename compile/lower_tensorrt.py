@@ -144,6 +144,8 @@ class Lowerer:
             self.editor.emit("GatherND", [self.half(table + ".fp16", values), index], out)
             return
         rows, scales = quantize_rows(self.editor.weights[WORDS])
+        # A row of zeros has no step, and must not make that of the others coarser.
+        scales[~rows.any(axis=1)] = 0
         step = in_half(np.float32(scales.max()))
         full = self._dequantized(self.editor.constant(WORDS + ".int8", rows), WORDS, step)
         exact = self.editor.emit("GatherND", [full, index], out + ".rows")

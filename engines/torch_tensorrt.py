@@ -92,6 +92,8 @@ def attention_operator() -> Any:
 def register_converter(module: ModuleType, sm: int) -> None:
     """Have Torch-TensorRT convert the operator into our plugin, compiled ahead of time.
 
+    A later call only changes what it is compiled for.
+
     Its own ``generate_plugin`` would describe a plugin that calls Python while the engine runs.
 
     Args:
@@ -100,7 +102,15 @@ def register_converter(module: ModuleType, sm: int) -> None:
     """
     trt = require("tensorrt", extra=EXTRA, why=WHY)
     plugins = require("tensorrt.plugin", extra=EXTRA, why=WHY)
-    register_plugins(trt, plugins, PluginTarget(sm))
+    _registered(module, trt, plugins).sm = sm
+
+
+@functools.cache
+def _registered(module: ModuleType, trt: ModuleType, plugins: ModuleType) -> PluginTarget:
+    """What the registered plugins compile for; a process can register them only once."""
+    target = PluginTarget()
+    register_plugins(trt, plugins, target)
     module.dynamo.conversion.plugins.generate_plugin_converter(
         f"{NAMESPACE}::{ATTENTION}", supports_dynamic_shapes=True, use_aot_if_available=True
     )
+    return target

@@ -26,7 +26,7 @@ def read_ccgbank(folder: Path, split: str) -> Iterator[Row]:
         split: ``train`` or ``validation``.
 
     Raises:
-        InputError: CCGbank is not there, with where it comes from.
+        InputError: CCGbank is not there, with where it comes from, or lacks a section.
         DataError: a file without a sentence in it.
     """
     root = next((folder / place for place in PLACES if (folder / place).is_dir()), None)
@@ -37,8 +37,16 @@ def read_ccgbank(folder: Path, split: str) -> Iterator[Row]:
             hint=f"Unpack your copy so that {folder}/ccgbank/data/AUTO/00 exists, or write "
             f"{folder}/ccg/train.jsonl and validation.jsonl with the columns tokens and tags.",
         )
-    for section in SECTIONS[split]:
-        for path in sorted((root / f"{section:02d}").glob("*.auto")):
+    sections = {f"{number:02d}": root / f"{number:02d}" for number in SECTIONS[split]}
+    files = {name: sorted(place.glob("*.auto")) for name, place in sections.items()}
+    missing = [name for name, paths in files.items() if not paths]
+    if missing:
+        raise InputError(
+            f"{root} lacks section {', '.join(missing)} of CCGbank, or it holds no .auto file.",
+            hint=f"Copy it there; {split} takes sections {min(files)} to {max(files)}.",
+        )
+    for paths in files.values():
+        for path in paths:
             found = 0
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 leaves = LEAF.findall(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ def load_task(
         seed: of the held-out part, and of the choice of ``max_train``.
         translated: a folder of the same layout whose training rows are added.
         max_train: training examples kept; all if None.
-        max_dev: dev examples kept, the first ones.
+        max_dev: dev examples kept, the first ones; of a task with several parts on the hub, as
+            many of each part.
 
     Raises:
         InputError: the rows cannot be had.
@@ -85,7 +87,7 @@ def load_task(
         train, dev = _hold_out(train, seed, max_dev)
         held_out = True
     else:
-        dev, held_out = _examples(task, folder, task.dev_split)[:max_dev], False
+        dev, held_out = _examples(task, folder, task.dev_split, most=max_dev), False
     if translated is not None:
         train = [*train, *_examples(task, translated, task.train_split, translated=True)]
     if max_train is not None and len(train) > max_train:
@@ -119,12 +121,33 @@ def _hold_out(rows: Sequence[Example], seed: int, most: int) -> tuple[list[Examp
 
 
 def _examples(
-    task: TrainingTask, folder: Path | None, split: str, *, translated: bool = False
+    task: TrainingTask,
+    folder: Path | None,
+    split: str,
+    *,
+    translated: bool = False,
+    most: int | None = None,
 ) -> list[Example]:
+    parts = _rows(task, folder, split)
     found: list[Example] = []
-    count = 0
-    for where, row in _rows(task, folder, split):
-        count += 1
+    for number, rows in enumerate(parts):
+        examples = _read(task, rows, translated)
+        if most is not None:
+            share = most * (number + 1) // len(parts) - most * number // len(parts)
+            examples = itertools.islice(examples, share)
+        found += examples
+    if not found:
+        raise DataError(
+            f"{task.name}/{split} holds no example to learn from.",
+            hint=f"Expected columns: {', '.join(task.columns)}.",
+        )
+    return found
+
+
+def _read(
+    task: TrainingTask, rows: Iterable[tuple[str, Row]], translated: bool
+) -> Iterator[Example]:
+    for where, row in rows:
         _check_columns(task, row, where)
         if not translated and task.english is not None and not task.english(row):
             continue
@@ -133,13 +156,7 @@ def _examples(
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{where}: {error}.") from error
         if example is not None:
-            found.append(example)
-    if not found:
-        raise DataError(
-            f"{task.name}/{split} holds no example to learn from ({count} rows were read).",
-            hint=f"Expected columns: {', '.join(task.columns)}.",
-        )
-    return found
+            yield example
 
 
 def _check_columns(task: TrainingTask, row: Row, where: str) -> None:
@@ -153,20 +170,17 @@ def _check_columns(task: TrainingTask, row: Row, where: str) -> None:
             raise DataError(f"{where}: {name!r} is {row[name]!r:.60}, of the wrong type.")
 
 
-def _rows(task: TrainingTask, folder: Path | None, split: str) -> Iterator[tuple[str, Row]]:
-    """Each row with the words that name it."""
+def _rows(task: TrainingTask, folder: Path | None, split: str) -> list[Iterator[tuple[str, Row]]]:
+    """Of each part its rows, each with the words that name it."""
     if folder is None:
-        for part in _parts(task, split):
-            yield from _numbered(_hub_name(part), _from_hub(part))
-        return
+        return [_numbered(_hub_name(part), _from_hub(part)) for part in _parts(task, split)]
     source = Source(folder.name, "folder", folder)
     place = _place(task, source, split)
-    if place is not None:
-        yield from _numbered(f"{place}/{split}", source.read(place, split))
-    elif task.licence:
-        yield from _numbered(f"{task.name}/{split}", read_ccgbank(folder, split))
-    else:
-        yield from source.read(task.name, split)  # type: ignore[misc]  # raises, and lists what is
+    if place is None and task.licence:
+        return [_numbered(f"{task.name}/{split}", read_ccgbank(folder, split))]
+    # Of a task that is not there, reading raises, and lists what is.
+    place = place or task.name
+    return [_numbered(f"{place}/{split}", source.read(place, split))]
 
 
 def _numbered(where: str, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:

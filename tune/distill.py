@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xopt.errors import InputError
+from xopt.tune.encode import IGNORED
 
 __all__ = ["Distillation", "layer_places", "prepare_student", "soft_loss"]
 
-IGNORED = -100
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Far below any logit, and finite: it has to survive a division and half precision.
 NEVER = -1e4

@@ -23,13 +23,11 @@ from torch import Tensor, nn
 from xopt.calibrate.corpus import Corpus, load_corpus
 from xopt.errors import InputError
 from xopt.tokenization import Tokenizer
+from xopt.tune.encode import IGNORED
 from xopt.tune.sampling import TaskSampler, task_probabilities
 
-__all__ = [
-    "IGNORED", "MlmBatches", "MlmHead", "load_mlm_texts", "mask_tokens", "masking_ids",
-]  # fmt: skip
+__all__ = ["MlmBatches", "MlmHead", "load_mlm_texts", "mask_tokens", "masking_ids"]
 
-IGNORED = -100
 LANGUAGE_POWER = 0.3
 
 Ids = NDArray[np.int64]

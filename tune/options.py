@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xopt.errors import InputError, did_you_mean
-from xopt.tune.sampling import SAMPLINGS
+from xopt.tune.sampling import CAP, SAMPLINGS, TEMPERATURE
 
 __all__ = ["TuneOptions"]
 
@@ -67,8 +67,8 @@ class TuneOptions:
     evaluate_every: int | None = None
     patience: int = 30
     sampling: Literal["proportional", "uniform", "temperature"] = "proportional"
-    temperature: float = 2.0
-    examples_cap: int = 131_072
+    temperature: float = TEMPERATURE
+    examples_cap: int = CAP
     mlm: str | None = None
     mlm_share: float = 0.2
     translated: str | None = None

@@ -22,6 +22,8 @@ from xopt.progress import Progress, Silent
 from xopt.tune.data import TaskData, load_task, open_folder
 from xopt.tune.mlm import load_mlm_texts
 from xopt.tune.options import TuneOptions
+from xopt.tune.places import name_of
+from xopt.tune.qat import calibration_facts
 from xopt.tune.recipes import Numbers, decide_numbers, process_count
 from xopt.tune.stage import Stage, run_stage
 from xopt.tune.store import (
@@ -35,10 +37,15 @@ from xopt.tune.tasks import find_task
 
 __all__ = ["TuneResult", "tune_checkpoint"]
 
+TOOLS = ("xopt", "torch", "transformers", "accelerate", "tokenizers")
+# The fake quantizers are its, and the ranges are measured by xopt itself.
+QAT_TOOLS = ("nvidia-modelopt",)
 # What of the options moves the result of each phase; the rest are places, or resolved to numbers.
 MOVING = (
     "seed", "warmup", "patience", "precision", "gradient_accumulation", "freeze_embeddings",
 )  # fmt: skip
+# Of the options those that hold a place.
+PLACES = ("checkpoint", "data", "mlm", "translated")
 MIXING = ("sampling", "temperature", "examples_cap", "mlm_share")
 
 
@@ -161,7 +168,7 @@ def _run(
     numbers = decide_numbers(data, options, mlm=texts is not None)
     recipe = _recipe(stage, options, numbers)
     facts = [task.facts for task in data.values()]
-    tools = tool_versions("xopt", "torch", "transformers", "accelerate", "tokenizers")
+    tools = tool_versions(*TOOLS, *(QAT_TOOLS if stage.kind == "qat" else ()))
     # The rows themselves, wherever they were read.
     rows = [[part["task"], part["train_fingerprint"], part["dev_fingerprint"]] for part in facts]
     digest = fingerprint(
@@ -189,7 +196,7 @@ def _run(
                 "fingerprint": parent.fingerprint,
                 "training": parent.training,
             },
-            "options": asdict(options),
+            "options": _named(options),
             "recipe": recipe,
             "recipe_from": {name: task.task.recipe.source for name, task in data.items()},
             "data": facts,
@@ -211,12 +218,22 @@ def _run(
     return TunedCheckpoint.open(out or place), False
 
 
+def _named(options: TuneOptions) -> dict[str, Any]:
+    """The options as a bundle may carry them on: folders by name."""
+    found = asdict(options)
+    found |= {name: name_of(found[name]) for name in PLACES if found[name] is not None}
+    # A folder that is yet to be made cannot be told from a hub id.
+    return found | {"out": options.out and Path(options.out).resolve().name}
+
+
 def _recipe(stage: Stage, options: TuneOptions, numbers: Numbers) -> dict[str, Any]:
     """Everything but parent and data that the weights depend on."""
     names = MOVING + (MIXING if stage.kind == "intermediate" else ())
     found = {name: getattr(options, name) for name in names} | asdict(numbers)
     if stage.kind == "student":
         found["student_layers"] = options.student_layers
+    if stage.kind == "qat":
+        found["calibration"] = calibration_facts()
     if process_count() > 1:
         found["processes"] = process_count()
     return found

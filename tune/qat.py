@@ -34,7 +34,9 @@ from xopt.errors import MissingExtraError
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 
-__all__ = ["insert_quantizers", "measure_sites", "quantizers_of", "remove_quantizers"]
+__all__ = [
+    "calibration_facts", "insert_quantizers", "measure_sites", "quantizers_of", "remove_quantizers",
+]  # fmt: skip
 
 Array = NDArray[np.float32]
 
@@ -93,6 +95,15 @@ def measure_sites(
         progress=progress.share,
     )
     return read_ranges(ranges)
+
+
+def calibration_facts() -> dict[str, Any]:
+    """What :func:`measure_sites` measures on, and how: a JSON object."""
+    corpus, defaults = load_corpus(), BuildOptions()
+    names = ("calibration_tokens", "seed", "ranges", "percentile", "smooth")
+    return {"corpus": corpus.name, "fingerprint": corpus.fingerprint} | {
+        name: getattr(defaults, name) for name in names
+    }
 
 
 def insert_quantizers(

@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 
 from xopt.errors import InputError, did_you_mean
 
-__all__ = ["CAP", "SAMPLINGS", "TaskSampler", "task_probabilities"]
+__all__ = ["CAP", "SAMPLINGS", "TEMPERATURE", "TaskSampler", "task_probabilities"]
 
 SAMPLINGS = ("proportional", "uniform", "temperature")
 CAP = 2**17
+TEMPERATURE = 2.0
 
 
 def task_probabilities(
     sizes: Mapping[str, int],
     *,
     sampling: str = "proportional",
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
     cap: int = CAP,
 ) -> dict[str, float]:
     """How likely each task is to give the next batch; they add up to 1.

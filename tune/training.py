@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import Tensor
 
 from xopt.progress import Progress
@@ -28,6 +29,8 @@ __all__ = ["DevSet", "Trained", "train_phase"]
 # In a Trainer's checkpoint once all of its files are written.
 COMPLETE = "complete"
 SCORE = "eval_score"
+# As the Trainer calls a checkpoint's files.
+STATE, WEIGHTS = "trainer_state.json", "model.safetensors"
 CURVE_POINTS = 100
 
 ExtraLoss = Callable[[Any, Any, Mapping[str, Tensor]], Tensor]
@@ -103,9 +106,15 @@ def train_phase(
     )
     trainer.remove_callback(transformers.PrinterCallback)
     begin = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    state = transformers.TrainerState.load_from_json(str(newest / STATE)) if newest else None
+    if state is not None and _is_stale(state.log_history, options.patience):
+        # It was cut off after its last step: the Trainer would take one more before it stops.
+        best = work / f"checkpoint-{state.best_global_step}" / WEIGHTS
+        model.load_state_dict(load_file(best))
+    else:
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        state = trainer.state
     seconds = time.perf_counter() - begin
-    state = trainer.state
     from_step = int(newest.name.rpartition("-")[2]) if newest else 0
     each = options.gradient_accumulation
     tokens = plan.tokens(state.global_step * each) - plan.tokens(from_step * each)
@@ -183,10 +192,6 @@ class _Watch(transformers.TrainerCallback):
     def __init__(self, progress: Progress, patience: int) -> None:
         self.progress, self.patience = progress, patience
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self._stop_if_stale(state, control)
-        return control
-
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         self.progress.share(state.global_step / state.max_steps)
         if state.global_step == state.max_steps:
@@ -195,7 +200,8 @@ class _Watch(transformers.TrainerCallback):
         return control
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self._stop_if_stale(state, control)
+        if _is_stale(state.log_history, self.patience):
+            control.should_training_stop = True
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -208,10 +214,11 @@ class _Watch(transformers.TrainerCallback):
             (folder / COMPLETE).touch()
         return control
 
-    def _stop_if_stale(self, state: Any, control: Any) -> None:
-        scores = [entry[SCORE] for entry in state.log_history if SCORE in entry]
-        if scores and len(scores) - 1 - int(np.argmax(scores)) >= self.patience:
-            control.should_training_stop = True
+
+def _is_stale(history: Sequence[Mapping[str, Any]], patience: int) -> bool:
+    """Whether the best score was as many looks ago as a phase waits for a better one."""
+    scores = [entry[SCORE] for entry in history if SCORE in entry]
+    return bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= patience
 
 
 class _Trainer(transformers.Trainer):

@@ -21,7 +21,8 @@ class CapturedRun:
         submit: called once; it submits to ``device.stream`` and waits for nothing.
 
     Raises:
-        BuildError: the driver could not capture it.
+        BuildError: the driver could not capture it, or ``submit`` failed.
+        UnsupportedError: the GPU's memory is full.
     """
 
     def __init__(self, device: Device, submit: Callable[[], None]) -> None:
@@ -31,15 +32,17 @@ class CapturedRun:
         stream = ctypes.c_void_p(device.stream)
         device.call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
         try:
-            submit()
-        finally:
-            # A stream that is left capturing refuses everything.
-            device.call("cuStreamEndCapture", stream, ctypes.byref(graph))
-        try:
+            try:
+                submit()
+            finally:
+                # A stream that is left capturing refuses everything.
+                device.call("cuStreamEndCapture", stream, ctypes.byref(graph))
             flags = ctypes.c_ulonglong(0)
             device.call("cuGraphInstantiateWithFlags", ctypes.byref(self._run), graph, flags)
         finally:
-            device.call("cuGraphDestroy", graph)
+            # A capture that failed leaves none.
+            if graph.value:
+                device.call("cuGraphDestroy", graph)
 
     def launch(self) -> None:
         """Put the graph on the stream."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.options import RTX_SM
 from xopt.errors import ArtifactError, UnsupportedError
 
 __all__ = ["Machine", "RunsOn", "this_machine", "version_of"]
@@ -64,6 +65,7 @@ class RunsOn:
         gpu: the GPU it was built on; empty where it was built without one.
         system: operating system.
         processor: of the host.
+        only_gpu: whether it runs on GPUs of that very name alone.
     """
 
     library: Literal["tensorrt", "tensorrt_rtx"]
@@ -74,6 +76,7 @@ class RunsOn:
     gpu: str
     system: str
     processor: str
+    only_gpu: bool = False
 
     @classmethod
     def of_build(cls, machine: Machine, compat: str) -> RunsOn:
@@ -85,7 +88,8 @@ class RunsOn:
         """
         above = compat == "ampere-plus"
         facts: dict[str, Any] = asdict(machine) | {"sm": (80,) if above else (machine.sm,)}
-        return cls(**facts, later=compat == "version", above=above)
+        only_gpu = compat in ("none", "version")
+        return cls(**facts, later=compat == "version", above=above, only_gpu=only_gpu)
 
     @classmethod
     def read(cls, engine: Mapping[str, Any]) -> RunsOn:
@@ -109,9 +113,12 @@ class RunsOn:
 
     def describe(self) -> str:
         """One line for a card and for people."""
-        gpus = ", ".join(map(str, self.sm)) + (" or later" if self.above else "")
         version = f"{self.version}{' or later' if self.later else ''}"
-        return f"GPU of SM {gpus}; {self.library} {version}; {self.system} {self.processor}"
+        return f"{self._gpus()}; {self.library} {version}; {self.system} {self.processor}"
+
+    def _gpus(self) -> str:
+        numbers = ", ".join(map(str, self.sm)) + (" or later" if self.above else "")
+        return f"{self.gpu} (SM {numbers})" if self.only_gpu else f"GPU of SM {numbers}"
 
     def refusals(self, machine: Machine) -> list[str]:
         """Why the engine cannot run on ``machine``, one sentence each; empty if it can."""
@@ -122,10 +129,9 @@ class RunsOn:
                 f"{machine.system} {machine.processor}"
             )
         fits = machine.sm >= min(self.sm) if self.above else machine.sm in self.sm
-        if not fits:
-            wanted = ", ".join(map(str, self.sm)) + (" or later" if self.above else "")
+        if not fits or (self.only_gpu and machine.gpu != self.gpu):
             reasons.append(
-                f"it was built for SM {wanted}, this GPU ({machine.gpu}) is {machine.sm}"
+                f"it was built for {self._gpus()}, this one is {machine.gpu} (SM {machine.sm})"
             )
         if not self._takes(version_of(machine.version)):
             reasons.append(
@@ -148,7 +154,9 @@ class RunsOn:
         """
         reasons = self.refusals(machine)
         if reasons:
-            target = self.library.replace("_", "-")
+            target = "tensorrt"
+            if self.library == "tensorrt_rtx" and machine.sm in RTX_SM:
+                target = f"tensorrt-rtx --sm {machine.sm}"
             raise UnsupportedError(
                 f"This bundle's engine does not run here: {'; '.join(reasons)}.",
                 hint=f"Build it on this machine: xopt build --target {target} --precision int8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,8 +22,8 @@ from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.engines.tensorrt.plugin import NAMESPACE, PluginTarget, plugin_sm, register_plugins
+from xopt.engines.tensorrt.portable import copy_portable
 from xopt.engines.tensorrt.profiles import LengthProfile
-from xopt.engines.tensorrt.rtx import copy_portable
 from xopt.engines.tensorrt.runtime import ENGINE
 from xopt.errors import UnsupportedError, require
 from xopt.hashing import cache_folder
@@ -32,13 +33,10 @@ __all__ = ["LAYERS", "TensorRtBuilder", "check_library", "configure", "timing_ca
 
 # What the engine inspector says, in the bundle.
 LAYERS = "layers.json"
-# The first version whose parser and builder take the form that xopt lowers to.
+# The oldest version that xopt is written for; 10.3 was not tried.
 OLDEST = (10, 12)
-# What came when, of what an older version lacks.
-CAME_WITH = {
-    (10, 9): "plugins compiled ahead of time and engines for every GPU of one SM",
-    (10, 12): "the strongly typed INT8 networks that xopt writes",
-}
+# From which version on there are plugins compiled ahead of time, and `--compat same-sm`.
+PLUGINS = (10, 9)
 # Ahead-of-time Python plugins do not work in this one (torch_tensorrt excludes it too).
 BROKEN_PLUGINS = (10, 14)
 MIB = 2**20
@@ -52,6 +50,21 @@ class TensorRtBuilder:
     def __init__(self, *, driver: Any = None) -> None:
         self.driver = driver
 
+    def machine(self, options: TensorRtOptions) -> Machine:
+        """Look at the library and the GPU; what they cannot build is refused before it is lowered.
+
+        Raises:
+            MissingExtraError: TensorRT is not installed.
+            UnsupportedError: it is too old, or there is no GPU, or one that cannot run it.
+        """
+        trt = require("tensorrt", extra="tensorrt", why="Building for tensorrt")
+        plugin = options.attention == "plugin"
+        check_library(trt.__version__, plugin=plugin)
+        machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
+        if plugin:
+            plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus")
+        return machine
+
     def build(
         self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
     ) -> dict[str, Any]:
@@ -62,11 +75,9 @@ class TensorRtBuilder:
             UnsupportedError: it is too old, or there is no GPU, or one that cannot run it.
             BuildError: TensorRT refused or died.
         """
-        trt = require("tensorrt", extra="tensorrt", why="Building for tensorrt")
         manifest = lowered.manifest
         plugin = manifest["lowering"]["form"] == "tensorrt-plugin"
-        check_library(trt.__version__, plugin=plugin)
-        machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
+        machine = self.machine(options)
         domains = (NAMESPACE,) if plugin else ()
         check_graph(lowered.path, layers=manifest["layers"], plugins=domains)
         inputs = graph_inputs(lowered.path)
@@ -116,10 +127,15 @@ def check_library(version: str, *, plugin: bool) -> None:
     """
     found = version_of(version)[:2]
     if found < OLDEST:
-        lacks = " and ".join(what for came, what in CAME_WITH.items() if found < came)
         wanted = ".".join(map(str, OLDEST))
+        lacks = (
+            " It lacks plugins compiled ahead of time and engines for every GPU of one SM."
+            if found < PLUGINS
+            else ""
+        )
         raise UnsupportedError(
-            f"TensorRT {version} is older than {wanted}: it lacks {lacks}.",
+            f"TensorRT {version} is older than {wanted}, the oldest version that xopt is written "
+            f"for.{lacks}",
             hint="JetPack 6 has 10.3 and gets no later one: there, build with --target cpu, or use "
             "JetPack 7.2.2 or later. Elsewhere: pip install 'xopt[tensorrt]'",
         )
@@ -197,7 +213,7 @@ def configure(
 
 def _keep_timings(config: Any, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_suffix(".partial")
+    partial = place.with_suffix(f".{os.getpid()}.partial")
     partial.write_bytes(bytes(config.get_timing_cache().serialize()))
     partial.replace(place)
 

@@ -59,21 +59,31 @@ class EnterpriseEngine(Engine):
         self.device = Device(device, driver)
         self.machine = this_machine("tensorrt", trt.__version__, self.device)
         self.runs_on.check(self.machine)
-        self.device.enter()
         self.trt, self.bound = trt, programs
-        self.runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        # A version-compatible engine brings code of its own, which TensorRT runs only if told to.
-        self.runtime.engine_host_code_allowed = self.runs_on.later
-        self.engine = self.runtime.deserialize_cuda_engine(read_engine(bundle))
-        if self.engine is None:
-            self.device.close()
-            raise ArtifactError(
-                f"TensorRT {trt.__version__} does not read the engine of {bundle.folder}.",
-                hint="Its messages are above. Build it again on this machine.",
-            )
+        self.runtime: Any = None
+        self.engine: Any = None
         self._thread = threading.local()
         self._sessions: list[Session] = []
         self._lock = threading.Lock()
+        self._making = threading.Lock()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self.device.enter()
+        self.runtime = self.trt.Runtime(self.trt.Logger(self.trt.Logger.WARNING))
+        # A version-compatible engine brings code of its own, which TensorRT runs only if told to.
+        self.runtime.engine_host_code_allowed = self.runs_on.later
+        self.engine = self.runtime.deserialize_cuda_engine(read_engine(self.bundle))
+        if self.engine is None:
+            raise ArtifactError(
+                f"TensorRT {self.machine.version} does not read the engine of "
+                f"{self.bundle.folder}.",
+                hint="Its messages are above. Build it again on this machine.",
+            )
 
     def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
         rows = batch.tokens if self.signature.per_token else batch.sentences
@@ -135,7 +145,7 @@ class EnterpriseEngine(Engine):
         """This thread's session."""
         session: Session | None = getattr(self._thread, "session", None)
         if session is None:
-            session = Session(self.trt, self.engine, self._opened(), self.bound)
+            session = Session(self.trt, self.engine, self._opened(), self.bound, self._making)
             self._thread.session = session
             with self._lock:
                 self._sessions.append(session)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,14 @@ def check_graph(path: Path, *, layers: int, plugins: Sequence[str] = ()) -> None
         plugins: domains of the plugins that the target has; TensorRT-RTX has none.
 
     Raises:
-        UnsupportedError: a node of another domain than ONNX's own.
+        UnsupportedError: a node, also inside a branch or a function, of another domain than
+            ONNX's own.
         BuildError: the graph lacks something that the fused kernels need; it is named.
     """
-    graph = _load(path).graph
-    for node in graph.node:
+    model = _load(path)
+    graph = model.graph
+    functions = (node for function in model.functions for node in function.node)
+    for node in _with_inner(itertools.chain(graph.node, functions)):
         if node.domain not in ("", "ai.onnx", *plugins):
             raise UnsupportedError(
                 f"{node.name or node.output[0]} is the plugin {node.domain}::{node.op_type}; this "
@@ -75,6 +79,15 @@ def check_graph(path: Path, *, layers: int, plugins: Sequence[str] = ()) -> None
                 "it must be a GatherND.",
                 hint=ADVICE,
             )
+
+
+def _with_inner(nodes: Iterable[Any]) -> Iterator[Any]:
+    """The nodes, and those of every graph in their attributes, however deep."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _with_inner(inner.node)
 
 
 def _check_axes(graph: Any) -> None:

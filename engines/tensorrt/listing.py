@@ -118,7 +118,7 @@ def read_padded_lengths(plan: ReadableBuffer) -> list[int]:
 
 
 def read_alphas(plan: ReadableBuffer) -> dict[str, list[float]]:
-    """ONNX product -> the factor of its accumulators, once for each profile and GPU."""
+    """ONNX product -> the factor of its accumulators, once for each profile."""
     found: dict[str, list[float]] = defaultdict(list)
     for match in _PRODUCT.finditer(plan):
         [alpha] = struct.unpack(">f", bytes.fromhex(match.group(1).decode().zfill(8)))

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.artifacts import Bundle
+from xopt.artifacts import Bundle, LoweredGraph
 from xopt.engines.base import Engine
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.errors import ArtifactError, require
 from xopt.packing import PackedBatch
 
-__all__ = ["PORTABLE", "PortableEngine"]
+__all__ = ["PORTABLE", "PortableEngine", "copy_portable"]
 
 # The folder of a bundle that holds the lowered graph.
 PORTABLE = "portable"
+
+
+def copy_portable(lowered: LoweredGraph, out: Path) -> None:
+    """The lowered graph itself, which any ONNX runtime reads."""
+    (out / PORTABLE).mkdir()
+    for path in lowered.folder.iterdir():
+        if path.suffix in (".onnx", ".bin"):
+            # A copy: ONNX refuses weights that have a second hard link.
+            shutil.copyfile(path, out / PORTABLE / path.name)
 
 
 class PortableEngine(Engine):

@@ -11,7 +11,6 @@ import json
 import mmap
 import os
 import platform
-import shutil
 import tempfile
 import time
 from dataclasses import asdict
@@ -34,7 +33,7 @@ from xopt.engines.tensorrt.listing import (
 )
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import TensorRtOptions
-from xopt.engines.tensorrt.portable import PORTABLE
+from xopt.engines.tensorrt.portable import copy_portable
 from xopt.engines.tensorrt.profiles import plan_profiles
 from xopt.engines.tensorrt.runtime import (
     ENGINE,
@@ -42,7 +41,7 @@ from xopt.engines.tensorrt.runtime import (
     quiet_logger,
     read_engine,
 )
-from xopt.errors import MissingExtraError, UnsupportedError, require
+from xopt.errors import InputError, MissingExtraError, UnsupportedError, did_you_mean, require
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
@@ -52,6 +51,8 @@ MODULE, DISTRIBUTION, EXTRA = "tensorrt_rtx", "tensorrt-rtx", "tensorrt-rtx"
 # Where runtime caches lie, instead of xopt's own cache folder.
 CACHE_VARIABLE = "XOPT_RTX_CACHE"
 KERNELS = "kernels.json"
+# When kernels are compiled for one shape alone.
+SPECIALIZE = ("none", "lazy", "eager")
 
 
 class RtxBuilder:
@@ -152,15 +153,6 @@ def write_kernels(kernels: list[Kernel], out: Path) -> None:
     (out / KERNELS).write_text(text + "\n", encoding="utf-8")
 
 
-def copy_portable(lowered: LoweredGraph, out: Path) -> None:
-    """The lowered graph itself, which any ONNX runtime reads."""
-    (out / PORTABLE).mkdir()
-    for path in lowered.folder.iterdir():
-        if path.suffix in (".onnx", ".bin"):
-            # A copy: ONNX refuses weights that have a second hard link.
-            shutil.copyfile(path, out / PORTABLE / path.name)
-
-
 def _lists(shapes: dict[str, Any]) -> dict[str, list[list[int]]]:
     return {name: [list(shape) for shape in three] for name, three in shapes.items()}
 
@@ -183,19 +175,31 @@ class RtxEngine(TensorRtEngine):
     def __init__(
         self, bundle: Bundle, *, device: int | Device = 0, specialize: str = "none"
     ) -> None:
+        if specialize not in SPECIALIZE:
+            raise InputError(
+                f"Unknown specialization {specialize!r}.",
+                hint=did_you_mean(specialize, SPECIALIZE),
+            )
         super().__init__(bundle, device=device)
+        try:
+            self._open(specialize)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, specialize: str) -> None:
         trt = require(MODULE, extra=EXTRA, why="Running this bundle")
         runs_on = RunsOn.read(self.facts)
         runs_on.check(this_machine("tensorrt_rtx", trt.__version__, self.device))
         self.version = trt.__version__
         self.device.enter()
         self._runtime = trt.Runtime(quiet_logger(trt))
-        plan = read_engine(bundle)
+        plan = read_engine(self.bundle)
         self._check_validity(trt, plan)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise UnsupportedError(
-                f"TensorRT-RTX {self.version} could not load the engine of {bundle.folder}.",
+                f"TensorRT-RTX {self.version} could not load the engine of {self.bundle.folder}.",
                 hint="Its messages are above; build the bundle again with this version.",
             )
         config = self._engine.create_runtime_config()
@@ -204,7 +208,7 @@ class RtxEngine(TensorRtEngine):
             strategies, specialize.upper()
         )
         self._cache = config.create_runtime_cache()
-        self.cache_path = runtime_cache_path(bundle, self.device.sm, self.version)
+        self.cache_path = runtime_cache_path(self.bundle, self.device.sm, self.version)
         if self.cache_path.is_file():
             # One that another driver or version wrote is refused, and written anew.
             self._cache.deserialize(self.cache_path.read_bytes())

@@ -6,7 +6,9 @@ was captured from; their scratch memory is one and the same, since they run one 
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from xopt.engines.tensorrt.capture import CapturedRun
 from xopt.engines.tensorrt.device import Device
-from xopt.errors import BuildError
+from xopt.errors import BuildError, UnsupportedError
 
 __all__ = ["Session"]
 
@@ -31,13 +33,23 @@ class Session:
         engine: deserialized; threads share it.
         device: this thread's own.
         bound: most shapes to keep.
+        lock: held while a context is made; threads share it.
     """
 
-    def __init__(self, trt: Any, engine: Any, device: Device, bound: int) -> None:
-        self.trt, self.engine, self.device, self.bound = trt, engine, device.enter(), bound
+    def __init__(
+        self, trt: Any, engine: Any, device: Device, bound: int, lock: threading.Lock
+    ) -> None:
+        self.trt, self.engine, self.device, self.bound = trt, engine, device, bound
+        self._lock = lock
         self.programs: OrderedDict[tuple[int, Shapes], Program] = OrderedDict()
         self._scratch_bytes = int(engine.device_memory_size_v2)
-        self._scratch = device.allocate(max(self._scratch_bytes, 1))
+        self._scratch = 0
+        try:
+            device.enter()
+            self._scratch = device.allocate(max(self._scratch_bytes, 1))
+        except BaseException:
+            self.close()
+            raise
 
     def run(
         self,
@@ -74,7 +86,8 @@ class Session:
     def context(self, profile: int) -> Any:
         """A new execution context of a profile, on the shared scratch memory."""
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self.engine.create_execution_context(strategy)
+        with self._lock:
+            context = self.engine.create_execution_context(strategy)
         if context is None:
             raise BuildError("TensorRT made no execution context; its messages are above.")
         context.set_device_memory(self._scratch, self._scratch_bytes)
@@ -111,11 +124,15 @@ class Program:
         sizes = {name: array.nbytes for name, array in arrays.items()} | {
             output: 4 * math.prod(shape)
         }
-        for name, size in sizes.items():
-            self.addresses[name] = self.device.allocate(max(size, 1))
-            require(self.context.set_tensor_address(name, self.addresses[name]))
-        for name, array in arrays.items():
-            require(self.context.set_input_shape(name, tuple(array.shape)))
+        try:
+            for name, size in sizes.items():
+                self.addresses[name] = self.device.allocate(max(size, 1))
+                require(self.context.set_tensor_address(name, self.addresses[name]))
+            for name, array in arrays.items():
+                require(self.context.set_input_shape(name, tuple(array.shape)))
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Upload the inputs and run, without waiting for the end."""
@@ -123,7 +140,9 @@ class Program:
             self.device.upload(self.addresses[name], array)
         # TensorRT finishes its setup of a shape in the first run, outside of any capture.
         if self.runs == 1:
-            self.graph = CapturedRun(self.device, self._submit)
+            # What cannot be captured runs all the same, and is not tried again.
+            with contextlib.suppress(BuildError, UnsupportedError):
+                self.graph = CapturedRun(self.device, self._submit)
         self.runs += 1
         if self.graph is None:
             self._submit()

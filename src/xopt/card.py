@@ -61,19 +61,28 @@ def training_lines(training: Mapping[str, Any] | None) -> list[str]:
     """One line for each phase that ``xopt tune`` ran, the first phase first."""
     found: list[str] = []
     while training is not None:
-        parts = [f"{part['task']} ({part['train']:,} examples)" for part in training["data"]]
-        result, recipe = training["result"], training["recipe"]
-        scores = dict(result["scores"])[result["best_step"]]
-        found.append(
-            f"{PHASES[training['phase']]}: {', '.join(parts)}; {result['best_step']:,} steps, "
-            f"learning rate {recipe['lr']:g}, seed {recipe['seed']}; "
-            f"English dev score {scores['score']:.1f}"
-        )
-        before = training["parent"]
-        if before["training"] is None:
-            found.append(f"tuned from: {before['checkpoint']}")
-        training = before["training"]
+        try:
+            found.append(_phase_line(training))
+            before = training["parent"]
+            if before["training"] is None:
+                found.append(f"tuned from: {before['checkpoint']}")
+            training = before["training"]
+        except (LookupError, TypeError, ValueError, AttributeError):
+            # Anyone can have edited the file; what it no longer says must not stop a build.
+            found.append("tuned, but training.json does not say how")
+            break
     return found[::-1]
+
+
+def _phase_line(training: Mapping[str, Any]) -> str:
+    parts = [f"{part['task']} ({part['train']:,} examples)" for part in training["data"]]
+    result, recipe = training["result"], training["recipe"]
+    scores = dict(result["scores"])[result["best_step"]]
+    return (
+        f"{PHASES[training['phase']]}: {', '.join(parts)}; {result['best_step']:,} steps, "
+        f"learning rate {recipe['lr']:g}, seed {recipe['seed']}; "
+        f"English dev score {scores['score']:.1f}"
+    )
 
 
 def _report_section(report: Mapping[str, Any]) -> list[str]:

@@ -92,8 +92,12 @@ def test_every_head_answers_as_pytorch_does(
     close = answer(str(small.path), batch)
     assert close.dtype == np.float32
     assert close.shape == exact.shape
-    cosine = (exact * close).sum() / np.linalg.norm(exact) / np.linalg.norm(close)
+    length = np.linalg.norm(exact)
+    cosine = (exact * close).sum() / length / np.linalg.norm(close)
     assert cosine > (0.999 if precision == "int8" else 0.99999)
+    # An error e of this angle changes the length by no more than |e| = |exact| · sin, if e is as
+    # likely to lie along the answer as across it.
+    assert abs(np.linalg.norm(close) / length - 1) < (0.045 if precision == "int8" else 0.0045)
 
 
 def without_rounding(path: Path) -> onnx.ModelProto:
@@ -216,6 +220,27 @@ def test_a_row_of_zeros_costs_the_others_nothing(make_checkpoint: Factory) -> No
     exact = PackedEncoder.load(checkpoint).run(batch).numpy()
     close = answer(str(small.path), batch)
     assert (exact * close).sum() / np.linalg.norm(exact) / np.linalg.norm(close) > 0.999
+
+
+def test_an_embedding_row_of_zeros_costs_the_others_nothing(make_checkpoint: Factory) -> None:
+    folder = make_checkpoint("xlm-roberta", "tag", seed=10)
+    import safetensors.torch as files
+
+    tensors = files.load_file(folder / "model.safetensors")
+    table = tensors["roberta.embeddings.word_embeddings.weight"]
+    table[7] = 0
+    files.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _, _, small, _ = lowered(folder, "int8")
+    values = constants(small.path)
+    name = "embeddings.word.weight"
+    step = float(values[name + ".scale"])
+    assert step == pytest.approx(float(table.abs().max()) / 127, rel=1e-3)
+    ratio = values[name + ".ratio"]
+    assert ratio[7] == 0
+    restored = values[name + ".int8"] * step * ratio.astype(np.float64)
+    # Half a step of each row, and what fp16 makes of its ratio.
+    bound = np.abs(table.numpy()).max(axis=1, keepdims=True) * (0.5 / 127 + 2**-10)
+    assert (np.abs(restored - table.numpy()) <= bound).all()
 
 
 def test_a_weight_beyond_fp16_is_refused(make_checkpoint: Factory) -> None:

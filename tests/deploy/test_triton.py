@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from xopt import __version__
 from xopt.artifacts import Bundle, write_manifest
 from xopt.cli import deploy  # noqa: F401
 from xopt.cli.app import app
@@ -190,7 +191,7 @@ def fake_triton(answer: Callable[[dict[str, Any]], Any] | None = None) -> Any:
 
 
 def served(
-    folder: Path, name: str, module: Any, monkeypatch: pytest.MonkeyPatch
+    folder: Path, name: str, module: Any, monkeypatch: pytest.MonkeyPatch, **instance: str
 ) -> TritonPythonModel:
     """The model that Triton would start from this repository."""
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", module)
@@ -203,6 +204,9 @@ def served(
             "model_repository": str(folder / "models" / name),
             "model_version": "1",
             "model_config": json.dumps({"parameters": given}),
+            "model_instance_kind": "CPU",
+            "model_instance_device_id": "0",
+            **instance,
         }
     )
     return model
@@ -291,6 +295,11 @@ def test_the_server_around_it(
     assert "./models:/models:ro" in compose
     assert ("driver: nvidia" in compose) is (target == "tensorrt")
     assert "FROM ${TRITON_IMAGE}" in docker
+    # The name on PyPI belongs to another project.
+    wheel = f"xopt-{__version__}-py3-none-any.whl"
+    assert f"\nCOPY {wheel} /tmp/\n" in docker
+    assert f"pip install --no-cache-dir '/tmp/{wheel}'\n" in docker
+    assert f"cp dist/{wheel} " in (out / "README.md").read_text()
     assert ("TensorRT 11.4.0.106" in (out / "README.md").read_text()) is (target == "tensorrt")
     for text in (compose, docker, (out / "README.md").read_text()):
         assert not re.search(r"\$[a-z]", text)
@@ -392,6 +401,77 @@ def test_a_bad_text_fails_its_own_request(
     long = model.execute([request("word " * 500)])
     assert "at most 128" in long[0].failure.text
     model.finalize()
+
+
+def test_what_nobody_foresaw_fails_its_own_request(
+    openvino: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "serving"
+    write_repository(openvino, out, TritonOptions(name="m"))
+    model = served(out, "m", fake_triton(), monkeypatch)
+    run = model.engine.run
+    longest = len(model.tokenizer.encode(["a word " * 20])[0])
+
+    def refuse(batch: Any) -> Any:
+        if batch.longest >= longest:
+            raise RuntimeError("the library is unhappy")
+        return run(batch)
+
+    monkeypatch.setattr(model.engine, "run", refuse)
+    none = {"TEXT": Tensor("TEXT", np.array([[3]], object))}
+    good, bad, odd, also = model.execute(
+        [request("a"), request("a word " * 20), none, request("b")]
+    )
+    assert bad.failure.text == "RuntimeError: the library is unhappy"
+    assert "AttributeError" in odd.failure.text
+    for response in (good, also):
+        assert response.failure is None
+        assert response.tensors["logits"].shape == (1, 3)
+    monkeypatch.undo()
+    model.finalize()
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "expected"),
+    [
+        ("cuda", "GPU", {"device": "cuda:2"}),
+        ("tensorrt-rtx", "GPU", {"device": 2}),
+        ("torch-tensorrt", "GPU", {"device": 2}),
+        ("openvino", "CPU", {}),
+    ],
+)
+def test_an_instance_takes_the_gpu_that_it_is_given(
+    openvino: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    kind: str,
+    expected: dict[str, Any],
+) -> None:
+    out = tmp_path / "serving"
+    write_repository(openvino, out, TritonOptions(name="m"))
+    opened: list[dict[str, Any]] = []
+
+    def remember(bundle: Bundle, **options: Any) -> None:
+        opened.append(options)
+
+    place = out / "models" / "m" / "1" / "bundle" / "manifest.json"
+    monkeypatch.setattr("xopt.deploy.serve.open_engine", remember)
+    manifest = Bundle.open(place.parent).manifest
+    elsewhere = Bundle(place.parent, {**manifest, "target": target})
+    monkeypatch.setattr("xopt.deploy.serve.Bundle.open", lambda folder: elsewhere)
+    instance = {"model_instance_kind": kind, "model_instance_device_id": "2"}
+    served(out, "m", fake_triton(), monkeypatch, **instance)
+    assert opened == [expected]
+
+
+def test_a_folder_whose_name_is_no_models(tensorrt: Bundle, tmp_path: Path) -> None:
+    folder = tensorrt.folder.rename(tmp_path / "_sts")
+    with pytest.raises(InputError, match="gives the model the name '_sts'") as caught:
+        write_repository(Bundle.open(folder), tmp_path / "serving", TritonOptions())
+    assert "--name" in caught.value.hint
+    assert not (tmp_path / "serving").exists()
+    write_repository(Bundle.open(folder), tmp_path / "serving", TritonOptions(name="sts"))
 
 
 def test_a_damaged_bundle_is_not_copied(tensorrt: Bundle, tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ def test_both_phases_and_the_document(make_checkpoint: Any, toy_data: Any, tmp_p
     assert Path(document["folder"]) == tmp_path / "tuned"
     stored = json.loads((tmp_path / "tuned" / "training.json").read_text())
     assert stored == document["training"]
+    assert stored["options"]["data"] == data.name
+    assert stored["options"]["checkpoint"] == checkpoint.name
+    assert stored["options"]["out"] == "tuned"
+    assert not [line for line in json.dumps(stored, indent=1).splitlines() if '"/' in line]
     before = stored["parent"]["training"]
     assert before["recipe"]["probabilities"] == {"mnli": 0.5, "squad": 0.5}
     for name in ("seed", "lr", "steps", "batch", "max_tokens", "warmup"):

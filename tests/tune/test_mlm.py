@@ -14,7 +14,8 @@ from scipy import stats
 
 from xopt.errors import InputError
 from xopt.tokenization import Tokenizer
-from xopt.tune.mlm import IGNORED, MlmBatches, MlmHead, load_mlm_texts, mask_tokens, masking_ids
+from xopt.tune.encode import IGNORED
+from xopt.tune.mlm import MlmBatches, MlmHead, load_mlm_texts, mask_tokens, masking_ids
 
 VOCABULARY, MASK = 50, 7
 SPECIAL = frozenset({0, 1, 2, 3, MASK})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 import transformers
 from safetensors.numpy import load_file
 
+from xopt.calibrate.corpus import load_corpus
+from xopt.card import training_lines
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
+from xopt.errors import InputError
 from xopt.tokenization import Tokenizer
 from xopt.tune import phases, stage
 from xopt.tune.options import TuneOptions
@@ -79,6 +83,12 @@ def test_a_target_starts_from_the_intermediate_encoder_and_compiles(
     training = bundle.manifest["provenance"]["training"]
     assert training["fingerprint"] == result.report["fingerprint"]
     assert "hellaswag" in (bundle.folder / "card.md").read_text()
+    # Whatever was taken out of the file, a card can be written.
+    assert len(training_lines(training)) == 3
+    for key in ("phase", "data", "result", "recipe", "parent"):
+        [line, *_] = training_lines({k: v for k, v in training.items() if k != key})
+        assert line == "tuned, but training.json does not say how"
+        assert training_lines(training | {key: 3})[0] == line
 
 
 def test_targets_share_one_intermediate_encoder_and_a_second_run_trains_nothing(
@@ -125,6 +135,37 @@ def test_another_seed_is_another_result(make_checkpoint: Any, toy_data: Any) -> 
         for seed in (0, 1)
     }
     assert len(found) == 2
+
+
+def test_the_quantizers_and_their_sample_are_in_the_fingerprint(
+    make_checkpoint: Any, toy_data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def stop(stage: Any, *_: Any) -> Any:
+        trained.append(stage.kind)
+        raise InputError("trained")
+
+    options = TuneOptions(
+        str(make_checkpoint()), target="panx", data=str(toy_data("panx", train=24, dev=8)),
+        max_steps=1, qat=True, **FAST,
+    )  # fmt: skip
+    report = tune_checkpoint(options).report
+    assert report["tools"]["nvidia-modelopt"] == version("nvidia-modelopt")
+    assert report["recipe"]["calibration"]["fingerprint"] == load_corpus().fingerprint
+    assert "calibration" not in report["parent"]["training"]["recipe"]
+    monkeypatch.setattr(phases, "run_stage", stop)
+    assert tune_checkpoint(options).cached
+    facts = report["recipe"]["calibration"] | {"seed": 1}
+    monkeypatch.setattr(phases, "calibration_facts", lambda: facts)
+    with pytest.raises(InputError, match="trained"):
+        tune_checkpoint(options)
+    monkeypatch.undo()
+    monkeypatch.setattr(phases, "run_stage", stop)
+    monkeypatch.setattr(phases, "QAT_TOOLS", ())
+    with pytest.raises(InputError, match="trained"):
+        tune_checkpoint(options)
+    assert trained == ["qat", "qat"]
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from xopt.tune import phases
 from xopt.tune.options import TuneOptions
-from xopt.tune.phases import tune_checkpoint
+from xopt.tune.phases import TuneResult, tune_checkpoint
 
 SCRIPT = """
 import os, signal, sys, torch
@@ -26,6 +27,90 @@ class Killed:
 
 tune_checkpoint(TuneOptions(**{options!r}), Killed())
 """
+
+
+class CutOffError(Exception):
+    """Stands for the end of a process."""
+
+
+class CutOff:
+    """Ends the run in the stage of this name, once this share of it is done."""
+
+    def __init__(self, stage: str, done: float) -> None:
+        self.wanted, self.done, self.name = stage, done, ""
+
+    def stage(self, name: str) -> None:
+        self.name = name
+
+    def share(self, done: float) -> None:
+        if self.name.startswith(self.wanted) and done >= self.done:
+            raise CutOffError
+
+
+def digest_of(result: TuneResult) -> str:
+    return hashlib.sha256((result.folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [("phase 3", {}), ("student", {"student_layers": 1}), ("qat", {"qat": True})],
+)
+def test_a_later_phase_that_was_cut_off_gives_the_same_bytes(
+    stage: str,
+    more: dict[str, Any],
+    make_checkpoint: Any,
+    toy_data: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options: dict[str, Any] = {
+        "checkpoint": str(make_checkpoint("bert")), "target": "panx",
+        "data": str(toy_data("panx", train=24, dev=8)), "max_steps": 3, "evaluate_every": 1,
+        "batch": 4, "max_tokens": 48, "lr": 1e-3,
+    } | more  # fmt: skip
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
+    with pytest.raises(CutOffError):
+        tune_checkpoint(TuneOptions(**options), CutOff(stage, 2 / 3))
+    resumed = tune_checkpoint(TuneOptions(**options))
+    assert resumed.report["result"]["resumed_from"] == 1
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
+    whole = tune_checkpoint(TuneOptions(**options))
+    assert whole.report["result"]["resumed_from"] == 0
+    assert digest_of(resumed) == digest_of(whole)
+    for key in ("losses", "scores", "best_step"):
+        assert resumed.report["result"][key] == whole.report["result"][key]
+
+
+def test_a_phase_cut_off_after_its_patience_ran_out_trains_no_further(
+    make_checkpoint: Any, toy_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At such a rate no score moves: the second look is the last.
+    options: dict[str, Any] = {
+        "checkpoint": str(make_checkpoint("bert")), "target": "mnli",
+        "data": str(toy_data("mnli", train=24, dev=8)), "max_steps": 6, "evaluate_every": 1,
+        "batch": 4, "max_tokens": 48, "lr": 1e-9, "patience": 1,
+    }  # fmt: skip
+
+    def cut_off(*_: Any) -> None:
+        raise CutOffError
+
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "write_tuned", cut_off)
+        with pytest.raises(CutOffError):
+            tune_checkpoint(TuneOptions(**options))
+    resumed = tune_checkpoint(TuneOptions(**options))
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
+    whole = tune_checkpoint(TuneOptions(**options))
+    assert whole.report["result"]["steps"] == 2
+    assert digest_of(resumed) == digest_of(whole)
+    clocked = ("resumed_from", "tokens_per_s")
+    ours, theirs = (
+        {k: v for k, v in found.report["result"].items() if k not in clocked}
+        for found in (resumed, whole)
+    )
+    assert ours == theirs
+    assert resumed.report["result"]["resumed_from"] == 2
 
 
 @pytest.mark.parametrize("step", [7, 12])
@@ -59,10 +144,6 @@ def test_killed_and_run_again_gives_the_same_bytes(
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
     whole = tune_checkpoint(TuneOptions(**options))
     assert whole.report["result"]["resumed_from"] == 0
-    digests = {
-        hashlib.sha256((r.folder / "model.safetensors").read_bytes()).hexdigest()
-        for r in (resumed, whole)
-    }
-    assert len(digests) == 1
+    assert digest_of(resumed) == digest_of(whole)
     for key in ("losses", "scores", "best_step"):
         assert resumed.report["result"][key] == whole.report["result"][key]

@@ -42,7 +42,9 @@ def test_the_cap_holds() -> None:
 
 def test_temperature_lies_between_proportional_and_uniform() -> None:
     proportional = task_probabilities(SIZES)
-    assert task_probabilities(SIZES, sampling="temperature") == pytest.approx(proportional)
+    assert task_probabilities(SIZES, sampling="temperature", temperature=1) == pytest.approx(
+        proportional
+    )
     flat = task_probabilities(SIZES, sampling="temperature", temperature=1e9)
     assert flat == pytest.approx(task_probabilities(SIZES, sampling="uniform"))
     half = task_probabilities(

@@ -129,6 +129,8 @@ def test_a_killed_sweep_goes_on_and_fills_every_cell(here: tuple[Path, dict[str,
     assert len(list(folder.glob("cells/*.json"))) == 8
     assert document["open"] == document["failures"] == []
     assert document == json.loads((folder / "report.json").read_text())
+    assert document["command"] == "xopt sweep tiny.toml --data data -o here"
+    assert str(folder.parent) not in json.dumps(document)
     exact, reduced = document["tables"]
     assert (exact["precision"], reduced["precision"]) == ("fp32", "int8")
     for table in (exact, reduced):

@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from xopt.errors import DataError, InputError
+from xopt.evaluate.data import open_source
+from xopt.evaluate.tasks import TASKS
+from xopt.evaluate.tasks.conventions import make_task
 from xopt.progress import Progress
 from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult
 from xopt.tune.sweep.cells import Plan, plan_sweep
 from xopt.tune.sweep.experiment import EvalSettings, Experiment, read_experiment
+from xopt.tune.sweep.report import write_report
 from xopt.tune.sweep.run import begin, held, pending_steps, run_here
-from xopt.tune.sweep.steps import cell_path, read_cell, write_json
+from xopt.tune.sweep.steps import cell_path, first_examples, read_cell, write_json
 
 BASE: Mapping[str, Any] = {"name": "t", "checkpoints": ["base/model"], "targets": ["panx"]}
 
@@ -104,6 +108,60 @@ def test_no_target_is_scored_on_rows_that_are_trained_on() -> None:
         plan_of(eval=conventions("panx", split="train"))
 
 
+@pytest.mark.parametrize("name", ["xnli", "tydiqa"])
+def test_a_limit_cuts_each_language_of_a_file_that_holds_them_all(
+    name: str, tmp_path: Path
+) -> None:
+    task = make_task(name, {})
+    languages = ("english", "swahili")
+    rows: list[dict[str, Any]] = [
+        {
+            "language": language[:2], "sentence1": str(n), "sentence2": "b",
+            "gold_label": "neutral", "id": f"{language}-{n}", "question": str(n), "context": "a b",
+            "answers": {"text": ["b"], "answer_start": [2]},
+        }
+        for language in languages for n in range(5)
+    ]  # fmt: skip
+    path = tmp_path / task.config / f"{task.split}.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = open_source(str(tmp_path), probe=task.probe())
+    cut = first_examples(task, 3)
+    assert cut.on(source).available(source) == ["en", "sw"]
+    for code in ("en", "sw"):
+        assert cut.load(source, code) == task.load(source, code)[:3]
+        assert len(task.load(source, code)) == 5
+
+
+def test_a_limit_leaves_every_task_what_it_is() -> None:
+    for name in TASKS:
+        task = make_task(name, {"split": "validation"})
+        cut = first_examples(task, 3)
+        assert isinstance(cut, type(task))
+        assert (cut.name, cut.head, cut.conventions) == (name, task.head, task.conventions)
+
+
+def test_a_report_says_nothing_of_the_machine(tmp_path: Path) -> None:
+    for name in ("model", "rows"):
+        (tmp_path / name).mkdir()
+    places = {"checkpoints": [str(tmp_path / "model")], "data": str(tmp_path / "rows")}
+    more: dict[str, Any] = {"tune": {"intermediate": {"mlm": str(tmp_path / "texts")}}}
+    plan = plan_of(targets=["panx"], **places, **more)
+
+    def tune(options: TuneOptions, progress: Progress | None) -> TuneResult:
+        raise DataError(f"{options.data}/panx is damaged, so {options.out} is not there")
+
+    outcome = run_here(plan, tmp_path / "out", tune=tune)
+    document = write_report(plan, outcome, tmp_path / "out", "xopt sweep mine.toml")
+    for written in (tmp_path / "out").glob("report.*"):
+        assert str(tmp_path) not in written.read_text()
+    assert document["experiment"]["checkpoints"] == ["model"]
+    assert document["experiment"]["data"] == "rows"
+    assert document["experiment"]["tune"]["intermediate"]["mlm"] == "texts"
+    assert document["failures"][0]["message"].startswith("rows/panx is damaged, so out/tuned/")
+    assert plan.experiment.data == str(tmp_path / "rows")
+
+
 def test_a_second_sweep_in_a_folder_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "out"
     with held(place), pytest.raises(InputError, match="Another xopt sweep"), held(place):
@@ -145,9 +203,12 @@ def test_settings_of_a_task_stand_above_those_of_its_phase() -> None:
         ("{base}\n[tune.target]\nlr = 'x'", "wrong type"),
         ("{base}\n[tune.target]\nseed = 1", "set by the sweep"),
         ("{base}\n[tune.target]\nlr = 7.0", "--lr"),
+        ("{base}\n[tune.target]\nmlm = 'sample'", "mlm is data of phase 2"),
+        ("{base}\n[tune.panx]\ntranslated = 'x'", "translated is data of phase 2"),
         ("{base}\n[tune.squad]\nlr = 1e-5", "no phase or task of this sweep"),
         ("{base}\n[build]\nranges = 'none'", "calibration method"),
         ("{base}\n[eval]\nlimit = 0", "limit is 0"),
+        ("{base}\ntargets = ['bucc2018']\n[eval]\nlimit = 9", "limit cannot cut bucc2018"),
         ("{base}\n[eval]\nlimits = 1", "has no 'limits'"),
         ("{base}\n[eval.conventions.panx]\nsplti = 'x'", "no convention 'splti'"),
         ("{base}\n[eval.conventions.panx]\nsplit = 3", "wrong type"),

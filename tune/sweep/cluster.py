@@ -14,7 +14,7 @@ from xopt.errors import InputError, require
 from xopt.progress import Progress, Silent
 from xopt.tune.phases import tune_checkpoint
 from xopt.tune.sweep.cells import Plan, Step
-from xopt.tune.sweep.run import Failure, Outcome, begin, collect, do_step
+from xopt.tune.sweep.run import Failure, Outcome, begin, collect, do_step, failure
 
 __all__ = ["run_on_ray"]
 
@@ -63,7 +63,7 @@ def _attempt(plan: Plan, step: Step, folder: str, before: Failure | None) -> Fai
     try:
         do_step(plan, step, Path(folder), None, tune_checkpoint)
     except Exception as error:
-        return Failure(step.name, f"{type(error).__name__}: {error}")
+        return failure(step, error)
     return None
 
 
@@ -101,10 +101,10 @@ def _follow(
         ready, _ = ray.wait(list(waiting), num_returns=1)
         step = waiting.pop(ready[0])
         try:
-            failure = ray.get(ready[0])
+            found = ray.get(ready[0])
         except Exception as error:
-            failure = Failure(step.name, f"{type(error).__name__}: {error}")
-        if failure is not None:
-            failures.append(failure)
+            found = failure(step, error)
+        if found is not None:
+            failures.append(found)
         progress.share(1 - len(waiting) / len(pending))
     return failures

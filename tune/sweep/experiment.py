@@ -21,10 +21,14 @@ from xopt.tune.tasks import find_task
 __all__ = ["EvalSettings", "Experiment", "RaySettings", "read_experiment"]
 
 NONE = "none"
+# The target whose examples are no good apart from the others of their language.
+UNCUT = "bucc2018"
 # What the sweep itself sets.
 TUNE_KEYS_TAKEN = (
     "checkpoint", "intermediate", "target", "data", "seed", "student_layers", "qat", "out",
 )  # fmt: skip
+# What phase 3 has no use for.
+PHASE_2_KEYS = ("mlm", "translated")
 BUILD_KEYS_TAKEN = ("checkpoint", "precision", "target", "out")
 
 Table = Mapping[str, Any]
@@ -36,7 +40,7 @@ class EvalSettings:
 
     Attributes:
         languages: only these, where a task's data has them; all at hand if empty.
-        limit: rows of each data file that are read, the first ones; all if None.
+        limit: examples of each language, the first ones; all if None. Not for ``bucc2018``.
         batch_tokens: most slots of a batch.
         resamples: of the paired bootstrap between a bundle and its fp32 reference.
         seed: likewise.
@@ -146,6 +150,11 @@ class Experiment:
                 raise InputError(
                     f"Unknown precision {precision!r}.", hint=did_you_mean(precision, PRECISIONS)
                 )
+        if self.eval.limit is not None and UNCUT in self.targets:
+            raise InputError(
+                f"[eval] limit cannot cut {UNCUT}: the true pairs lie anywhere in its corpora.",
+                hint=f"Leave limit out, or sweep {UNCUT} in a file of its own.",
+            )
         trained = [part for name in self.intermediates for part in tasks_of(name)]
         for name in (*trained, *(t for t in self.targets if TASKS.resolve(t).head != "embed")):
             find_task(name)
@@ -158,6 +167,12 @@ class Experiment:
                 )
             _check_keys(f"tune.{section}", table, TuneOptions, TUNE_KEYS_TAKEN)
             TuneOptions(intermediate=("mnli",), target="xnli", **table)
+            phase_2 = [key for key in PHASE_2_KEYS if key in table]
+            if phase_2 and (section == "target" or section in self.targets):
+                raise InputError(
+                    f"[tune.{section}] {phase_2[0]} is data of phase 2.",
+                    hint="Put it into [tune.intermediate], or into the section of a task there.",
+                )
         _check_keys("build", self.build, BuildOptions, BUILD_KEYS_TAKEN)
         BuildOptions(**self.build)
 

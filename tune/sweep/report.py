@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xopt.languages import language_name
+from xopt.tune.places import by_name
 from xopt.tune.sweep.cells import Plan
 from xopt.tune.sweep.pareto import pareto_points, plot_pareto
 from xopt.tune.sweep.run import Outcome
@@ -20,6 +21,14 @@ __all__ = ["detail_rows", "render_tables", "table_rows", "table_title", "write_r
 def write_report(plan: Plan, outcome: Outcome, folder: Path, command: str) -> dict[str, Any]:
     """Write ``report.json``, ``report.md``, ``pareto.png`` and ``pareto.svg``.
 
+    They can be published: folders stand in them by their names alone.
+
+    Args:
+        plan: what was to be done.
+        outcome: what was.
+        folder: the sweep's.
+        command: what fills such a folder again, without places.
+
     Returns:
         The report.
 
@@ -27,16 +36,17 @@ def write_report(plan: Plan, outcome: Outcome, folder: Path, command: str) -> di
         MissingExtraError: matplotlib is not installed.
     """
     points = pareto_points(outcome.results)
-    document = make_document(plan.experiment.name, outcome.results) | {
+    whole = make_document(plan.experiment.name, outcome.results) | {
         "pareto": points,
         "open": [cell.label for cell in outcome.open],
         "left_out": list(plan.left_out),
-        "failures": [asdict(failure) for failure in outcome.failures],
+        "failures": [_unplaced(asdict(failure), plan, folder) for failure in outcome.failures],
         "experiment": asdict(plan.experiment),
         "data": sorted({result["data"]["label"] for result in outcome.results}),
         "host": outcome.results[0]["host"] if outcome.results else None,
         "command": command,
     }
+    document: dict[str, Any] = by_name(whole)
     write_json(folder / "report.json", document)
     (folder / "report.md").write_text(render_tables(document), encoding="utf-8")
     if points:
@@ -110,6 +120,15 @@ def detail_rows(
                 ]
             )
     return head, rows
+
+
+def _unplaced(failure: dict[str, str], plan: Plan, folder: Path) -> dict[str, str]:
+    """A failure whose message names the sweep's own folders without where they lie."""
+    message = failure["message"]
+    for place in (plan.experiment.data, *plan.experiment.checkpoints, str(folder.resolve())):
+        if place and Path(place).is_absolute():
+            message = message.replace(place, Path(place).name)
+    return failure | {"message": message}
 
 
 def _rate(value: float | None) -> str:

@@ -17,7 +17,10 @@ from xopt.tune.phases import tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
 from xopt.tune.sweep.steps import TuneFunction, read_cell, remove_builds, run_step
 
-__all__ = ["Failure", "Outcome", "begin", "collect", "do_step", "held", "pending_steps", "run_here"]
+__all__ = [
+    "Failure", "Outcome", "begin", "collect", "do_step", "failure", "held", "pending_steps",
+    "run_here",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def run_here(
         try:
             do_step(plan, step, folder, progress, tune)
         except Exception as error:
-            failed[step.fingerprint] = _failure(step, error)
+            failed[step.fingerprint] = failure(step, error)
     return collect(plan, folder, list(failed.values()))
 
 
@@ -124,7 +127,7 @@ def do_step(
     try:
         run_step(plan, step, folder, progress, tune)
     except Exception as error:
-        _note(folder, step, "failed", message=_failure(step, error).message)
+        _note(folder, step, "failed", message=failure(step, error).message)
         raise
     _note(folder, step, "finished", seconds=round(time.perf_counter() - start, 3))
 
@@ -151,7 +154,8 @@ def _note(folder: Path, step: Step, event: str, **more: Any) -> None:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _failure(step: Step, error: Exception) -> Failure:
+def failure(step: Step, error: Exception) -> Failure:
+    """What is noted of a step that raised ``error``."""
     if isinstance(error, XoptError):
         return Failure(step.name, str(error))
     return Failure(step.name, f"{type(error).__name__}: {error}")

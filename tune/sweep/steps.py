@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import locate
 from xopt.errors import InputError
-from xopt.evaluate.data import Row, Source, open_source
+from xopt.evaluate.data import Source, open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import SIDES, compare_bundles
 from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import Task
+from xopt.evaluate.tasks.base import Examples
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.languages import to_iso1
 from xopt.progress import Progress, Silent
@@ -28,22 +29,14 @@ from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult, tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
 
-__all__ = ["TuneFunction", "cell_path", "read_cell", "remove_builds", "run_step", "write_json"]
+__all__ = [
+    "TuneFunction", "cell_path", "first_examples", "read_cell", "remove_builds", "run_step",
+    "write_json",
+]  # fmt: skip
 
 TuneFunction = Callable[[TuneOptions, Progress | None], TuneResult]
 # What every other precision is compared with, on whichever engine.
 REFERENCE = ("fp32", "openvino")
-
-
-@dataclass(frozen=True)
-class FirstRows(Source):
-    """A source of which only the first rows of each config are read."""
-
-    limit: int = 1
-
-    def rows(self, config: str, split: str, columns: Mapping[str, type]) -> list[Row]:
-        """As of the whole source, cut."""
-        return super().rows(config, split, columns)[: self.limit]
 
 
 def cell_path(folder: Path, cell: Cell) -> Path:
@@ -120,7 +113,10 @@ def _measure(plan: Plan, step: Step, checkpoint: str, folder: Path, progress: Pr
     cells = [cell for cell in plan.cells_of(step) if read_cell(folder, cell) is None]
     settings = plan.experiment.eval
     task = make_task(step.options["task"], settings.conventions.get(step.options["task"], {}))
-    source = _source(plan.experiment.data, task, settings.limit)
+    source = open_source(plan.experiment.data, probe=task.probe())
+    if settings.limit is not None:
+        task = first_examples(task, settings.limit)
+        source = replace(source, label=f"{source.label}, first {settings.limit} of each language")
     languages = _languages(task.on(source), source, settings.languages)
     pairs = {(cell.precision, cell.engine): cell for cell in cells}
     others = [pair for pair in pairs if pair != REFERENCE]
@@ -161,12 +157,18 @@ def _share(languages: list[str], progress: Progress) -> Callable[[str, str, floa
     return report
 
 
-def _source(data: str | None, task: Task, limit: int | None) -> Source:
-    source = open_source(data, probe=task.probe())
-    if limit is None:
-        return source
-    label = f"{source.label}, first {limit} rows"
-    return FirstRows(label, source.kind, source.folder, limit)
+def first_examples(task: Task, limit: int) -> Task:
+    """The same task with only the first examples of each language.
+
+    XNLI and TyDiQA keep all languages in one file, so that not its rows are cut but what is loaded.
+    """
+
+    def load(self: Task, source: Source, language: str) -> Examples:
+        return task.load(source, language)[:limit]
+
+    kind = type(type(task).__name__, (type(task),), {"load": load})
+    cut: Task = kind(**{entry.name: getattr(task, entry.name) for entry in fields(task)})
+    return cut
 
 
 def _languages(task: Task, source: Source, asked: tuple[str, ...]) -> list[str]:

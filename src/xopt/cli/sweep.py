@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,7 +60,7 @@ def sweep(
         return
     # Asked for now, not after hours of work.
     require("matplotlib", extra="tune", why="The plot of a sweep")
-    document = _run(plan, folder, ray, as_json)
+    document = _run(plan, folder, ray, _command(experiment, plan, folder, ray), as_json)
     if as_json:
         print_json(document)
     else:
@@ -69,7 +69,20 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _run(plan: Plan, folder: Path, ray: str | None, quiet: bool) -> dict[str, Any]:
+def _command(experiment: str, plan: Plan, folder: Path, ray: str | None) -> str:
+    """What fills such a folder again; files and folders by name, a cluster as ADDRESS."""
+    from xopt.tune.places import name_of
+
+    words = ["xopt", "sweep", Path(experiment).name]
+    if plan.experiment.data is not None:
+        words += ["--data", name_of(plan.experiment.data)]
+    words += ["-o", folder.name]
+    if ray is not None:
+        words += ["--ray", ray if ray == "local" else "ADDRESS"]
+    return shlex.join(words)
+
+
+def _run(plan: Plan, folder: Path, ray: str | None, command: str, quiet: bool) -> dict[str, Any]:
     """Do what is open, and write the report.
 
     Raises:
@@ -88,7 +101,7 @@ def _run(plan: Plan, folder: Path, ray: str | None, quiet: bool) -> dict[str, An
     if not outcome.results:
         reasons = "\n".join(f"{f.step}: {f.message}" for f in outcome.failures)
         raise XoptError(f"No cell of {plan.experiment.name} could be filled.\n{reasons}")
-    return write_report(plan, outcome, folder, "xopt " + " ".join(sys.argv[1:]))
+    return write_report(plan, outcome, folder, command)
 
 
 def _show_plan(plan: Plan, folder: Path, as_json: bool) -> None:

@@ -6,7 +6,9 @@ A text that cannot be answered fails its own request and no other of the batch.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,7 +47,7 @@ class TritonPythonModel:
             tokenizer = folder / "tokenizer.json"
         else:
             bundle = Bundle.open(folder / "bundle")
-            self.engine = open_engine(bundle)
+            self.engine = open_engine(bundle, **_device(bundle.target, args))
             facts = dict(bundle.manifest)
             tokenizer = bundle.folder / "tokenizer.json"
         self.signature = Signature.read(facts)
@@ -54,20 +56,30 @@ class TritonPythonModel:
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request."""
         read = [_attempt(partial(self._read, request)) for request in requests]
-        texts = [encoding for found in read if isinstance(found, list) for encoding in found]
-        answers = _attempt(partial(self._answer, texts)) if texts else []
+        good = [found for found in read if isinstance(found, list)]
+        answers = iter(self._answers(good))
         responses = []
-        start = 0
         for found in read:
-            if isinstance(found, list) and isinstance(answers, list):
-                rows = answers[start : start + len(found)]
-                start += len(found)
-                responses.append(self._respond(found, rows))
-            else:
-                error = found if isinstance(found, XoptError) else answers
-                failure = self.triton.TritonError(str(error))
-                responses.append(self.triton.InferenceResponse(error=failure))
+            rows = next(answers) if isinstance(found, list) else found
+            response = rows
+            if isinstance(rows, list):
+                response = _attempt(partial(self._respond, found, rows))
+            if isinstance(response, Exception):
+                failure = self.triton.TritonError(_said(response))
+                response = self.triton.InferenceResponse(error=failure)
+            responses.append(response)
         return responses
+
+    def _answers(self, requests: list[list[Encoding]]) -> list[Rows | Exception]:
+        """Each request's rows, from one batch; each by itself where the batch fails."""
+        whole = [encoding for encodings in requests for encoding in encodings]
+        rows = _attempt(partial(self._answer, whole)) if whole else []
+        if isinstance(rows, Exception):
+            if len(requests) == 1:
+                return [rows]
+            return [_attempt(partial(self._answer, encodings)) for encodings in requests]
+        ends = list(itertools.accumulate(map(len, requests), initial=0))
+        return [rows[a:b] for a, b in itertools.pairwise(ends)]
 
     def finalize(self) -> None:
         """Close the engine."""
@@ -150,8 +162,23 @@ class TritonPythonModel:
 
 
 def _attempt(work: Callable[[], Any]) -> Any:
-    """What ``work`` gives, or its error."""
+    """What ``work`` gives, or its error; one that nobody foresaw is also told to Triton's log."""
     try:
         return work()
     except XoptError as error:
         return error
+    except Exception as error:
+        traceback.print_exc()
+        return error
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, XoptError) else f"{type(error).__name__}: {error}"
+
+
+def _device(target: str, args: dict[str, str]) -> dict[str, Any]:
+    """The option by which an engine takes the GPU that Triton gives this instance."""
+    if args.get("model_instance_kind") != "GPU" or target == "openvino":
+        return {}
+    number = int(args["model_instance_device_id"])
+    return {"device": f"cuda:{number}" if target == "cuda" else number}

@@ -112,9 +112,11 @@ __all__ = ["TritonPythonModel"]
 DOCKERFILE = Template(
     """\
 # $advice
+# $wheel lies beside this file; README.md says how it is made.
 ARG TRITON_IMAGE
 FROM $${TRITON_IMAGE}
-RUN pip install --no-cache-dir 'xopt$extra==$version'
+COPY $wheel /tmp/
+RUN pip install --no-cache-dir '/tmp/$wheel$extra'
 """
 )
 
@@ -144,6 +146,14 @@ README = Template(
 Written by xopt $version from a bundle for $target ($precision), fingerprint $fingerprint.
 
 $advice
+
+The image takes xopt from a wheel in this folder, because another project has the name xopt on PyPI.
+Make it in a checkout of xopt $version, and copy it here:
+
+    python -m build --wheel
+    cp dist/$wheel FOLDER
+
+Then:
 
     TRITON_IMAGE=nvcr.io/nvidia/tritonserver:YY.MM-py3 docker compose up --build
 

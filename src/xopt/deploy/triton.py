@@ -9,10 +9,11 @@ packed batch is tokens, and Triton joins requests only along an axis of requests
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def write_repository(
     bundle.verify()
     out = out.resolve()
     _make_room(out, force=force)
-    work = out.with_name(f".{out.name}.partial")
+    work = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
         _write(bundle, work, options)
@@ -117,8 +118,23 @@ def _make_room(out: Path, *, force: bool) -> None:
         raise InputError(f"{out} exists.", hint=f"Choose another place with -o. {advice}")
 
 
+def _name(bundle: Bundle, options: TritonOptions) -> str:
+    """The model's name: the one asked for, or the folder's, which has to be one too."""
+    if options.name is not None:
+        return options.name
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", bundle.folder.resolve().name)
+    try:
+        replace(options, name=name)
+    except InputError as error:
+        raise InputError(
+            f"The bundle's folder gives the model the name {name!r}, which is none.",
+            hint="Choose one with --name.",
+        ) from error
+    return name
+
+
 def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
-    name = options.name or re.sub(r"[^A-Za-z0-9_.-]", "-", bundle.folder.resolve().name)
+    name = _name(bundle, options)
     signature = Signature.read(bundle.manifest)
     plan = bundle.target == "tensorrt"
     version = work / "models" / name / "1"
@@ -195,6 +211,7 @@ def _write_server(
 ) -> None:
     advice, more = _advice(bundle, name)
     facts: dict[str, Any] = {"advice": advice, "name": name, "version": __version__}
+    facts["wheel"] = f"xopt-{__version__}-py3-none-any.whl"
     extra = EXTRAS.get(bundle.target, "")
     (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts, extra=extra))
     devices = ON_GPU if on_gpu else ""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import threading
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +25,14 @@ class FakeDriver:
 
     def __init__(self) -> None:
         self.memory: dict[int, Any] = {}
-        self.capturing: list[Callable[[], None]] | None = None
+        # What each stream captures; None for one whose capture a refused call has spoilt.
+        self.capturing: dict[int, list[Callable[[], None]] | None] = {}
+        self.captures = 0
+        # Functions that fail; ``submit`` is TensorRT's own inside of a capture.
+        self.failing: set[str] = set()
+        # How many allocations still succeed; None for any number.
+        self.left: int | None = None
+        self.contexts = 0
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.launches = 0
         self.streams = 0
@@ -50,9 +59,11 @@ class FakeDriver:
 
     def cuDevicePrimaryCtxRetain(self, context: Any, handle: int) -> int:
         context._obj.value = 1
+        self.contexts += 1
         return 0
 
     def cuDevicePrimaryCtxRelease_v2(self, handle: int) -> int:
+        self.contexts -= 1
         return 0
 
     def cuCtxSetCurrent(self, context: Any) -> int:
@@ -68,9 +79,13 @@ class FakeDriver:
         return 0
 
     def cuStreamSynchronize(self, stream: Any) -> int:
-        return 1 if self.capturing is not None else 0
+        return 1 if stream.value in self.capturing else 0
 
     def cuMemAlloc_v2(self, pointer: Any, size: Any) -> int:
+        if self.left is not None:
+            if self.left == 0:
+                return 2
+            self.left -= 1
         block = (ctypes.c_uint8 * size.value)()
         address = ctypes.addressof(block)
         ctypes.memset(address, 0xA5, size.value)
@@ -83,7 +98,7 @@ class FakeDriver:
         return 0
 
     def cuMemcpyHtoDAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> int:
-        assert self.capturing is None
+        assert stream.value not in self.capturing
         assert size.value <= len(self.memory[target.value])
         ctypes.memmove(target.value, source.value, size.value)
         return 0
@@ -95,17 +110,21 @@ class FakeDriver:
         return 0
 
     def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:
-        self.capturing = []
+        self.capturing[stream.value] = []
+        self.captures += 1
         return 0
 
     def cuStreamEndCapture(self, stream: Any, graph: Any) -> int:
-        assert self.capturing is not None
+        captured = self.capturing.pop(stream.value)
+        if captured is None or "cuStreamEndCapture" in self.failing:
+            return 901
         graph._obj.value = next(self._handles)
-        self.graphs[graph._obj.value] = self.capturing
-        self.capturing = None
+        self.graphs[graph._obj.value] = captured
         return 0
 
     def cuGraphInstantiateWithFlags(self, run: Any, graph: Any, flags: Any) -> int:
+        if "cuGraphInstantiateWithFlags" in self.failing:
+            return 2
         run._obj.value = next(self._handles)
         self.graphs[run._obj.value] = self.graphs[graph.value]
         return 0
@@ -159,13 +178,17 @@ class Context:
         driver = self.engine.driver
         if set(self.addresses) != {*self.engine.inputs, self.engine.output} or not self.scratch:
             return False
-        if driver.capturing is None:
+        if stream not in driver.capturing:
             self.ran = True
             self._compute()
             return True
         # TensorRT allocates in the first run of a shape, which a capture does not allow.
         assert self.ran
-        driver.capturing.append(self._compute)
+        captured = driver.capturing[stream]
+        if "submit" in driver.failing or captured is None:
+            driver.capturing[stream] = None
+            return False
+        captured.append(self._compute)
         return True
 
     def _compute(self) -> None:
@@ -190,9 +213,17 @@ class Engine:
         self.driver, self.limits = driver, limits
         self.inputs, self.output = list(limits[0]), "embeddings"
         self.contexts: list[Context] = []
+        # How often a thread came while another was making a context, which the real one forbids.
+        self.overlaps = 0
+        self._making = threading.Lock()
 
     def create_execution_context(self, strategy: str) -> Context:
         assert strategy == "USER_MANAGED"
+        if not self._making.acquire(blocking=False):
+            self.overlaps += 1
+            self._making.acquire()
+        time.sleep(0.001)
+        self._making.release()
         self.contexts.append(Context(self))
         return self.contexts[-1]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from xopt.compile.options import BuildOptions
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine, version_of
 from xopt.errors import ArtifactError, UnsupportedError
 
@@ -26,10 +27,10 @@ HERE: dict[str, Machine] = {
     "Jetson": replace(L4, processor="aarch64"),
 }
 RUNS: dict[str, set[str]] = {
-    "none": {"itself", "another GPU of its SM"},
+    "none": {"itself"},
     "same-sm": {"itself", "another GPU of its SM"},
     "ampere-plus": {"itself", "another GPU of its SM", "a newer GPU", "an older GPU"},
-    "version": {"itself", "another GPU of its SM", "a newer TensorRT", "the next TensorRT"},
+    "version": {"itself", "a newer TensorRT", "the next TensorRT"},
 }
 
 
@@ -53,6 +54,29 @@ def test_it_survives_the_manifest() -> None:
     engine = RunsOn.of_build(L4, "ampere-plus")
     assert RunsOn.read({"runs_on": engine.manifest()}) == engine
     assert engine.describe() == "GPU of SM 80 or later; tensorrt 11.4.0.106; Linux x86_64"
+
+
+def test_an_engine_for_one_gpu_names_it() -> None:
+    engine = RunsOn.of_build(L4, "none")
+    assert engine.describe() == "NVIDIA L4 (SM 89); tensorrt 11.4.0.106; Linux x86_64"
+    assert RunsOn.read({"runs_on": engine.manifest()}) == engine
+    with pytest.raises(UnsupportedError) as caught:
+        engine.check(HERE["another GPU of its SM"])
+    wanted = "built for NVIDIA L4 (SM 89), this one is NVIDIA GeForce RTX 4090 (SM 89)"
+    assert wanted in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("sm", "target"), [(90, "tensorrt"), (87, "tensorrt"), (121, "tensorrt-rtx --sm 121")]
+)
+def test_the_hint_names_a_build_that_is_possible_there(sm: int, target: str) -> None:
+    here = Machine("tensorrt_rtx", "1.7.1.116", sm, "This GPU", "Linux", "x86_64")
+    engine = replace(RunsOn.of_build(here, "same-sm"), sm=(86, 89))
+    with pytest.raises(UnsupportedError) as caught:
+        engine.check(here)
+    assert caught.value.hint.endswith(f"xopt build --target {target} --precision int8")
+    name, _, number = target.partition(" --sm ")
+    BuildOptions(target=name, precision="int8", sm=number or None)
 
 
 @pytest.mark.parametrize("engine", [{}, {"runs_on": {"sm": [89]}}, {"runs_on": 5}])

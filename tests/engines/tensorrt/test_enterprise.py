@@ -99,7 +99,7 @@ def test_a_build_and_what_it_leaves(
     assert told["level"] == "NONE"
     assert told["verbosity"] == "DETAILED"
     assert facts["runs_on"]["sm"] == [89]
-    assert facts["runs_on_text"].startswith("GPU of SM 89; tensorrt 11.4.0.106")
+    assert facts["runs_on_text"].startswith("Fake GPU (SM 89); tensorrt 11.4.0.106")
     assert [p["longest"] for p in facts["profiles"]] == [64, 128]
     assert [set(profile) for profile in told["profiles"]] == [set(facts["inputs"])] * 2
     assert heard.shares == pytest.approx([n / 6 for n in range(1, 7)], abs=1e-4)
@@ -197,8 +197,8 @@ def test_a_build_that_is_stopped_leaves_no_process(
 @pytest.mark.parametrize(
     ("version", "lacks"),
     [
-        ("10.3.0.30", "plugins compiled ahead of time and engines for every GPU of one SM and the"),
-        ("10.11.0.33", "it lacks the strongly typed INT8 networks"),
+        ("10.3.0.30", " It lacks plugins compiled ahead of time and engines for every GPU of one"),
+        ("10.11.0.33", "the oldest version that xopt is written for."),
     ],
 )
 def test_an_old_tensorrt_is_told_what_it_lacks(version: str, lacks: str) -> None:
@@ -268,6 +268,7 @@ def test_a_whole_bundle(
     )
     bundle = build_bundle(options, record=False).bundle
     bundle.verify()
+    assert build_bundle(options, record=False).cached
     assert bundle.manifest["engine"]["attention"] == attention
     told = json.loads((bundle.folder / "engine.trt").read_text())
     plugins = [["VarlenAttentionInt8", "INT8"]] * 2 if attention == "plugin" else []
@@ -279,3 +280,59 @@ def test_a_whole_bundle(
         batch = pack([Encoding(ids, np.zeros_like(ids))], first_position=2)
         assert engine.name == "portable"
         assert np.isfinite(engine.run(batch)["embeddings"]).all()
+
+
+@pytest.mark.parametrize(
+    ("version", "message"), [("10.3.0.30", "older than 10.12"), ("10.14.1.48", "attention plugin")]
+)
+def test_what_cannot_be_built_fails_before_the_calibration(
+    make_checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv("XOPT_FAKE_TENSORRT", version)
+    monkeypatch.setattr(enterprise, "Device", lambda number, given: Device(number, driver))
+    begun: list[str] = []
+
+    class Stages(Silent):
+        def stage(self, name: str) -> None:
+            begun.append(name)
+
+    options = BuildOptions(
+        str(make_checkpoint("xlm-roberta", "embed", **SIZES)),
+        target="tensorrt",
+        attention="plugin",
+        out=str(tmp_path / "bundle"),
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        build_bundle(options, Stages(), record=False)
+    assert begun == ["checkpoint"]
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_another_gpu_gets_a_bundle_of_its_own(
+    make_checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(enterprise, "Device", lambda number, given: Device(number, driver))
+    options = BuildOptions(
+        str(make_checkpoint("xlm-roberta", "embed", **SIZES)),
+        "fp16",
+        "tensorrt",
+        calibration_tokens=1000,
+        out=str(tmp_path / "bundle"),
+    )
+    first = build_bundle(options, record=False).bundle
+    look = enterprise.this_machine
+    monkeypatch.setattr(
+        enterprise, "this_machine", lambda *given: replace(look(*given), gpu="Another GPU")
+    )
+    second = build_bundle(options, record=False)
+    assert not second.cached
+    assert second.bundle.fingerprint != first.fingerprint
+    assert second.bundle.manifest["engine"]["runs_on"]["gpu"] == "Another GPU"

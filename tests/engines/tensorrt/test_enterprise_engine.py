@@ -135,22 +135,69 @@ def test_the_least_recently_used_shape_is_dropped(bundle: Bundle, trt: Any, driv
 def test_threads_have_contexts_of_their_own(bundle: Bundle, trt: Any, driver: Any) -> None:
     failures: list[Any] = []
     with EnterpriseEngine(bundle, driver=driver) as engine:
+        together = threading.Barrier(3)
 
         def work(seed: int) -> None:
+            together.wait(timeout=60)
             for number in range(20):
                 batch = batch_of([3 + seed, 17, 8 + number], seed)
-                if not (engine.run(batch)["embeddings"] == expected(batch)).all():
+                try:
+                    right = (engine.run(batch)["embeddings"] == expected(batch)).all()
+                except Exception as error:
+                    failures.append(error)
+                    return
+                if not right:
                     failures.append((seed, number))
 
-        # The fake has one list of what is captured, so that only one thread may capture at a time.
-        for seed in range(3):
-            thread = threading.Thread(target=work, args=(seed,))
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+        for thread in threads:
             thread.start()
+        for thread in threads:
             thread.join()
         assert not failures
         [made] = trt.engines
+        assert made.overlaps == 0
         assert len({context.scratch for context in made.contexts}) == 3
     assert not driver.memory
+
+
+@pytest.mark.parametrize("step", ["cuStreamEndCapture", "cuGraphInstantiateWithFlags", "submit"])
+def test_what_cannot_be_captured_runs_all_the_same(
+    bundle: Bundle, trt: Any, driver: Any, step: str
+) -> None:
+    driver.failing.add(step)
+    with EnterpriseEngine(bundle, driver=driver) as engine:
+        for seed in range(4):
+            batch = batch_of([3, 17, 8], seed)
+            assert (engine.run(batch)["embeddings"] == expected(batch)).all()
+        assert driver.captures == 1
+        assert driver.launches == 0
+        assert engine.describe()["graphs"] == 0
+        driver.failing.clear()
+        for _ in range(3):
+            assert (engine.run(batch)["embeddings"] == expected(batch)).all()
+        # It is not tried again.
+        assert driver.captures == 1
+    assert not driver.memory
+    assert not driver.graphs
+    assert driver.streams == 0
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_a_full_gpu_costs_nothing_that_was_not_used(
+    bundle: Bundle, trt: Any, driver: Any, left: int
+) -> None:
+    """Scratch memory, two inputs and the output: each may be the one that finds no room."""
+    batch = batch_of([3, 17, 8])
+    with EnterpriseEngine(bundle, driver=driver) as engine:
+        driver.left = left
+        with pytest.raises(UnsupportedError, match="memory is full"):
+            engine.run(batch)
+        assert len(driver.memory) == min(left, 1)
+        driver.left = None
+        assert (engine.run(batch)["embeddings"] == expected(batch)).all()
+    assert not driver.memory
+    assert driver.streams == 0
 
 
 def test_the_callers_buffer_is_filled(bundle: Bundle, trt: Any, driver: Any) -> None:
@@ -179,6 +226,7 @@ def test_nothing_is_deserialized_before_the_checksum(tmp_path: Path, trt: Any, d
     with pytest.raises(ArtifactError, match="sha256"):
         EnterpriseEngine(bundle, driver=driver)
     assert trt.engines == []
+    assert (driver.streams, driver.contexts) == (0, 0)
 
 
 def test_another_machine_is_refused_before_the_engine_is_read(
@@ -186,7 +234,7 @@ def test_another_machine_is_refused_before_the_engine_is_read(
 ) -> None:
     elsewhere = replace(MACHINE, sm=90, gpu="NVIDIA H100")
     bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(elsewhere, "none"))
-    with pytest.raises(UnsupportedError, match="SM 90, this GPU"):
+    with pytest.raises(UnsupportedError, match=r"H100 \(SM 90\), this one is Fake GPU"):
         EnterpriseEngine(bundle, driver=driver)
     assert trt.runtimes == []
 
@@ -204,6 +252,7 @@ def test_an_engine_that_tensorrt_does_not_read(tmp_path: Path, trt: Any, driver:
     bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"), b"other")
     with pytest.raises(ArtifactError, match="does not read the engine"):
         EnterpriseEngine(bundle, driver=driver)
+    assert (driver.streams, driver.contexts) == (0, 0)
 
 
 def test_a_manifest_without_an_engine(tmp_path: Path, trt: Any, driver: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from xopt.artifacts import LoweredGraph
@@ -25,6 +26,7 @@ from xopt.calibrate.sampling import draw_sample
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import column_maxima, lower_graph
+from xopt.compile.lower_tensorrt import INPUTS
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.sources import PIP_E5, locate
@@ -32,6 +34,7 @@ from xopt.compile.trace import trace_checkpoint
 from xopt.engines.base import open_engine
 from xopt.engines.tensorrt import rtx
 from xopt.engines.tensorrt.child import run_child
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.listing import (
     Kernel,
@@ -43,7 +46,7 @@ from xopt.engines.tensorrt.listing import (
 )
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import TensorRtOptions
-from xopt.engines.tensorrt.profiles import LengthProfile, plan_profiles
+from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, plan_profiles
 from xopt.errors import BuildError, CheckpointError, InputError, UnsupportedError
 from xopt.packing import Encoding, pack
 from xopt.progress import Silent
@@ -130,6 +133,26 @@ def add_plugin(model: onnx.ModelProto) -> None:
     model.graph.node.append(
         helper.make_node("VarlenAttention", ["before.plugin"], [output.name], domain="xopt")
     )
+
+
+def plugin_node() -> onnx.NodeProto:
+    return helper.make_node("VarlenAttention", ["x"], ["y"], domain="xopt")
+
+
+def add_plugin_in_branch(model: onnx.ModelProto) -> None:
+    """A plugin two branches deep."""
+    body = helper.make_graph([plugin_node()], "inner", [], [])
+    for name in ("middle", "outer"):
+        node = helper.make_node("If", ["yes"], [name], then_branch=body, else_branch=body)
+        body = helper.make_graph([node], name, [], [])
+    model.graph.node.append(body.node[0])
+
+
+def add_plugin_in_function(model: onnx.ModelProto) -> None:
+    """A plugin in a function of the model."""
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("xopt", 1)]
+    function = helper.make_function("local", "F", ["x"], ["y"], [plugin_node()], opsets)
+    model.functions.append(function)
 
 
 def split_projection(model: onnx.ModelProto) -> None:
@@ -341,6 +364,19 @@ def test_attention_is_compiled_for_the_length_of_its_profile(
     assert Listing.read(kernels, read_alphas(plan)).int8_fused_attentions == 0
 
 
+@needs_rtx
+def test_the_log_lists_the_layers_once_for_all_gpus(lowered: LoweredGraph, tmp_path: Path) -> None:
+    """What is counted in the list, and the factors in the plan, stand for every GPU."""
+    profiles = [LengthProfile(8, 64, 512), *SMALL]
+    for sms in ((89,), (86, 89)):
+        place = tmp_path / str(len(sms))
+        kernels, plan = compiled(lowered.path, place, profiles, sms)
+        lines = (place / "log").read_text(errors="replace").splitlines()
+        assert sum(line.endswith("Layers:") for line in lines) == 1
+        assert {len(found) for found in read_alphas(plan).values()} == {len(profiles)}
+        assert Listing.read(kernels, read_alphas(plan)).int8_fused_attentions == 2
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
@@ -350,6 +386,8 @@ def test_attention_is_compiled_for_the_length_of_its_profile(
         (gather_rows, BuildError, "it must be a GatherND"),
         (split_projection, BuildError, "query, key and value must be one"),
         (add_plugin, UnsupportedError, "is the plugin xopt::VarlenAttention"),
+        (add_plugin_in_branch, UnsupportedError, "is the plugin xopt::VarlenAttention"),
+        (add_plugin_in_function, UnsupportedError, "is the plugin xopt::VarlenAttention"),
     ],
 )
 def test_a_spoiled_graph_never_reaches_the_parser(
@@ -427,11 +465,24 @@ def test_profiles_hold_every_batch_up_to_the_budget(longest: int) -> None:
     profiles = plan_profiles(longest, 8192)
     assert profiles[-1].longest == longest
     assert [p.longest for p in profiles] == sorted({p.longest for p in profiles})
+    generator = np.random.default_rng(longest)
+    # Without the plugin no graph reads cu_seqlens.
+    read = {name: shape for name, (_, shape) in INPUTS.items() if name != "cu_seqlens"}
     for profile in profiles:
         assert profile.sentences * profile.longest <= max(8192, longest)
-        for name, (low, usual, high) in profile.shapes({"x": ["B", "S", "T", 3]}).items():
-            assert name == "x"
-            assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True))
+        shorter = generator.integers(1, profile.longest + 1, profile.sentences)
+        for lengths in ([profile.longest] * profile.sentences, shorter, shorter[:1]):
+            zeros = [np.zeros(n, np.int32) for n in lengths]
+            batch = pack([Encoding(z, z) for z in zeros], first_position=2)
+            number = choose_profile(profiles, batch)
+            assert number is not None
+            assert profiles[number].longest <= profile.longest
+            arrays = tensorrt_arrays(batch)
+            ranges = profiles[number].shapes(read)
+            for name, (low, usual, high) in ranges.items():
+                assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True))
+                shape = arrays[name].shape
+                assert all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)), name
 
 
 @needs_rtx
@@ -447,10 +498,16 @@ def test_the_portable_graph_predicts_the_answers(
         for n in (9, 30, 2)
     ]
     batch = pack(items, first_position=2)
-    expected = PackedEncoder.load(Checkpoint.open(folder)).run(batch).numpy()
+    exact = PackedEncoder.load(Checkpoint.open(folder))
+    expected = exact.run(batch).numpy()
+    half = PackedEncoder.load(Checkpoint.open(folder)).half()
+    tensors = {name: torch.from_numpy(batch.arrays()[name]) for name in half.inputs}
+    rounded = half({n: t.half() if t.is_floating_point() else t for n, t in tensors.items()})
+    # What PyTorch's own fp16 loses, once for the weights and once for what lies between them.
+    bound = 2 * np.abs(rounded.detach().float().numpy() - expected).max()
     with open_engine(bundle, predict=True) as engine:
         assert engine.predicted
-        assert np.abs(engine.run(batch)["logits"] - expected).max() < 5e-3
+        assert np.abs(engine.run(batch)["logits"] - expected).max() < bound
     with pytest.raises(UnsupportedError, match="no NVIDIA driver"):
         open_engine(bundle)
 

@@ -26,7 +26,7 @@ from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.portable import PortableEngine
 from xopt.engines.tensorrt.profiles import LengthProfile
 from xopt.engines.tensorrt.rtx import CACHE_VARIABLE, RtxEngine
-from xopt.errors import ArtifactError, MissingExtraError, UnsupportedError
+from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError
 from xopt.packing import Encoding, PackedBatch, pack
 
 Factory = Callable[..., Path]
@@ -329,8 +329,26 @@ def test_bytes_that_were_not_built_are_not_deserialized(
 def test_a_gpu_that_was_not_built_for_is_named(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UnsupportedError, match=r"built for SM 86, 89, this GPU \(Fake RTX\) is 90"):
+    with pytest.raises(
+        UnsupportedError, match=r"for GPU of SM 86, 89, this one is Fake RTX \(SM 90\)"
+    ):
         opened(bundles["tag"], monkeypatch, FakeDriver(sm=90))
+
+
+def test_a_session_that_does_not_open_lets_go_of_the_gpu(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = FakeDriver()
+    library = FakeLibrary(bundles["tag"], driver)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
+    device = Device(0, driver)
+    with pytest.raises(InputError, match="Unknown specialization 'x'") as caught:
+        RtxEngine(bundles["tag"], device=device, specialize="x")
+    assert "lazy" in caught.value.hint
+    library.validity = (Validity.INVALID, 4)
+    with pytest.raises(UnsupportedError, match="refuses this engine"):
+        RtxEngine(bundles["tag"], device=device)
+    assert (driver.contexts, driver.streams) == (0, 0)
 
 
 def test_another_version_is_named(
