@@ -45,8 +45,8 @@ def test_an_unknown_architecture_names_what_is_supported(folder: Path) -> None:
 
 
 def test_an_unknown_head_names_what_is_supported(folder: Path) -> None:
-    change(folder, architectures=["XLMRobertaForMultipleChoice"])
-    with pytest.raises(CheckpointError, match="XLMRobertaForMultipleChoice") as caught:
+    change(folder, architectures=["XLMRobertaForCausalLM"])
+    with pytest.raises(CheckpointError, match="XLMRobertaForCausalLM") as caught:
         Checkpoint.open(folder)
     assert "XLMRobertaForTokenClassification" in caught.value.hint
 
