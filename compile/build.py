@@ -35,7 +35,6 @@ from xopt.engines.tensorrt.compat import Machine
 from xopt.engines.tensorrt.listing import UnfusedError
 from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.engines.tensorrt.portable import copy_portable
-from xopt.errors import ArtifactError
 from xopt.evidence import record_build
 from xopt.host import tool_versions
 from xopt.progress import Progress, Silent
@@ -84,7 +83,8 @@ def build_bundle(
         tensorrt = replace(tensorrt, lengths=_lengths(sample or _sample(checkpoint, options)))
     digest = _bundle_fingerprint(checkpoint, options, tensorrt, lowering, sample, machine)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
-    present = _present(out, digest)
+    # A damaged one is built again.
+    present = Bundle.find_whole(out, digest)
     if present is not None:
         if record:
             record_build(present, _anywhere(options))
@@ -164,20 +164,6 @@ def _lengths(sample: Sample) -> tuple[int, ...]:
     """Tokens of the sample's sentences, as percentiles."""
     counts = [len(encoding) for encoding in sample.encodings]
     return tuple(int(n) for n in np.percentile(counts, range(101)))
-
-
-def _present(out: Path, digest: str) -> Bundle | None:
-    """The bundle in ``out`` if it is the one asked for and whole; a damaged one is built again."""
-    if not (out / "manifest.json").is_file():
-        return None
-    try:
-        found = Bundle.open(out)
-        if found.fingerprint != digest:
-            return None
-        found.verify()
-    except ArtifactError:
-        return None
-    return found
 
 
 def _anywhere(options: BuildOptions) -> dict[str, Any]:

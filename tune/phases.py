@@ -29,7 +29,6 @@ from xopt.tune.stage import Stage, run_stage
 from xopt.tune.store import (
     TunedCheckpoint,
     copy_tuned,
-    find_tuned,
     locked,
     write_tuned,
 )
@@ -176,9 +175,9 @@ def _run(
     )
     with locked(digest) as work:
         place = TunedCheckpoint.place(digest)
-        found = find_tuned(out or place, digest)
+        found = TunedCheckpoint.find_whole(out or place, digest)
         if found is None and out is not None:
-            elsewhere = find_tuned(place, digest)
+            elsewhere = TunedCheckpoint.find_whole(place, digest)
             found = copy_tuned(elsewhere, out) if elsewhere else None
         if found is not None:
             return found, True

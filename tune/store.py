@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from xopt.artifacts import Artifact, publish, write_manifest
-from xopt.errors import ArtifactError, require
+from xopt.errors import require
 from xopt.hashing import cache_folder
 from xopt.tune.stage import StageResult
 from xopt.tune.training import Trained
 
-__all__ = ["TRAINING", "TunedCheckpoint", "copy_tuned", "find_tuned", "locked", "write_tuned"]
+__all__ = ["TRAINING", "TunedCheckpoint", "copy_tuned", "locked", "write_tuned"]
 
 TRAINING = "training.json"
 TOKENIZER = (
@@ -38,18 +38,6 @@ class TunedCheckpoint(Artifact):
         """What ``training.json`` says."""
         found: dict[str, Any] = json.loads((self.folder / TRAINING).read_text(encoding="utf-8"))
         return found
-
-
-def find_tuned(folder: Path, digest: str) -> TunedCheckpoint | None:
-    """The checkpoint in ``folder`` if it is the one asked for and whole."""
-    try:
-        found = TunedCheckpoint.open(folder)
-        if found.fingerprint != digest:
-            return None
-        found.verify()
-    except ArtifactError:
-        return None
-    return found
 
 
 def write_tuned(

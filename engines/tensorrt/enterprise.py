@@ -24,7 +24,7 @@ from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.engines.tensorrt.plugin import NAMESPACE, PluginTarget, plugin_sm, register_plugins
 from xopt.engines.tensorrt.portable import copy_portable
 from xopt.engines.tensorrt.profiles import LengthProfile
-from xopt.engines.tensorrt.runtime import ENGINE
+from xopt.engines.tensorrt.runtime import ENGINE, quiet_logger
 from xopt.errors import UnsupportedError, require
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
@@ -220,7 +220,7 @@ def _keep_timings(config: Any, place: Path) -> None:
 
 def _inspect(trt: Any, engine: Any, options: Mapping[str, Any]) -> None:
     """Write what the inspector says of every layer."""
-    runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+    runtime = trt.Runtime(quiet_logger(trt))
     # This process has just built it.
     runtime.engine_host_code_allowed = options["compat"] == "version"
     inspector = runtime.deserialize_cuda_engine(engine).create_engine_inspector()

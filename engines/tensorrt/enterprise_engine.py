@@ -15,8 +15,13 @@ from xopt.engines.tensorrt.compat import RunsOn, this_machine
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.filling import Sizes, bucket_of, fill
-from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_batch
-from xopt.engines.tensorrt.runtime import read_engine
+from xopt.engines.tensorrt.profiles import choose_profile, split_batch
+from xopt.engines.tensorrt.runtime import (
+    describe_profiles,
+    quiet_logger,
+    read_engine,
+    read_facts,
+)
 from xopt.engines.tensorrt.sessions import Session
 from xopt.errors import ArtifactError, InputError, require
 from xopt.packing import PackedBatch
@@ -43,15 +48,7 @@ class EnterpriseEngine(Engine):
         super().__init__(bundle)
         if programs < 1:
             raise InputError(f"programs is {programs}; at least 1 is needed.")
-        try:
-            facts = bundle.manifest["engine"]
-            self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
-            self.inputs = list(facts["inputs"])
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
-                hint="Build it again.",
-            ) from error
+        facts, self.profiles, self.inputs = read_facts(bundle)
         self.runs_on = RunsOn.read(facts)
         trt = require("tensorrt", extra=self.extra, why="Running this bundle")
         self._number, self._driver = device, driver
@@ -74,7 +71,7 @@ class EnterpriseEngine(Engine):
 
     def _open(self) -> None:
         self.device.enter()
-        self.runtime = self.trt.Runtime(self.trt.Logger(self.trt.Logger.WARNING))
+        self.runtime = self.trt.Runtime(quiet_logger(self.trt))
         # A version-compatible engine brings code of its own, which TensorRT runs only if told to.
         self.runtime.engine_host_code_allowed = self.runs_on.later
         self.engine = self.runtime.deserialize_cuda_engine(read_engine(self.bundle))
@@ -169,8 +166,6 @@ class EnterpriseEngine(Engine):
             "device": self.machine.gpu,
             "tensorrt": self.machine.version,
             "runs_on": self.runs_on.describe(),
-            "profiles": [
-                f"up to {p.longest} tokens, {p.sentences} sentences" for p in self.profiles
-            ],
+            "profiles": describe_profiles(self.profiles),
             "graphs": sum(program.graph is not None for program in programs),
         }

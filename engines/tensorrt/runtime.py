@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,9 @@ from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_
 from xopt.errors import ArtifactError, UnsupportedError
 from xopt.packing import PackedBatch
 
-__all__ = ["ENGINE", "TensorRtEngine", "quiet_logger", "read_engine"]
+__all__ = [
+    "ENGINE", "TensorRtEngine", "describe_profiles", "quiet_logger", "read_engine", "read_facts",
+]  # fmt: skip
 
 # The engine's file in its bundle.
 ENGINE = "engine.trt"
@@ -37,15 +40,7 @@ class TensorRtEngine(Engine):
 
     def __init__(self, bundle: Bundle, *, device: int | Device = 0) -> None:
         super().__init__(bundle)
-        try:
-            facts = bundle.manifest["engine"]
-            self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
-            self.inputs = list(facts["inputs"])
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
-                hint="Build it again.",
-            ) from error
+        facts, self.profiles, self.inputs = read_facts(bundle)
         self.facts = facts
         self.device = device if isinstance(device, Device) else Device(device)
         self._buffers: dict[str, tuple[int, int]] = {}
@@ -131,10 +126,30 @@ class TensorRtEngine(Engine):
             "engine": self.name,
             "device": self.device.name,
             "sm": self.device.sm,
-            "profiles": [
-                f"up to {p.longest} tokens, {p.sentences} sentences" for p in self.profiles
-            ],
+            "profiles": describe_profiles(self.profiles),
         }
+
+
+def read_facts(bundle: Bundle) -> tuple[dict[str, Any], list[LengthProfile], list[str]]:
+    """What the manifest says of the engine, its profiles, and the names of its inputs.
+
+    Raises:
+        ArtifactError: the manifest does not say it.
+    """
+    try:
+        facts = bundle.manifest["engine"]
+        profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
+        return facts, profiles, list(facts["inputs"])
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
+            hint="Build it again.",
+        ) from error
+
+
+def describe_profiles(profiles: Sequence[LengthProfile]) -> list[str]:
+    """A line for each profile."""
+    return [f"up to {p.longest} tokens, {p.sentences} sentences" for p in profiles]
 
 
 def read_engine(bundle: Bundle) -> bytes:

@@ -217,6 +217,18 @@ class Artifact:
         return found if found.fingerprint == digest else None
 
     @classmethod
+    def find_whole(cls, folder: Path, digest: str) -> Self | None:
+        """What ``folder`` holds, if it has this fingerprint and every file is the one it was."""
+        try:
+            found = cls.open(folder)
+            if found.fingerprint != digest:
+                return None
+            found.verify()
+        except ArtifactError:
+            return None
+        return found
+
+    @classmethod
     def place(cls, digest: str) -> Path:
         """Where the cache keeps the artifact of this fingerprint."""
         return cache_folder() / cls.kind / digest[:20]
