@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +67,8 @@ class Engine(ABC):
     name = "engine"
     # Whether another engine answers in the place of the bundle's own.
     predicted = False
+    # Batches that are worth starting before the answer of the first is taken.
+    ahead = 0
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -88,13 +90,29 @@ class Engine(ABC):
         Raises:
             InputError: a sentence is longer than the encoder takes, or an id is out of range.
         """
+        return self.submit(batch)()
+
+    def submit(self, batch: PackedBatch) -> Callable[[], Arrays]:
+        """Start a batch; what is returned waits for its answer, and is called once.
+
+        ``ahead`` batches may be submitted before the first answer is taken: an engine that works
+        in the background then never waits for its caller. Answers may be taken in any order.
+
+        Raises:
+            InputError: as in :meth:`run`.
+        """
         self.check(batch)
-        answer = self._run(batch)
-        rows = batch.tokens if self.signature.per_token else batch.sentences
-        if answer.shape != (rows, self.signature.width):
-            expected = [rows, self.signature.width]
-            raise RuntimeError(f"{self.name} answered {list(answer.shape)}, not {expected}")
-        return {self.signature.output: answer}
+        pending = self._submit(batch)
+
+        def answer() -> Arrays:
+            rows = batch.tokens if self.signature.per_token else batch.sentences
+            found = pending()
+            if found.shape != (rows, self.signature.width):
+                expected = [rows, self.signature.width]
+                raise RuntimeError(f"{self.name} answered {list(found.shape)}, not {expected}")
+            return {self.signature.output: found}
+
+        return answer
 
     def check(self, batch: PackedBatch) -> None:
         """Refuse a batch that this encoder cannot take; see :meth:`run`."""
@@ -118,6 +136,11 @@ class Engine(ABC):
     @abstractmethod
     def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
         """The answer to a checked batch, a new array."""
+
+    def _submit(self, batch: PackedBatch) -> Callable[[], NDArray[np.float32]]:
+        """As ``_run``, for an engine that works in the background."""
+        answer = self._run(batch)
+        return lambda: answer
 
     def close(self) -> None:  # noqa: B027  (an engine without resources need not write it)
         """Release what the native library holds."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,23 @@ SLOT_COST = 1 / 1000
 GROUP_TOKENS = 48
 
 
+class _Part:
+    """Sentences that run in one stream, from when they start until their answer is taken."""
+
+    def __init__(self, program: tuple[bool, int], batch: PackedBatch) -> None:
+        self.program = program
+        # Sizes for which the program may have to make a new primitive.
+        self.sizes = {("tokens", batch.tokens), ("sentences", batch.sentences)}
+        self.request: Any = None
+        # The request reads these arrays where they are.
+        self.feed: dict[str, Any] = {}
+
+
 class OpenVinoEngine(Engine):
     """A compiled model for every way a batch can run, each made when first needed.
+
+    A stream takes its next part as soon as its last one is done, so with a batch waiting behind the
+    one that runs no core waits for another.
 
     Args:
         bundle: of the target ``openvino``.
@@ -44,6 +61,7 @@ class OpenVinoEngine(Engine):
     """
 
     name = "openvino"
+    ahead = 1
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         super().__init__(bundle)
@@ -51,21 +69,29 @@ class OpenVinoEngine(Engine):
         self.threads = threads or cpu_count()
         self._core = self.openvino.Core()
         self._programs: dict[tuple[bool, int], Any] = {}
-        self._requests: dict[tuple[bool, int], list[Any]] = {}
-        self._met: set[tuple[str, int]] = set()
+        self._idle: defaultdict[tuple[bool, int], list[Any]] = defaultdict(list)
+        self._running: list[_Part] = []
+        self._met: set[tuple[tuple[bool, int], tuple[str, int]]] = set()
 
     def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        return self._submit(batch)()
+
+    def _submit(self, batch: PackedBatch) -> Callable[[], NDArray[np.float32]]:
         groups = self._groups(batch)
         if len(groups) == 1:
-            return self._infer([batch])[0]
-        answers = self._infer([batch.select(group) for group in groups])
-        whole = np.empty((self._rows(batch), self.signature.width), np.float32)
-        for group, answer in zip(groups, answers, strict=True):
-            whole[batch.token_index(group) if self.signature.per_token else group] = answer
-        return whole
+            only = self._start(batch, streams=1)
+            return lambda: self._take(only)
+        parts = [self._start(batch.select(group), streams=self.threads) for group in groups]
 
-    def _rows(self, batch: PackedBatch) -> int:
-        return batch.tokens if self.signature.per_token else batch.sentences
+        def answer() -> NDArray[np.float32]:
+            rows = batch.tokens if self.signature.per_token else batch.sentences
+            whole = np.empty((rows, self.signature.width), np.float32)
+            for group, part in zip(groups, parts, strict=True):
+                place = batch.token_index(group) if self.signature.per_token else group
+                whole[place] = self._take(part)
+            return whole
+
+        return answer
 
     def _groups(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
         """One group per stream, as a power of two, where the batch is large enough for it."""
@@ -76,57 +102,58 @@ class OpenVinoEngine(Engine):
             return [np.arange(batch.sentences)]
         return length_groups(batch.lengths, wanted, slot_cost=SLOT_COST)
 
-    def _infer(self, parts: list[PackedBatch]) -> list[NDArray[np.float32]]:
-        """Run the parts at the same time, one stream each; a single part on all cores."""
-        streams = self.threads if len(parts) > 1 else 1
-        apart = streams > 1 and self._meet(parts)
-        running = []
-        used: dict[tuple[bool, int], int] = {}
-        for part in parts:
-            key = (part.is_dense, streams)
-            number = used.get(key, 0)
-            used[key] = number + 1
-            request = self._request(key, number)
-            arrays = part.arrays()
-            feed = {name: arrays[name] for name in self._inputs(part.is_dense)}
-            request.start_async(feed, share_inputs=True)
-            # The feed must live until the request is done: its memory is not copied.
-            running.append((request, feed))
-            if apart:
-                request.wait()
-        answers = []
-        for request, _ in running:
-            request.wait()
-            answers.append(np.array(request.get_output_tensor(0).data, np.float32))
-        return answers
+    def _start(self, batch: PackedBatch, *, streams: int) -> _Part:
+        """Start a part: on a stream of its own, or on all cores if there is one stream only."""
+        part = _Part((batch.is_dense, streams), batch)
+        self._meet(part)
+        part.request = self._request(part.program)
+        arrays = batch.arrays()
+        part.feed = {name: arrays[name] for name in self._inputs(batch.is_dense)}
+        part.request.start_async(part.feed, share_inputs=True)
+        self._running.append(part)
+        return part
 
-    def _meet(self, parts: list[PackedBatch]) -> bool:
-        """Whether the parts share a size that is new, and so must not run at the same time.
+    def _take(self, part: _Part) -> NDArray[np.float32]:
+        self._wait(part)
+        answer = np.array(part.request.get_output_tensor(0).data, np.float32)
+        self._idle[part.program].append(part.request)
+        return answer
+
+    def _wait(self, part: _Part) -> None:
+        part.request.wait()
+        if part in self._running:
+            self._running.remove(part)
+            self._met.update((part.program, size) for size in part.sizes)
+
+    def _meet(self, part: _Part) -> None:
+        """Wait for every running part that shares a size which is new to both.
 
         Two streams that make the same oneDNN primitive at the same moment may leave one of them
         with a primitive that lacks its activation: about 1 in 100 times for fp32 with GELU in
         OpenVINO 2026.4, and from then on for every batch of that size on that stream.
         """
-        sizes = [{("tokens", p.tokens), ("sentences", p.sentences)} for p in parts]
-        shared = {size for n, a in enumerate(sizes) for b in sizes[:n] for size in a & b}
-        clash = bool(shared - self._met)
-        self._met.update(*sizes)
-        return clash
+
+        def new(one: _Part) -> set[tuple[str, int]]:
+            return {size for size in one.sizes if (one.program, size) not in self._met}
+
+        for other in list(self._running):
+            if new(part) & new(other):
+                self._wait(other)
 
     def _inputs(self, dense: bool) -> list[str]:
         dropped = {"unpad_index"} if dense else set()
         return [name for name in self.signature.inputs if name not in dropped]
 
-    def _request(self, key: tuple[bool, int], number: int) -> Any:
-        if key not in self._programs:
+    def _request(self, program: tuple[bool, int]) -> Any:
+        compiled, idle = self._compiled(program), self._idle[program]
+        return idle.pop() if idle else compiled.create_infer_request()
+
+    def _compiled(self, program: tuple[bool, int]) -> Any:
+        if program not in self._programs:
             begin = time.perf_counter()
-            self._programs[key] = self._compile(*key)
-            self._requests[key] = []
+            self._programs[program] = self._compile(*program)
             self.prepare_s += time.perf_counter() - begin
-        requests = self._requests[key]
-        while len(requests) <= number:
-            requests.append(self._programs[key].create_infer_request())
-        return requests[number]
+        return self._programs[program]
 
     def _compile(self, dense: bool, streams: int) -> Any:
         model = self._core.read_model(self.bundle.folder / "model.xml")
@@ -143,12 +170,14 @@ class OpenVinoEngine(Engine):
 
     def close(self) -> None:
         """Drop every program."""
-        self._requests.clear()
+        for part in list(self._running):
+            self._wait(part)
+        self._idle.clear()
         self._programs.clear()
 
     def describe(self) -> dict[str, Any]:
         """Library version, cores, and what each kind of operation was compiled to."""
-        program = self._request((False, 1), 0) and self._programs[(False, 1)]
+        program = self._compiled((False, 1))
         kernels: dict[str, int] = {}
         for node in program.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()

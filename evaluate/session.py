@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine, open_engine
-from xopt.packing import Encoding, pack, plan_batches
+from xopt.packing import Encoding, PackedBatch, pack, plan_batches
 from xopt.tokenization import Tokenizer
 
 __all__ = ["Session", "Usage"]
@@ -24,8 +25,6 @@ Encode = Callable[[Tokenizer, int, int], list[Encoding]]
 EncodeParts = Callable[[Tokenizer, int, int], list[list[Encoding]]]
 Progress = Callable[[float], None]
 T = TypeVar("T")
-
-_NOTHING: Array = np.empty((0, 0), np.float32)
 
 # Texts tokenized at a time, while the engine answers the ones before.
 CHUNK = 2048
@@ -56,6 +55,30 @@ class Usage:
         self.lengths += other.lengths
 
 
+@dataclass
+class _Chunk(Generic[T]):
+    """Items that were encoded together: from item ``start`` on, one encoding or more of each."""
+
+    start: int
+    items: Sequence[T]
+    encodings: Sequence[Encoding]
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.lengths = [len(encoding) for encoding in self.encodings]
+
+
+@dataclass(frozen=True)
+class _Started(Generic[T]):
+    """A batch that the engine has begun; seconds of wall time."""
+
+    chunk: _Chunk[T]
+    indices: NDArray[np.intp]
+    batch: PackedBatch
+    answer: Callable[[], dict[str, NDArray[np.generic]]]
+    begin: float
+
+
 class Session:
     """One open engine, used for every language of a run.
 
@@ -72,6 +95,8 @@ class Session:
         )
         self.batch_tokens = batch_tokens
         self.usage = Usage()
+        # When the engine last gave an answer.
+        self._answered = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +123,11 @@ class Session:
             (index, encoding, answer): ``[width]`` for a head per sentence, ``[n, width]`` for one
             per token. Chunks come in order; within one, batches of like lengths.
         """
-        for start, encodings, share in self._chunks(count, encode):
-            for index, answer in self._run(encodings, progress, share):
-                yield start + index, encodings[index], answer
+        chunks = (
+            _Chunk(start, encodings, encodings) for start, encodings in self._ahead(count, encode)
+        )
+        for chunk, index, answer in self._run(chunks, count, progress):
+            yield chunk.start + index, chunk.encodings[index], answer
 
     def parts(
         self, count: int, encode: EncodeParts, *, progress: Progress = _unheard
@@ -110,15 +137,21 @@ class Session:
         Yields:
             (index, encodings, answers) of each item, in order.
         """
-        for start, items, share in self._chunks(count, encode):
-            flat = [encoding for item in items for encoding in item]
-            found: list[Array] = [_NOTHING] * len(flat)
-            for index, answer in self._run(flat, progress, share):
-                found[index] = answer
+        chunks = (
+            _Chunk(start, items, [encoding for item in items for encoding in item])
+            for start, items in self._ahead(count, encode)
+        )
+        found: dict[int, Array] = {}
+        for chunk, index, answer in self._run(chunks, count, progress):
+            found[index] = answer
+            if len(found) < len(chunk.encodings):
+                continue
             place = 0
-            for number, item in enumerate(items):
-                yield start + number, item, found[place : place + len(item)]
+            for number, item in enumerate(chunk.items):
+                answers = [found[i] for i in range(place, place + len(item))]
+                yield chunk.start + number, item, answers
                 place += len(item)
+            found = {}
 
     def rows(self, count: int, encode: Encode, *, progress: Progress = _unheard) -> Array:
         """``[count, width]``: as :meth:`answers`, for a head that answers per sentence."""
@@ -127,10 +160,10 @@ class Session:
             table[index] = answer
         return table
 
-    def _chunks(
+    def _ahead(
         self, count: int, encode: Callable[[Tokenizer, int, int], list[T]]
-    ) -> Iterator[tuple[int, list[T], Callable[[float], float]]]:
-        """(first item, what was encoded, share of the chunk -> share of all), one chunk ahead."""
+    ) -> Iterator[tuple[int, list[T]]]:
+        """(first item, what was encoded) of each chunk, the next one being encoded meanwhile."""
         starts = [0, *range(FIRST, count, CHUNK)]
         stops = [*starts[1:], count]
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -139,11 +172,7 @@ class Session:
                 encoded = ahead.result()
                 if following < count:
                     ahead = pool.submit(self._encode, encode, following, stops[number + 1])
-                yield (
-                    start,
-                    encoded,
-                    lambda done, a=start, b=following: (a + done * (b - a)) / count,  # type: ignore[misc]
-                )
+                yield start, encoded
 
     def _encode(
         self, encode: Callable[[Tokenizer, int, int], list[T]], start: int, stop: int
@@ -154,21 +183,41 @@ class Session:
         return encoded
 
     def _run(
-        self, encodings: Sequence[Encoding], progress: Progress, share: Callable[[float], float]
-    ) -> Iterator[tuple[int, Array]]:
-        signature = self.engine.signature
-        lengths = [len(e) for e in encodings]
-        done = 0
-        for indices in plan_batches(lengths, self.batch_tokens):
-            batch = pack([encodings[i] for i in indices], first_position=signature.first_position)
-            begin = time.perf_counter() - self.engine.prepare_s
-            answer = self.engine.run(batch)[signature.output]
-            self.usage.engine_s += time.perf_counter() - self.engine.prepare_s - begin
-            self.usage.sentences += batch.sentences
-            self.usage.tokens += batch.tokens
-            done += batch.tokens
-            parts: Any = np.split(answer, batch.cu_seqlens[1:-1]) if signature.per_token else answer
-            for index, part in zip(indices, parts, strict=True):
-                yield int(index), part
-            progress(share(done / sum(lengths)))
-        self.usage.lengths += lengths
+        self, chunks: Iterator[_Chunk[T]], count: int, progress: Progress
+    ) -> Iterator[tuple[_Chunk[T], int, Array]]:
+        """(chunk, index of the encoding in it, answer), the engine being one batch ahead."""
+        started: deque[_Started[T]] = deque()
+        for chunk in chunks:
+            self.usage.lengths += chunk.lengths
+            for indices in plan_batches(chunk.lengths, self.batch_tokens):
+                started.append(self._start(chunk, indices))
+                if len(started) > self.engine.ahead:
+                    yield from self._take(started.popleft(), count, progress)
+        while started:
+            yield from self._take(started.popleft(), count, progress)
+
+    def _start(self, chunk: _Chunk[T], indices: NDArray[np.intp]) -> _Started[T]:
+        first = self.engine.signature.first_position
+        batch = pack([chunk.encodings[i] for i in indices], first_position=first)
+        begin, prepared = time.perf_counter(), self.engine.prepare_s
+        answer = self.engine.submit(batch)
+        # Programs are compiled while a batch starts; that is not the engine's speed.
+        self.usage.engine_s -= self.engine.prepare_s - prepared
+        return _Started(chunk, indices, batch, answer, begin)
+
+    def _take(
+        self, started: _Started[T], count: int, progress: Progress
+    ) -> Iterator[tuple[_Chunk[T], int, Array]]:
+        chunk, batch, signature = started.chunk, started.batch, self.engine.signature
+        answer = started.answer()[signature.output]
+        now = time.perf_counter()
+        # While two batches were under way, the time counts once.
+        self.usage.engine_s += now - max(started.begin, self._answered)
+        self._answered = now
+        self.usage.sentences += batch.sentences
+        self.usage.tokens += batch.tokens
+        chunk.done += batch.tokens
+        parts: Any = np.split(answer, batch.cu_seqlens[1:-1]) if signature.per_token else answer
+        for index, part in zip(started.indices, parts, strict=True):
+            yield chunk, int(index), part
+        progress((chunk.start + chunk.done / sum(chunk.lengths) * len(chunk.items)) / count)

@@ -102,7 +102,7 @@ def test_every_way_a_batch_runs_gives_the_torch_answer(
             assert np.abs(engine.run(batch)["logits"] - expected).max() <= tolerance
 
 
-def test_groups_of_one_new_size_do_not_run_at_the_same_time(
+def test_parts_of_one_new_size_do_not_run_at_the_same_time(
     engines: dict[tuple[str, str], OpenVinoEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once they lost their GELU about once in 100 new sizes; see ``OpenVinoEngine._meet``."""
@@ -113,35 +113,58 @@ def test_groups_of_one_new_size_do_not_run_at_the_same_time(
     most = 0
 
     class Watched:
-        def __init__(self, number: int, request: Any) -> None:
-            self.number, self.request = number, request
+        def __init__(self, request: Any) -> None:
+            self.request = request
             self.get_output_tensor = request.get_output_tensor
 
         def start_async(self, *args: Any, **options: Any) -> None:
             nonlocal most
-            busy.add(self.number)
+            busy.add(id(self))
             most = max(most, len(busy))
             self.request.start_async(*args, **options)
 
         def wait(self) -> None:
             self.request.wait()
-            busy.discard(self.number)
+            busy.discard(id(self))
 
-    monkeypatch.setattr(
-        engine, "_request", lambda key, number: Watched(id(real(key, number)), real(key, number))
-    )
+    def watched(program: tuple[bool, int]) -> Watched:
+        # Not one that was given back: it is watched already.
+        engine._idle.pop(program, None)
+        return Watched(real(program))
+
+    monkeypatch.setattr(engine, "_request", watched)
 
     def together(*lengths: list[int]) -> int:
         nonlocal most
         most = 0
-        engine._infer([pack(sentences(part, 1), first_position=2) for part in lengths])
+        batches = [pack(sentences(part, 1), first_position=2) for part in lengths]
+        started = [engine._start(batch, streams=2) for batch in batches]
+        for part in started:
+            engine._take(part)
         return most
 
     assert together([60, 40], [50, 30, 20]) == 1, "one number of tokens"
     assert together([60, 40], [50, 30, 20]) == 2, "no longer new"
     assert together([61, 40, 3, 2], [50, 40, 1, 1]) == 1, "one number of sentences"
     assert together([61, 41, 7], [50, 41]) == 2, "nothing in common"
+    assert together([50, 50], [50, 50]) == 1, "new to the program without padding"
     engine.close()
+
+
+@pytest.mark.parametrize("kind", ["embed", "tag"])
+def test_answers_may_be_taken_late_and_in_any_order(
+    engines: dict[tuple[str, str], OpenVinoEngine], kind: str
+) -> None:
+    engine = engines[kind, "fp32"]
+    batches = [
+        pack(sentences(lengths, seed), first_position=2)
+        for seed, lengths in enumerate(([9, 70, 33], [80, 20, 20, 20], [5], [64, 64], [40, 3]))
+    ]
+    alone = [engine.run(batch)[engine.signature.output] for batch in batches]
+    started = [engine.submit(batch) for batch in batches]
+    for index in (2, 0, 4, 1, 3):
+        late = started[index]()[engine.signature.output]
+        assert np.array_equal(late, alone[index])
 
 
 def test_a_dense_batch_pays_for_no_gather(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:
