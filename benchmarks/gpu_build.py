@@ -8,7 +8,7 @@ speed and for a check of the arithmetic, and never to be deployed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.calibrate.smooth import smoothing
+from xopt.compile.centering import centered_biases, centered_ranges
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.quantize import quantize_rows
@@ -32,10 +33,11 @@ CALIBRATION_LENGTHS = (512, 300, 128, 64, 20)
 
 @dataclass(frozen=True)
 class StateRanges:
-    """Site -> amax, and site -> ``[in]`` smoothing divisors."""
+    """Site -> amax, site -> ``[in]`` smoothing divisors, and the means of keys and values."""
 
     amax: Mapping[str, float]
     smooth: Mapping[str, NDArray[np.float32]]
+    centers: Mapping[str, NDArray[np.float32]]
 
 
 def random_ids(lengths: list[int], vocabulary: int, seed: int = 1) -> list[NDArray[np.int32]]:
@@ -47,10 +49,19 @@ def random_ids(lengths: list[int], vocabulary: int, seed: int = 1) -> list[NDArr
 def measure_ranges(encoder: PackedEncoder) -> StateRanges:
     """The largest values over one batch of random tokens, smoothed as ``int8`` is by default."""
     largest: dict[str, NDArray[np.float32]] = {}
+    centers: dict[str, NDArray[np.float32]] = {}
 
     def watch(site: str, values: torch.Tensor) -> None:
-        if not site.endswith("probs"):
-            largest[site] = values.abs().amax(dim=0).numpy()
+        layer, _, name = site.rpartition(".")
+        if name == "probs":
+            return
+        if name in ("k", "v"):
+            centers[site] = values.mean(dim=0).numpy()
+            values = values - values.mean(dim=0)
+        largest[site] = values.abs().amax(dim=0).numpy()
+        if name == "context":
+            moved = values - torch.from_numpy(centers[f"{layer}.v"])
+            largest[site + "_centered"] = moved.abs().amax(dim=0).numpy()
 
     config = encoder.config
     lengths = [min(n, config.max_tokens) for n in CALIBRATION_LENGTHS]
@@ -67,8 +78,11 @@ def measure_ranges(encoder: PackedEncoder) -> StateRanges:
         if name in READER:
             columns = state[f"{layer}.{READER[name]}.weight"].abs().amax(dim=0).numpy()
             smooth[site] = smoothing(values, columns, ALPHA)
-    amax = {site: float((values / smooth.get(site, 1)).max()) for site, values in largest.items()}
-    return StateRanges(amax, smooth)
+    amax = {
+        site: float((values / smooth.get(site.removesuffix("_centered"), 1)).max())
+        for site, values in largest.items()
+    }
+    return StateRanges(amax, smooth, centers)
 
 
 def lower_state(
@@ -87,6 +101,14 @@ def lower_state(
         tensors["embeddings.word"] = words.astype(np.float16)
     kept = [name for name in state if "norm." in name or name.startswith("head.")]
     tensors |= {name: state[name] for name in kept}
+    if ranges is not None and lowering.attention:
+        ranges = replace(ranges, amax=centered_ranges(ranges.amax))
+        for number in range(len(encoder.layers)):
+            layer = f"layers.{number}"
+            biases = [f"{layer}.qkv.bias", f"{layer}.attention_output.bias"]
+            weight = state[f"{layer}.attention_output.weight"]
+            moved = centered_biases(layer, ranges.centers, *(state[b] for b in biases), weight)
+            state |= dict(zip(biases, moved, strict=True))
     for number in range(len(encoder.layers)):
         layer = f"layers.{number}"
         for site, linear in READER.items():

@@ -38,6 +38,7 @@ class Plain:
             self.tokenizer = transformers.PreTrainedTokenizerFast(
                 tokenizer_file=str(folder / "tokenizer.json"), unk_token="<unk>", pad_token="<pad>"
             )
+        self.kind = kind
         loader = getattr(transformers, CLASSES[kind])
         self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
         self.labels = [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
@@ -70,7 +71,7 @@ class Plain:
             if self.model.config.type_vocab_size > 1:
                 feed["token_type_ids"] = kinds
             with torch.inference_mode():
-                out = self.model(**feed, output_hidden_states=True)
+                out = self.model(**feed, output_hidden_states=self.kind == "embed")
             for row, i in enumerate(chosen):
                 size = len(sequences[i])
                 if "start_logits" in out:
@@ -101,13 +102,18 @@ class Plain:
         if unknown is None:
             unknown = self.tokenizer.convert_tokens_to_ids("<unk>")
         room = max_tokens - len(self.open) - len(self.middle)
+        known: dict[str, list[int]] = {}
         for number, words in enumerate(sentences):
             current: list[int] = []
             firsts: list[int] = []
             for word in words:
-                split = [[word]]
-                pieces = self.tokenizer(split, is_split_into_words=True, add_special_tokens=False)
-                ids = pieces["input_ids"][0]
+                if word not in known:
+                    split = [[word]]
+                    found = self.tokenizer(
+                        split, is_split_into_words=True, add_special_tokens=False
+                    )
+                    known[word] = found["input_ids"][0]
+                ids = known[word]
                 if not 0 < len(ids) <= room:
                     ids = [unknown]
                 if len(current) + len(ids) > room:

@@ -35,20 +35,17 @@ from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.corpora import Mining
 from xopt.host import host_facts, tool_versions
 
-# Task -> (language, conventions) of what there is.
-CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
-    "xnli": [(code, {"split": "validation"}) for code in ("en", "sw", "th", "ar")],
-    "pawsx": [(code, {"split": "validation"}) for code in ("de", "ko")],
-    "udpos": [
-        (code, {"split": "validation", "config": "udpos_xtreme", "seqeval": "1.2.2"})
-        for code in ("de", "hi", "zh", "ja")
-    ],
-    "panx": [(code, {"split": "validation", "seqeval": "1.2.2"}) for code in ("sw", "ar", "ja")],
-    "xquad": [(code, {}) for code in ("en", "th", "zh")],
-    "mlqa": [(code, {"split": "validation"}) for code in ("de", "ar", "zh")],
-    "tydiqa": [("sw", {"split": "train"})],
-    "tatoeba": [(code, {}) for code in ("deu", "swh", "tha")],
-    "bucc2018": [("zh", {"split": "validation"})],
+# Task -> conventions under which it can be scored: the splits whose labels are at hand.
+CASES: dict[str, dict[str, Any]] = {
+    "tatoeba": {},
+    "pawsx": {"split": "validation"},
+    "xnli": {"split": "validation"},
+    "xquad": {},
+    "mlqa": {"split": "validation"},
+    "tydiqa": {"split": "train"},
+    "udpos": {"split": "validation", "config": "udpos_xtreme", "seqeval": "1.2.2"},
+    "panx": {"split": "validation", "seqeval": "1.2.2"},
+    "bucc2018": {"split": "validation"},
 }
 
 
@@ -226,8 +223,8 @@ def main() -> None:
             loop = Plain(folder, kind)
             found = {}
             with Session(bundle) as session:
-                for language, conventions in CASES[name]:
-                    task = make_task(name, conventions)
+                task = make_task(name, CASES[name])
+                for language in task.available(source):
                     examples = task.load(source, language)
                     limit = options.questions if kind == "span" else options.examples
                     if limit and name != "bucc2018":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -22,7 +22,12 @@ __all__ = ["CalibrationRecipe", "Observable", "calibrate", "ranges_fingerprint",
 
 # Sites whose linear layer can be smoothed.
 SMOOTHED = ("qkv_in", "context", "ffn_in", "ffn_act")
+# Sites whose mean is taken away where attention is quantized.
+CENTERED = ("k", "v")
 BATCH_TOKENS = 2048
+
+# Site -> a number for each channel.
+Channels = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Observable(Protocol):
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
-        graph, sample.fingerprint, asdict(recipe), {"format": 2},
+        graph, sample.fingerprint, asdict(recipe), {"format": 3},
         tool_versions("torch", "nvidia-modelopt"),
     )  # fmt: skip
 
@@ -95,36 +100,46 @@ def calibrate(
     if cached is not None:
         return cached
     batches = _batches(sample, first_position)
-    passes = 2 if recipe.alpha > 0 else 1
     done = 0
-    total = passes * len(batches)
+    total = 2 * len(batches)
 
     def step() -> None:
         nonlocal done
         done += 1
         progress(done / total)
 
-    smooth: dict[str, NDArray[np.float32]] = {}
-    if recipe.alpha > 0:
-        largest = _channel_maxima(model, batches, step)
-        smooth = {
-            site: smoothing(values, columns(site), recipe.alpha) for site, values in largest.items()
-        }
-    amax = _site_ranges(model, batches, recipe, smooth, step)
+    largest, centers = _channels(model, batches, step)
+    smooth = {
+        site: smoothing(values, columns(site), recipe.alpha)
+        for site, values in largest.items()
+        if recipe.alpha > 0
+    }
+    amax = _site_ranges(model, batches, recipe, smooth, centers, step)
     with publish(Ranges.place(digest)) as work:
         (work / "ranges.json").write_text(json.dumps(amax, indent=1) + "\n")
         np.savez(work / "smooth.npz", **smooth)  # type: ignore[arg-type]
+        np.savez(work / "centers.npz", **centers)  # type: ignore[arg-type]
         facts = {"parent": graph, "recipe": asdict(recipe), "sample": sample.facts}
         write_manifest(work, Ranges.kind, digest, facts)
     return Ranges.open(Ranges.place(digest))
 
 
-def read_ranges(ranges: Ranges) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
-    """``site -> amax`` and ``site -> [in]`` smoothing divisors."""
+def read_ranges(ranges: Ranges) -> tuple[dict[str, float], Channels, Channels]:
+    """What was measured.
+
+    Returns:
+        ``site -> amax``; ``site -> [in]``, the smoothing divisors; and ``site -> [hidden]``, the
+        means of keys and values. The ranges of ``k``, ``v``, ``v_smoothed`` (behind the context's
+        divisor) and ``context_centered`` are those without the means, as attention is quantized
+        (:mod:`xopt.compile.centering`).
+    """
     amax = json.loads((ranges.folder / "ranges.json").read_text())
-    with np.load(ranges.folder / "smooth.npz", allow_pickle=False) as stored:
-        smooth = {name: stored[name] for name in stored.files}
-    return amax, smooth
+    tables = []
+    for name in ("smooth", "centers"):
+        with np.load(ranges.folder / f"{name}.npz", allow_pickle=False) as stored:
+            tables.append({site: stored[site] for site in stored.files})
+    smooth, centers = tables
+    return amax, smooth, centers
 
 
 def _batches(sample: Sample, first_position: int) -> list[PackedBatch]:
@@ -135,48 +150,62 @@ def _batches(sample: Sample, first_position: int) -> list[PackedBatch]:
     ]
 
 
-def _channel_maxima(
+def _channels(
     model: Observable, batches: Sequence[PackedBatch], step: Callable[[], None]
-) -> dict[str, NDArray[np.float32]]:
-    largest: dict[str, NDArray[np.float32]] = {}
+) -> tuple[Channels, Channels]:
+    """The largest absolute value of each channel that can be smoothed; the mean of each of k, v."""
+    largest: Channels = {}
+    sums: dict[str, NDArray[np.float64]] = {}
 
     def watch(site: str, values: Any) -> None:
-        if site.rpartition(".")[2] in SMOOTHED:
+        kind = site.rpartition(".")[2]
+        if kind in SMOOTHED:
             seen = values.abs().amax(dim=0).numpy()
             largest[site] = np.maximum(largest[site], seen) if site in largest else seen
+        elif kind in CENTERED:
+            sums[site] = sums.get(site, 0) + values.double().sum(dim=0).numpy()
 
     for batch in batches:
         model.run(batch, watch=watch)
         step()
-    return largest
+    tokens = sum(batch.tokens for batch in batches)
+    return largest, {site: (total / tokens).astype(np.float32) for site, total in sums.items()}
 
 
 def _site_ranges(
     model: Observable,
     batches: Sequence[PackedBatch],
     recipe: CalibrationRecipe,
-    smooth: Mapping[str, NDArray[np.float32]],
+    smooth: Channels,
+    centers: Channels,
     step: Callable[[], None],
 ) -> dict[str, float]:
     import torch
 
     observers: dict[str, Any] = {}
     inverse = {site: torch.from_numpy(1 / divisor) for site, divisor in smooth.items()}
+    means = {site: torch.from_numpy(center) for site, center in centers.items()}
 
-    def watch(site: str, values: Any) -> None:
-        # Probabilities need no watching: they fill [0, 1] by definition.
-        if site.endswith(".probs"):
-            return
+    def collect(site: str, values: Any) -> None:
         if site not in observers:
             observers[site] = observer(recipe.method, percentile=recipe.percentile)
-        observers[site].collect(values * inverse[site] if site in inverse else values)
-        context = site.removesuffix(".v") + ".context"
-        if site.endswith(".v") and context in inverse:
+        observers[site].collect(values)
+
+    def watch(site: str, values: Any) -> None:
+        layer, _, kind = site.rpartition(".")
+        context = f"{layer}.context"
+        # Probabilities need no watching: they fill [0, 1] by definition.
+        if kind == "probs":
+            return
+        if kind in CENTERED:
+            values = values - means[site]
+        collect(site, values * inverse[site] if site in inverse else values)
+        if kind == "context":
+            moved = values - means[f"{layer}.v"]
+            collect(site + "_centered", moved * inverse[site] if site in inverse else moved)
+        if kind == "v" and context in inverse:
             # What v is where a lowering folds the context's divisor into it.
-            smoothed = site + "_smoothed"
-            if smoothed not in observers:
-                observers[smoothed] = observer(recipe.method, percentile=recipe.percentile)
-            observers[smoothed].collect(values * inverse[context])
+            collect(site + "_smoothed", values * inverse[context])
 
     for batch in batches:
         model.run(batch, watch=watch)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.ranges import read_ranges
+from xopt.compile.centering import center_attention, centered_ranges
 from xopt.compile.editing import GraphEditor
 from xopt.compile.external import WEIGHTS, Weights, WeightsWriter, load_model
 from xopt.compile.lower_tensorrt import lower_tensorrt
@@ -34,7 +35,7 @@ Array = NDArray[np.float32]
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 7})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 8})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
@@ -72,9 +73,12 @@ def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> Lowe
 
 def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path) -> None:
     model = load_model(graph.path)
-    amax, smooth = read_ranges(ranges) if ranges else ({}, {})
+    amax, smooth, centers = read_ranges(ranges) if ranges else ({}, {}, {})
     with WeightsWriter(folder) as writer:
         editor = GraphEditor(model, Weights(model, graph.folder), writer)
+        if lowering.attention:
+            center_attention(editor, centers)
+            amax = centered_ranges(amax)
         if lowering.form == "tensorrt":
             lowered = lower_tensorrt(editor, lowering, amax, smooth, graph.manifest)
         elif lowering.form == "tensorrt-plugin":

@@ -64,7 +64,7 @@ def measure_sites(
         progress: told the share.
 
     Returns:
-        ``site -> amax`` and ``site -> [in]``, as :func:`xopt.calibrate.ranges.read_ranges`.
+        ``site -> amax`` and ``site -> [in]``, what :func:`insert_quantizers` takes.
 
     Raises:
         CheckpointError: it cannot be compiled.
@@ -94,7 +94,8 @@ def measure_sites(
         columns=columns,
         progress=progress.share,
     )
-    return read_ranges(ranges)
+    amax, smooth, _ = read_ranges(ranges)
+    return amax, smooth
 
 
 def calibration_facts() -> dict[str, Any]:

@@ -291,7 +291,7 @@ class Graph(Artifact):
 
 @dataclass(frozen=True)
 class Ranges(Artifact):
-    """The range of each quantization site (``ranges.json``) and its smoothing (``smooth.npz``)."""
+    """Ranges of the quantization sites (``ranges.json``), smoothing divisors and centers (npz)."""
 
     kind: ClassVar[str] = "ranges"
 

@@ -16,6 +16,7 @@ from xopt.compile.lower import column_maxima
 from xopt.compile.packed_encoder import PackedEncoder, site_names
 from xopt.compile.trace import trace_checkpoint
 from xopt.errors import InputError
+from xopt.packing import pack
 from xopt.tokenization import Tokenizer
 
 
@@ -109,19 +110,22 @@ def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = N
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_ranges_every_site(make_checkpoint: Callable[..., Path], method: str) -> None:
-    amax, smooth = read_ranges(run(make_checkpoint(), CalibrationRecipe(method, alpha=0.0)))
+    amax, smooth, centers = read_ranges(
+        run(make_checkpoint(), CalibrationRecipe(method, alpha=0.0))
+    )
     # Probabilities fill [0, 1] by definition.
     expected = {site for site in site_names(2) if not site.endswith("probs")}
-    assert set(amax) == expected
+    assert set(amax) == expected | {f"layers.{n}.context_centered" for n in (0, 1)}
+    assert set(centers) == {f"layers.{n}.{part}" for n in (0, 1) for part in "kv"}
     assert all(0 < value < 1e4 for value in amax.values())
     assert not smooth
 
 
 def test_ranges_are_those_of_the_smoothed_values(make_checkpoint: Callable[..., Path]) -> None:
     folder = make_checkpoint(seed=3)
-    _, smooth = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
-    amax, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
-    plain, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.0)))
+    _, smooth, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
+    amax, _, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
+    plain, _, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.0)))
     assert set(smooth) == {
         f"layers.{n}.{s}" for n in (0, 1) for s in ("qkv_in", "context", "ffn_in", "ffn_act")
     }
@@ -130,6 +134,36 @@ def test_ranges_are_those_of_the_smoothed_values(make_checkpoint: Callable[..., 
     assert amax["layers.0.v"] == plain["layers.0.v"]
     assert amax["layers.0.q"] == plain["layers.0.q"]
     assert amax["layers.0.ffn_in"] != plain["layers.0.ffn_in"]
+
+
+def test_keys_and_values_are_ranged_without_their_means(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    folder = make_checkpoint(seed=5)
+    recipe = CalibrationRecipe("minmax", alpha=0.8)
+    amax, smooth, centers = read_ranges(run(folder, recipe))
+    tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
+    sample = draw_sample(load_corpus(), tokenizer, max_tokens=1500)
+    seen: dict[str, np.ndarray] = {}
+    PackedEncoder.load(Checkpoint.open(folder)).run(
+        pack(sample.encodings, first_position=2),
+        watch=lambda site, tensor: seen.update({site: tensor.numpy().copy()}),
+    )
+    for part in "kv":
+        mean = seen[f"layers.1.{part}"].mean(axis=0)
+        np.testing.assert_allclose(centers[f"layers.1.{part}"], mean, atol=1e-5)
+    value, divisor = seen["layers.1.v"] - mean, smooth["layers.1.context"]
+    context = seen["layers.1.context"] - mean
+    expected = {
+        "q": seen["layers.1.q"],
+        "k": seen["layers.1.k"] - seen["layers.1.k"].mean(axis=0),
+        "v": value,
+        "v_smoothed": value / divisor,
+        "context": seen["layers.1.context"] / divisor,
+        "context_centered": context / divisor,
+    }
+    for site, values in expected.items():
+        assert amax[f"layers.1.{site}"] == pytest.approx(np.abs(values).max(), rel=1e-4), site
 
 
 def test_a_second_calibration_comes_from_the_cache(make_checkpoint: Callable[..., Path]) -> None:

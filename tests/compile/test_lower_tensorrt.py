@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx.reference import ReferenceEvaluator
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
@@ -120,7 +121,7 @@ def test_smoothing_cancels_where_nothing_is_rounded(lower: Lower) -> None:
     """Divisors go into q, k and v's weights, and into the value's rows for the context."""
     checkpoint, _, small, ranges = lower("bert", "tag", "int8")
     assert ranges is not None
-    _, smooth = read_ranges(ranges)
+    _, smooth, _ = read_ranges(ranges)
     for site, divisor in smooth.items():
         assert divisor.max() / divisor.min() > 1.5, site
     batch = ragged(checkpoint)
@@ -193,7 +194,7 @@ def test_the_graph_has_the_form_that_fuses(lower: Lower) -> None:
 def test_one_scale_serves_each_of_query_key_and_value(lower: Lower) -> None:
     _, _, small, ranges = lower("bert", "tag", "int8")
     assert ranges is not None
-    amax, _ = read_ranges(ranges)
+    amax, _, _ = read_ranges(ranges)
     values = constants(small.path)
     head_dim = 32
     expected = {"q": amax["layers.1.q"] * head_dim**-0.5, "k": amax["layers.1.k"]}
@@ -202,6 +203,32 @@ def test_one_scale_serves_each_of_query_key_and_value(lower: Lower) -> None:
         scale = values[f"layers.1.{part}.scale"]
         assert float(scale) == pytest.approx(reach / 127, rel=1e-3)
     assert float(values["layers.1.probs.scale"]) == pytest.approx(1 / 127, rel=1e-3)
+
+
+def test_the_means_of_keys_and_values_cost_nothing(make_checkpoint: Factory) -> None:
+    """Large biases that cancel in fp32 leave the INT8 answer as it is, too."""
+    import safetensors.torch as files
+
+    folder = make_checkpoint("bert", "tag", seed=11)
+    checkpoint, _, small, _ = lowered(folder, "int8", alpha=0.0)
+    batch = ragged(checkpoint)
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    before = answer(str(small.path), batch)
+
+    tensors = files.load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    for number in range(2):
+        layer = f"bert.encoder.layer.{number}.attention"
+        key, value = 20 * torch.randn(2, 64, generator=generator)
+        tensors[f"{layer}.self.key.bias"] += key
+        tensors[f"{layer}.self.value.bias"] += value
+        tensors[f"{layer}.output.dense.bias"] -= tensors[f"{layer}.output.dense.weight"] @ value
+    files.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    checkpoint, _, moved, _ = lowered(folder, "int8", alpha=0.0)
+    assert np.abs(PackedEncoder.load(checkpoint).run(batch).numpy() - exact).max() < 1e-4
+    after = answer(str(moved.path), batch)
+    # fp16 and fp32 round a little differently around another mean.
+    assert np.abs(after - before).max() < np.abs(before - exact).max() / 2
 
 
 def test_a_row_of_zeros_costs_the_others_nothing(make_checkpoint: Factory) -> None:

@@ -1,0 +1,71 @@
+"""Keys and values without their mean, before attention is quantized: ``softmax(Q·Kᵀ)·V`` is the same.
+
+The mean of the keys adds the same number to all scores of a query, which softmax does not see. The
+mean of the values comes out as it went in, because probabilities add up to one, so the layer behind
+attention takes it into its bias (SageAttention, Zhang et al., 2024, and SageAttention2, 2025). What
+is left has a smaller range, and rounded probabilities, which add up to less than one, no longer
+lose a part of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from xopt.compile.editing import GraphEditor
+from xopt.compile.traced import LINEAR
+
+__all__ = ["center_attention", "centered_biases", "centered_ranges"]
+
+Array = NDArray[np.float32]
+
+
+def centered_biases(
+    layer: str, centers: Mapping[str, Array], qkv: Array, output: Array, output_weight: Array
+) -> tuple[Array, Array]:
+    """The biases of a layer's projection and of the linear layer that reads its context.
+
+    Args:
+        layer: such as ``layers.0``.
+        centers: ``layers.N.k`` and ``layers.N.v``, ``[hidden]`` each.
+        qkv: ``[3 · hidden]``, bias of the joint projection.
+        output: ``[hidden]``, bias behind attention.
+        output_weight: ``[hidden, hidden]``, of the same layer.
+    """
+    key, value = centers[f"{layer}.k"], centers[f"{layer}.v"]
+    moved = np.concatenate([np.zeros_like(key), key, value])
+    return (qkv - moved).astype(np.float32), (output + output_weight @ value).astype(np.float32)
+
+
+def centered_ranges(amax: Mapping[str, float]) -> dict[str, float]:
+    """The ranges that hold for centered attention, under the names of the sites themselves."""
+    suffix = "_centered"
+    found = {s.removesuffix(suffix): value for s, value in amax.items() if s.endswith(suffix)}
+    return {**amax, **found}
+
+
+def center_attention(editor: GraphEditor, centers: Mapping[str, Array]) -> None:
+    """Change the biases of the traced graph; every lowering then finds them in its place."""
+    nodes = {}
+    for node in editor.source:
+        linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
+        if linear:
+            nodes[linear.group(1), linear.group(2)] = node
+    for layer in {layer for layer, _ in nodes}:
+        qkv, output = nodes[layer, "qkv"], nodes[layer, "attention_output"]
+        weight = editor.array(output.input[1])
+        moved = centered_biases(layer, centers, _bias(editor, qkv), _bias(editor, output), weight)
+        for node, values in zip((qkv, output), moved, strict=True):
+            name = node.input[1].removesuffix("weight") + "bias.centered"
+            del node.input[2:]
+            node.input.append(editor.constant(name, values))
+
+
+def _bias(editor: GraphEditor, node: onnx.NodeProto) -> Array:
+    """The exporter drops a bias that is all zeros."""
+    if len(node.input) > 2:
+        return editor.array(node.input[2])
+    return np.zeros(editor.weights[node.input[1]].shape[0], np.float32)
