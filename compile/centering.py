@@ -54,14 +54,14 @@ def center_attention(editor: GraphEditor, centers: Mapping[str, Array]) -> None:
         linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
         if linear:
             nodes[linear.group(1), linear.group(2)] = node
-    for layer in {layer for layer, _ in nodes}:
+    for layer in dict.fromkeys(layer for layer, _ in nodes):
         qkv, output = nodes[layer, "qkv"], nodes[layer, "attention_output"]
         weight = editor.array(output.input[1])
         moved = centered_biases(layer, centers, _bias(editor, qkv), _bias(editor, output), weight)
         for node, values in zip((qkv, output), moved, strict=True):
             name = node.input[1].removesuffix("weight") + "bias.centered"
             del node.input[2:]
-            node.input.append(editor.constant(name, values))
+            node.input.append(editor.offer(name, values))
 
 
 def _bias(editor: GraphEditor, node: onnx.NodeProto) -> Array:

@@ -34,6 +34,7 @@ class GraphEditor:
                 self._consumers.setdefault(name, []).append(node)
         self.constants: dict[str, onnx.TensorProto] = {}
         self.added: dict[str, NDArray[Any]] = {}
+        self.offered: dict[str, NDArray[Any]] = {}
 
     def keep(self, node: onnx.NodeProto) -> None:
         """Take ``node`` over as it is, unless it was dropped."""
@@ -82,7 +83,12 @@ class GraphEditor:
         """An initializer, of the source or added since, as float32."""
         if name in self.weights:
             return np.asarray(self.weights[name], np.float32)
-        return np.asarray(self.added[name], np.float32)
+        return np.asarray((self.offered if name in self.offered else self.added)[name], np.float32)
+
+    def offer(self, name: str, value: NDArray[Any]) -> str:
+        """As :meth:`constant`, written only if a node still reads it in the end."""
+        self.offered[name] = value
+        return name
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Add an initializer and return its name."""
@@ -94,6 +100,9 @@ class GraphEditor:
     def finish(self) -> onnx.ModelProto:
         """The edited model, its kept initializers written to the new weights file."""
         used = {name for node in self.nodes for name in node.input}
+        for name, value in self.offered.items():
+            if name in used:
+                self.constant(name, value)
         for tensor in self.model.graph.initializer:
             if tensor.name in used and tensor.name not in self.constants:
                 self.constant(tensor.name, np.asarray(self.weights[tensor.name]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,10 +59,14 @@ class Signature:
 class Engine(ABC):
     """An open session over a bundle; a context manager.
 
-    A subclass writes ``_run`` and ``close``. ``run`` checks names, types and ranges first, because
-    a native library may crash where Python would complain. Arrays that ``run`` returns belong to
-    the caller. One engine serves one thread at a time. ``prepare_s`` counts the seconds spent on
-    programs that later batches find ready, so that a measurement can leave them out.
+    A subclass writes ``_run`` and ``close``; one that works in the background writes ``_submit``.
+    Names, types and ranges are checked first, because a native library may crash where Python would
+    complain. Arrays that are returned belong to the caller. One engine serves one thread at a time.
+
+    Attributes:
+        prepare_s: seconds spent on programs that later batches find ready.
+        busy_s: seconds in which a batch was being answered, without those; a time in which there
+            were two counts once.
     """
 
     name = "engine"
@@ -80,6 +85,8 @@ class Engine(ABC):
                 hint="Build it again.",
             ) from error
         self.prepare_s = 0.0
+        self.busy_s = 0.0
+        self._busy_until = 0.0
 
     def run(self, batch: PackedBatch) -> Arrays:
         """Answer a packed batch.
@@ -138,9 +145,16 @@ class Engine(ABC):
         """The answer to a checked batch, a new array."""
 
     def _submit(self, batch: PackedBatch) -> Callable[[], NDArray[np.float32]]:
-        """As ``_run``, for an engine that works in the background."""
+        """As ``_run``, for an engine that works in the background; it calls :meth:`count`."""
+        begin, prepared = time.perf_counter(), self.prepare_s
         answer = self._run(batch)
+        self.count(begin + self.prepare_s - prepared, time.perf_counter())
         return lambda: answer
+
+    def count(self, begin: float, end: float) -> None:
+        """Add the time of a batch, or of a part of one, to ``busy_s``; of ``perf_counter``."""
+        self.busy_s += max(0.0, end - max(begin, self._busy_until))
+        self._busy_until = max(end, self._busy_until)
 
     def close(self) -> None:  # noqa: B027  (an engine without resources need not write it)
         """Release what the native library holds."""

@@ -8,6 +8,7 @@ attention, and dense, for groups in which nothing is padded, without it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -47,6 +48,7 @@ class _Part:
         self.request: Any = None
         # The request reads these arrays where they are.
         self.feed: dict[str, Any] = {}
+        self.begin = 0.0
 
 
 class OpenVinoEngine(Engine):
@@ -81,14 +83,23 @@ class OpenVinoEngine(Engine):
         if len(groups) == 1:
             only = self._start(batch, streams=1)
             return lambda: self._take(only)
-        parts = [self._start(batch.select(group), streams=self.threads) for group in groups]
+        parts: list[_Part] = []
+        try:
+            for group in groups:
+                parts.append(self._start(batch.select(group), streams=self.threads))
+        except Exception:
+            self._drop(parts)
+            raise
 
         def answer() -> NDArray[np.float32]:
             rows = batch.tokens if self.signature.per_token else batch.sentences
             whole = np.empty((rows, self.signature.width), np.float32)
-            for group, part in zip(groups, parts, strict=True):
-                place = batch.token_index(group) if self.signature.per_token else group
-                whole[place] = self._take(part)
+            try:
+                for group, part in zip(groups, parts, strict=True):
+                    place = batch.token_index(group) if self.signature.per_token else group
+                    whole[place] = self._take(part)
+            finally:
+                self._drop(parts)
             return whole
 
         return answer
@@ -109,21 +120,32 @@ class OpenVinoEngine(Engine):
         part.request = self._request(part.program)
         arrays = batch.arrays()
         part.feed = {name: arrays[name] for name in self._inputs(batch.is_dense)}
+        part.begin = time.perf_counter()
         part.request.start_async(part.feed, share_inputs=True)
         self._running.append(part)
         return part
 
     def _take(self, part: _Part) -> NDArray[np.float32]:
         self._wait(part)
-        answer = np.array(part.request.get_output_tensor(0).data, np.float32)
-        self._idle[part.program].append(part.request)
+        request, part.request = part.request, None
+        answer = np.array(request.get_output_tensor(0).data, np.float32)
+        self.count(part.begin, part.begin + request.latency / 1e3)
+        self._idle[part.program].append(request)
         return answer
 
     def _wait(self, part: _Part) -> None:
-        part.request.wait()
+        """Until the part is done; its error is raised here, every time."""
         if part in self._running:
             self._running.remove(part)
-            self._met.update((part.program, size) for size in part.sizes)
+        part.request.wait()
+        self._met.update((part.program, size) for size in part.sizes)
+
+    def _drop(self, parts: list[_Part]) -> None:
+        """Wait for those that run and give up their answers."""
+        for part in parts:
+            if part in self._running:
+                with contextlib.suppress(Exception):
+                    self._wait(part)
 
     def _meet(self, part: _Part) -> None:
         """Wait for every running part that shares a size which is new to both.
@@ -138,7 +160,9 @@ class OpenVinoEngine(Engine):
 
         for other in list(self._running):
             if new(part) & new(other):
-                self._wait(other)
+                # Whoever takes its answer hears of its error.
+                with contextlib.suppress(Exception):
+                    self._wait(other)
 
     def _inputs(self, dense: bool) -> list[str]:
         dropped = {"unpad_index"} if dense else set()
@@ -170,8 +194,7 @@ class OpenVinoEngine(Engine):
 
     def close(self) -> None:
         """Drop every program."""
-        for part in list(self._running):
-            self._wait(part)
+        self._drop(list(self._running))
         self._idle.clear()
         self._programs.clear()
 

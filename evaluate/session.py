@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -70,13 +71,12 @@ class _Chunk(Generic[T]):
 
 @dataclass(frozen=True)
 class _Started(Generic[T]):
-    """A batch that the engine has begun; seconds of wall time."""
+    """A batch that the engine has begun."""
 
     chunk: _Chunk[T]
     indices: NDArray[np.intp]
     batch: PackedBatch
     answer: Callable[[], dict[str, NDArray[np.generic]]]
-    begin: float
 
 
 class Session:
@@ -95,8 +95,6 @@ class Session:
         )
         self.batch_tokens = batch_tokens
         self.usage = Usage()
-        # When the engine last gave an answer.
-        self._answered = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +130,7 @@ class Session:
     def parts(
         self, count: int, encode: EncodeParts, *, progress: Progress = _unheard
     ) -> Iterator[tuple[int, list[Encoding], list[Array]]]:
-        """As :meth:`answers`, for items of several encodings each: windows, or parts of a sentence.
+        """As :meth:`answers`, for items of one encoding or more: windows, or parts of a sentence.
 
         Yields:
             (index, encodings, answers) of each item, in order.
@@ -187,33 +185,36 @@ class Session:
     ) -> Iterator[tuple[_Chunk[T], int, Array]]:
         """(chunk, index of the encoding in it, answer), the engine being one batch ahead."""
         started: deque[_Started[T]] = deque()
-        for chunk in chunks:
-            self.usage.lengths += chunk.lengths
-            for indices in plan_batches(chunk.lengths, self.batch_tokens):
-                started.append(self._start(chunk, indices))
-                if len(started) > self.engine.ahead:
-                    yield from self._take(started.popleft(), count, progress)
-        while started:
-            yield from self._take(started.popleft(), count, progress)
+        try:
+            for chunk in chunks:
+                self.usage.lengths += chunk.lengths
+                for indices in plan_batches(chunk.lengths, self.batch_tokens):
+                    started.append(self._start(chunk, indices))
+                    if len(started) > self.engine.ahead:
+                        yield from self._take(started.popleft(), count, progress)
+            while started:
+                yield from self._take(started.popleft(), count, progress)
+        finally:
+            # The caller has had enough, or something failed: what runs must not stay behind.
+            for batch in started:
+                with contextlib.suppress(Exception):
+                    batch.answer()
 
     def _start(self, chunk: _Chunk[T], indices: NDArray[np.intp]) -> _Started[T]:
         first = self.engine.signature.first_position
         batch = pack([chunk.encodings[i] for i in indices], first_position=first)
-        begin, prepared = time.perf_counter(), self.engine.prepare_s
+        before = self.engine.busy_s
         answer = self.engine.submit(batch)
-        # Programs are compiled while a batch starts; that is not the engine's speed.
-        self.usage.engine_s -= self.engine.prepare_s - prepared
-        return _Started(chunk, indices, batch, answer, begin)
+        self.usage.engine_s += self.engine.busy_s - before
+        return _Started(chunk, indices, batch, answer)
 
     def _take(
         self, started: _Started[T], count: int, progress: Progress
     ) -> Iterator[tuple[_Chunk[T], int, Array]]:
         chunk, batch, signature = started.chunk, started.batch, self.engine.signature
+        before = self.engine.busy_s
         answer = started.answer()[signature.output]
-        now = time.perf_counter()
-        # While two batches were under way, the time counts once.
-        self.usage.engine_s += now - max(started.begin, self._answered)
-        self._answered = now
+        self.usage.engine_s += self.engine.busy_s - before
         self.usage.sentences += batch.sentences
         self.usage.tokens += batch.tokens
         chunk.done += batch.tokens

@@ -113,6 +113,8 @@ def test_parts_of_one_new_size_do_not_run_at_the_same_time(
     most = 0
 
     class Watched:
+        latency = 0.0
+
         def __init__(self, request: Any) -> None:
             self.request = request
             self.get_output_tensor = request.get_output_tensor

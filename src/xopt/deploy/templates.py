@@ -128,7 +128,7 @@ services:
       context: .
       args:
         TRITON_IMAGE: "$${TRITON_IMAGE:?$advice}"
-    command: ["tritonserver", "--model-repository=/models", "--exit-on-error=true"]
+    command: ["tritonserver", "--model-repository=/models", "--exit-on-error=true"$flags]
     volumes:
       - ./models:/models:ro
     ports:

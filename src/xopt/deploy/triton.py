@@ -23,6 +23,7 @@ from xopt import __version__
 from xopt.artifacts import Bundle
 from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
 from xopt.engines.base import Signature
+from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.runtime import ENGINE as PLAN
 from xopt.errors import InputError, UnsupportedError
@@ -36,6 +37,8 @@ TYPES = {"int64": "TYPE_INT64", "int32": "TYPE_INT32", "float16": "TYPE_FP16"}
 WARM_TOKENS = 16
 WARM_TEXT = "Habari za asubuhi"
 EXTRAS = {"cuda": "[cuda]", "tensorrt-rtx": "[tensorrt-rtx]", "torch-tensorrt": "[torch-tensorrt]"}
+# Without it the backend never runs the code that such an engine carries, and refuses to load it.
+LATER = ', "--backend-config=tensorrt,version-compatible=true"'
 ON_GPU = """\
     deploy:
       resources:
@@ -215,7 +218,9 @@ def _write_server(
     extra = EXTRAS.get(bundle.target, "")
     (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts, extra=extra))
     devices = ON_GPU if on_gpu else ""
-    (work / "compose.yaml").write_text(COMPOSE.substitute(facts, devices=devices))
+    flags = LATER if _runs_on_later(bundle) else ""
+    compose = COMPOSE.substitute(facts, devices=devices, flags=flags)
+    (work / "compose.yaml").write_text(compose)
     readme = README.substitute(
         facts,
         target=bundle.target,
@@ -227,13 +232,19 @@ def _write_server(
     (work / "README.md").write_text(readme)
 
 
+def _runs_on_later(bundle: Bundle) -> bool:
+    """Whether the engine carries code with which later versions of TensorRT run it."""
+    return bundle.target == "tensorrt" and RunsOn.read(bundle.manifest["engine"]).later
+
+
 def _advice(bundle: Bundle, name: str) -> tuple[str, str]:
     """Which release of Triton to take, and what else there is to know."""
     if bundle.target != "tensorrt":
         return "Any release of Triton with the Python backend and Python 3.11 or later will do.", ""
     facts = bundle.manifest["engine"]
+    later = " or later" if _runs_on_later(bundle) else ""
     advice = (
-        f"Take the release of Triton that holds TensorRT {facts['version']}; NVIDIA's support "
+        f"Take a release of Triton that holds TensorRT {facts['version']}{later}; NVIDIA's support "
         "matrix says which one that is."
     )
     more = (

@@ -1,0 +1,113 @@
+"""A session: the order of answers, what it counts as the engine's time, and what it leaves behind."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xopt.artifacts import Bundle
+from xopt.engines.openvino import OpenVinoEngine
+from xopt.evaluate.session import Session
+from xopt.packing import Encoding, pack
+from xopt.tokenization import Tokenizer
+
+Bundles = Callable[..., Bundle]
+
+
+def texts(count: int) -> list[Encoding]:
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(2, 60, count)
+    return [
+        Encoding(generator.integers(4, 1200, n).astype(np.int32), np.zeros(n, np.int32))
+        for n in lengths
+    ]
+
+
+@pytest.fixture
+def session(bundles: Bundles) -> Any:
+    with Session(bundles("encoder"), batch_tokens=512, threads=2) as opened:
+        yield opened
+
+
+def test_answers_are_those_of_each_text_alone(session: Session) -> None:
+    given = texts(400)
+    seen = set()
+    for index, encoding, answer in session.answers(400, lambda t, a, b: given[a:b]):
+        assert encoding is given[index]
+        seen.add(index)
+        if index % 40 == 0:
+            alone = session.engine.run(pack([encoding], first_position=2))["embeddings"][0]
+            np.testing.assert_allclose(answer, alone, atol=1e-5)
+    assert seen == set(range(400))
+    assert session.usage.sentences == 400
+    assert session.usage.tokens == sum(session.usage.lengths) == sum(len(e) for e in given)
+
+
+def test_items_of_several_parts_come_whole_and_in_order(session: Session) -> None:
+    given = texts(600)
+    items = [given[2 * i : 2 * i + 2] if i % 3 else given[2 * i : 2 * i + 1] for i in range(300)]
+    flat = {}
+    for index, parts, answers in session.parts(300, lambda t, a, b: items[a:b]):
+        assert parts is items[index]
+        assert len(answers) == len(parts)
+        flat[index] = answers
+    assert list(flat) == list(range(300))
+    for index in (1, 150, 299):
+        for part, answer in zip(items[index], flat[index], strict=True):
+            alone = session.engine.run(pack([part], first_position=2))["embeddings"][0]
+            np.testing.assert_allclose(answer, alone, atol=1e-5)
+
+
+def test_the_engines_time_is_not_its_callers_or_the_tokenizers(session: Session) -> None:
+    given = texts(300)
+
+    def slowly(tokenizer: Tokenizer, start: int, stop: int) -> list[Encoding]:
+        time.sleep(0.4)
+        return given[start:stop]
+
+    for index, _, _ in session.answers(300, slowly):
+        if index % 25 == 0:
+            time.sleep(0.1)
+    # The reader slept for 1.2 s while the next batch was under way; 0.1 s is what batches take.
+    assert 0 < session.usage.engine_s < 0.6
+    assert session.usage.tokenization_s >= 0.8
+
+
+def test_a_reader_that_stops_leaves_nothing_running(session: Session) -> None:
+    given = texts(300)
+    assert isinstance(session.engine, OpenVinoEngine)
+    for _ in range(3):
+        stream = session.answers(300, lambda t, a, b: given[a:b])
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+        assert not session.engine._running
+    assert len(list(session.answers(300, lambda t, a, b: given[a:b]))) == 300
+
+
+def test_a_part_that_fails_does_not_spoil_the_next_batch(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = session.engine
+    assert isinstance(engine, OpenVinoEngine)
+    real = engine._request
+
+    class Failing:
+        def start_async(self, *args: Any, **options: Any) -> None:
+            """Begins, and fails later."""
+
+        def wait(self) -> None:
+            raise RuntimeError("out of memory")
+
+    good = pack(texts(12), first_position=2)
+    expected = engine.run(good)["embeddings"]
+    requests = [Failing()]
+    monkeypatch.setattr(
+        engine, "_request", lambda program: requests.pop() if requests else real(program)
+    )
+    late = engine.submit(good)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        late()
+    assert not engine._running
+    assert np.array_equal(engine.run(good)["embeddings"], expected)
