@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.calibrate.smooth import smoothing
-from xopt.compile.centering import centered_biases, centered_ranges
+from xopt.compile.centering import centered_biases, moved_ranges
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.quantize import quantize_rows
@@ -102,7 +102,7 @@ def lower_state(
     kept = [name for name in state if "norm." in name or name.startswith("head.")]
     tensors |= {name: state[name] for name in kept}
     if ranges is not None and lowering.attention:
-        ranges = replace(ranges, amax=centered_ranges(ranges.amax))
+        ranges = replace(ranges, amax=moved_ranges(ranges.amax, "centered"))
         for number in range(len(encoder.layers)):
             layer = f"layers.{number}"
             biases = [f"{layer}.qkv.bias", f"{layer}.attention_output.bias"]

@@ -24,6 +24,8 @@ __all__ = ["CalibrationRecipe", "Observable", "calibrate", "ranges_fingerprint",
 SMOOTHED = ("qkv_in", "context", "ffn_in", "ffn_act")
 # Sites whose mean is taken away where attention is quantized.
 CENTERED = ("k", "v")
+# Sites whose channels are moved to their middle where that costs nothing.
+SHIFTED = ("qkv_in", "ffn_in", "ffn_act")
 BATCH_TOKENS = 2048
 
 # Site -> a number for each channel.
@@ -68,7 +70,7 @@ class Observable(Protocol):
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
-        graph, sample.fingerprint, asdict(recipe), {"format": 3},
+        graph, sample.fingerprint, asdict(recipe), {"format": 4},
         tool_versions("torch", "nvidia-modelopt"),
     )  # fmt: skip
 
@@ -129,9 +131,10 @@ def read_ranges(ranges: Ranges) -> tuple[dict[str, float], Channels, Channels]:
 
     Returns:
         ``site -> amax``; ``site -> [in]``, the smoothing divisors; and ``site -> [hidden]``, the
-        means of keys and values. The ranges of ``k``, ``v``, ``v_smoothed`` (behind the context's
-        divisor) and ``context_centered`` are those without the means, as attention is quantized
-        (:mod:`xopt.compile.centering`).
+        means of keys and values and the middle of each channel of ``qkv_in``, ``ffn_in`` and
+        ``ffn_act``. The ranges of ``k``, ``v``, ``v_smoothed`` (behind the context's divisor) and
+        ``context_centered`` are those without the means, as attention is quantized
+        (:mod:`xopt.compile.centering`); those of ``qkv_in_shifted`` and so on without the middle.
     """
     amax = json.loads((ranges.folder / "ranges.json").read_text())
     tables = []
@@ -153,15 +156,17 @@ def _batches(sample: Sample, first_position: int) -> list[PackedBatch]:
 def _channels(
     model: Observable, batches: Sequence[PackedBatch], step: Callable[[], None]
 ) -> tuple[Channels, Channels]:
-    """The largest absolute value of each channel that can be smoothed; the mean of each of k, v."""
-    largest: Channels = {}
+    """What every channel shows: the largest absolute value, and where its center lies."""
+    highest: Channels = {}
+    lowest: Channels = {}
     sums: dict[str, NDArray[np.float64]] = {}
 
     def watch(site: str, values: Any) -> None:
         kind = site.rpartition(".")[2]
         if kind in SMOOTHED:
-            seen = values.abs().amax(dim=0).numpy()
-            largest[site] = np.maximum(largest[site], seen) if site in largest else seen
+            low, high = (limit.numpy() for limit in values.aminmax(dim=0))
+            lowest[site] = np.minimum(lowest.get(site, low), low)
+            highest[site] = np.maximum(highest.get(site, high), high)
         elif kind in CENTERED:
             sums[site] = sums.get(site, 0) + values.double().sum(dim=0).numpy()
 
@@ -169,7 +174,12 @@ def _channels(
         model.run(batch, watch=watch)
         step()
     tokens = sum(batch.tokens for batch in batches)
-    return largest, {site: (total / tokens).astype(np.float32) for site, total in sums.items()}
+    largest = {site: np.maximum(high, -lowest[site]) for site, high in highest.items()}
+    centers = {site: (total / tokens).astype(np.float32) for site, total in sums.items()}
+    for site, high in highest.items():
+        if site.rpartition(".")[2] in SHIFTED:
+            centers[site] = (high + lowest[site]) * np.float32(0.5)
+    return largest, centers
 
 
 def _site_ranges(
@@ -199,10 +209,12 @@ def _site_ranges(
             return
         if kind in CENTERED:
             values = values - means[site]
-        collect(site, values * inverse[site] if site in inverse else values)
+        divide = inverse.get(site, 1)
+        collect(site, values * divide)
         if kind == "context":
-            moved = values - means[f"{layer}.v"]
-            collect(site + "_centered", moved * inverse[site] if site in inverse else moved)
+            collect(site + "_centered", (values - means[f"{layer}.v"]) * divide)
+        if kind in SHIFTED:
+            collect(site + "_shifted", (values - means[site]) * divide)
         if kind == "v" and context in inverse:
             # What v is where a lowering folds the context's divisor into it.
             collect(site + "_smoothed", values * inverse[context])

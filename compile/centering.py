@@ -1,4 +1,4 @@
-"""Keys and values without their mean, before attention is quantized: ``softmax(Q·Kᵀ)·V`` is the same.
+"""Keys and values without their mean before they are quantized: ``softmax(Q·Kᵀ)·V`` is the same.
 
 The mean of the keys adds the same number to all scores of a query, which softmax does not see. The
 mean of the values comes out as it went in, because probabilities add up to one, so the layer behind
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from xopt.compile.editing import GraphEditor
 from xopt.compile.traced import LINEAR
 
-__all__ = ["center_attention", "centered_biases", "centered_ranges"]
+__all__ = ["center_attention", "centered_biases", "moved_ranges"]
 
 Array = NDArray[np.float32]
 
@@ -40,9 +40,9 @@ def centered_biases(
     return (qkv - moved).astype(np.float32), (output + output_weight @ value).astype(np.float32)
 
 
-def centered_ranges(amax: Mapping[str, float]) -> dict[str, float]:
-    """The ranges that hold for centered attention, under the names of the sites themselves."""
-    suffix = "_centered"
+def moved_ranges(amax: Mapping[str, float], how: str) -> dict[str, float]:
+    """The ranges of ``centered`` or ``shifted`` sites, under the names of the sites themselves."""
+    suffix = f"_{how}"
     found = {s.removesuffix(suffix): value for s, value in amax.items() if s.endswith(suffix)}
     return {**amax, **found}
 

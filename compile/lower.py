@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.ranges import read_ranges
-from xopt.compile.centering import center_attention, centered_ranges
+from xopt.compile.centering import center_attention, moved_ranges
 from xopt.compile.editing import GraphEditor
 from xopt.compile.external import WEIGHTS, Weights, WeightsWriter, load_model
 from xopt.compile.lower_tensorrt import lower_tensorrt
@@ -35,7 +35,7 @@ Array = NDArray[np.float32]
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 8})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 9})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
@@ -78,11 +78,11 @@ def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path
         editor = GraphEditor(model, Weights(model, graph.folder), writer)
         if lowering.attention:
             center_attention(editor, centers)
-            amax = centered_ranges(amax)
-        if lowering.form == "tensorrt":
-            lowered = lower_tensorrt(editor, lowering, amax, smooth, graph.manifest)
-        elif lowering.form == "tensorrt-plugin":
-            lowered = lower_plugin(editor, lowering, amax, smooth, graph.manifest)
+            amax = moved_ranges(amax, "centered")
+        if lowering.form != "packed":
+            form = lower_tensorrt if lowering.form == "tensorrt" else lower_plugin
+            amax = moved_ranges(amax, "shifted")
+            lowered = form(editor, lowering, amax, smooth, centers, graph.manifest)
         else:
             lowered = _lower_nodes(editor, lowering, amax, smooth, graph.manifest["heads"])
     onnx.save(lowered, folder / "graph.onnx")

@@ -24,10 +24,10 @@ from xopt.compile.editing import GraphEditor
 from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
 from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_head import emit_head, mean_over_slots
-from xopt.compile.traced import LINEAR, SITE, WORDS
+from xopt.compile.traced import LINEAR, SITE, WORDS, drop_attention
 from xopt.errors import UnsupportedError
 
-__all__ = ["INPUTS", "Lowerer", "drop_attention", "lower_tensorrt"]
+__all__ = ["INPUTS", "Lowerer", "lower_tensorrt"]
 
 # name -> element type and shape; which of them a graph reads depends on its head.
 INPUTS: dict[str, tuple[int, list[str | int]]] = {
@@ -50,6 +50,7 @@ def lower_tensorrt(
     lowering: Lowering,
     amax: Mapping[str, float],
     smooth: Mapping[str, Array],
+    shifts: Mapping[str, Array],
     facts: Mapping[str, Any],
     lowerer: type[Lowerer] | None = None,
 ) -> onnx.ModelProto:
@@ -60,6 +61,7 @@ def lower_tensorrt(
         lowering: of the form ``tensorrt``.
         amax: ``site -> range``; not read when nothing is quantized.
         smooth: ``site -> [in]``, SmoothQuant's divisors.
+        shifts: ``site -> [in]``, the middle of each channel, from which ``amax`` is counted.
         facts: ``head``, ``heads``, ``hidden`` and ``output`` of the graph's manifest.
         lowerer: another one than :class:`Lowerer`.
 
@@ -67,7 +69,7 @@ def lower_tensorrt(
         UnsupportedError: a weight leaves the range of fp16.
         BuildError: the graph has another form than the tracer gives it.
     """
-    work = (lowerer or Lowerer)(editor, lowering, amax, smooth, facts)
+    work = (lowerer or Lowerer)(editor, lowering, amax, smooth, shifts, facts)
     norms = [i for i, n in enumerate(editor.source) if n.op_type == "LayerNormalization"]
     for node in editor.source[: norms[-1] + 1]:
         if node.output[0] not in editor.dropped:
@@ -94,10 +96,11 @@ class Lowerer:
         lowering: Lowering,
         amax: Mapping[str, float],
         smooth: Mapping[str, Array],
+        shifts: Mapping[str, Array],
         facts: Mapping[str, Any],
     ) -> None:
         self.editor, self.lowering, self.amax, self.smooth = editor, lowering, amax, smooth
-        self.facts = facts
+        self.shifts, self.facts = shifts, facts
         self.int8 = lowering.weights == "int8"
 
     def lower(self, node: onnx.NodeProto) -> None:
@@ -160,7 +163,7 @@ class Lowerer:
         source = node.input[0]
         if self.int8:
             if linear != "attention_output":
-                source, weight = self.quantized(source, site, weight)
+                source, weight, bias = self.quantized(source, site, weight, bias)
             elif site in self.smooth:
                 weight = weight * self.smooth[site][None, :]
         self.product(source, f"{layer}.{linear}", weight, bias, node.output[0])
@@ -172,17 +175,29 @@ class Lowerer:
             return weight, self.editor.array(node.input[2])
         return weight, np.zeros(len(weight), np.float32)
 
-    def quantized(self, source: str, site: str, weight: Array) -> tuple[str, Array]:
-        """Q/DQ of a linear layer's input, smoothed first; its weight takes the divisor back."""
-        divisor = self.smooth.get(site)
+    def quantized(
+        self, source: str, site: str, weight: Array, bias: Array
+    ) -> tuple[str, Array, Array]:
+        """Q/DQ of a linear layer's input, which is smoothed and moved to its middle first.
+
+        The weight takes the divisor back, and the bias what was taken away (channel-wise shifting,
+        Outlier Suppression+, Wei et al., 2023): the layer stays the same.
+        """
+        divisor, shift = self.smooth.get(site), self.shifts.get(site)
+        # Weight and bias take back what fp16 has made of the divisor and the middle.
+        inverse = np.ones(1, np.float16)
         if divisor is not None:
-            # The weight takes back what fp16 has made of the divisor.
             inverse = (1 / divisor).astype(np.float16).clip(HALF.tiny)
             name = self.editor.constant(site + ".smooth", inverse)
             source = self.editor.emit("Mul", [source, name], site + ".smoothed")
             weight = weight / inverse.astype(np.float32)[None, :]
+        if shift is not None:
+            middle = (shift * inverse.astype(np.float32)).astype(np.float16)
+            name = self.editor.constant(site + ".middle", middle)
+            source = self.editor.emit("Sub", [source, name], site + ".shifted")
+            bias = bias + weight @ middle.astype(np.float32)
         stored = self.quantize(source, site, self.step(site))
-        return self.dequantize(stored, site, site + ".dq"), weight
+        return self.dequantize(stored, site, site + ".dq"), weight, bias
 
     def product(self, source: str, name: str, weight: Array, bias: Array, out: str) -> None:
         """The product of a linear layer with its weight ``[out, in]``, and the bias."""
@@ -240,7 +255,7 @@ class Lowerer:
         factors[:hidden] = float(np.asarray(self.editor.weights[chain.scale]))
         context = f"{layer}.context"
         if self.int8:
-            source, weight = self.quantized(source, f"{layer}.qkv_in", weight)
+            source, weight, bias = self.quantized(source, f"{layer}.qkv_in", weight, bias)
             if context in self.smooth:
                 factors[2 * hidden :] = 1 / self.smooth[context]
         weight, bias = weight * factors[:, None], bias * factors
@@ -299,32 +314,6 @@ class Lowerer:
     def mean(self, hidden: str) -> str:
         """``[B, hidden]`` fp32: the mean over a sentence's tokens."""
         return mean_over_slots(self.editor, hidden)
-
-
-class _Chain:
-    """What is left of the traced attention: the scale's name, and the context's."""
-
-    def __init__(self, scale: str, context: str) -> None:
-        self.scale, self.context = scale, context
-
-
-def drop_attention(editor: GraphEditor, projection: str) -> _Chain:
-    """Leave out everything from the gather behind the joint projection to the context."""
-    gather = editor.consumer(projection, "Gather")
-    reshape = editor.consumer(gather.output[0], "Reshape")
-    transpose = editor.consumer(reshape.output[0], "Transpose")
-    split = editor.consumer(transpose.output[0], "Split")
-    q, k, v = (editor.consumer(name, "Squeeze") for name in split.output)
-    scaled = editor.consumer(q.output[0], "Mul")
-    turned = editor.consumer(k.output[0], "Transpose")
-    dropped = [gather, reshape, transpose, split, q, k, v, scaled, turned]
-    last = scaled
-    for kind in ("MatMul", "Add", "Softmax", "MatMul", "Transpose", "Reshape", "Gather"):
-        last = editor.consumer(last.output[0], kind)
-        dropped.append(last)
-    for node in dropped:
-        editor.drop(node)
-    return _Chain(scaled.input[1], last.output[0])
 
 
 def _declare(model: onnx.ModelProto, output: str, *, per_token: bool) -> None:

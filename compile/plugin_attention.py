@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from xopt.compile.editing import GraphEditor
-from xopt.compile.lower_tensorrt import Lowerer, drop_attention, lower_tensorrt
+from xopt.compile.lower_tensorrt import Lowerer, lower_tensorrt
 from xopt.compile.recipes import Lowering
+from xopt.compile.traced import drop_attention
 from xopt.engines.tensorrt.plugin import ATTENTION, ATTENTION_INT8, NAMESPACE, VERSION
 from xopt.errors import BuildError, UnsupportedError
 
@@ -37,10 +38,11 @@ def lower_plugin(
     lowering: Lowering,
     amax: Mapping[str, float],
     smooth: Mapping[str, Array],
+    shifts: Mapping[str, Array],
     facts: Mapping[str, Any],
 ) -> onnx.ModelProto:
     """Rebuild the traced graph; arguments and errors as for :func:`lower_tensorrt`."""
-    model = lower_tensorrt(editor, lowering, amax, smooth, facts, PluginLowerer)
+    model = lower_tensorrt(editor, lowering, amax, smooth, shifts, facts, PluginLowerer)
     model.opset_import.append(helper.make_opsetid(NAMESPACE, int(VERSION)))
     return model
 
@@ -63,7 +65,7 @@ class PluginLowerer(Lowerer):
         source, out, context = node.input[0], f"{layer}.qkv", f"{layer}.context"
         factors: Array = np.ones(3 * hidden, np.float32)
         if self.int8:
-            source, weight = self.quantized(source, f"{layer}.qkv_in", weight)
+            source, weight, bias = self.quantized(source, f"{layer}.qkv_in", weight, bias)
             if context in self.smooth:
                 factors[2 * hidden :] = 1 / self.smooth[context]
         steps: Array = np.ones(3, np.float32)

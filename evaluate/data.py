@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -40,7 +41,7 @@ class Source:
         """Whether a folder holds this config; the hub is taken to hold it."""
         if self.folder is None:
             return True
-        return any(path.is_file() for path in self._paths(config, split))
+        return bool(self._paths(config, split))
 
     def rows(self, config: str, split: str, columns: Mapping[str, type]) -> list[Row]:
         """All rows of a config's split, each checked against ``columns``.
@@ -67,28 +68,36 @@ class Source:
         return rows
 
     def _paths(self, config: str, split: str) -> list[Path]:
+        """The file of a split, or its parts as the hub names them; none if it is not there."""
         assert self.folder is not None
-        return [self.folder / config / f"{split}.{ending}" for ending in ("jsonl", "parquet")]
+        place = self.folder / config
+        for ending in ("jsonl", "parquet"):
+            if (path := place / f"{split}.{ending}").is_file():
+                return [path]
+        part = re.compile(re.escape(split) + r"-\d{5}-of-\d{5}\.parquet")
+        return sorted(path for path in place.glob("*.parquet") if part.fullmatch(path.name))
 
     def read(self, config: str, split: str) -> Iterator[Row]:
         """All rows as they stand.
 
         Raises:
             InputError: the config is not there.
+            DataError: a file is damaged, or one of several parts is missing.
         """
         if self.folder is None:
             yield from _parquet(_hub_file(config, split))
             return
-        for path in self._paths(config, split):
-            if path.is_file():
-                yield from (_jsonl(path) if path.suffix == ".jsonl" else _parquet(path))
-                return
-        present = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
-        raise InputError(
-            f"{self.folder} has no {config}/{split}.jsonl or .parquet.",
-            hint=f"It holds: {', '.join(present[:12]) or 'nothing'}"
-            + (f" and {len(present) - 12} more." if len(present) > 12 else "."),
-        )
+        paths = self._paths(config, split)
+        if not paths:
+            present = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
+            raise InputError(
+                f"{self.folder} has no {config}/{split}.jsonl or .parquet.",
+                hint=f"It holds: {', '.join(present[:12]) or 'nothing'}"
+                + (f" and {len(present) - 12} more." if len(present) > 12 else "."),
+            )
+        _check_parts(paths, split)
+        for path in paths:
+            yield from (_jsonl(path) if path.suffix == ".jsonl" else _parquet(path))
 
 
 # XNLI and TyDiQA keep all languages in one config, which is asked for language by language.
@@ -101,8 +110,9 @@ def open_source(name: str | None, *, probe: tuple[str, str]) -> Source:
     """The data to evaluate on.
 
     Args:
-        name: a folder in the hub's layout (``CONFIG/SPLIT.parquet`` or ``.jsonl``), ``sample``,
-            ``hub``, or None for the hub where it is at hand and the sample where not.
+        name: a folder in the hub's layout (``CONFIG/SPLIT-00000-of-00001.parquet``, or shorter
+            ``CONFIG/SPLIT.parquet`` or ``.jsonl``), ``sample``, ``hub``, or None for the hub where
+            it is at hand and the sample where not.
         probe: a (config, split) to find out whether the hub is at hand.
 
     Raises:
@@ -136,6 +146,21 @@ def rows_fingerprint(rows: Sequence[Row]) -> str:
     return fingerprint([dict(row) for row in rows])
 
 
+def _check_parts(paths: Sequence[Path], split: str) -> None:
+    """Refuse a download that stopped half-way: its score would pass for that of the whole."""
+    if paths[0].stem == split:
+        return
+    total = paths[0].stem.rpartition("-of-")[2]
+    names = [path.name for path in paths]
+    wanted = [f"{split}-{number:05}-of-{total}.parquet" for number in range(int(total))]
+    if names != wanted:
+        raise DataError(
+            f"{paths[0].parent} holds {', '.join(names[:4])}, which are not {total} parts of one "
+            "split.",
+            hint="Fetch the whole folder again.",
+        )
+
+
 def _jsonl(path: Path) -> Iterator[Row]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -148,8 +173,11 @@ def _jsonl(path: Path) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line)
+            if "\\u" in line:
+                # JSON can spell half of a surrogate pair, which is no text.
+                json.dumps(row, ensure_ascii=False).encode()
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: no JSON: {error}.") from error
+            raise DataError(f"{path}, line {number}: no valid JSON: {error}.") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object.")
         yield row

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from xopt.evaluate.metrics.aggregate import aggregate
+from xopt.evaluate.metrics.aggregate import GROUPS, aggregate
+from xopt.languages import to_iso1
 
-__all__ = ["combine_reports"]
+__all__ = ["combine_reports", "data_labels", "split_languages"]
+
+SIDES = ("reference", "candidate", "difference")
 
 
 def combine_reports(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -15,19 +18,35 @@ def combine_reports(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``tasks`` as given; ``groups`` and ``average`` with reference, candidate and difference, or
-        None where a task of theirs is missing.
+        None where a task of theirs is missing or was measured on other data than the rest.
     """
     done = [entry for entry in entries if "skipped" not in entry]
-    sides = {
-        side: aggregate({entry["task"]: entry["mean"][side] for entry in done})
-        for side in ("reference", "candidate", "difference")
-    }
-    groups = {
-        name: _together({side: means["groups"][name] for side, means in sides.items()})
-        for name in sides["reference"]["groups"]
-    }
-    average = _together({side: means["average"] for side, means in sides.items()})
+    groups: dict[str, dict[str, float] | None] = dict.fromkeys(GROUPS)
+    average = None
+    for label in data_labels(done):
+        sides = {
+            side: aggregate(
+                {e["task"]: e["mean"][side] for e in done if e["data"]["label"] == label}
+            )
+            for side in SIDES
+        }
+        for name in GROUPS:
+            means = {side: found["groups"][name] for side, found in sides.items()}
+            groups[name] = groups[name] or _together(means)
+        average = average or _together({side: found["average"] for side, found in sides.items()})
     return {"tasks": [dict(entry) for entry in entries], "groups": groups, "average": average}
+
+
+def data_labels(done: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the reports were measured on, each once."""
+    return list(dict.fromkeys(entry["data"]["label"] for entry in done))
+
+
+def split_languages(asked: Iterable[str], available: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The asked codes that ``available`` holds, in either spelling, and those that it does not."""
+    known = {to_iso1(code) for code in available}
+    held = [code for code in asked if to_iso1(code) in known]
+    return held, [code for code in asked if code not in held]
 
 
 def _together(means: Mapping[str, float | None]) -> dict[str, float] | None:

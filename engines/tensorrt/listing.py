@@ -31,6 +31,7 @@ __all__ = [
     "read_kernels",
     "read_log",
     "read_padded_lengths",
+    "worst_profile",
 ]
 
 LINEARS = ("qkv", "attention_output", "ffn_in", "ffn_out")
@@ -130,7 +131,7 @@ def read_alphas(plan: ReadableBuffer) -> dict[str, list[float]]:
 
 @dataclass(frozen=True)
 class Listing:
-    """Counts of one profile: all have the same, or these are the worst profile's.
+    """Counts of one profile: all have the same, or these are :func:`worst_profile`'s.
 
     Attributes:
         kernels: launched by one run of the encoder and its head.
@@ -157,8 +158,8 @@ class Listing:
         Raises:
             BuildError: the log holds no list of layers.
         """
-        profiles = sorted({kernel.profile for kernel in kernels})
-        if not profiles:
+        worst = worst_profile(kernels)
+        if not worst:
             raise BuildError("TensorRT's log holds no list of layers.", hint=REPORT)
         unknown = sorted({n for k in kernels if is_int8(k) for n in products_of(k)} - set(alphas))
         if unknown:
@@ -167,8 +168,7 @@ class Listing:
                 "they may overflow.",
                 hint=REPORT,
             )
-        counts = [_count([k for k in kernels if k.profile == p], alphas) for p in profiles]
-        return min(counts, key=lambda c: (c.int8_fused_attentions, c.int8_products, -c.kernels))
+        return _count(worst, alphas)
 
     def check(self, *, layers: int, int8: bool, int8_attention: bool) -> None:
         """Refuse an engine that is not what was asked for.
@@ -236,17 +236,31 @@ def _count(kernels: Sequence[Kernel], alphas: dict[str, list[float]]) -> Listing
     )
 
 
+def worst_profile(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Kernels of the profile that fuses least; of equals, fewest INT8 products, then most kernels.
+
+    A listing of it passes :meth:`Listing.check` only if each profile's would.
+    """
+    profiles: dict[int, list[Kernel]] = defaultdict(list)
+    for kernel in kernels:
+        profiles[kernel.profile].append(kernel)
+    return min(profiles.values(), key=_merit, default=[])
+
+
+def _merit(kernels: Sequence[Kernel]) -> tuple[int, ...]:
+    found = _count(kernels, alphas={})
+    fused = found.int8_fused_attentions, found.fused_attentions
+    return (*fused, found.int8_products, -found.kernels)
+
+
 def _ends(kernel: Kernel, part: str) -> bool:
     return any(node.endswith(part) for node in kernel.nodes)
 
 
 def chosen_kernels(kernels: Sequence[Kernel]) -> dict[str, dict[str, str]]:
-    """``layer -> {linear layer or attention -> kernel}`` of the last profile."""
+    """``layer -> {linear layer or attention -> kernel}`` of :func:`worst_profile`."""
     chosen: dict[str, dict[str, str]] = defaultdict(dict)
-    last = max((kernel.profile for kernel in kernels), default=0)
-    for kernel in kernels:
-        if kernel.profile != last:
-            continue
+    for kernel in worst_profile(kernels):
         for node in kernel.nodes:
             linear = LINEAR.match(node)
             if linear:

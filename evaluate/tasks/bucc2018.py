@@ -39,6 +39,10 @@ class Bucc2018(Task):
     A source holds each corpus as ``bucc18_corpus.XX-en.PART``, one file a side (columns ``id`` and
     ``text``), and the gold pairs as the hub does. The hub itself holds the gold pairs alone.
 
+    The encoder's last layer is embedded by its mean, unless the bundle was built with another
+    ``--layer`` or ``--pooling``. XTREME's script takes layer 20 (``hidden_states[20]`` of 24) of
+    XLM-R large and 8 of mBERT, by ``cls``; before October 2021 it took the mean all the same.
+
     Attributes:
         neighbours: k of the ratio margin.
         prefix: put before every sentence, for encoders trained with one.

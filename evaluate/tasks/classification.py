@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from xopt.errors import DataError
+from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row
 from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored, accuracy
@@ -39,31 +39,40 @@ class PairClassification(Task):
         super().check(head, what)
         match_labels(head["labels"], self.classes, self.aliases, what=what, task=self.name)
 
-    def checked(self, rows: Sequence[Row], label: str, where: str) -> Examples:
-        """Rows as examples.
+    def checked(self, rows: Iterable[tuple[int, Row]], label: str, where: str) -> Examples:
+        """Rows, each with its number in the file, as examples.
 
         Raises:
             DataError: a label that the task does not have.
         """
-        for number, row in enumerate(rows):
+        found = []
+        for number, row in rows:
             if row[label] not in self.classes:
                 raise DataError(
                     f"{where}, row {number}: the label {row[label]!r} is none of "
                     f"{', '.join(self.classes)}.",
                     hint="Test labels are taken out of some copies; the hub's have them.",
                 )
-        return [
-            {"first": row["sentence1"], "second": row["sentence2"], "label": row[label]}
-            for row in rows
-        ]
+            found.append(
+                {"first": row["sentence1"], "second": row["sentence2"], "label": row[label]}
+            )
+        return found
 
     def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
         """The name of the class of each pair."""
         first = [row["first"] for row in examples]
         second = [row["second"] for row in examples]
+        limit = min(self.max_tokens, session.tokenizer.max_tokens)
+        # Below the special tokens alone the tokenizer would not cut at all.
+        least = session.tokenizer.fast.num_special_tokens_to_add(is_pair=True) + 2
+        if limit < least:
+            raise InputError(
+                f"{limit} tokens have no room for two sentences.",
+                hint=f"Possible: --convention max_tokens={least} and above.",
+            )
         logits = session.rows(
             len(examples),
-            lambda t, a, b: t.encode(first[a:b], second[a:b], max_tokens=self.max_tokens),
+            lambda t, a, b: t.encode(first[a:b], second[a:b], max_tokens=limit),
             progress=progress,
         )
         names = match_labels(

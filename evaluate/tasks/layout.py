@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.errors import ArtifactError
+from xopt.errors import ArtifactError, InputError
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -69,9 +69,17 @@ class Frame:
 
         Returns:
             The parts. ``words`` is 1 at the first piece of each word, else 0.
+
+        Raises:
+            InputError: ``limit`` has no room for a word.
         """
         tail = self.between if extra_separator else self.after
         room = limit - len(self.before) - len(tail)
+        if room < 1:
+            raise InputError(
+                f"{limit} tokens have no room for a word beside {limit - room} special ones.",
+                hint=f"Possible: --convention max_tokens={limit - room + 1} and above.",
+            )
         parts: list[list[Ids]] = [[]]
         used = 0
         for word in pieces:
@@ -95,8 +103,15 @@ class Frame:
     ) -> list[Encoding]:
         """A question with each window of a context.
 
-        Windows begin every ``stride`` tokens. A token answers in the window where it has the most
-        context on its poorer side, as in BERT's own SQuAD code.
+        Windows begin every ``stride`` tokens, or sooner where some would stand in none. A token
+        answers in the window where it has the most context on its poorer side, as in BERT's own
+        SQuAD code.
+
+        Args:
+            question: its tokens.
+            context: the passage, without special tokens.
+            window: tokens of a window; more than those of the question and the special ones.
+            stride: as above.
 
         Returns:
             The windows. ``sequence`` is 1 on context tokens, ``words`` is 1 where an answer may
@@ -104,7 +119,8 @@ class Frame:
         """
         assert context.offsets is not None
         front = np.concatenate([self.before, question, self.between])
-        room = max(1, window - len(front) - len(self.after))
+        room = window - len(front) - len(self.after)
+        stride = min(stride, room)
         total = len(context)
         starts = np.arange(0, max(1, total - room + stride), stride)
         spans = [(int(s), min(int(s) + room, total)) for s in starts]

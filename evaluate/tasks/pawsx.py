@@ -34,6 +34,5 @@ class PawsX(PairClassification):
     def load(self, source: Source, language: str) -> Examples:
         config = self.config_of(language)
         columns = {"sentence1": str, "sentence2": str, "label": str}
-        return self.checked(
-            source.rows(config, self.split, columns), "label", f"{config}/{self.split}"
-        )
+        rows = source.rows(config, self.split, columns)
+        return self.checked(enumerate(rows), "label", f"{config}/{self.split}")

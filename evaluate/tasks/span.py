@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.errors import DataError
+from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row, Source
 from xopt.evaluate.metrics import squad
 from xopt.evaluate.session import Session
@@ -32,10 +32,14 @@ class SpanAnswers(Task):
 
     Attributes:
         window: tokens of question and passage together; a longer passage is read in windows.
-        doc_stride: from the beginning of a window to the beginning of the next.
+        doc_stride: from the beginning of a window to the beginning of the next; less where a
+            window has no room for as much of the passage, so that none is left out.
         max_query: tokens of a question that are kept.
         n_best: starts and ends considered in a window.
         max_answer: longest answer, in tokens.
+
+    Raises:
+        InputError: ``window`` is not larger than ``max_query`` and ``doc_stride``.
     """
 
     window: int = 384
@@ -48,44 +52,43 @@ class SpanAnswers(Task):
     metric: ClassVar[str] = "(F1 + EM) / 2"
     ending: ClassVar[str] = "json"
 
+    def __post_init__(self) -> None:
+        for name in ("max_query", "doc_stride"):
+            if getattr(self, name) >= self.window:
+                raise InputError(
+                    f"{name}={getattr(self, name)} does not fit into window={self.window}.",
+                    hint="Possible: a window larger than max_query and than doc_stride, such as "
+                    "XTREME's window=384, max_query=64 and doc_stride=128.",
+                )
+
     def load(self, source: Source, language: str) -> Examples:
         config = self.config_of(language)
         rows = source.rows(config, self.split, COLUMNS)
-        return self.checked(rows, language, f"{config}/{self.split}", stripped=source.kind == "hub")
+        where = f"{config}/{self.split}"
+        return self.checked(enumerate(rows), language, where, stripped=source.kind == "hub")
 
     def checked(
-        self, rows: Sequence[Row], language: str, where: str, *, stripped: bool
+        self, rows: Iterable[tuple[int, Row]], language: str, where: str, *, stripped: bool
     ) -> Examples:
         """Rows as examples.
 
         Args:
-            rows: of one language.
+            rows: of one language, each with its number in the file.
             language: kept with each, for metrics that differ by it.
             where: what a message calls the rows.
             stripped: the hub's loader strips passages without moving ``answer_start``; then it is
                 enough that the answer occurs.
 
         Raises:
-            DataError: no answer, or one that is not where it shall be.
+            DataError: no answer, one of the wrong type, or one that is not where it shall be.
         """
-        for number, row in enumerate(rows):
-            answers = row["answers"]
-            texts, starts = answers.get("text"), answers.get("answer_start")
-            if not texts or not starts or len(texts) != len(starts):
-                raise DataError(f"{where}, row {number}: no answer, or not one start for each.")
-            for text, start in zip(texts, starts, strict=True):
-                there = row["context"][start : start + len(text)]
-                if there != text and not (stripped and text in row["context"]):
-                    raise DataError(
-                        f"{where}, row {number} ({row['id']}): answer_start {start} is off its "
-                        f"text: {text!r:.60} is expected, {there!r:.60} stands there."
-                    )
-        keys = ("question", "context", "id")
-        return [
-            {key: row[key] for key in keys}
-            | {"answers": list(row["answers"]["text"]), "language": language}
-            for row in rows
-        ]
+        found = []
+        for number, row in rows:
+            place = f"{where}, row {number} ({row['id']})"
+            texts = _answers(row, place, stripped=stripped)
+            kept = {key: row[key] for key in ("question", "context", "id")}
+            found.append(kept | {"answers": texts, "language": language})
+        return found
 
     def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
         """The text of the best span of each passage; empty if none is allowed."""
@@ -106,6 +109,14 @@ class SpanAnswers(Task):
         passages = list(dict.fromkeys(row["context"] for row in examples))
         encoded = {p: _bare(e) for p, e in zip(passages, encode(passages), strict=True)}
         window = min(self.window, tokenizer.max_tokens)
+        special = tokenizer.fast.num_special_tokens_to_add(is_pair=True)
+        least = special + self.max_query + 1
+        if window < least:
+            raise InputError(
+                f"A window of {window} tokens has no room for a passage beside max_query="
+                f"{self.max_query} and {special} special tokens.",
+                hint=f"Possible: a window of {least} tokens and above, or a smaller max_query.",
+            )
         return [
             frame.windows(
                 _bare(question).ids[: self.max_query],
@@ -191,6 +202,29 @@ def scored_span(
             row, column = np.unravel_index(sums.argmax(), sums.shape)
             found = int(window.offsets[starts[row], 0]), int(window.offsets[ends[column], 1])
     return best, found
+
+
+def _answers(row: Row, place: str, *, stripped: bool) -> list[str]:
+    """The texts of a row's answers, checked; see :meth:`SpanAnswers.checked`."""
+    texts, starts = row["answers"].get("text"), row["answers"].get("answer_start")
+    lists = isinstance(texts, list) and isinstance(starts, list)
+    if not lists or not texts or len(texts) != len(starts):
+        raise DataError(
+            f"{place}: no answer, or not one start for each.",
+            hint='Expected: "answers": {"text": [TEXT, ...], "answer_start": [NUMBER, ...]}.',
+        )
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"{place}: the answer {text!r:.60} is no text, or an empty one.")
+        if not isinstance(start, int) or isinstance(start, bool) or start < 0:
+            raise DataError(f"{place}: answer_start {start!r:.60} is no number from 0 on.")
+        there = row["context"][start : start + len(text)]
+        if there != text and not (stripped and text in row["context"]):
+            raise DataError(
+                f"{place}: answer_start {start} is off its text: {text!r:.60} is expected, "
+                f"{there!r:.60} stands there."
+            )
+    return list(texts)
 
 
 def _bare(encoding: Encoding) -> Encoding:

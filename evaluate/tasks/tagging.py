@@ -66,10 +66,14 @@ class Tagging(Task):
     def _example(self, tokens: Sequence[Any], tags: Sequence[Any], where: str) -> dict[str, Any]:
         if len(tokens) != len(tags) or not tokens:
             raise DataError(f"{where}: {len(tokens)} tokens and {len(tags)} tags.")
+        for token in tokens:
+            if not isinstance(token, str):
+                raise DataError(f"{where}: the token {token!r:.60} is no text.")
         for tag in tags:
-            if not isinstance(tag, int) or not 0 <= tag < len(self.tags):
+            number = isinstance(tag, int) and not isinstance(tag, bool)
+            if not number or not 0 <= tag < len(self.tags):
                 raise DataError(
-                    f"{where}: the tag {tag!r} is no number from 0 to {len(self.tags) - 1}.",
+                    f"{where}: the tag {tag!r:.60} is no number from 0 to {len(self.tags) - 1}.",
                     hint=f"In this order: {' '.join(self.tags)}.",
                 )
         return {"tokens": [self.clean(t) for t in tokens], "tags": [self.tags[t] for t in tags]}

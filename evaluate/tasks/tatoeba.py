@@ -24,6 +24,10 @@ DIRECTIONS = ("en-xx", "xx-en")
 class Tatoeba(Task):
     """Every sentence looks for its translation among all sentences of the other language.
 
+    The encoder's last layer is embedded by its mean, unless the bundle was built with another
+    ``--layer`` or ``--pooling``. XTREME's script takes, of XLM-R large, the mean of layer 14
+    (``hidden_states[14]`` of 24); both count ``<s>`` and ``</s>``.
+
     Attributes:
         direction: ``en-xx`` has English queries and a foreign index, as XTREME's script does.
         prefix: put before every sentence, for encoders trained with one.

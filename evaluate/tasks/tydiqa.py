@@ -40,10 +40,11 @@ class TyDiQa(SpanAnswers):
         if not source.has(self.config, self.split):
             return super().load(source, language)
         rows = source.rows(self.config, self.split, COLUMNS)
-        chosen = [row for row in rows if _language(row) == NAMES[language].lower()]
+        name = NAMES[language].lower()
+        chosen = [(n, row) for n, row in enumerate(rows) if _language(row) == name]
         if not chosen:
             raise InputError(f"{self.config}/{self.split} holds no row in {language!r}.")
-        where = f"{self.config}/{self.split} ({language})"
+        where = f"{self.config}/{self.split}"
         return self.checked(chosen, language, where, stripped=source.kind == "hub")
 
 

@@ -39,7 +39,7 @@ class Xnli(PairClassification):
 
     def load(self, source: Source, language: str) -> Examples:
         rows = source.rows(self.config, self.split, COLUMNS)
-        chosen = [row for row in rows if row["language"] == language]
+        chosen = [(n, row) for n, row in enumerate(rows) if row["language"] == language]
         if not chosen:
             raise InputError(f"{self.config}/{self.split} holds no row in {language!r}.")
-        return self.checked(chosen, "gold_label", f"{self.config}/{self.split} ({language})")
+        return self.checked(chosen, "gold_label", f"{self.config}/{self.split}")

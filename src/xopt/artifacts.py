@@ -251,8 +251,14 @@ class Artifact:
             ArtifactError: a file is missing, outside the folder, or differs; it is named.
         """
         root = self.folder.resolve()
+        if "checksum" not in self.manifest:
+            raise ArtifactError(
+                f"{self.folder} comes from an older xopt (its {MANIFEST} has no checksum) and must "
+                "be built again.",
+                hint="With: xopt build CHECKPOINT",
+            )
         stated = {key: value for key, value in self.manifest.items() if key != "checksum"}
-        if self.manifest.get("checksum") != fingerprint(stated):
+        if self.manifest["checksum"] != fingerprint(stated):
             raise ArtifactError(
                 f"{self.folder}: {MANIFEST} was changed after it was written.",
                 hint="Copy the bundle again, or rebuild it with: xopt build",

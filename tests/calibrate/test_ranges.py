@@ -115,8 +115,10 @@ def test_every_method_ranges_every_site(make_checkpoint: Callable[..., Path], me
     )
     # Probabilities fill [0, 1] by definition.
     expected = {site for site in site_names(2) if not site.endswith("probs")}
-    assert set(amax) == expected | {f"layers.{n}.context_centered" for n in (0, 1)}
-    assert set(centers) == {f"layers.{n}.{part}" for n in (0, 1) for part in "kv"}
+    shifted = ("qkv_in", "ffn_in", "ffn_act")
+    moved = ["context_centered", *(f"{site}_shifted" for site in shifted)]
+    assert set(amax) == expected | {f"layers.{n}.{site}" for n in (0, 1) for site in moved}
+    assert set(centers) == {f"layers.{n}.{site}" for n in (0, 1) for site in ("k", "v", *shifted)}
     assert all(0 < value < 1e4 for value in amax.values())
     assert not smooth
 
@@ -136,7 +138,7 @@ def test_ranges_are_those_of_the_smoothed_values(make_checkpoint: Callable[..., 
     assert amax["layers.0.ffn_in"] != plain["layers.0.ffn_in"]
 
 
-def test_keys_and_values_are_ranged_without_their_means(
+def test_ranges_are_counted_from_means_and_middles(
     make_checkpoint: Callable[..., Path],
 ) -> None:
     folder = make_checkpoint(seed=5)
@@ -162,6 +164,11 @@ def test_keys_and_values_are_ranged_without_their_means(
         "context": seen["layers.1.context"] / divisor,
         "context_centered": context / divisor,
     }
+    for site in ("qkv_in", "ffn_in", "ffn_act"):
+        values = seen[f"layers.1.{site}"]
+        middle = (values.max(axis=0) + values.min(axis=0)) / 2
+        np.testing.assert_allclose(centers[f"layers.1.{site}"], middle, atol=1e-5)
+        expected[f"{site}_shifted"] = (values - middle) / smooth[f"layers.1.{site}"]
     for site, values in expected.items():
         assert amax[f"layers.1.{site}"] == pytest.approx(np.abs(values).max(), rel=1e-4), site
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -267,3 +268,19 @@ def test_debug_adds_the_traceback(place: Path) -> None:
     done = xopt("--debug", "run", "bundle", "", cwd=place)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
+
+
+def test_ctrl_c_says_that_nothing_is_lost_and_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from xopt.cli import evaluate, main
+
+    def press(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(evaluate, "resolve", press)
+    monkeypatch.setattr(sys, "argv", ["xopt", "eval"])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 130
+    assert capsys.readouterr().err == "Cancelled; nothing that was built is lost.\n"

@@ -65,6 +65,15 @@ def test_a_changed_manifest_and_a_file_that_was_not_built(tmp_path: Path) -> Non
         Bundle.open(bundle.folder).verify()
 
 
+def test_a_manifest_of_an_older_xopt_is_not_called_changed(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    manifest = json.loads((bundle.folder / "manifest.json").read_text())
+    del manifest["checksum"]
+    (bundle.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="comes from an older xopt .* must be built again"):
+        Bundle.open(bundle.folder).verify()
+
+
 def test_a_foreign_folder_with_a_manifest_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "extension").mkdir()
     (tmp_path / "extension" / "manifest.json").write_text('{"manifest_version": 3}')

@@ -8,7 +8,7 @@ import struct
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from xopt.compile.options import BuildOptions
 from xopt.deploy.serve import TritonPythonModel
 from xopt.deploy.triton import TritonOptions, write_repository
 from xopt.engines.base import open_engine
+from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.profiles import LengthProfile
 from xopt.errors import ArtifactError, InputError, UnsupportedError
@@ -41,6 +42,10 @@ INPUTS: dict[str, list[Any]] = {
     "attention_bias": ["B", 1, 1, "S"],
     "cu_seqlens": ["B_plus_1"],
 }
+RUNS_ON = RunsOn(
+    library="tensorrt", version="11.4.0.106", later=False, sm=(89,), above=False,
+    gpu="NVIDIA L4", system="Linux", processor="x86_64",
+)  # fmt: skip
 
 
 def parse(text: str) -> dict[str, list[Any]]:
@@ -127,7 +132,8 @@ def tensorrt(tmp_path: Path, tokenizer_file: Path) -> Bundle:
         "profiles": [asdict(profile) for profile in profiles],
         "inputs": INPUTS,
         "version": "11.4.0.106",
-        "runs_on_text": "GPU of SM 89; tensorrt 11.4.0.106; Linux x86_64",
+        "runs_on": RUNS_ON.manifest(),
+        "runs_on_text": RUNS_ON.describe(),
     }
     facts: dict[str, Any] = {"target": "tensorrt", "precision": "int8", "head": {"kind": "embed"}}
     write_manifest(folder, "bundle", "a" * 64, facts | {"signature": signature, "engine": engine})
@@ -305,6 +311,22 @@ def test_the_server_around_it(
         assert not re.search(r"\$[a-z]", text)
     # Ports are open to this machine alone unless someone decides otherwise.
     assert all(port.startswith("127.0.0.1:") for port in re.findall(r'- "(\S+:\d+)"', compose))
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_an_engine_for_later_versions_may_run_its_code(
+    tensorrt: Bundle, tmp_path: Path, later: bool
+) -> None:
+    engine = tensorrt.manifest["engine"] | {"runs_on": replace(RUNS_ON, later=later).manifest()}
+    facts = {name: tensorrt.manifest[name] for name in ("target", "precision", "head", "signature")}
+    write_manifest(tensorrt.folder, "bundle", "a" * 64, facts | {"engine": engine})
+    out = tmp_path / "serving"
+    write_repository(Bundle.open(tensorrt.folder), out, TritonOptions())
+    [found] = re.findall(r"^    command: (.*)$", (out / "compose.yaml").read_text(), re.MULTILINE)
+    command = ["tritonserver", "--model-repository=/models", "--exit-on-error=true"]
+    flag = "--backend-config=tensorrt,version-compatible=true"
+    assert json.loads(found) == [*command, *([flag] if later else [])]
+    assert ("TensorRT 11.4.0.106 or later;" in (out / "README.md").read_text()) is later
 
 
 def test_the_model_answers_as_the_bundle(

@@ -63,6 +63,12 @@ def test_another_head_is_refused(task: str) -> None:
 
 PAIR = {"sentence1": "a", "sentence2": "b", "label": "1"}
 SPAN = {"id": "q", "context": "one two", "question": "?", "answers": {}}
+TAGGED = {"tokens": ["a"], "ner_tags": [0]}
+POS = {"tokens": ["a"], "pos_tags": [0]}
+
+
+def answered(**answers: Any) -> dict[str, Any]:
+    return SPAN | {"answers": {"answer_start": [4], "text": ["two"]} | answers}
 
 
 @pytest.mark.parametrize(
@@ -71,23 +77,25 @@ SPAN = {"id": "q", "context": "one two", "question": "?", "answers": {}}
         ("pawsx", "PAWS-X.de", PAIR, {"sentence1": "a", "label": "1"}, r"'sentence2' is missing"),
         ("pawsx", "PAWS-X.de", PAIR, PAIR | {"label": "2"}, r"the label '2' is none of 0, 1"),
         ("pawsx", "PAWS-X.de", PAIR, PAIR | {"label": 1}, r"'label' is 1, not a str"),
+        ("panx", "PAN-X.de", TAGGED, TAGGED | {"tokens": ["a", "b"]}, "2 tokens and 1 tags"),
+        ("panx", "PAN-X.de", TAGGED, TAGGED | {"tokens": [1]}, "the token 1 is no text"),
+        ("panx", "PAN-X.de", TAGGED, TAGGED | {"tokens": [None]}, "the token None is no text"),
+        ("udpos", "udpos.German", POS, POS | {"tokens": [["a"]]}, r"token \['a'\] is no text"),
+        ("panx", "PAN-X.de", TAGGED, TAGGED | {"ner_tags": [7]}, "tag 7 is no number from 0 to 6"),
+        ("panx", "PAN-X.de", TAGGED, TAGGED | {"ner_tags": ["0"]}, "the tag '0' is no number"),
+        ("panx", "PAN-X.de", TAGGED, TAGGED | {"ner_tags": [True]}, "the tag True is no number"),
         (
-            "panx", "PAN-X.de", {"tokens": ["a"], "ner_tags": [0]},
-            {"tokens": ["a", "b"], "ner_tags": [0]}, "2 tokens and 1 tags",
-        ),
-        (
-            "panx", "PAN-X.de", {"tokens": ["a"], "ner_tags": [0]},
-            {"tokens": ["a"], "ner_tags": [7]}, "the tag 7 is no number from 0 to 6",
-        ),
-        (
-            "xquad", "XQuAD.de", SPAN | {"answers": {"answer_start": [4], "text": ["two"]}},
-            SPAN | {"answers": {"answer_start": [3], "text": ["two"]}},
+            "xquad", "XQuAD.de", answered(), answered(answer_start=[3]),
             "answer_start 3 is off its text: 'two' is expected",
         ),
-        (
-            "xquad", "XQuAD.de", SPAN | {"answers": {"answer_start": [4], "text": ["two"]}},
-            SPAN | {"answers": {"answer_start": [], "text": []}}, "no answer",
-        ),
+        ("xquad", "XQuAD.de", answered(), answered(answer_start=[], text=[]), "no answer"),
+        ("xquad", "XQuAD.de", answered(), answered(answer_start=4), "no answer, or not one start"),
+        ("xquad", "XQuAD.de", answered(), answered(text="two"), "no answer, or not one start"),
+        ("xquad", "XQuAD.de", answered(), answered(answer_start=["4"]), "'4' is no number from 0"),
+        ("xquad", "XQuAD.de", answered(), answered(answer_start=[-3]), "-3 is no number from 0"),
+        ("xquad", "XQuAD.de", answered(), answered(answer_start=[True]), "True is no number"),
+        ("xquad", "XQuAD.de", answered(), answered(text=[3]), "answer 3 is no text"),
+        ("mlqa", "MLQA.de.de", answered(), answered(text=[""]), "'' is no text, or an empty one"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_named(
@@ -100,12 +108,38 @@ def test_a_bad_row_is_named(
     assert f"{config}/test, row 1" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("task", "config", "german", "other", "bad"),
+    [
+        (
+            "xnli", "XNLI",
+            {"sentence1": "a", "sentence2": "b", "gold_label": "neutral", "language": "de"},
+            {"language": "fr"}, {"gold_label": "-"},
+        ),
+        (
+            "tydiqa", "tydiqa", answered() | {"id": "german-1"},
+            {"id": "russian-1"}, {"answers": {"text": [], "answer_start": []}},
+        ),
+    ],
+)  # fmt: skip
+def test_a_row_among_other_languages_has_the_files_number(
+    task: str, config: str, german: Any, other: Any, bad: Any, tmp_path: Path
+) -> None:
+    # Row 4 of the file is the second German one.
+    rows = [german | other, german | other, german, german | other, german | bad]
+    found = make_task(task, {"split": "test"})
+    source = folder(tmp_path, config, "test", rows)
+    with pytest.raises(DataError, match=f"{config}/test, row 4"):
+        found.load(source, "de")
+    assert len(found.load(folder(tmp_path / "good", config, "test", rows[:4]), "de")) == 1
+
+
 def test_the_hubs_stripped_passages_may_have_moved_answers() -> None:
     task: Any = make_task("xquad", {})
     row = SPAN | {"answers": {"answer_start": [5], "text": ["two"]}}
-    assert len(task.checked([row], "de", "x", stripped=True)) == 1
+    assert len(task.checked([(0, row)], "de", "x", stripped=True)) == 1
     with pytest.raises(DataError):
-        task.checked([row], "de", "x", stripped=False)
+        task.checked([(0, row)], "de", "x", stripped=False)
 
 
 def test_a_missing_split_names_the_one_that_is_there(tmp_path: Path) -> None:
@@ -160,3 +194,41 @@ def test_conventions_by_name() -> None:
         make_task("panx", {"seqeval": "9"})
     with pytest.raises(InputError, match="true or false"):
         parse_conventions(["extra_separator=1"], ["panx"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"window": 3}, "max_query=64 does not fit into window=3"),
+        ({"max_query": 384}, "max_query=384 does not fit into window=384"),
+        ({"doc_stride": 384}, "doc_stride=384 does not fit into window=384"),
+    ],
+)
+def test_windows_too_small_are_refused_at_once(asked: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        make_task("xquad", asked)
+    assert "window=384, max_query=64 and doc_stride=128" in caught.value.hint
+
+
+# The least that the tiny encoders' tokenizer leaves room with: <s> and </s></s> around words, four
+# special tokens around a pair.
+@pytest.mark.parametrize(
+    ("name", "bundle", "least", "hint"),
+    [
+        ("panx", "ner", {"max_tokens": 4}, "max_tokens=4 and above"),
+        ("xnli", "nli", {"max_tokens": 6}, "max_tokens=6 and above"),
+        ("xquad", "qa", {"window": 45, "max_query": 40, "doc_stride": 9}, "window of 45 tokens"),
+    ],
+)
+def test_a_frame_without_room_is_refused(
+    name: str, bundle: str, least: dict[str, int], hint: str, bundles: Bundles
+) -> None:
+    task = make_task(name, least)
+    examples = task.load(open_source("sample", probe=("", "")), "en")[:2]
+    key = next(iter(least))
+    with Session(bundles(bundle)) as session:
+        assert len(task.answer(session, examples, lambda share: None)) == 2
+        smaller = make_task(name, least | {key: least[key] - 1})
+        with pytest.raises(InputError, match=r"no room|have no room") as caught:
+            smaller.answer(session, examples, lambda share: None)
+    assert hint in caught.value.hint

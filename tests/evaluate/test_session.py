@@ -1,4 +1,4 @@
-"""A session: the order of answers, what it counts as the engine's time, and what it leaves behind."""
+"""A session: the order of answers, whose time is the engine's, and what is left behind."""
 
 import time
 from collections.abc import Callable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 
 from xopt.artifacts import Bundle
+from xopt.cli.eval_tables import show_suite
+from xopt.evaluate.data import SAMPLE as DATA
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import compare_bundles
 from xopt.evaluate.session import Session
-from xopt.evaluate.suite import combine_reports
+from xopt.evaluate.suite import combine_reports, split_languages
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
 
@@ -74,7 +77,7 @@ def test_a_bundle_that_does_not_fit_is_listed(bundles: Bundles, tmp_path: Path) 
     for arguments, message in (
         (("--task", "panx", "--bundle", bundle), "is not TASK=PATH"),
         (("--task", "nli"), "Did you mean 'xnli'?"),
-        (("--task", "panx,udpos", "--bundle", f"panx={bundle}", "--languages", "xx"), "None of"),
+        (("--task", "panx,udpos", "--bundle", f"panx={bundle}", "--languages", "xx"), "Unknown language 'xx'"),
         (("--task", "xnli", "--bundle", f"xnli={bundle}", "--convention", "k=4"), "NAME=VALUE"),
     ):
         failed = xopt("eval", *arguments, "--data", "sample", cwd=tmp_path)
@@ -161,11 +164,138 @@ def test_submission_files_have_xtremes_form(bundles: Bundles, tmp_path: Path) ->
         assert target.startswith("en-")
 
 
+def small_report(task: str, reference: float, candidate: float, **more: Any) -> dict[str, Any]:
+    """What the table of several tasks reads of a report."""
+    difference = candidate - reference
+    return {
+        "task": task,
+        "metric": "points",
+        "data": {"label": "google/xtreme@0123", "kind": "hub"},
+        "languages": {"sw": {"difference": difference}},
+        "mean": {"reference": reference, "candidate": candidate, "difference": difference},
+        "worst": {"language": "sw", "difference": difference},
+        "throughput": {"tokens_per_s": 12345.0},
+    } | more
+
+
+NINE = (
+    ("xnli", 80.0, 79.0), ("pawsx", 90.0, 88.0), ("udpos", 70.0, 70.5), ("panx", 60.0, 59.0),
+    ("xquad", 75.0, 72.0), ("mlqa", 66.0, 65.0), ("tydiqa", 60.0, 58.0), ("bucc2018", 70.0, 68.0),
+    ("tatoeba", 50.0, 53.5),
+)  # fmt: skip
+
+
+def shown(entries: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    show_suite(combine_reports(entries))
+    return capsys.readouterr().out.splitlines()
+
+
+def cells(lines: list[str], name: str) -> list[str]:
+    """The row of the table that begins with ``name``."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    [found] = [row for row in rows if row[0] == name]
+    return found
+
+
+def test_nine_tasks_stand_in_one_table_with_xtremes_means(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = shown([small_report(*figures) for figures in NINE], capsys)
+    assert lines[0].strip() == "retention by task on google/xtreme@0123"
+    for name, reference, candidate in NINE:
+        row = cells(lines, name)
+        assert row[1:6] == [
+            "hub", "1", f"{reference:.2f}", f"{candidate:.2f}", f"{candidate - reference:+.2f}",
+        ]  # fmt: skip
+        assert row[7:] == ["12,345", "points"]
+    # By hand: (80 + 90) / 2, (79 + 88) / 2; ...; 621 / 9, 613 / 9.
+    for name, figures in (
+        ("classification", ["85.00", "83.50", "-1.50"]),
+        ("tagging", ["65.00", "64.75", "-0.25"]),
+        ("qa", ["67.00", "65.00", "-2.00"]),
+        ("retrieval", ["60.00", "60.75", "+0.75"]),
+        ("mean", ["69.00", "68.11", "-0.89"]),
+    ):
+        assert cells(lines, name) == [name, "", "", *figures, "", "", ""]
+    assert not any("no mean" in line for line in lines)
+
+
+def test_a_sample_number_has_no_part_in_a_mean_with_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sample = {"data": {"label": "sample (ours)", "kind": "sample"}}
+    entries = [small_report(*NINE[0])] + [small_report(*figures, **sample) for figures in NINE[1:]]
+    document = combine_reports(entries)
+    assert document["average"] is None
+    assert document["groups"]["classification"] is None
+    # All of a group from one source keep their mean.
+    assert document["groups"]["qa"]["reference"] == 67.0
+    lines = shown(entries, capsys)
+    assert lines[0].strip() == "retention by task on google/xtreme@0123 and sample (ours)"
+    assert cells(lines, "xnli")[1] == "hub"
+    assert cells(lines, "pawsx")[1] == "sample"
+    assert not any(line.split("│")[1].strip() == "mean" for line in lines if "│" in line)
+    assert "no mean over tasks that were measured on different data" in lines
+
+
 def test_combined_reports_have_means_only_where_nothing_is_missing() -> None:
-    mean = {"reference": 80.0, "candidate": 79.0, "difference": -1.0}
-    entries = [{"task": name, "mean": mean} for name in TASKS]
-    assert combine_reports(entries)["average"] == pytest.approx(mean)
+    entries = [small_report(*figures) for figures in NINE]
     partly = combine_reports([*entries[:-1], {"task": "tatoeba", "skipped": "no bundle"}])
     assert partly["average"] is None
     assert partly["groups"]["retrieval"] is None
-    assert partly["groups"]["qa"] == pytest.approx(mean)
+    assert partly["groups"]["qa"]["difference"] == pytest.approx(-2.0)
+
+
+def test_languages_are_split_in_either_spelling() -> None:
+    assert split_languages(["deu", "sw", "fr"], ["de", "swh"]) == (["deu", "sw"], ["fr"])
+
+
+def test_each_of_several_tasks_takes_the_languages_it_has(bundles: Bundles, tmp_path: Path) -> None:
+    chosen = [w for t, n in (("xnli", "nli"), ("pawsx", "pair"), ("panx", "ner"))
+              for w in ("--bundle", f"{t}={bundles(n, 'int8').folder}")]  # fmt: skip
+    for config in ("XNLI", "PAWS-X.de", "PAN-X.th"):
+        shutil.copytree(DATA / config, tmp_path / "data" / config)
+    common = ("--data", "data", "--resamples", "10", "--no-record", *chosen)
+    asked = ("eval", "--task", "xnli,pawsx,panx", *common, "--languages")
+    done = xopt(*asked, "deu,sw", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cells(done.stdout.splitlines(), "xnli")[2] == "2"
+    assert cells(done.stdout.splitlines(), "pawsx")[2] == "1"
+    assert "pawsx: without sw, which its data lacks" in done.stdout
+    assert "panx: not scored." in done.stdout
+    assert "in none of deu, sw" in done.stdout
+    gate = xopt(*asked, "deu,sw", "--max-drop", "101", "--json", cwd=tmp_path)
+    assert gate.returncode == 1
+    found = json.loads(gate.stdout)
+    assert found["gate"] == {"max_drop": 101.0, "passed": False, "failed": ["panx (not scored)"]}
+    assert list(found["tasks"][1]["languages"]) == ["de"]
+    assert found["tasks"][1]["left_out"] == ["sw"]
+    # No task has it; and one task alone must have what is asked.
+    unknown = xopt(*asked, "de,fr", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "Unknown language 'fr' for any of these tasks" in unknown.stderr
+    alone = xopt("eval", "--task", "pawsx", *common, "--languages", "de,sw", cwd=tmp_path)
+    assert alone.returncode == 2
+    assert "Unknown language 'sw' for pawsx" in alone.stderr
+
+
+def test_an_unreadable_bundle_stops_its_own_task_only(bundles: Bundles, tmp_path: Path) -> None:
+    changed, older = tmp_path / "changed", tmp_path / "older"
+    shutil.copytree(bundles("ner", "int8").folder, changed)
+    shutil.copytree(bundles("pos", "int8").folder, older)
+    for folder, edit in ((changed, {"precision": "fp16"}), (older, {"checksum": None})):
+        manifest = json.loads((folder / "manifest.json").read_text()) | edit
+        kept = {key: value for key, value in manifest.items() if value is not None}
+        (folder / "manifest.json").write_text(json.dumps(kept))
+    done = xopt(
+        "eval", "--task", "xnli,panx,udpos", "--bundle", f"xnli={bundles('nli', 'int8').folder}",
+        "--bundle", f"panx={changed}", "--bundle", f"udpos={older}", "--data", "sample",
+        "--languages", "sw", "--resamples", "10", "--no-record", "--max-drop", "101", cwd=tmp_path,
+    )  # fmt: skip
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 1, done.stderr
+    assert cells(done.stdout.splitlines(), "xnli")[2] == "1"
+    assert "panx: not scored." in text
+    assert "manifest.json was changed" in text
+    assert "must be built again" in text
+    assert "gate failed at 101.0 points: panx (not scored), udpos (not scored)" in text

@@ -16,8 +16,9 @@ from xopt.evaluate.retention import compare_bundles
 from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task
-from xopt.evaluate.tasks.corpora import Mining
+from xopt.evaluate.tasks.corpora import Corpora, Mining, ids_by_text
 from xopt.evaluate.tasks.labels import match_labels
+from xopt.tokenization import Tokenizer
 
 Heads = Callable[[str], Path]
 Bundles = Callable[..., Bundle]
@@ -179,3 +180,63 @@ def test_progress_is_told_while_it_goes(bundles: Bundles) -> None:
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
     assert len(heard) > 3
+
+
+def test_no_passage_token_stands_in_no_window(tokenizer_file: Path) -> None:
+    # 60 tokens hold 4 special ones, 2 of the question and 54 of the passage: fewer than the stride.
+    tokenizer = Tokenizer.open(tokenizer_file, 60)
+    task: Any = make_task("xquad", {"max_query": 2})
+    passage = "one two three " * 60
+    windows = task.encode(tokenizer, [{"question": "who is it?", "context": passage}])[0]
+    assert {len(window) for window in windows[:-1]} == {60}
+    covered = np.zeros(len(passage), bool)
+    begins = 0
+    for window in windows:
+        for start, stop in window.offsets[window.sequence == 1]:
+            covered[start:stop] = True
+        begins += int(window.words.sum())
+    assert covered[: len(passage.rstrip())].all()
+    assert begins == len(tokenizer.encode([passage], max_tokens=None)[0]) - 2
+
+
+def test_pairs_are_cut_to_what_the_encoder_takes(bundles: Bundles) -> None:
+    task = make_task("pawsx", {"max_tokens": 512})
+    examples = [{"first": "word " * 300, "second": "word " * 300, "label": "1"}]
+    with Session(bundles("pair")) as session:
+        assert len(task.answer(session, examples, lambda share: None)) == 1
+        assert session.usage.lengths == [128]
+
+
+class Vectors:
+    """A session whose embeddings are given by text."""
+
+    def __init__(self, table: dict[str, list[float]]) -> None:
+        self.table = table
+
+    def encode(self, texts: list[str]) -> list[str]:
+        return texts
+
+    def rows(self, count: int, encode: Any, *, progress: Any) -> Any:
+        return np.array([self.table[text] for text in encode(self, 0, count)], np.float32)
+
+
+def test_bucc_leaves_out_what_stands_twice() -> None:
+    """As XTREME does: texts are mined once, and a pair with a text of several ids is dropped."""
+    foreign = {"f1": "eins", "f2": "zwei", "f3": "zwei", "f4": "drei", "f5": "fast zwei"}
+    english = {"e1": "one", "e2": "two", "e3": "three", "e4": "three"}
+    assert ids_by_text(foreign) == {"eins": "f1", "zwei": None, "drei": "f4", "fast zwei": "f5"}
+    assert ids_by_text(english) == {"one": "e1", "two": "e2", "three": None}
+    table = {
+        "eins": [1.0, 0, 0], "one": [2.0, 0, 0],
+        "zwei": [0, 1.0, 0], "two": [0, 1.0, 0],
+        "drei": [0, 0, 1.0], "three": [0, 0, 3.0],
+        # "two" is its nearest too, but is taken by "zwei" before "zwei" is dropped.
+        "fast zwei": [0, 0.8, 0.6],
+    }  # fmt: skip
+    corpora = Corpora(foreign, english, {("f1", "e1"), ("f2", "e2"), ("f4", "e3")})
+    examples = Mining(corpora, corpora)
+    task = make_task("bucc2018", {"split": "validation", "neighbours": 1})
+    answers = task.answer(Vectors(table), examples, lambda share: None)  # type: ignore[arg-type]
+    assert answers == ["e1", None, None, None, None]
+    # One pair found, and right, of three: precision 1, recall 1/3.
+    assert task.score(examples, answers).value == pytest.approx(50)

@@ -15,6 +15,9 @@ from xopt.errors import XoptError
 
 __all__ = ["app", "main"]
 
+# What a shell calls a command that Ctrl-C ended: 128 and the signal's number.
+CANCELLED = 130
+
 app = typer.Typer(
     name="xopt",
     help="Compile multilingual encoders to INT8 engines, and prove per language what it cost.",
@@ -47,21 +50,21 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; exit 0 on success, 1 when a gate failed, 2 on an error."""
-    from xopt.cli import (  # noqa: F401
-        bench,
-        build,
-        deploy,
-        doctor,
-        evaluate,
-        inspect,
-        run,
-        sweep,
-        tune,
-    )
-
+    """Run the command line; 0 on success, 1 when a gate failed, 2 on an error, 130 on Ctrl-C."""
     _take_any_bytes()
     try:
+        from xopt.cli import (  # noqa: F401
+            bench,
+            build,
+            deploy,
+            doctor,
+            evaluate,
+            inspect,
+            run,
+            sweep,
+            tune,
+        )
+
         app()
     except XoptError as error:
         _fail(error.message, error.hint)
@@ -73,8 +76,17 @@ def main() -> None:
             "Please report it with the output of: xopt --debug ...",
         )
     except KeyboardInterrupt:
-        error_console().print("stopped; what was finished is kept and is not done again.")
-        sys.exit(130)
+        _cancelled()
+    except SystemExit as done:
+        # typer makes this of Ctrl-C in a command, and says nothing.
+        if done.code != CANCELLED:
+            raise
+        _cancelled()
+
+
+def _cancelled() -> NoReturn:
+    error_console().print("Cancelled; nothing that was built is lost.", highlight=False)
+    sys.exit(CANCELLED)
 
 
 def _fail(message: str, hint: str = "") -> NoReturn:

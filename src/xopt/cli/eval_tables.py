@@ -7,6 +7,7 @@ from typing import Any
 
 from xopt.card import part_lines, prediction, retention_rows
 from xopt.cli.output import console, table
+from xopt.evaluate.suite import data_labels
 from xopt.languages import language_name
 
 __all__ = ["show_gate", "show_report", "show_suite"]
@@ -47,11 +48,13 @@ def show_suite(document: Mapping[str, Any]) -> None:
     """All tasks in one table, XTREME's means below."""
     rows = []
     done = [entry for entry in document["tasks"] if "skipped" not in entry]
+    labels = data_labels(done)
     for entry in done:
         mean, worst = entry["mean"], entry["worst"]
         rows.append(
             [
                 entry["task"],
+                entry["data"]["kind"],
                 str(len(entry["languages"])),
                 f"{mean['reference']:.2f}",
                 f"{mean['candidate']:.2f}",
@@ -65,17 +68,23 @@ def show_suite(document: Mapping[str, Any]) -> None:
     for name, mean in means:
         if mean is not None:
             figures = [f"{mean[side]:.2f}" for side in ("reference", "candidate")]
-            rows.append([name, "", *figures, f"{mean['difference']:+.2f}", "", "", ""])
-    table(
-        "retention by task" + (f" on {done[0]['data']['label']}" if done else ""),
-        ["task", "languages", "fp32", "bundle", "difference", "worst", "tokens/s", "metric"],
-        rows,
-    )
+            rows.append([name, "", "", *figures, f"{mean['difference']:+.2f}", "", "", ""])
+    columns = ["task", "data", "languages", "fp32", "bundle", "difference", "worst", "tokens/s"]
+    table(f"retention by task on {' and '.join(labels)}", [*columns, "metric"], rows)
     out = console()
     for entry in document["tasks"]:
         if "skipped" in entry:
-            out.print(f"{entry['task']}: not scored. {entry['skipped']}", highlight=False)
-    if document["average"] is None:
+            out.print(
+                f"{entry['task']}: not scored. {entry['skipped']}", highlight=False, markup=False
+            )
+        elif "left_out" in entry:
+            out.print(
+                f"{entry['task']}: without {', '.join(entry['left_out'])}, which its data lacks",
+                highlight=False,
+            )
+    if len(labels) > 1:
+        out.print("no mean over tasks that were measured on different data", highlight=False)
+    elif document["average"] is None:
         out.print("no mean of the nine: it needs all of them", highlight=False)
     for entry in done:
         if entry.get("predicted"):
@@ -83,14 +92,15 @@ def show_suite(document: Mapping[str, Any]) -> None:
     _say_sample(done)
 
 
-def show_gate(failed: Sequence[str], max_drop: float | None) -> None:
-    """Whether any language lost too much."""
-    if max_drop is None:
+def show_gate(gate: Mapping[str, Any] | None) -> None:
+    """Whether any language lost too much, or a task was not scored."""
+    if gate is None:
         return
+    points = gate["max_drop"]
     verdict = (
-        f"[red]gate failed[/red]: {', '.join(failed)} lost more than {max_drop} points"
-        if failed
-        else f"[green]gate passed[/green]: no language lost more than {max_drop} points"
+        f"[green]gate passed[/green]: no language lost more than {points} points"
+        if gate["passed"]
+        else f"[red]gate failed[/red] at {points} points: {', '.join(gate['failed'])}"
     )
     console().print(verdict, highlight=False)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,16 +17,16 @@ from xopt.cli.common import BundleArgument, JsonOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
 from xopt.cli.output import Bars, bars, error_console, print_json, show_options
-from xopt.errors import CheckpointError, InputError, UnsupportedError, XoptError
+from xopt.errors import ArtifactError, CheckpointError, InputError, UnsupportedError, XoptError
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import compare_bundles
 from xopt.evaluate.session import Session
-from xopt.evaluate.suite import combine_reports
+from xopt.evaluate.suite import combine_reports, split_languages
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
 from xopt.evidence import record_report
-from xopt.languages import language_name
+from xopt.languages import check_languages, language_name
 from xopt.settings import resolve
 
 __all__ = ["EvalOptions", "evaluate"]
@@ -73,6 +75,11 @@ class EvalOptions:
         names = [name.strip() for name in self.task.split(",") if name.strip()]
         return list(TASKS) if names == ["all"] else list(dict.fromkeys(names))
 
+    @property
+    def codes(self) -> list[str] | None:
+        """The languages that are asked for; None for all."""
+        return [code.strip() for code in self.languages.split(",")] if self.languages else None
+
 
 @app.command(
     name="eval",
@@ -96,7 +103,11 @@ def evaluate(
         ),
     ] = None,
     languages: Annotated[
-        str | None, typer.Option(help="Comma-separated codes; all that the data holds by default.")
+        str | None,
+        typer.Option(
+            help="Comma-separated codes; all that the data holds by default. Of several tasks, "
+            "each takes those that it has."
+        ),
     ] = None,
     reference: Annotated[
         str | None,
@@ -128,14 +139,21 @@ def evaluate(
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option(help="Retrieval: pool this hidden state; both bundles are rebuilt."),
+        typer.Option(
+            help="Retrieval: pool this hidden state (XTREME, of XLM-R large: Tatoeba 14, BUCC 20); "
+            "both bundles are rebuilt."
+        ),
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option(help="Retrieval: mean or cls; both bundles are rebuilt.")
+        str | None,
+        typer.Option(help="Retrieval: mean (as XTREME's Tatoeba) or cls (as its BUCC); likewise."),
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(help="Exit with 1 if any language loses more than this many points."),
+        typer.Option(
+            help="Exit with 1 if any language loses more than this many points, or a task was not "
+            "scored."
+        ),
     ] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="Most slots of a batch.")] = None,
     resamples: Annotated[int | None, typer.Option(help="Of the paired bootstrap.")] = None,
@@ -160,12 +178,14 @@ def evaluate(
     several = len(options.tasks) > 1
     entries: list[dict[str, Any]] = []
     folder = ""
+    if several and options.codes:
+        _check_codes(options.codes, options)
     with bars(quiet=as_json) as progress:
         for name in options.tasks:
             try:
                 report, folder = _evaluate(name, bundle, options, partial, progress, several)
                 entries.append(report)
-            except (InputError, CheckpointError, UnsupportedError) as error:
+            except (ArtifactError, CheckpointError, InputError, UnsupportedError) as error:
                 if not several:
                     raise
                 entries.append({"task": name, "skipped": error.message})
@@ -176,17 +196,17 @@ def evaluate(
             f"None of these tasks could be scored.\n{reasons}",
             hint="Build a bundle with: xopt build CHECKPOINT --precision int8",
         )
-    failed = [name for entry in entries for name in _failed(entry, options, several)]
+    gate = _gate(entries, options)
     document = combine_reports(entries) if several else entries[0]
     if as_json:
-        print_json(document | {"gate": _gate(options, failed)})
+        print_json(document | {"gate": gate})
     else:
         if several:
             show_suite(document)
         else:
             show_report(document, folder)
-        show_gate(failed, options.max_drop)
-    if failed:
+        show_gate(gate)
+    if gate is not None and not gate["passed"]:
         raise typer.Exit(1)
 
 
@@ -209,6 +229,11 @@ def _evaluate(
     task = _task(name, options)
     candidate = find_candidate(task, parse_bundles(options.bundle).get(name, bundle))
     source = open_source(options.data, probe=task.probe())
+    asked, left_out = options.codes, []
+    if several and asked and (available := task.on(source).available(source)):
+        asked, left_out = split_languages(asked, available)
+        if not asked:
+            raise InputError(f"{source.label} has it in none of {', '.join(left_out)}.")
     candidate, fp32 = with_reference(candidate, options, progress)
     with (
         Session(fp32, batch_tokens=options.batch_tokens) as reference_session,
@@ -219,7 +244,7 @@ def _evaluate(
             source,
             reference_session,
             candidate_session,
-            languages=options.languages.split(",") if options.languages else None,
+            languages=asked,
             seed=options.seed,
             resamples=options.resamples,
             report=lambda code, side, share: progress.named(
@@ -234,7 +259,22 @@ def _evaluate(
             record_report(candidate, report)
         except XoptError as error:
             error_console().print(f"not recorded in the bundle: {error.message}", markup=False)
-    return report, candidate.folder.name
+    return report | ({"left_out": left_out} if left_out else {}), candidate.folder.name
+
+
+def _check_codes(codes: list[str], options: EvalOptions) -> None:
+    """Refuse a language that none of several tasks has, before the first one begins."""
+    possible: set[str] = set()
+    for name in options.tasks:
+        available: Sequence[str] = TASKS.resolve(name).languages
+        # What is wrong with a task or its data is said in its turn.
+        with suppress(InputError):
+            task = _task(name, options)
+            source = open_source(options.data, probe=task.probe())
+            available = task.on(source).available(source)
+        possible.update(available)
+    if possible:
+        check_languages(codes, possible, where="any of these tasks")
 
 
 def _task(name: str, options: EvalOptions) -> Task:
@@ -245,17 +285,16 @@ def _task(name: str, options: EvalOptions) -> Task:
     return make_task(name, asked)
 
 
-def _failed(entry: dict[str, Any], options: EvalOptions, several: bool) -> list[str]:
-    if "skipped" in entry or options.max_drop is None:
-        return []
-    return [
-        f"{entry['task']} {code}" if several else code
-        for code, found in entry["languages"].items()
-        if -found["difference"] > options.max_drop
-    ]
-
-
-def _gate(options: EvalOptions, failed: list[str]) -> dict[str, Any] | None:
+def _gate(entries: Sequence[dict[str, Any]], options: EvalOptions) -> dict[str, Any] | None:
+    """What failed: languages that lost too much, and tasks that were not scored."""
     if options.max_drop is None:
         return None
+    failed = []
+    for entry in entries:
+        prefix = f"{entry['task']} " if len(entries) > 1 else ""
+        if "skipped" in entry:
+            failed.append(f"{prefix}(not scored)")
+            continue
+        drops = {code: -found["difference"] for code, found in entry["languages"].items()}
+        failed += [f"{prefix}{code}" for code, drop in drops.items() if drop > options.max_drop]
     return {"max_drop": options.max_drop, "passed": not failed, "failed": failed}

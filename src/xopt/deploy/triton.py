@@ -37,7 +37,7 @@ TYPES = {"int64": "TYPE_INT64", "int32": "TYPE_INT32", "float16": "TYPE_FP16"}
 WARM_TOKENS = 16
 WARM_TEXT = "Habari za asubuhi"
 EXTRAS = {"cuda": "[cuda]", "tensorrt-rtx": "[tensorrt-rtx]", "torch-tensorrt": "[torch-tensorrt]"}
-# Without it the backend never runs the code that such an engine carries, and refuses to load it.
+# Without it Triton's TensorRT backend takes no engine that carries code.
 LATER = ', "--backend-config=tensorrt,version-compatible=true"'
 ON_GPU = """\
     deploy:

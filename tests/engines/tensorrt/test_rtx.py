@@ -40,6 +40,7 @@ from xopt.engines.tensorrt.listing import (
     Kernel,
     Listing,
     UnfusedError,
+    chosen_kernels,
     read_alphas,
     read_log,
     read_padded_lengths,
@@ -99,6 +100,20 @@ def scale_per_channel(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.output[0] == name + ".dequantized":
             node.attribute.append(helper.make_attribute("axis", 1))
+
+
+def keep_in_fp16(model: onnx.ModelProto) -> None:
+    """One product as it was before it was quantized."""
+    tensors = {t.name: t for t in model.graph.initializer}
+    nodes = {n.output[0]: n for n in model.graph.node}
+    product = nodes["layers.1.ffn_in.matmul"]
+    weight, quantize = nodes[product.input[1]], nodes[nodes[product.input[0]].input[0]]
+    levels, step = (numpy_helper.to_array(tensors[name]) for name in weight.input[:2])
+    values = (levels * step.astype(np.float32)).astype(np.float16)
+    model.graph.initializer.append(numpy_helper.from_array(values, "fp16.weight"))
+    product.input[:] = [quantize.input[0], "fp16.weight"]
+    for node in (weight, nodes["layers.1.ffn_in.dq"], quantize):
+        model.graph.node.remove(node)
 
 
 def rename_mask_axes(model: onnx.ModelProto) -> None:
@@ -335,6 +350,19 @@ def test_raw_accumulators_are_seen_in_the_plan(lowered: LoweredGraph, tmp_path: 
     listing = Listing.read(kernels, alphas)
     assert listing.products_with_alpha_one == 1
     with pytest.raises(BuildError, match=r"1 INT8 products .* overflow"):
+        listing.check(layers=2, int8=True, int8_attention=True)
+
+
+@needs_rtx
+def test_a_linear_layer_that_is_no_int8_product_is_seen(
+    lowered: LoweredGraph, tmp_path: Path
+) -> None:
+    graph = spoiled(lowered, tmp_path, keep_in_fp16)
+    kernels, plan = compiled(graph, tmp_path, SMALL)
+    listing = Listing.read(kernels, read_alphas(plan))
+    assert (listing.products, listing.int8_products) == (8, 7)
+    assert chosen_kernels(kernels)["layers.1"]["ffn_in"] == "gemm Half,Half -> Half"
+    with pytest.raises(BuildError, match="1 of 8 linear layers did not become INT8 products"):
         listing.check(layers=2, int8=True, int8_attention=True)
 
 
