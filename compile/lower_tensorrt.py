@@ -160,13 +160,13 @@ class Lowerer:
         """``x · W^T + b`` of one of the encoder's linear layers."""
         site = f"{layer}.{SITE[linear]}"
         weight, bias = self.weight_and_bias(node)
-        source = node.input[0]
+        source, middle = node.input[0], None
         if self.int8:
             if linear != "attention_output":
-                source, weight, bias = self.quantized(source, site, weight, bias)
+                source, weight, middle = self.quantized(source, site, weight)
             elif site in self.smooth:
                 weight = weight * self.smooth[site][None, :]
-        self.product(source, f"{layer}.{linear}", weight, bias, node.output[0])
+        self.product(source, f"{layer}.{linear}", weight, bias, node.output[0], middle)
 
     def weight_and_bias(self, node: onnx.NodeProto) -> tuple[Array, Array]:
         """``[out, in]`` and ``[out]``; the exporter drops a bias that is all zeros."""
@@ -175,16 +175,18 @@ class Lowerer:
             return weight, self.editor.array(node.input[2])
         return weight, np.zeros(len(weight), np.float32)
 
-    def quantized(
-        self, source: str, site: str, weight: Array, bias: Array
-    ) -> tuple[str, Array, Array]:
+    def quantized(self, source: str, site: str, weight: Array) -> tuple[str, Array, Array | None]:
         """Q/DQ of a linear layer's input, which is smoothed and moved to its middle first.
 
-        The weight takes the divisor back, and the bias what was taken away (channel-wise shifting,
-        Outlier Suppression+, Wei et al., 2023): the layer stays the same.
+        The weight takes the divisor back, and in :meth:`product` the bias takes the middle
+        (channel-wise shifting, Outlier Suppression+, Wei et al., 2023): the layer stays the same.
+
+        Returns:
+            The input's name, the weight, and the middle ``[in]``, None where nothing is moved.
         """
         divisor, shift = self.smooth.get(site), self.shifts.get(site)
-        # Weight and bias take back what fp16 has made of the divisor and the middle.
+        # Both take back what fp16 has made of them.
+        middle = None
         inverse = np.ones(1, np.float16)
         if divisor is not None:
             inverse = (1 / divisor).astype(np.float16).clip(HALF.tiny)
@@ -192,15 +194,27 @@ class Lowerer:
             source = self.editor.emit("Mul", [source, name], site + ".smoothed")
             weight = weight / inverse.astype(np.float32)[None, :]
         if shift is not None:
-            middle = (shift * inverse.astype(np.float32)).astype(np.float16)
-            name = self.editor.constant(site + ".middle", middle)
+            half = (shift * inverse.astype(np.float32)).astype(np.float16)
+            name = self.editor.constant(site + ".middle", half)
             source = self.editor.emit("Sub", [source, name], site + ".shifted")
-            bias = bias + weight @ middle.astype(np.float32)
+            middle = half.astype(np.float32)
         stored = self.quantize(source, site, self.step(site))
-        return self.dequantize(stored, site, site + ".dq"), weight, bias
+        return self.dequantize(stored, site, site + ".dq"), weight, middle
 
-    def product(self, source: str, name: str, weight: Array, bias: Array, out: str) -> None:
-        """The product of a linear layer with its weight ``[out, in]``, and the bias."""
+    def product(
+        self,
+        source: str,
+        name: str,
+        weight: Array,
+        bias: Array,
+        out: str,
+        middle: Array | None = None,
+    ) -> None:
+        """The product of a linear layer with its weight ``[out, in]``, and the bias.
+
+        What ``middle`` took from the input comes back through the rounded weight, not the exact
+        one: behind a GELU most inputs are near 0, and there the two roundings must cancel.
+        """
         emit = self.editor.emit
         if not self.int8:
             values = self.half(name + ".weight.fp16", np.ascontiguousarray(weight.T))
@@ -215,6 +229,9 @@ class Lowerer:
             exact = emit("MatMul", [source, full], name + ".matmul")
             ratio = self.half(name + ".weight.ratio", scales / step)
             product = emit("Mul", [exact, ratio], name + ".scaled")
+            if middle is not None:
+                steps = self.editor.array(ratio) * step
+                bias = bias + (rows.astype(np.float32) @ middle) * steps
         emit("Add", [product, self.half(name + ".bias", bias)], out)
 
     def _dequantized(self, stored: str, name: str, step: np.float32) -> str:
@@ -253,13 +270,13 @@ class Lowerer:
         source, out = node.input[0], f"{layer}.qkv"
         factors = np.ones(3 * hidden, np.float32)
         factors[:hidden] = float(np.asarray(self.editor.weights[chain.scale]))
-        context = f"{layer}.context"
+        context, middle = f"{layer}.context", None
         if self.int8:
-            source, weight, bias = self.quantized(source, f"{layer}.qkv_in", weight, bias)
+            source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
             if context in self.smooth:
                 factors[2 * hidden :] = 1 / self.smooth[context]
         weight, bias = weight * factors[:, None], bias * factors
-        self.product(source, out, weight, bias, out)
+        self.product(source, out, weight, bias, out, middle)
         parts = [f"{layer}.{part}" for part in "qkv"]
         sizes = self.editor.constant("qkv.sizes", np.array([hidden] * 3, np.int64))
         self.editor.emit_all("Split", [out, sizes], parts, axis=-1)

@@ -64,8 +64,9 @@ class PluginLowerer(Lowerer):
         weight, bias = self.weight_and_bias(node)
         source, out, context = node.input[0], f"{layer}.qkv", f"{layer}.context"
         factors: Array = np.ones(3 * hidden, np.float32)
+        middle = None
         if self.int8:
-            source, weight, bias = self.quantized(source, f"{layer}.qkv_in", weight, bias)
+            source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
             if context in self.smooth:
                 factors[2 * hidden :] = 1 / self.smooth[context]
         steps: Array = np.ones(3, np.float32)
@@ -74,7 +75,7 @@ class PluginLowerer(Lowerer):
             steps = np.array(reach, np.float32) / np.float32(127)
         factors /= np.repeat(steps, hidden)
         weight, bias = weight * factors[:, None], bias * factors
-        self.product(source, out, weight, bias, out)
+        self.product(source, out, weight, bias, out, middle)
         sizes = {"heads": heads, "head_dim": head_dim}
         if self.lowering.attention:
             steps[2] /= self.step(context)
