@@ -94,6 +94,12 @@ def markdown(document: dict[str, Any]) -> str:
             f"| {name} | {len(found['languages'])} | {found['rows']:,} | {scores} | "
             f"{found['apart']:+.2f} ± {found['plus_or_minus']:.2f} |"
         )
+    for name, found in document["checkpoints"].items():
+        lines += ["", f"### {name}", "", "| | rows | fp32 | INT8 `cpu` | predicted |"]
+        lines += ["|---|--:|--:|--:|--:|"]
+        for code, row in found["languages"].items():
+            scores = " | ".join(f"{row[form]:.2f}" for form in FORMS)
+            lines.append(f"| {code} | {row['rows']:,} | {scores} |")
     return "\n".join([*lines, ""])
 
 

@@ -165,8 +165,8 @@ def _channels(
         kind = site.rpartition(".")[2]
         if kind in SMOOTHED:
             low, high = (limit.numpy() for limit in values.aminmax(dim=0))
-            lowest[site] = np.minimum(lowest.get(site, low), low)
-            highest[site] = np.maximum(highest.get(site, high), high)
+            lowest[site] = np.minimum(lowest[site], low) if site in lowest else low
+            highest[site] = np.maximum(highest[site], high) if site in highest else high
         elif kind in CENTERED:
             sums[site] = sums.get(site, 0) + values.double().sum(dim=0).numpy()
 

@@ -230,8 +230,8 @@ class Lowerer:
             ratio = self.half(name + ".weight.ratio", scales / step)
             product = emit("Mul", [exact, ratio], name + ".scaled")
             if middle is not None:
-                steps = self.editor.array(ratio) * step
-                bias = bias + (rows.astype(np.float32) @ middle) * steps
+                taken = rows.astype(np.float32) @ middle
+                bias = (bias + taken * self.editor.array(ratio) * step).astype(np.float32)
         emit("Add", [product, self.half(name + ".bias", bias)], out)
 
     def _dequantized(self, stored: str, name: str, step: np.float32) -> str:

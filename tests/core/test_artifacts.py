@@ -70,7 +70,7 @@ def test_a_manifest_of_an_older_xopt_is_not_called_changed(tmp_path: Path) -> No
     manifest = json.loads((bundle.folder / "manifest.json").read_text())
     del manifest["checksum"]
     (bundle.folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match="comes from an older xopt .* must be built again"):
+    with pytest.raises(ArtifactError, match=r"comes from an older xopt .* must be built again"):
         Bundle.open(bundle.folder).verify()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from xopt.evaluate.suite import data_labels
 from xopt.languages import language_name
 
 __all__ = ["show_gate", "show_report", "show_suite"]
+
+METRIC_WIDTH = 14
 
 
 def show_report(report: Mapping[str, Any], bundle: str) -> None:
@@ -61,7 +64,8 @@ def show_suite(document: Mapping[str, Any]) -> None:
                 f"{mean['difference']:+.2f}",
                 f"{language_name(worst['language'])} {worst['difference']:+.2f}",
                 f"{entry['throughput']['tokens_per_s']:,.0f}",
-                entry["metric"],
+                # A long one in several lines: figures must not be cut for it.
+                textwrap.fill(entry["metric"], METRIC_WIDTH),
             ]
         )
     means = [*document["groups"].items(), ("mean", document["average"])]
@@ -69,7 +73,7 @@ def show_suite(document: Mapping[str, Any]) -> None:
         if mean is not None:
             figures = [f"{mean[side]:.2f}" for side in ("reference", "candidate")]
             rows.append([name, "", "", *figures, f"{mean['difference']:+.2f}", "", "", ""])
-    columns = ["task", "data", "languages", "fp32", "bundle", "difference", "worst", "tokens/s"]
+    columns = ["task", "data", "langs", "fp32", "bundle", "difference", "worst", "tokens/s"]
     table(f"retention by task on {' and '.join(labels)}", [*columns, "metric"], rows)
     out = console()
     for entry in document["tasks"]:

@@ -229,7 +229,7 @@ def _evaluate(
     task = _task(name, options)
     candidate = find_candidate(task, parse_bundles(options.bundle).get(name, bundle))
     source = open_source(options.data, probe=task.probe())
-    asked, left_out = options.codes, []
+    asked, left_out = options.codes, list[str]()
     if several and asked and (available := task.on(source).available(source)):
         asked, left_out = split_languages(asked, available)
         if not asked:
