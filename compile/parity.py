@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
+from xopt.engines.openvino import open_core
 from xopt.errors import ParityError, require
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.tokenization import Tokenizer
@@ -160,10 +161,8 @@ def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> 
 def _run_graph(
     graph: Path, batches: Sequence[PackedBatch], inputs: Sequence[str]
 ) -> list[NDArray[np.float32]]:
-    import openvino
-
     config = {"INFERENCE_PRECISION_HINT": "f32"}
-    program = openvino.Core().compile_model(graph, "CPU", config)
+    program = open_core().compile_model(graph, "CPU", config)
     return [
         np.array(program({n: batch.arrays()[n] for n in inputs})[0], np.float32)
         for batch in batches

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from xopt.host import cpu_count
 from xopt.packing import PackedBatch, length_groups
 from xopt.progress import Progress
 
-__all__ = ["OpenVinoBuilder", "OpenVinoEngine"]
+__all__ = ["OpenVinoBuilder", "OpenVinoEngine", "open_core"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,17 @@ log = logging.getLogger(__name__)
 SLOT_COST = 1 / 1000
 # Below this many tokens a core, cutting a batch costs more than it saves.
 GROUP_TOKENS = 48
+
+
+@cache
+def open_core() -> Any:
+    """The one ``openvino.Core`` of this process, which lives as long as it.
+
+    The CPU plugin of each core gives the thread another signal stack and puts the one before back
+    when it goes. Where cores go in another order than last in, first out, a freed stack is put back
+    (OpenVINO 2026.4), and the next signal, such as Ctrl-C, is a segmentation fault.
+    """
+    return require("openvino", extra="build", why="Running on the CPU").Core()
 
 
 class _Part:
@@ -69,7 +81,7 @@ class OpenVinoEngine(Engine):
         super().__init__(bundle)
         self.openvino = require("openvino", extra="build", why="Running this bundle")
         self.threads = threads or cpu_count()
-        self._core = self.openvino.Core()
+        self._core = open_core()
         self._programs: dict[tuple[bool, int], Any] = {}
         self._idle: defaultdict[tuple[bool, int], list[Any]] = defaultdict(list)
         self._running: list[_Part] = []
@@ -263,7 +275,7 @@ class OpenVinoBuilder:
         """
         openvino = require("openvino", extra="build", why="Building for the CPU")
         try:
-            model = openvino.Core().read_model(lowered.path)
+            model = open_core().read_model(lowered.path)
             openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
         except XoptError:
             raise

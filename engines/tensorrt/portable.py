@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle, LoweredGraph
 from xopt.engines.base import Engine
+from xopt.engines.openvino import open_core
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.errors import ArtifactError, require
 from xopt.packing import PackedBatch
@@ -55,7 +56,7 @@ class PortableEngine(Engine):
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = str(threads)
         self.version = openvino.get_version()
-        self._program = openvino.Core().compile_model(path, "CPU", config)
+        self._program = open_core().compile_model(path, "CPU", config)
         self._names = [port.get_any_name() for port in self._program.inputs]
 
     def _run(self, batch: PackedBatch) -> NDArray[np.float32]:

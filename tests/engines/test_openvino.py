@@ -1,5 +1,7 @@
 """The CPU engine: batch mates, grouping, and what it refuses."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,41 @@ def test_answers_may_be_taken_late_and_in_any_order(
     for index in (2, 0, 4, 1, 3):
         late = started[index]()[engine.signature.output]
         assert np.array_equal(late, alone[index])
+
+
+CLOSED_IN_ORDER = """
+import gc, signal, sys
+from pathlib import Path
+import numpy as np
+from xopt.artifacts import Bundle
+from xopt.engines.base import open_engine
+from xopt.packing import Encoding, pack
+
+engines = [open_engine(Bundle.open(Path(path))) for path in sys.argv[1:]]
+batch = pack([Encoding(np.array([5, 6, 7], np.int32), np.zeros(3, np.int32))], first_position=2)
+for engine in engines:
+    engine.run(batch)
+while engines:
+    engines.pop(0).close()
+    engine = None
+    gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_engines_were_closed_is_no_crash(
+    engines: dict[tuple[str, str], OpenVinoEngine],
+) -> None:
+    """A core that goes before a younger one left the thread a freed signal stack."""
+    folders = [str(engines["embed", precision].bundle.folder) for precision in ("int8", "fp32")]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", CLOSED_IN_ORDER, *folders],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_a_dense_batch_pays_for_no_gather(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:
