@@ -272,6 +272,8 @@ def test_debug_adds_the_traceback(place: Path) -> None:
 PRESSED = """
 import signal
 from xopt.cli import evaluate, main
+# A test run in the background inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 evaluate.resolve = lambda *_: signal.raise_signal(signal.SIGINT)
 main()
 """

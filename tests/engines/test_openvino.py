@@ -179,6 +179,8 @@ from xopt.artifacts import Bundle
 from xopt.engines.base import open_engine
 from xopt.packing import Encoding, pack
 
+# A test run in the background inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 engines = [open_engine(Bundle.open(Path(path))) for path in sys.argv[1:]]
 batch = pack([Encoding(np.array([5, 6, 7], np.int32), np.zeros(3, np.int32))], first_position=2)
 for engine in engines:
