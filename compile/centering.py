@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from xopt.compile.editing import GraphEditor
-from xopt.compile.traced import LINEAR
+from xopt.compile.traced import bias_of, linear_of
 
 __all__ = ["center_attention", "centered_biases", "moved_ranges"]
 
@@ -49,23 +48,13 @@ def moved_ranges(amax: Mapping[str, float], how: str) -> dict[str, float]:
 
 def center_attention(editor: GraphEditor, centers: Mapping[str, Array]) -> None:
     """Change the biases of the traced graph; every lowering then finds them in its place."""
-    nodes = {}
-    for node in editor.source:
-        linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
-        if linear:
-            nodes[linear.group(1), linear.group(2)] = node
+    nodes = {linear: node for node in editor.source if (linear := linear_of(node))}
     for layer in dict.fromkeys(layer for layer, _ in nodes):
         qkv, output = nodes[layer, "qkv"], nodes[layer, "attention_output"]
         weight = editor.array(output.input[1])
-        moved = centered_biases(layer, centers, _bias(editor, qkv), _bias(editor, output), weight)
+        biases = bias_of(editor, qkv), bias_of(editor, output)
+        moved = centered_biases(layer, centers, *biases, weight)
         for node, values in zip((qkv, output), moved, strict=True):
             name = node.input[1].removesuffix("weight") + "bias.centered"
             del node.input[2:]
             node.input.append(editor.offer(name, values))
-
-
-def _bias(editor: GraphEditor, node: onnx.NodeProto) -> Array:
-    """The exporter drops a bias that is all zeros."""
-    if len(node.input) > 2:
-        return editor.array(node.input[2])
-    return np.zeros(editor.weights[node.input[1]].shape[0], np.float32)

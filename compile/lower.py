@@ -25,7 +25,7 @@ from xopt.compile.lower_tensorrt import lower_tensorrt
 from xopt.compile.plugin_attention import lower_plugin
 from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import LINEAR, READER, SITE, WORDS
+from xopt.compile.traced import READER, SITE, WORDS, bias_of, linear_of
 from xopt.host import tool_versions
 
 __all__ = ["column_maxima", "lower_graph", "lowered_fingerprint"]
@@ -98,13 +98,11 @@ def _lower_nodes(
 ) -> onnx.ModelProto:
     """The form that OpenVINO and the CUDA engine read."""
     for node in editor.source:
-        linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
+        linear = linear_of(node)
         if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
             _lower_words(editor, node, lowering)
         elif linear and lowering.weights == "int8":
-            _lower_linear(
-                editor, node, linear.group(1), linear.group(2), lowering, amax, smooth, heads
-            )
+            _lower_linear(editor, node, *linear, lowering, amax, smooth, heads)
         elif linear and lowering.weights == "fp16":
             _halve_linear(editor, node)
         elif node.op_type == "Softmax" and lowering.attention:
@@ -145,8 +143,7 @@ def _bias(editor: GraphEditor, node: onnx.NodeProto) -> str:
     """The bias of a Gemm; the exporter drops one that is all zeros."""
     if len(node.input) > 2:
         return str(node.input[2])
-    rows = editor.weights[node.input[1]].shape[0]
-    return editor.constant(node.output[0] + ".bias", np.zeros(rows, np.float32))
+    return editor.constant(node.output[0] + ".bias", bias_of(editor, node))
 
 
 def _lower_linear(

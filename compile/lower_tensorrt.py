@@ -24,7 +24,7 @@ from xopt.compile.editing import GraphEditor
 from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
 from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_head import emit_head, mean_over_slots
-from xopt.compile.traced import LINEAR, SITE, WORDS, drop_attention
+from xopt.compile.traced import SITE, WORDS, bias_of, drop_attention, linear_of
 from xopt.errors import UnsupportedError
 
 __all__ = ["INPUTS", "Lowerer", "lower_tensorrt"]
@@ -105,13 +105,13 @@ class Lowerer:
 
     def lower(self, node: onnx.NodeProto) -> None:
         """Emit what stands for ``node``."""
-        linear = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
+        linear = linear_of(node)
         if node.op_type == "Gather" and node.input[1] in IDS:
             self.lookup(node)
-        elif linear and linear.group(2) == "qkv":
-            self.attention(node, linear.group(1))
+        elif linear and linear[1] == "qkv":
+            self.attention(node, linear[0])
         elif linear:
-            self.linear(node, linear.group(1), linear.group(2))
+            self.linear(node, *linear)
         else:
             self.keep(node)
 
@@ -169,11 +169,8 @@ class Lowerer:
         self.product(source, f"{layer}.{linear}", weight, bias, node.output[0], middle)
 
     def weight_and_bias(self, node: onnx.NodeProto) -> tuple[Array, Array]:
-        """``[out, in]`` and ``[out]``; the exporter drops a bias that is all zeros."""
-        weight = self.editor.array(node.input[1])
-        if len(node.input) > 2:
-            return weight, self.editor.array(node.input[2])
-        return weight, np.zeros(len(weight), np.float32)
+        """``[out, in]`` and ``[out]``."""
+        return self.editor.array(node.input[1]), bias_of(self.editor, node)
 
     def quantized(self, source: str, site: str, weight: Array) -> tuple[str, Array, Array | None]:
         """Q/DQ of a linear layer's input, which is smoothed and moved to its middle first.

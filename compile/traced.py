@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
 from xopt.compile.editing import GraphEditor
 
-__all__ = ["LINEAR", "READER", "SITE", "WORDS", "AttentionChain", "drop_attention"]
+__all__ = ["READER", "SITE", "WORDS", "AttentionChain", "bias_of", "drop_attention", "linear_of"]
 
 # The linear layer that reads each site.
 READER = {
@@ -19,6 +23,19 @@ READER = {
 SITE = {linear: site for site, linear in READER.items()}
 LINEAR = re.compile(r"^(layers\.\d+)\.(qkv|attention_output|ffn_in|ffn_out)\.weight$")
 WORDS = "embeddings.word.weight"
+
+
+def linear_of(node: onnx.NodeProto) -> tuple[str, str] | None:
+    """``("layers.0", "qkv")`` of one of the encoder's linear layers; None of every other node."""
+    found = LINEAR.match(node.input[1]) if len(node.input) > 1 else None
+    return (found.group(1), found.group(2)) if found else None
+
+
+def bias_of(editor: GraphEditor, node: onnx.NodeProto) -> NDArray[np.float32]:
+    """``[out]``; the exporter drops a bias that is all zeros."""
+    if len(node.input) > 2:
+        return editor.array(node.input[2])
+    return np.zeros(editor.weights[node.input[1]].shape[0], np.float32)
 
 
 @dataclass(frozen=True)

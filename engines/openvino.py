@@ -81,7 +81,6 @@ class OpenVinoEngine(Engine):
         super().__init__(bundle)
         self.openvino = require("openvino", extra="build", why="Running this bundle")
         self.threads = threads or cpu_count()
-        self._core = open_core()
         self._programs: dict[tuple[bool, int], Any] = {}
         self._idle: defaultdict[tuple[bool, int], list[Any]] = defaultdict(list)
         self._running: list[_Part] = []
@@ -192,7 +191,7 @@ class OpenVinoEngine(Engine):
         return self._programs[program]
 
     def _compile(self, dense: bool, streams: int) -> Any:
-        model = self._core.read_model(self.bundle.folder / "model.xml")
+        model = open_core().read_model(self.bundle.folder / "model.xml")
         if dense:
             _drop_gathers(self.openvino, model)
         config = {
@@ -202,7 +201,7 @@ class OpenVinoEngine(Engine):
             "INFERENCE_PRECISION_HINT": "f32",
         }
         log.debug("compiling dense=%s streams=%s", dense, streams)
-        return self._core.compile_model(model, "CPU", config)
+        return open_core().compile_model(model, "CPU", config)
 
     def close(self) -> None:
         """Drop every program."""
