@@ -1,27 +1,22 @@
 """What flows through xopt, stored: folders with a ``manifest.json`` and one fingerprint each.
 
 A fingerprint is ``sha256(parent fingerprint + recipe + tool versions)``: the cache key, the
-staleness check and the provenance line of every report. A folder appears under its final name only
-when it is complete: it is written beside, flushed, and renamed.
+staleness check and the provenance line of every report. :mod:`xopt.publishing` writes the folders.
 """
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import hashlib
 import json
-import os
-import shutil
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from xopt.errors import ArtifactError, BuildError
+from xopt.errors import ArtifactError
 from xopt.hashing import cache_folder, sha256_file
+from xopt.publishing import LOCK, MANIFEST, check_place, publish
 
 __all__ = [
     "Artifact",
@@ -35,110 +30,13 @@ __all__ = [
     "write_manifest",
 ]
 
-MANIFEST = "manifest.json"
 SCHEMA = 1
-ID = "[0-9a-f]" * 8
-KINDS = ("checkpoint", "graph", "ranges", "lowered", "bundle")
 
 
 def fingerprint(*parts: object) -> str:
     """sha256, as 64 hexadecimal digits, of the canonical JSON of ``parts``."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def publish(final: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``final``; on a clean exit it becomes ``final``.
-
-    An xopt artifact already standing there is replaced only then; anything else is left alone.
-
-    Raises:
-        ArtifactError: ``final`` exists and is no xopt artifact.
-        BuildError: the disk is full, or the folder cannot be written.
-    """
-    final = final.absolute()
-    check_place(final)
-    work = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(final)
-        work.mkdir()
-        (work / ".pid").write_text(str(os.getpid()))
-        yield work
-        _flush(work)
-        # Until here another process can see that this folder has an owner.
-        (work / ".pid").unlink()
-        _swap(work, final)
-    except OSError as error:
-        raise BuildError(
-            f"Could not write {final}: {error.strerror or error}.",
-            hint="Free some space or choose another place with -o; "
-            "nothing that was there before is lost.",
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def check_place(final: Path) -> None:
-    """Refuse a place that :func:`publish` would refuse, before the work is done.
-
-    Raises:
-        ArtifactError: ``final`` exists and is no xopt artifact.
-    """
-    if final.exists() and not _is_ours(final):
-        raise ArtifactError(
-            f"{final.absolute()} exists and is not something xopt made.",
-            hint="Choose another place with -o, or remove it yourself.",
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether xopt made this folder, as far as can be told when its manifest is damaged."""
-    if not path.is_dir():
-        return False
-    if not any(path.iterdir()):
-        return True
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return manifest["kind"] in KINDS and "fingerprint" in manifest
-    except OSError:
-        return False
-    except (ValueError, KeyError, TypeError):
-        return (path / "card.md").is_file() and (path / "tokenizer.json").is_file()
-
-
-def _remove_stale(final: Path) -> None:
-    """Remove what killed processes left half-written beside ``final``; put back what they moved."""
-    name = glob.escape(final.name)
-    for old in final.parent.glob(f".{name}.{ID}.old"):
-        if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.rename(final)
-    for partial in final.parent.glob(f".{name}.{ID}.partial"):
-        with contextlib.suppress(OSError, ValueError):
-            owner = int((partial / ".pid").read_text())
-            if Path(f"/proc/{owner}").exists():
-                continue
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _swap(work: Path, final: Path) -> None:
-    old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
-    if final.exists():
-        final.rename(old)
-    work.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_manifest(folder: Path, kind: str, digest: str, facts: Mapping[str, Any]) -> None:
@@ -149,7 +47,7 @@ def write_manifest(folder: Path, kind: str, digest: str, facts: Mapping[str, Any
             "bytes": path.stat().st_size,
         }
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (MANIFEST, ".pid")
+        if path.is_file() and path.name not in (MANIFEST, LOCK)
     }
     manifest = {
         "kind": kind,
@@ -209,12 +107,8 @@ class Artifact:
 
     @classmethod
     def find(cls, digest: str) -> Self | None:
-        """The cached artifact of this fingerprint, if it is complete."""
-        folder = cls.place(digest)
-        if not (folder / MANIFEST).is_file():
-            return None
-        found = cls.open(folder)
-        return found if found.fingerprint == digest else None
+        """The cached artifact of this fingerprint, if every file is the one that was built."""
+        return cls.find_whole(cls.place(digest), digest)
 
     @classmethod
     def find_whole(cls, folder: Path, digest: str) -> Self | None:
@@ -264,7 +158,7 @@ class Artifact:
                 hint="Copy the bundle again, or rebuild it with: xopt build",
             )
         present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
-        extra = sorted(present - set(self.manifest["files"]) - {MANIFEST})
+        extra = sorted(present - set(self.manifest["files"]) - {MANIFEST, LOCK})
         if extra:
             raise ArtifactError(
                 f"{self.folder}: {extra[0]} is not among the files that were built.",

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xopt.artifacts import MANIFEST, Bundle, publish, write_manifest
+from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.card import render_card
 from xopt.errors import ArtifactError
-from xopt.hashing import cache_folder
+from xopt.hashing import cache_folder, locked
+from xopt.publishing import LOCK, MANIFEST, unique_beside
 
 __all__ = ["known_builds", "read_reports", "record_build", "record_report"]
 
@@ -48,12 +49,12 @@ def record_build(bundle: Bundle, options: Mapping[str, Any]) -> None:
     """Remember a bundle as the newest, with the options that made it."""
     folder = str(bundle.folder.resolve())
     entry = {"folder": folder, "fingerprint": bundle.fingerprint, "options": dict(options)}
-    listed = [entry, *(other for other in known_builds() if other["folder"] != folder)]
     path = cache_folder() / "builds.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}.partial")
-    scratch.write_text(json.dumps(listed[:KEPT], indent=1) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    with locked(path):
+        listed = [entry, *(other for other in known_builds() if other["folder"] != folder)]
+        scratch = unique_beside(path, "partial")
+        scratch.write_text(json.dumps(listed[:KEPT], indent=1) + "\n", encoding="utf-8")
+        scratch.replace(path)
 
 
 def read_reports(bundle: Bundle) -> list[dict[str, Any]]:
@@ -66,11 +67,27 @@ def record_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
     """Put a report into the bundle, one for each task and data set, and render its card again.
 
     The bundle is replaced as a whole, so that it is never found with a checksum that is off.
+
+    Raises:
+        ArtifactError: another bundle stands in its folder by now.
     """
+    # Two evaluations that end at once must not lose each other's report.
+    with locked(bundle.folder):
+        present = Bundle.open(bundle.folder)
+        if present.fingerprint != bundle.fingerprint:
+            raise ArtifactError(
+                f"{bundle.folder} was built anew while the old bundle was evaluated: the report "
+                "belongs to what is no longer there.",
+                hint="Evaluate it again.",
+            )
+        return _with_report(present, report)
+
+
+def _with_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
     keep = {k: v for k, v in bundle.manifest.items() if k not in _WRITTEN}
     with publish(bundle.folder) as work:
         for path in bundle.folder.rglob("*"):
-            if path.is_file() and path.name not in (MANIFEST, "card.md"):
+            if path.is_file() and path.name not in (MANIFEST, LOCK, "card.md"):
                 target = work / path.relative_to(bundle.folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _link(path, target)

@@ -6,9 +6,16 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["cache_folder", "sha256_file", "sha256_file_cached"]
+from filelock import FileLock
+
+__all__ = ["cache_folder", "locked", "sha256_file", "sha256_file_cached"]
+
+# How long a table that another process writes is waited for.
+WAIT_S = 5.0
 
 
 def cache_folder() -> Path:
@@ -34,26 +41,41 @@ def sha256_file_cached(path: Path) -> str:
     real = path.resolve()
     stat = real.stat()
     key = f"{real}|{stat.st_size}|{stat.st_ino}|{stat.st_mtime_ns}"
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(_hashes(folder / "hashes.sqlite")) as database:
-        row = database.execute("SELECT sha256 FROM hashes WHERE key = ?", (key,)).fetchone()
-        if row:
-            return str(row[0])
-        digest = sha256_file(real)
-        database.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?)", (key, digest))
-        database.commit()
+    path = cache_folder() / "hashes.sqlite"
+    known = _ask(path, "SELECT sha256 FROM hashes WHERE key = ?", key)
+    if known:
+        return str(known[0])
+    digest = sha256_file(real)
+    _ask(path, "INSERT OR REPLACE INTO hashes VALUES (?, ?)", key, digest)
     return digest
 
 
-def _hashes(path: Path) -> sqlite3.Connection:
-    """The table of remembered hashes, begun anew if the file is damaged."""
+def _ask(path: Path, question: str, *values: str) -> tuple[Any, ...] | None:
+    """A row of the table of remembered hashes; None where the table cannot be had just now.
+
+    A damaged file is begun anew. One that another process has locked, or that cannot be written,
+    is left alone: what it would say is computed.
+    """
     create = "CREATE TABLE IF NOT EXISTS hashes (key TEXT PRIMARY KEY, sha256 TEXT)"
-    try:
-        database = sqlite3.connect(path, timeout=30)
-        database.execute(create)
-    except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)
-        database = sqlite3.connect(path, timeout=30)
-        database.execute(create)
-    return database
+    for _ in range(2):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as database, database:
+                database.execute(create)
+                row: tuple[Any, ...] | None = database.execute(question, values).fetchone()
+                return row
+        except (sqlite3.OperationalError, OSError):
+            return None
+        except sqlite3.DatabaseError:
+            path.unlink(missing_ok=True)
+    return None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that share this cache from changing ``path`` until the block ends."""
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:20]
+    lock = cache_folder() / "locks" / name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        yield

@@ -1,16 +1,23 @@
+import contextlib
+import errno
+import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
+from xopt.artifacts import Bundle, Graph, fingerprint, publish, write_manifest
 from xopt.errors import ArtifactError, BuildError
+from xopt.evidence import read_reports, record_report
 from xopt.hashing import sha256_file_cached
+from xopt.publishing import LOCK
 
 FACTS = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
 
@@ -92,9 +99,134 @@ def test_a_failed_rebuild_keeps_what_was_there(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_with_a_hint(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "b")
     with pytest.raises(BuildError, match="No space left") as caught, publish(bundle.folder):
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert "Free some space" in caught.value.hint
     bundle.verify()
+
+
+def test_an_error_that_has_nothing_to_do_with_space_is_told_as_what_it_is(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.txt"
+    with (
+        pytest.raises(BuildError, match=r"No such file.*absent\.txt") as caught,
+        publish(tmp_path / "b"),
+    ):
+        absent.read_text()
+    assert "space" not in caught.value.hint
+    with pytest.raises(BuildError, match="Permission denied") as caught, publish(tmp_path / "b"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/other/weights.bin")
+    assert "who may read and write" in caught.value.hint
+
+
+def test_a_damaged_file_in_the_cache_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+    digest = fingerprint("a")
+    with publish(Graph.place(digest)) as work:
+        (work / "weights.bin").write_bytes(bytes(100))
+        write_manifest(work, Graph.kind, digest, {})
+    assert Graph.find(digest) is not None
+    (Graph.place(digest) / "weights.bin").write_bytes(bytes(99) + b"x")
+    assert Graph.find(digest) is None
+    (Graph.place(digest) / "manifest.json").write_text("{")
+    assert Graph.find(digest) is None
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from xopt.artifacts import publish
+with publish(Path(sys.argv[1])) as work:
+    print(work.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_build_at_work_keeps_its_folder_and_a_dead_one_does_not(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDS, str(tmp_path / "b")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        living = process.stdout.readline().strip()
+        # A number of a living process says nothing: it may be of another container.
+        dead = tmp_path / ".b.0123abcd.partial"
+        dead.mkdir()
+        (dead / ".pid").write_text(str(os.getpid()))
+        (dead / LOCK).touch()
+        make_bundle(tmp_path / "b")
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["b", living])
+        process.kill()
+    make_bundle(tmp_path / "b").verify()
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+MANY = """
+import sys
+from pathlib import Path
+from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
+facts = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
+for number in range(40):
+    with publish(Path(sys.argv[1])) as work:
+        (work / "engine.bin").write_text(f"{sys.argv[2]} {number}")
+        write_manifest(work, Bundle.kind, fingerprint(number), facts)
+"""
+
+
+def test_builds_that_end_at_once_in_one_place_leave_a_whole_one(tmp_path: Path) -> None:
+    final = tmp_path / "b"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", MANY, str(final), name], stderr=subprocess.PIPE)
+        for name in "abcd"
+    ]
+    for process in processes:
+        _, error = process.communicate()
+        assert process.returncode == 0, error.decode()
+    Bundle.open(final).verify()
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_reports_of_two_evaluations_at_once_are_both_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cache"))
+    bundle = make_bundle(tmp_path / "b")
+    kept = []
+
+    def slow(*_: object) -> str:
+        # The other evaluation would write its report just now.
+        kept.append(len(list(bundle.folder.glob("evidence/*"))))
+        return "card"
+
+    monkeypatch.setattr("xopt.evidence.render_card", slow)
+    reports = [{"task": t, "data": {"kind": "x"}, "languages": {}} for t in ("xnli", "panx")]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda report: record_report(bundle, report), reports))
+    assert sorted(kept) == [0, 1]
+    assert [r["task"] for r in read_reports(Bundle.open(bundle.folder))] == ["panx", "xnli"]
+    make_bundle(bundle.folder, "another")
+    with pytest.raises(ArtifactError, match="built anew while"):
+        record_report(bundle, reports[0])
+
+
+def test_a_locked_table_of_hashes_is_left_alone_and_a_damaged_one_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+    monkeypatch.setattr("xopt.hashing.WAIT_S", 0.0)
+    (tmp_path / "weights").write_text("one")
+    expected = hashlib.sha256(b"one").hexdigest()
+    assert sha256_file_cached(tmp_path / "weights") == expected
+    table = tmp_path / "hashes.sqlite"
+    with contextlib.closing(sqlite3.connect(table)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert sha256_file_cached(tmp_path / "weights") == expected
+        other.rollback()
+        assert other.execute("SELECT count(*) FROM hashes").fetchone() == (1,)
+    table.write_bytes(b"no database " * 1000)
+    assert sha256_file_cached(tmp_path / "weights") == expected
+    with contextlib.closing(sqlite3.connect(table)) as again:
+        assert again.execute("SELECT count(*) FROM hashes").fetchone() == (1,)
 
 
 def test_what_xopt_did_not_make_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,188 @@
+"""A folder appears under its final name only when it is complete.
+
+It is written beside that name, flushed, and renamed. A build at work holds a lock on a file in its
+folder. The operating system drops the lock when the process ends, however it ends, and it holds
+across containers and machines that share the folder, where a process number means nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from xopt.errors import ArtifactError, BuildError
+
+__all__ = ["LOCK", "MANIFEST", "check_place", "publish", "unique_beside"]
+
+MANIFEST = "manifest.json"
+# Held by the process that writes a folder; never one of an artifact's files.
+LOCK = ".lock"
+ID = "[0-9a-f]" * 8
+KINDS = ("checkpoint", "graph", "ranges", "lowered", "bundle")
+# A folder gets its lock and its next name at once; one that is older was left by a killed process.
+NEW_S = 600.0
+# Two builds that finish at once move each other's folder away at most this often.
+TRIES = 50
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextlib.contextmanager
+def publish(final: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``final``; on a clean exit it becomes ``final``.
+
+    An xopt artifact already standing there is replaced only then; anything else is left alone. Of
+    several builds that publish to one place at once, the last to finish stands there.
+
+    Raises:
+        ArtifactError: ``final`` exists and is no xopt artifact.
+        BuildError: the disk is full, or a file cannot be read or written; it is named.
+    """
+    final = final.absolute()
+    check_place(final)
+    new = unique_beside(final, "new")
+    work = new.with_suffix(".partial")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(final)
+        new.mkdir()
+        with FileLock(new / LOCK):
+            # Under this name the folder has an owner from its first moment on.
+            new.rename(work)
+            yield work
+            _flush(work)
+            # The lock moves along: at no moment is the folder without an owner.
+            _swap(work, final)
+            (final / LOCK).unlink(missing_ok=True)
+    except OSError as error:
+        raise _explained(error, final) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def unique_beside(final: Path, suffix: str) -> Path:
+    """A hidden name beside ``final`` that no other process uses."""
+    return final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.{suffix}")
+
+
+def check_place(final: Path) -> None:
+    """Refuse a place that :func:`publish` would refuse, before the work is done.
+
+    Raises:
+        ArtifactError: ``final`` exists and is no xopt artifact.
+    """
+    for _ in range(TRIES):
+        number = _inode(final)
+        if number is None or _is_ours(final):
+            return
+        # Another build may have swapped the folder while it was looked at.
+        if number == _inode(final):
+            break
+    raise ArtifactError(
+        f"{final.absolute()} exists and is not something xopt made.",
+        hint="Choose another place with -o, or remove it yourself.",
+    )
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether xopt made this folder, as far as can be told when its manifest is damaged."""
+    try:
+        if not any(path.iterdir()):
+            return True
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return manifest["kind"] in KINDS and "fingerprint" in manifest
+    except OSError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return (path / "card.md").is_file() and (path / "tokenizer.json").is_file()
+
+
+def _remove_stale(final: Path) -> None:
+    """Remove what killed processes left half-written beside ``final``; put back what they moved."""
+    name = glob.escape(final.name)
+    for old in final.parent.glob(f".{name}.{ID}.old"):
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            # Another process may have put it back, or published, in this moment.
+            with contextlib.suppress(OSError):
+                old.rename(final)
+    for partial in final.parent.glob(f".{name}.{ID}.partial"):
+        if not _has_owner(partial):
+            shutil.rmtree(partial, ignore_errors=True)
+    for new in final.parent.glob(f".{name}.{ID}.new"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - new.stat().st_mtime > NEW_S:
+                shutil.rmtree(new, ignore_errors=True)
+
+
+def _has_owner(partial: Path) -> bool:
+    """Whether a process, here or in another container, still writes this folder."""
+    try:
+        FileLock(partial / LOCK, timeout=0).acquire().lock.release()
+    except (Timeout, OSError):
+        # Also where it has just been renamed to its final name.
+        return True
+    return False
+
+
+def _flush(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _swap(work: Path, final: Path) -> None:
+    """Rename ``work`` to ``final``, and what stands there away."""
+    for left in reversed(range(TRIES)):
+        old = unique_beside(final, "old")
+        with contextlib.suppress(FileNotFoundError):
+            final.rename(old)
+        try:
+            work.rename(final)
+            break
+        except OSError as error:
+            # Another build put its folder there in between; it is the older one now.
+            if left == 0 or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            if final.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _explained(error: OSError, final: Path) -> BuildError:
+    """What really failed, and what helps against that."""
+    what = error.strerror or str(error) or type(error).__name__
+    named = error.filename if error.filename is not None else final
+    if error.errno in FULL:
+        hint = "Free some space or choose another place with -o"
+    elif error.errno in FORBIDDEN:
+        hint = "Choose another place with -o, or change who may read and write there"
+    else:
+        hint = "Mend that and type the same command again"
+    return BuildError(
+        f"{final} was not written: {what}: {os.fsdecode(named)}.",
+        hint=f"{hint}; nothing that was there before is lost.",
+    )
