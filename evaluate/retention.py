@@ -21,6 +21,8 @@ from xopt.languages import check_languages, to_iso1
 
 __all__ = ["choose_languages", "compare_bundles"]
 
+# Changes when a key of the report changes its meaning or goes; docs/report.md describes it.
+SCHEMA = "xopt-eval/1"
 # Single sentences that are timed one by one.
 LATENCY_TEXTS = 200
 
@@ -117,6 +119,7 @@ def compare_bundles(
         timed.append([task.text(example) for example in examples[:LATENCY_TEXTS]])
     worst = min(found, key=lambda code: found[code]["difference"])
     return {
+        "schema": SCHEMA,
         "task": task.name,
         "precision": candidate.bundle.precision,
         "target": candidate.bundle.target,

@@ -11,7 +11,7 @@ import numpy as np
 from xopt.evaluate.session import Session, Usage
 from xopt.packing import pack
 
-__all__ = ["measure_latency", "throughput"]
+__all__ = ["measure_latency", "padding_share", "throughput"]
 
 
 def throughput(usage: Usage) -> dict[str, Any]:
@@ -26,7 +26,19 @@ def throughput(usage: Usage) -> dict[str, Any]:
         "tokens": usage.tokens,
         "median_tokens": float(np.median(lengths)),
         "longest_tokens": int(lengths.max()),
+        "length_percentiles": [float(n) for n in np.percentile(lengths, range(101))],
+        "padding_share": padding_share(usage.lengths),
     }
+
+
+def padding_share(lengths: Sequence[int], batch: int = 32) -> float:
+    """The share of padding in batches of ``batch`` texts in their given order, 0 to 1.
+
+    It is what an engine that pads whole batches would compute for nothing, and a packed one saves.
+    """
+    parts = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
+    slots = sum(len(part) * max(part) for part in parts)
+    return 1 - sum(lengths) / slots if slots else 0.0
 
 
 def measure_latency(session: Session, texts: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from xopt.cli import app, bench, build, deploy, doctor, evaluate, inspect, run, sweep, tune  # noqa: F401
+from xopt.cli import app, bench, build, deploy, doctor, evaluate, inspect, report, run, sweep, tune  # noqa: F401
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]

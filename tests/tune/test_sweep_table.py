@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xopt.tune.sweep.pareto import pareto_front, pareto_points, plot_pareto
+from xopt.evaluate.pareto import pareto_front
+from xopt.tune.sweep.pareto import pareto_points, plot_pareto
 from xopt.tune.sweep.table import interval, make_document, t_quantile
 
 

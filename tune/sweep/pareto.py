@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from xopt.errors import require
+from xopt.evaluate.pareto import pareto_front
 from xopt.tune.sweep.table import FIXED, together
 
-__all__ = ["AVERAGE", "pareto_front", "pareto_points", "plot_pareto"]
+__all__ = ["AVERAGE", "pareto_points", "plot_pareto"]
 
 Point = dict[str, Any]
 AVERAGE = "average"
@@ -54,15 +55,6 @@ def pareto_points(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Point]
             best = pareto_front([(p["tokens_per_s"], p["score"]) for p in points])
             found[target] = [p | {"front": n in best} for n, p in enumerate(points)]
     return found
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> set[int]:
-    """The numbers of the points that no other equals or beats in both values and beats in one."""
-    return {
-        number
-        for number, (x, y) in enumerate(points)
-        if not any(a >= x and b >= y and (a > x or b > y) for a, b in points)
-    }
 
 
 def plot_pareto(points: Mapping[str, Sequence[Point]], place: Path, *, metric: str = "") -> None:

@@ -73,7 +73,13 @@ def make_document(name: str, results: Iterable[Result]) -> dict[str, Any]:
             | {"rows": [_row(row, base if row is not base else None, targets) for row in ordered]}
         )
     metrics = {r["cell"]["target"]: r["metric"] for r in found}
-    return {"sweep": name, "targets": targets, "metrics": metrics, "tables": tables}
+    return {
+        "schema": "xopt-sweep/1",
+        "sweep": name,
+        "targets": targets,
+        "metrics": metrics,
+        "tables": tables,
+    }
 
 
 def _grouped(

@@ -60,6 +60,7 @@ def main() -> None:
             doctor,
             evaluate,
             inspect,
+            report,
             run,
             sweep,
             tune,

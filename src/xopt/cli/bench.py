@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,8 @@ def bench(
         for engine in engines.values():
             engine.close()
     document: dict[str, Any] = {
+        "schema": "xopt-bench/1",
+        "command": "xopt " + " ".join(sys.argv[1:]),
         "host": host_facts(),
         "bundles": {title: b.fingerprint for title, b in bundles.items()},
         "cases": cases,

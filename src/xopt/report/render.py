@@ -1,0 +1,125 @@
+"""A report as one HTML page that needs nothing else, or as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from xopt.errors import require
+from xopt.host import tool_versions
+from xopt.report.accuracy import (
+    change_section,
+    heat_section,
+    language_section,
+    pareto_section,
+    summary,
+)
+from xopt.report.documents import Run
+from xopt.report.figures import evals
+from xopt.report.parts import Part, Row, Section
+from xopt.report.speed import (
+    command_section,
+    profile_section,
+    provenance_section,
+    speed_section,
+)
+from xopt.report.sweeps import sweep_section
+
+__all__ = ["build_sections", "render_html", "render_markdown"]
+
+FOLDER = Path(__file__).parent
+OF_EVALS: tuple[Callable[[Sequence[Run]], Section], ...] = (
+    summary, pareto_section, heat_section, change_section, language_section,
+)  # fmt: skip
+OF_ALL = (sweep_section, speed_section, profile_section, provenance_section, command_section)
+
+
+def build_sections(runs: Sequence[Run]) -> list[Section]:
+    """Every section that these runs fill."""
+    makers = (*OF_EVALS, *OF_ALL) if evals(runs) else (pareto_section, *OF_ALL)
+    return [section for make in makers if (section := make(runs)).parts]
+
+
+def render_html(runs: Sequence[Run], title: str) -> str:
+    """One self-contained page.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+    """
+    jinja2 = require("jinja2", extra="report", why="An HTML report")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))
+    page: str = template.render(
+        title=title,
+        lead=_lead(runs),
+        sections=build_sections(runs),
+        css=jinja2.utils.markupsafe.Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        js=jinja2.utils.markupsafe.Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+        footer=_footer(),
+    )
+    return page
+
+
+def render_markdown(runs: Sequence[Run], title: str) -> str:
+    """The same tables and facts; a plot is told by its description."""
+    lines = [f"# {title}", "", _lead(runs), ""]
+    for section in build_sections(runs):
+        lines += [f"## {section.title}", ""]
+        for line in section.lines:
+            lines += [line, ""]
+        for part in section.parts:
+            lines += [*_markdown(part), ""]
+    return "\n".join([*lines, _footer(), ""])
+
+
+def _markdown(part: Part) -> list[str]:
+    if part.command:
+        return ["```", part.command, "```"]
+    if part.facts:
+        return [f"- {name}: {value}" for name, value in part.facts]
+    if part.svg:
+        said = re.search(r"<title[^>]*>(.*?)</title><desc", part.svg)
+        words = [f"{said[1]}." if said and not part.legend else "", part.caption]
+        listed = [f"{n}. {line}" for n, line in enumerate(part.legend, 1)]
+        head = [f"### {part.heading}", ""] if part.heading else []
+        told = " ".join(word for word in words if word)
+        return [*head, *([told] if told else []), *listed]
+    if part.heading:
+        return [f"### {part.heading}"]
+    assert part.table is not None
+    table = part.table
+    lines = [table.caption, "", _line(table.columns), _line(["---"] * len(table.columns))]
+    for group in table.groups:
+        if group.title:
+            lines.append(_line([f"**{group.title}**", *[""] * (len(table.columns) - 1)]))
+        lines += [_cells(row) for row in group.rows]
+    return lines
+
+
+def _cells(row: Row) -> str:
+    return _line([f"**{c.text}**" if row.strong and c.text else c.text for c in row.cells])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _lead(runs: Sequence[Run]) -> str:
+    scored = evals(runs)
+    if not scored:
+        return "Speed and provenance; no evaluation is among these runs."
+    tasks = list(dict.fromkeys(run.document["task"] for run in scored))
+    languages = {code for run in scored for code in run.document["languages"]}
+    precisions = ", ".join(dict.fromkeys(run.document["precision"] for run in scored))
+    return (
+        f"What {precisions} cost and bought beside fp32, on {', '.join(tasks)}, in "
+        f"{len(languages)} {'language' if len(languages) == 1 else 'languages'}."
+    )
+
+
+def _footer() -> str:
+    versions = tool_versions("xopt", "matplotlib")
+    return "Made by " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
