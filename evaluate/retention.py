@@ -100,6 +100,8 @@ def compare_bundles(
     timed: list[list[str]] = []
     for language in choose_languages(task, source, languages):
         examples = task.load(source, language)
+        if submission is not None:
+            task.check_submission(examples, language)
         prints[language] = task.fingerprint(examples)[:16]
         bundles = [session.bundle.fingerprint for session in sessions.values()]
         key = fingerprint(

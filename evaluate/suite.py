@@ -8,7 +8,7 @@ from typing import Any
 from xopt.evaluate.metrics.aggregate import GROUPS, aggregate
 from xopt.languages import to_iso1
 
-__all__ = ["combine_reports", "data_labels", "split_languages"]
+__all__ = ["combine_reports", "data_labels", "retention_gate", "split_languages"]
 
 SIDES = ("reference", "candidate", "difference")
 
@@ -35,6 +35,29 @@ def combine_reports(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             groups[name] = groups[name] or _together(means)
         average = average or _together({side: found["average"] for side, found in sides.items()})
     return {"tasks": [dict(entry) for entry in entries], "groups": groups, "average": average}
+
+
+def retention_gate(
+    entries: Sequence[Mapping[str, Any]], max_drop: float | None
+) -> dict[str, Any] | None:
+    """What failed: languages that lost more than ``max_drop`` points, and tasks without a score.
+
+    A task that has none of the asked languages (``absent``) can lose none of them.
+
+    Returns:
+        ``max_drop``, ``passed`` and ``failed``; None where no gate was asked for.
+    """
+    if max_drop is None:
+        return None
+    failed = []
+    for entry in (e for e in entries if not e.get("absent")):
+        prefix = f"{entry['task']} " if len(entries) > 1 else ""
+        if "skipped" in entry:
+            failed.append(f"{prefix}(not scored)")
+            continue
+        drops = {code: -found["difference"] for code, found in entry["languages"].items()}
+        failed += [f"{prefix}{code}" for code, drop in drops.items() if drop > max_drop]
+    return {"max_drop": max_drop, "passed": not failed, "failed": failed}
 
 
 def data_labels(done: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -115,6 +115,13 @@ class Task(ABC):
     def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
         """XTREME's submission file of a language."""
 
+    def check_submission(self, examples: Examples, language: str) -> None:  # noqa: B027
+        """Refuse what a submission file cannot hold, before anything is answered.
+
+        Raises:
+            DataError: two examples would share one line.
+        """
+
     # How submission files end.
     ending: ClassVar[str] = "tsv"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xopt.errors import InputError
+from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row, Source
 
 __all__ = ["PARTS", "Corpora", "Mining", "Pair", "corpus_config", "ids_by_text", "read_corpora"]
@@ -55,6 +55,7 @@ def read_corpora(source: Source, language: str, pairs: str, split: str) -> Corpo
 
     Raises:
         InputError: this part is not there.
+        DataError: a side has an id twice.
     """
     place = corpus_config(source, language, PARTS[split])
     if place is None:
@@ -62,13 +63,27 @@ def read_corpora(source: Source, language: str, pairs: str, split: str) -> Corpo
             f"{source.label} has no bucc18_corpus.{language}-en.{PARTS[split]}.",
             hint="Score the part that is there with --split validation.",
         )
-    sides = [
-        {row["id"]: row["text"] for row in source.rows(place, side, {"id": str, "text": str})}
-        for side in (language, "en")
-    ]
+    sides = [_side(source, place, side) for side in (language, "en")]
     columns = {"source_lang": str, "target_lang": str}
     gold: Sequence[Row] = source.rows(pairs, split, columns)
     return Corpora(sides[0], sides[1], {(row["source_lang"], row["target_lang"]) for row in gold})
+
+
+def _side(source: Source, place: str, side: str) -> dict[str, str]:
+    """id -> text.
+
+    Raises:
+        DataError: an id stands twice.
+    """
+    found: dict[str, str] = {}
+    for number, row in enumerate(source.rows(place, side, {"id": str, "text": str})):
+        if row["id"] in found:
+            raise DataError(
+                f"{place}, {side}, row {number}: the id {row['id']!r} stands there twice.",
+                hint="Give every sentence an id of its own; the gold pairs name sentences by id.",
+            )
+        found[row["id"]] = row["text"]
+    return found
 
 
 def ids_by_text(side: Mapping[str, str]) -> dict[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -151,6 +152,16 @@ class SpanAnswers(Task):
 
     def text(self, example: Mapping[str, Any]) -> str:
         return str(example["question"])
+
+    def check_submission(self, examples: Examples, language: str) -> None:
+        times = Counter(row["id"] for row in examples)
+        again = [name for name, count in times.items() if count > 1]
+        if again:
+            raise DataError(
+                f"{self.name}, {language}: the id {again[0]!r} stands there {times[again[0]]} "
+                "times; a submission file has one answer for each id.",
+                hint="Leave out --submission, or give every question an id of its own.",
+            )
 
     def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
         table = {row["id"]: answer for row, answer in zip(examples, answers, strict=True)}

@@ -168,6 +168,29 @@ def test_bucc_from_gold_pairs_alone_has_another_name(tmp_path: Path, bundles: Bu
             compare_bundles(task, source, a, b, resamples=20, submission=tmp_path / "out")
 
 
+def test_bucc_refuses_an_id_that_stands_twice(tmp_path: Path) -> None:
+    gold = {"source_lang": "1", "target_lang": "2"}
+    folder(tmp_path, "bucc18.de", "validation", [gold])
+    twice = [{"id": "1", "text": "a"}, {"id": "3", "text": "b"}, {"id": "1", "text": "c"}]
+    folder(tmp_path, "bucc18_corpus.de-en.dev", "de", twice)
+    source = folder(tmp_path, "bucc18_corpus.de-en.dev", "en", [{"id": "2", "text": "b"}])
+    with pytest.raises(DataError, match=r"de, row 2: the id '1' stands there twice"):
+        Bucc2018(split="validation").load(source, "de")
+
+
+def test_a_submission_that_would_lose_an_answer_is_refused_before_it_is_made(
+    tmp_path: Path,
+) -> None:
+    answers = {"text": ["Rot"], "answer_start": [0]}
+    row = {"id": "q1", "context": "Rot ist es.", "question": "Was?", "answers": answers}
+    source = folder(tmp_path, "XQuAD.de", "validation", [row, row])
+    task = make_task("xquad", {"split": "validation"})
+    examples = task.load(source, "de")
+    with pytest.raises(DataError, match=r"xquad, de: the id 'q1' stands there 2 times"):
+        task.check_submission(examples, "de")
+    task.check_submission(examples[:1], "de")
+
+
 def test_bucc_refuses_test_without_dev(tmp_path: Path) -> None:
     gold = {"source_sentence": "a", "target_sentence": "b", "source_lang": "1", "target_lang": "2"}
     folder(tmp_path, "bucc18.de", "test", [gold])

@@ -17,12 +17,12 @@ from xopt.cli.common import BundleArgument, JsonOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
 from xopt.cli.output import Bars, bars, error_console, print_json, show_options
-from xopt.errors import ArtifactError, CheckpointError, InputError, UnsupportedError, XoptError
+from xopt.errors import InputError, XoptError
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import compare_bundles
 from xopt.evaluate.session import Session
-from xopt.evaluate.suite import combine_reports, split_languages
+from xopt.evaluate.suite import combine_reports, retention_gate, split_languages
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
 from xopt.evidence import record_report
@@ -30,6 +30,10 @@ from xopt.languages import check_languages, language_name
 from xopt.settings import resolve
 
 __all__ = ["EvalOptions", "evaluate"]
+
+
+class NoLanguageError(InputError):
+    """One of several tasks has none of the languages that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +189,11 @@ def evaluate(
             try:
                 report, folder = _evaluate(name, bundle, options, partial, progress, several)
                 entries.append(report)
-            except (ArtifactError, CheckpointError, InputError, UnsupportedError) as error:
+            except XoptError as error:
                 if not several:
                     raise
-                entries.append({"task": name, "skipped": error.message})
+                absent = isinstance(error, NoLanguageError)
+                entries.append({"task": name, "skipped": error.message, "absent": absent})
     partial.clear()
     if several and all("skipped" in entry for entry in entries):
         reasons = "\n".join(f"{entry['task']}: {entry['skipped']}" for entry in entries)
@@ -196,7 +201,7 @@ def evaluate(
             f"None of these tasks could be scored.\n{reasons}",
             hint="Build a bundle with: xopt build CHECKPOINT --precision int8",
         )
-    gate = _gate(entries, options)
+    gate = retention_gate(entries, options.max_drop)
     document = combine_reports(entries) if several else entries[0]
     if as_json:
         print_json(document | {"gate": gate})
@@ -233,7 +238,7 @@ def _evaluate(
     if several and asked and (available := task.on(source).available(source)):
         asked, left_out = split_languages(asked, available)
         if not asked:
-            raise InputError(f"{source.label} has it in none of {', '.join(left_out)}.")
+            raise NoLanguageError(f"{source.label} has it in none of {', '.join(left_out)}.")
     candidate, fp32 = with_reference(candidate, options, progress)
     with (
         Session(fp32, batch_tokens=options.batch_tokens) as reference_session,
@@ -283,18 +288,3 @@ def _task(name: str, options: EvalOptions) -> Task:
     if options.split is not None:
         asked["split"] = options.split
     return make_task(name, asked)
-
-
-def _gate(entries: Sequence[dict[str, Any]], options: EvalOptions) -> dict[str, Any] | None:
-    """What failed: languages that lost too much, and tasks that were not scored."""
-    if options.max_drop is None:
-        return None
-    failed = []
-    for entry in entries:
-        prefix = f"{entry['task']} " if len(entries) > 1 else ""
-        if "skipped" in entry:
-            failed.append(f"{prefix}(not scored)")
-            continue
-        drops = {code: -found["difference"] for code, found in entry["languages"].items()}
-        failed += [f"{prefix}{code}" for code, drop in drops.items() if drop > options.max_drop]
-    return {"max_drop": options.max_drop, "passed": not failed, "failed": failed}
