@@ -21,9 +21,9 @@ from typing import Any, cast
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
 from xopt.evaluate.data import open_source
-from xopt.evaluate.session import Session
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.host import host_facts
+from xopt.model.session import Session
 from xopt.packing import PackedBatch
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     examples = {code: task.load(source, code) for code in languages}
     start = time.perf_counter()
     samples: dict[str, dict[str, float]] = {}
-    with Session(Bundle.open(options.bundle)) as session:
+    with Session.open(Bundle.open(options.bundle)) as session:
         load_s = time.perf_counter() - start
         recorder = Recorder(session.engine)
         session.engine = cast(Engine, recorder)

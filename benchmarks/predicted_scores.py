@@ -23,10 +23,10 @@ import numpy as np
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5
 from xopt.evaluate.data import open_source
-from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import paired_bootstrap
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.host import host_facts, tool_versions
+from xopt.model.session import Session
 
 # Task -> conventions under which the data at hand can be scored.
 CASES: dict[str, dict[str, Any]] = {
@@ -46,7 +46,7 @@ FORMS = {
 def compare(task: Any, bundles: dict[str, Any], source: Any, limit: int) -> dict[str, Any]:
     languages: dict[str, dict[str, Any]] = {}
     halves = []
-    sessions = {name: Session(bundle, predict=True) for name, bundle in bundles.items()}
+    sessions = {name: Session.open(bundle, predict=True) for name, bundle in bundles.items()}
     for code in task.available(source):
         examples = task.load(source, code)
         if limit and task.head != "embed":

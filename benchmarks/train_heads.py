@@ -28,11 +28,11 @@ from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5, locate
 from xopt.evaluate.data import Source, open_source
 from xopt.evaluate.retention import compare_bundles
-from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import Task
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.tagging import Tagging
 from xopt.host import host_facts
+from xopt.model.session import Session
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -218,8 +218,8 @@ def main() -> None:
         task = make_task(name, scored)
         few = cut(task, source, options.work / f"rows-{options.scored}", options.scored)
         with (
-            Session(built(checkpoint, "fp32")) as reference,
-            Session(built(checkpoint, "int8")) as candidate,
+            Session.open(built(checkpoint, "fp32")) as reference,
+            Session.open(built(checkpoint, "int8")) as candidate,
         ):
             languages = task.available(few)
             report = compare_bundles(task, few, reference, candidate, languages=languages)

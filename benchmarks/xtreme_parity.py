@@ -29,11 +29,11 @@ from plain_transformers import CLASSES, Plain, mined_pairs, squad_scores
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5, locate
 from xopt.evaluate.data import open_source
-from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.corpora import Mining
 from xopt.host import host_facts, tool_versions
+from xopt.model.session import Session
 
 # Task -> conventions under which it can be scored: the splits whose labels are at hand.
 CASES: dict[str, dict[str, Any]] = {
@@ -222,7 +222,7 @@ def main() -> None:
             bundle = build_bundle(wanted).bundle
             loop = Plain(folder, kind)
             found = {}
-            with Session(bundle) as session:
+            with Session.open(bundle) as session:
                 task = make_task(name, CASES[name])
                 for language in task.available(source):
                     examples = task.load(source, language)

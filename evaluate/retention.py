@@ -12,12 +12,12 @@ from xopt.artifacts import fingerprint
 from xopt.errors import InputError
 from xopt.evaluate.data import Source
 from xopt.evaluate.resume import Partial
-from xopt.evaluate.session import Session, Usage
 from xopt.evaluate.statistics import Scored, paired_bootstrap
 from xopt.evaluate.tasks.base import Examples, Task
 from xopt.evaluate.throughput import measure_latency, throughput
 from xopt.host import host_facts
 from xopt.languages import check_languages, to_iso1
+from xopt.model.session import Session, Usage
 
 __all__ = ["choose_languages", "compare_bundles"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xopt.evaluate.session import Session, Usage
+from xopt.model.session import Session, Usage
 from xopt.packing import pack
 
 __all__ = ["measure_latency", "padding_share", "throughput"]

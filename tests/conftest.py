@@ -132,3 +132,56 @@ def xtreme_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real XTREME data is not beside this repository")
     return folder
+
+
+def _tags(task: str) -> list[str]:
+    from xopt.evaluate.tasks import TASKS
+
+    return list(reversed(TASKS.resolve(task).tags))  # type: ignore[attr-defined]
+
+
+# Name -> head, and labels that stand in another order than the task's own, or the task's name.
+TASK_HEADS: dict[str, tuple[str, list[str] | str | None]] = {
+    "nli": ("classify", ["neutral", "contradiction", "ENTAILMENT"]),
+    "pair": ("classify", ["1", "0"]),
+    "pos": ("tag", "udpos"),
+    "ner": ("tag", "panx"),
+    "qa": ("span", None),
+    "encoder": ("embed", None),
+}
+
+
+@pytest.fixture(scope="session")
+def heads(make_checkpoint: CheckpointFactory) -> Callable[[str], Path]:
+    """``heads("nli")``: the checkpoint's folder."""
+    made: dict[str, Path] = {}
+
+    def find(name: str) -> Path:
+        if name not in made:
+            kind, labels = TASK_HEADS[name]
+            labels = _tags(labels) if isinstance(labels, str) else labels
+            made[name] = make_checkpoint("xlm-roberta", kind, labels=labels, seed=len(name))
+        return made[name]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def bundles(
+    heads: Callable[[str], Path], tmp_path_factory: pytest.TempPathCheckpointFactory
+) -> Callable[..., Any]:
+    """``bundles("nli", "int8")``."""
+    from xopt.artifacts import Bundle
+    from xopt.compile.build import BuildOptions, build_bundle
+
+    root = tmp_path_factory.mktemp("bundles")
+
+    def find(name: str, precision: str = "fp32", target: str = "cpu") -> Any:
+        out = root / f"{name}-{precision}-{target}"
+        if not out.is_dir():
+            options: dict[str, Any] = {"checkpoint": str(heads(name)), "precision": precision}
+            options |= {"calibration_tokens": 512, "target": target, "out": str(out)}
+            build_bundle(BuildOptions(**options))
+        return Bundle.open(out)
+
+    return find

@@ -11,8 +11,8 @@ from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5
 from xopt.evaluate.data import open_source
 from xopt.evaluate.retention import compare_bundles
-from xopt.evaluate.session import Session
 from xopt.evaluate.tasks.tatoeba import Tatoeba
+from xopt.model.session import Session
 
 # The same weights in transformers: mean pooling, last layer, English queries, no prefix.
 EXPECTED = {"swh": 81.3, "tel": 94.4}
@@ -27,7 +27,7 @@ def report(xtreme_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     ]
     task = Tatoeba()
     source = open_source(str(xtreme_data), probe=task.probe())
-    with Session(bundles[0]) as reference, Session(bundles[1]) as candidate:
+    with Session.open(bundles[0]) as reference, Session.open(bundles[1]) as candidate:
         return compare_bundles(task, source, reference, candidate, languages=list(EXPECTED))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xopt.evaluate.metrics import squad
 from xopt.evaluate.metrics.chunks import chunk_f1, token_accuracy
-from xopt.evaluate.tasks.span import scored_span
+from xopt.model.spans import find_span
 from xopt.tune.data import TaskData
 from xopt.tune.encode import Item
 
@@ -55,13 +55,13 @@ def _spans(data: TaskData, items: Sequence[Item], logits: Sequence[Logits]) -> f
         members = list(group)
         windows = [item.encodings[0] for item, _ in members]
         scores = [x[: len(w)] for w, (_, x) in zip(windows, members, strict=True)]
-        best, (start, stop) = scored_span(windows, scores)
+        span = find_span(windows, scores)
         row = data.dev[owner]
-        answer = row["context"][start:stop].strip()
+        answer = row["context"][span.start : span.stop].strip()
         if not row["answers"] or _any_unanswerable(data):
             # As BERT's own code for SQuAD v2: the least sure of the windows speaks.
             nothing = min(float(x[0, 0] + x[0, 1]) for x in scores)
-            answer = "" if nothing > best else answer
+            answer = "" if nothing > span.score else answer
         golds = row["answers"] or [""]
         if golds == [""] or not answer:
             total += 2.0 * (squad.normalise(answer) == squad.normalise(golds[0]))

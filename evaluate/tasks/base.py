@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from xopt.errors import InputError
 from xopt.evaluate.data import Source, rows_fingerprint
-from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored
 from xopt.languages import NAMES
+from xopt.model.session import Session
 from xopt.registry import Registry
 
 __all__ = ["TASKS", "Examples", "Progress", "Task"]

@@ -13,7 +13,6 @@ from xopt.artifacts import fingerprint
 from xopt.evaluate.data import Source
 from xopt.evaluate.metrics.chunks import f1_of_counts
 from xopt.evaluate.metrics.mining import Mined, best_threshold, mine
-from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored
 from xopt.evaluate.tasks.base import Examples, Progress, Task
 from xopt.evaluate.tasks.corpora import (
@@ -26,6 +25,7 @@ from xopt.evaluate.tasks.corpora import (
     read_corpora,
 )
 from xopt.evaluate.tasks.gold_pairs import BuccGoldPairs
+from xopt.model.session import Session
 
 __all__ = ["Bucc2018"]
 

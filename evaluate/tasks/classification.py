@@ -10,10 +10,10 @@ import numpy as np
 
 from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row
-from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored, accuracy
 from xopt.evaluate.tasks.base import Examples, Progress, Task
 from xopt.evaluate.tasks.labels import match_labels
+from xopt.model.session import Session
 
 __all__ = ["PairClassification"]
 

@@ -15,14 +15,22 @@ from numpy.typing import NDArray
 from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row, Source
 from xopt.evaluate.metrics import squad
-from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored, mean_of
 from xopt.evaluate.tasks.base import Examples, Progress, Task
-from xopt.evaluate.tasks.layout import Frame
+from xopt.model.session import Session
+from xopt.model.spans import (
+    DOC_STRIDE,
+    MAX_ANSWER,
+    MAX_QUERY,
+    N_BEST,
+    WINDOW,
+    find_span,
+    read_windows,
+)
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["COLUMNS", "SpanAnswers", "best_span", "scored_span"]
+__all__ = ["COLUMNS", "SpanAnswers"]
 
 COLUMNS = {"id": str, "context": str, "question": str, "answers": dict}
 
@@ -43,11 +51,11 @@ class SpanAnswers(Task):
         InputError: ``window`` is not larger than ``max_query`` and ``doc_stride``.
     """
 
-    window: int = 384
-    doc_stride: int = 128
-    max_query: int = 64
-    n_best: int = 20
-    max_answer: int = 30
+    window: int = WINDOW
+    doc_stride: int = DOC_STRIDE
+    max_query: int = MAX_QUERY
+    n_best: int = N_BEST
+    max_answer: int = MAX_ANSWER
 
     head: ClassVar[str] = "span"
     metric: ClassVar[str] = "(F1 + EM) / 2"
@@ -97,36 +105,20 @@ class SpanAnswers(Task):
         for index, windows, logits in session.parts(
             len(examples), lambda t, a, b: self.encode(t, examples[a:b]), progress=progress
         ):
-            start, stop = best_span(windows, logits, n_best=self.n_best, longest=self.max_answer)
-            found.append(str(examples[index]["context"])[start:stop].strip())
+            span = find_span(windows, logits, n_best=self.n_best, longest=self.max_answer)
+            found.append(str(examples[index]["context"])[span.start : span.stop].strip())
         return found
 
     def encode(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
         """The windows of each question and its passage."""
-        frame = Frame.read(tokenizer)
-        encode = partial(tokenizer.encode, max_tokens=None, details=True)
-        questions = encode([row["question"] for row in examples])
-        # Several questions ask about one passage.
-        passages = list(dict.fromkeys(row["context"] for row in examples))
-        encoded = {p: _bare(e) for p, e in zip(passages, encode(passages), strict=True)}
-        window = min(self.window, tokenizer.max_tokens)
-        special = tokenizer.fast.num_special_tokens_to_add(is_pair=True)
-        least = special + self.max_query + 1
-        if window < least:
-            raise InputError(
-                f"A window of {window} tokens has no room for a passage beside max_query="
-                f"{self.max_query} and {special} special tokens.",
-                hint=f"Possible: a window of {least} tokens and above, or a smaller max_query.",
-            )
-        return [
-            frame.windows(
-                _bare(question).ids[: self.max_query],
-                encoded[row["context"]],
-                window=window,
-                stride=self.doc_stride,
-            )
-            for question, row in zip(questions, examples, strict=True)
-        ]
+        return read_windows(
+            tokenizer,
+            [row["question"] for row in examples],
+            [row["context"] for row in examples],
+            window=self.window,
+            doc_stride=self.doc_stride,
+            max_query=self.max_query,
+        )
 
     def compared(self, text: str, language: str) -> str:
         """An answer as it is compared."""
@@ -168,53 +160,6 @@ class SpanAnswers(Task):
         return json.dumps(table, ensure_ascii=False, indent=0) + "\n"
 
 
-def best_span(
-    windows: Sequence[Encoding],
-    logits: Sequence[NDArray[np.float32]],
-    *,
-    n_best: int = 20,
-    longest: int = 30,
-) -> tuple[int, int]:
-    """The characters that :func:`scored_span` finds."""
-    return scored_span(windows, logits, n_best=n_best, longest=longest)[1]
-
-
-def scored_span(
-    windows: Sequence[Encoding],
-    logits: Sequence[NDArray[np.float32]],
-    *,
-    n_best: int = 20,
-    longest: int = 30,
-) -> tuple[float, tuple[int, int]]:
-    """The highest sum of start and end, and its characters of the passage.
-
-    -inf and (0, 0) if no span is allowed.
-
-    Args:
-        windows: from :meth:`~xopt.evaluate.tasks.layout.Frame.windows`.
-        logits: ``[n, 2]`` of each window.
-        n_best: starts and ends that are combined in each window.
-        longest: answer, in tokens.
-    """
-    best, found = -np.inf, (0, 0)
-    for window, scores in zip(windows, logits, strict=True):
-        assert window.sequence is not None
-        assert window.words is not None
-        assert window.offsets is not None
-        starts = np.argsort(-scores[:, 0], kind="stable")[:n_best]
-        ends = np.argsort(-scores[:, 1], kind="stable")[:n_best]
-        starts = starts[window.words[starts] == 1]
-        ends = ends[window.sequence[ends] == 1]
-        size = ends[None, :] - starts[:, None] + 1
-        sums = scores[starts, 0][:, None] + scores[ends, 1][None, :]
-        sums = np.where((size >= 1) & (size <= longest), sums, -np.inf)
-        if sums.size and sums.max() > best:
-            best = float(sums.max())
-            row, column = np.unravel_index(sums.argmax(), sums.shape)
-            found = int(window.offsets[starts[row], 0]), int(window.offsets[ends[column], 1])
-    return best, found
-
-
 def _answers(row: Row, place: str, *, stripped: bool) -> list[str]:
     """The texts of a row's answers, checked; see :meth:`SpanAnswers.checked`."""
     texts, starts = row["answers"].get("text"), row["answers"].get("answer_start")
@@ -236,11 +181,3 @@ def _answers(row: Row, place: str, *, stripped: bool) -> list[str]:
                 f"{there!r:.60} stands there."
             )
     return list(texts)
-
-
-def _bare(encoding: Encoding) -> Encoding:
-    """Without special tokens."""
-    assert encoding.sequence is not None
-    assert encoding.offsets is not None
-    text = encoding.sequence >= 0
-    return Encoding(encoding.ids[text], encoding.type_ids[text], encoding.offsets[text])

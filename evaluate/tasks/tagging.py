@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xopt.errors import DataError, InputError, did_you_mean
 from xopt.evaluate.data import Source
 from xopt.evaluate.metrics.chunks import SEQEVAL, chunk_f1, token_accuracy
-from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored
 from xopt.evaluate.tasks.base import Examples, Progress, Task
 from xopt.evaluate.tasks.labels import match_labels
-from xopt.evaluate.tasks.layout import Frame
+from xopt.model.layout import read_words
+from xopt.model.session import Session
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -31,7 +30,7 @@ class Tagging(Task):
         max_tokens: a longer sentence is split between words, and its tags are joined again.
         seqeval: whose reading of tags without a prefix counts: ``0.0.12``, with which XTREME's
             paper was scored, or ``1.2.2``.
-        extra_separator: see :meth:`~xopt.evaluate.tasks.layout.Frame.words`.
+        extra_separator: see :meth:`~xopt.model.layout.Frame.words`.
         tags: the data set's classes, by number.
         column: where their numbers stand.
     """
@@ -98,12 +97,8 @@ class Tagging(Task):
         self, tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]
     ) -> list[list[Encoding]]:
         """Each sentence in as many parts as it needs; ``words`` is 1 at a word's first piece."""
-        frame = Frame.read(tokenizer)
         limit = min(self.max_tokens, tokenizer.max_tokens)
-        return [
-            frame.words(_pieces(encoding, len(words)), limit, extra_separator=self.extra_separator)
-            for encoding, words in zip(tokenizer.encode_words(sentences), sentences, strict=True)
-        ]
+        return read_words(tokenizer, sentences, limit, extra_separator=self.extra_separator)
 
     def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         return chunk_f1([row["tags"] for row in examples], answers, self.seqeval)
@@ -116,11 +111,3 @@ class Tagging(Task):
 
     def submission(self, language: str, examples: Examples, answers: Sequence[Any]) -> str:
         return "".join("\n".join(tags) + "\n\n" for tags in answers)
-
-
-def _pieces(encoding: Encoding, words: int) -> list[NDArray[np.int32]]:
-    """The pieces of each word; none for a word that the tokenizer drops."""
-    assert encoding.words is not None
-    inside = encoding.words >= 0
-    ids, owners = encoding.ids[inside], encoding.words[inside]
-    return np.split(ids, np.searchsorted(owners, np.arange(1, words)))

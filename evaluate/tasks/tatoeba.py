@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from xopt.errors import InputError
 from xopt.evaluate.data import Source
-from xopt.evaluate.session import Session
 from xopt.evaluate.statistics import Scored, accuracy
 from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.model.session import Session
 
 __all__ = ["Tatoeba", "nearest"]
 

@@ -13,10 +13,10 @@ from xopt.artifacts import Bundle
 from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Source, open_source
 from xopt.evaluate.retention import choose_languages, compare_bundles
-from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.bucc2018 import Bucc2018
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
+from xopt.model.session import Session
 
 Bundles = Callable[..., Bundle]
 
@@ -160,7 +160,7 @@ def test_bucc_from_gold_pairs_alone_has_another_name(tmp_path: Path, bundles: Bu
     other = task.on(source)
     assert other.name == "bucc2018-gold-pairs"
     assert "F1" not in other.metric.replace("not BUCC F1", "")
-    with Session(bundles("encoder")) as a, Session(bundles("encoder", "int8")) as b:
+    with Session.open(bundles("encoder")) as a, Session.open(bundles("encoder", "int8")) as b:
         found = compare_bundles(task, source, a, b, resamples=20)
         assert found["task"] == "bucc2018-gold-pairs"
         assert found["metric"] == other.metric
@@ -249,7 +249,7 @@ def test_a_frame_without_room_is_refused(
     task = make_task(name, least)
     examples = task.load(open_source("sample", probe=("", "")), "en")[:2]
     key = next(iter(least))
-    with Session(bundles(bundle)) as session:
+    with Session.open(bundles(bundle)) as session:
         assert len(task.answer(session, examples, lambda share: None)) == 2
         smaller = make_task(name, least | {key: least[key] - 1})
         with pytest.raises(InputError, match=r"no room|have no room") as caught:

@@ -19,10 +19,10 @@ from xopt.evaluate.data import SAMPLE as DATA
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import compare_bundles
-from xopt.evaluate.session import Session
 from xopt.evaluate.suite import combine_reports, split_languages
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
+from xopt.model.session import Session
 
 Bundles = Callable[..., Bundle]
 SAMPLE = open_source("sample", probe=("", ""))
@@ -86,7 +86,7 @@ def test_a_bundle_that_does_not_fit_is_listed(bundles: Bundles, tmp_path: Path) 
 
 
 def reports(bundles: Bundles, task: str, name: str, **more: Any) -> dict[str, Any]:
-    with Session(bundles(name)) as a, Session(bundles(name, "int8")) as b:
+    with Session.open(bundles(name)) as a, Session.open(bundles(name, "int8")) as b:
         return compare_bundles(
             make_task(task, {}), SAMPLE, a, b, languages=["sw", "th", "zh"], resamples=20, **more
         )
@@ -154,7 +154,7 @@ def test_submission_files_have_xtremes_form(bundles: Bundles, tmp_path: Path) ->
     found = [int(n) for n in (tmp_path / "tatoeba" / "test-zh.tsv").read_text().split()]
     task = make_task("tatoeba", {})
     examples = task.load(SAMPLE, "cmn")
-    with Session(bundles("encoder", "int8")) as session:
+    with Session.open(bundles("encoder", "int8")) as session:
         by_row = task.answer(session, examples, lambda share: None)
     order = sorted(range(len(examples)), key=lambda i: examples[i]["target_sentence"])
     assert found == [by_row[i] for i in order]

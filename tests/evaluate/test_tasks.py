@@ -13,11 +13,11 @@ import pytest
 from xopt.artifacts import Bundle
 from xopt.evaluate.data import Source, open_source
 from xopt.evaluate.retention import compare_bundles
-from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.corpora import Corpora, Mining, ids_by_text
 from xopt.evaluate.tasks.labels import match_labels
+from xopt.model.session import Session
 from xopt.tokenization import Tokenizer
 
 Heads = Callable[[str], Path]
@@ -99,7 +99,7 @@ def check(
     examples = task.load(source, language)
     if limit is not None and not isinstance(examples, Mining):
         examples = examples[:limit]
-    with Session(bundle, batch_tokens=2048) as session:
+    with Session.open(bundle, batch_tokens=2048) as session:
         ours = task.answer(session, examples, lambda share: None)
     theirs = plain_answers(plain, folder, task, examples)
     assert len(ours) == len(theirs) == len(examples)
@@ -140,7 +140,7 @@ def test_retention_of_every_task_on_the_sample(name: str, bundles: Bundles) -> N
     task = small(name)
     source = open_source("sample", probe=("", ""))
     languages = task.available(source)[:2]
-    with Session(bundles(checkpoint)) as a, Session(bundles(checkpoint, "int8")) as b:
+    with Session.open(bundles(checkpoint)) as a, Session.open(bundles(checkpoint, "int8")) as b:
         found = compare_bundles(task, source, a, b, languages=languages, resamples=100)
     assert found["task"] == name
     assert list(found["languages"]) == languages
@@ -158,7 +158,7 @@ def test_long_sentences_are_split_and_every_word_is_tagged(bundles: Bundles) -> 
     task = make_task("panx", {})
     words = ["кошка", "", "日本語" * 60, *["word"] * 300]
     examples = [{"tokens": words, "tags": ["O"] * len(words)}, {"tokens": ["a"], "tags": ["O"]}]
-    with Session(bundles("ner")) as session:
+    with Session.open(bundles("ner")) as session:
         found = task.answer(session, examples, lambda share: None)
         assert [len(tags) for tags in found] == [len(words), 1]
         assert session.usage.sentences > 4
@@ -175,7 +175,7 @@ def test_progress_is_told_while_it_goes(bundles: Bundles) -> None:
     task = make_task("xnli", {})
     source = open_source("sample", probe=("", ""))
     heard: list[float] = []
-    with Session(bundles("nli"), batch_tokens=128) as session:
+    with Session.open(bundles("nli"), batch_tokens=128) as session:
         task.answer(session, task.load(source, "en"), heard.append)
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
@@ -202,7 +202,7 @@ def test_no_passage_token_stands_in_no_window(tokenizer_file: Path) -> None:
 def test_pairs_are_cut_to_what_the_encoder_takes(bundles: Bundles) -> None:
     task = make_task("pawsx", {"max_tokens": 512})
     examples = [{"first": "word " * 300, "second": "word " * 300, "label": "1"}]
-    with Session(bundles("pair")) as session:
+    with Session.open(bundles("pair")) as session:
         assert len(task.answer(session, examples, lambda share: None)) == 1
         assert session.usage.lengths == [128]
 

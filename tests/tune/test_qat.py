@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.packed_encoder import site_names
-from xopt.evaluate.session import Session
+from xopt.model.session import Session
 from xopt.tokenization import Tokenizer
 from xopt.tune.qat import insert_quantizers, measure_sites, quantizers_of, remove_quantizers
 
@@ -46,7 +46,7 @@ def answers_of(folder: Path, precision: str, given: list[str], out: Path) -> NDA
     options = BuildOptions(str(folder), precision=precision, out=str(out))
     bundle = build_bundle(options, record=False).bundle
     found = np.empty((len(given), len(LABELS)), np.float32)
-    with Session(bundle) as session:
+    with Session.open(bundle) as session:
         tokenizer = Tokenizer.open(folder / "tokenizer.json", 64)
         encodings = tokenizer.encode(given)
         for index, _, answer in session.answers(len(given), lambda t, a, b: encodings[a:b]):

@@ -19,11 +19,11 @@ from xopt.errors import InputError
 from xopt.evaluate.data import Source, open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import SIDES, compare_bundles
-from xopt.evaluate.session import Session
 from xopt.evaluate.tasks import Task
 from xopt.evaluate.tasks.base import Examples
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.languages import to_iso1
+from xopt.model.session import Session
 from xopt.progress import Progress, Silent
 from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult, tune_checkpoint
@@ -128,8 +128,8 @@ def _measure(plan: Plan, step: Step, checkpoint: str, folder: Path, progress: Pr
             partial = Partial(folder / "partial")
             start = time.perf_counter()
             with (
-                Session(reference, batch_tokens=settings.batch_tokens) as ours,
-                Session(candidate, batch_tokens=settings.batch_tokens) as theirs,
+                Session.open(reference, batch_tokens=settings.batch_tokens) as ours,
+                Session.open(candidate, batch_tokens=settings.batch_tokens) as theirs,
             ):
                 report = compare_bundles(
                     task, source, ours, theirs, languages=languages, seed=settings.seed,

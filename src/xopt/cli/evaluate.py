@@ -21,12 +21,12 @@ from xopt.errors import InputError, XoptError
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import compare_bundles
-from xopt.evaluate.session import Session
 from xopt.evaluate.suite import combine_reports, retention_gate, split_languages
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
 from xopt.evidence import record_report
 from xopt.languages import check_languages, language_name
+from xopt.model.session import Session
 from xopt.settings import resolve
 
 __all__ = ["EvalOptions", "evaluate"]
@@ -241,8 +241,10 @@ def _evaluate(
             raise NoLanguageError(f"{source.label} has it in none of {', '.join(left_out)}.")
     candidate, fp32 = with_reference(candidate, options, progress)
     with (
-        Session(fp32, batch_tokens=options.batch_tokens) as reference_session,
-        Session(candidate, batch_tokens=options.batch_tokens, predict=True) as candidate_session,
+        Session.open(fp32, batch_tokens=options.batch_tokens) as reference_session,
+        Session.open(
+            candidate, batch_tokens=options.batch_tokens, predict=True
+        ) as candidate_session,
     ):
         report = compare_bundles(
             task,

@@ -9,7 +9,7 @@ import pytest
 
 from xopt.artifacts import Bundle
 from xopt.engines.openvino import OpenVinoEngine
-from xopt.evaluate.session import Session
+from xopt.model.session import Session
 from xopt.packing import Encoding, pack
 from xopt.tokenization import Tokenizer
 
@@ -27,7 +27,7 @@ def texts(count: int) -> list[Encoding]:
 
 @pytest.fixture
 def session(bundles: Bundles) -> Any:
-    with Session(bundles("encoder"), batch_tokens=512, threads=2) as opened:
+    with Session.open(bundles("encoder"), batch_tokens=512, threads=2) as opened:
         yield opened
 
 

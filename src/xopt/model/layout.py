@@ -12,7 +12,7 @@ from xopt.errors import ArtifactError, InputError
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Frame"]
+__all__ = ["Frame", "read_words"]
 
 Ids = NDArray[np.int32]
 
@@ -150,3 +150,22 @@ def _richest(spans: Sequence[tuple[int, int]], total: int) -> NDArray[np.intp]:
         row[start:stop] = np.minimum(inside - start, stop - 1 - inside) + 0.01 * (stop - start)
     richest: NDArray[np.intp] = context.argmax(axis=0)
     return richest
+
+
+def read_words(
+    tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], limit: int, *, extra_separator: bool
+) -> list[list[Encoding]]:
+    """Each sentence in as many parts as it needs; see :meth:`Frame.words`."""
+    frame = Frame.read(tokenizer)
+    return [
+        frame.words(_pieces(encoding, len(words)), limit, extra_separator=extra_separator)
+        for encoding, words in zip(tokenizer.encode_words(sentences), sentences, strict=True)
+    ]
+
+
+def _pieces(encoding: Encoding, words: int) -> list[NDArray[np.int32]]:
+    """The pieces of each word; none for a word that the tokenizer drops."""
+    assert encoding.words is not None
+    inside = encoding.words >= 0
+    ids, owners = encoding.ids[inside], encoding.words[inside]
+    return np.split(ids, np.searchsorted(owners, np.arange(1, words)))

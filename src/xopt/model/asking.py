@@ -1,0 +1,109 @@
+"""Rows to encodings, as each kind of head reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xopt.errors import InputError
+from xopt.model.layout import read_words
+from xopt.model.spans import MAX_QUERY, WINDOW, read_windows
+from xopt.model.texts import Row, check_row, encode_rows
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+__all__ = ["Asking", "read_rows"]
+
+# A window that shows less of its context than this reads nothing.
+LEAST_CONTEXT = 16
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How texts are read and answered.
+
+    Attributes:
+        prompt: put before every text.
+        normalize: embeddings to length 1; as the checkpoint says if None.
+        truncate: cut what is longer than the encoder takes instead of refusing it.
+    """
+
+    prompt: str = ""
+    normalize: bool | None = None
+    truncate: bool = False
+
+
+def read_rows(
+    tokenizer: Tokenizer, rows: Sequence[Row], kind: str, asking: Asking
+) -> list[list[Encoding]]:
+    """The encodings of each row: one, or the parts or windows that it is read in.
+
+    Raises:
+        InputError: a row that cannot be answered; it is named.
+    """
+    for row in rows:
+        check_row(row, truncate=asking.truncate)
+    if kind == "span":
+        return _read_questions(tokenizer, rows, truncate=asking.truncate)
+    if kind == "tag":
+        return _read_tagged(tokenizer, rows, truncate=asking.truncate)
+    found = encode_rows(tokenizer, rows, truncate=asking.truncate, prompt=asking.prompt)
+    return [[encoding] for encoding in found]
+
+
+def _read_tagged(
+    tokenizer: Tokenizer, rows: Sequence[Row], *, truncate: bool
+) -> list[list[Encoding]]:
+    """Texts whole, sentences in words in parts."""
+    texts = [row for row in rows if isinstance(row.text, str)]
+    sentences = [row.text for row in rows if not isinstance(row.text, str)]
+    whole = iter(encode_rows(tokenizer, texts, truncate=truncate, details=True))
+    limit = tokenizer.max_tokens
+    parts = iter(read_words(tokenizer, sentences, limit, extra_separator=False))
+    return [[next(whole)] if isinstance(row.text, str) else next(parts) for row in rows]
+
+
+def _read_questions(
+    tokenizer: Tokenizer, rows: Sequence[Row], *, truncate: bool
+) -> list[list[Encoding]]:
+    """The windows of each question and its context."""
+    for row in rows:
+        if row.pair is None:
+            raise InputError(
+                f"{row.name} has no context; this bundle answers questions from a context.",
+                hint='Type: xopt run BUNDLE "a question" --pair "the context"',
+            )
+    special = tokenizer.fast.num_special_tokens_to_add(is_pair=True)
+    room = tokenizer.max_tokens - special - LEAST_CONTEXT
+    usual = max(1, min(MAX_QUERY, room))
+    sizes = [0] * len(rows)
+    if not truncate:
+        sizes = _question_sizes(tokenizer, rows)
+    for row, size in zip(rows, sizes, strict=True):
+        if size > max(room, 1):
+            raise InputError(
+                f"{row.name}: the question has {size:,} tokens and leaves no room for its "
+                f"context; this encoder takes {tokenizer.max_tokens} together.",
+                hint=f"Pass --truncate (in Python truncate=True) to keep the first {usual}.",
+            )
+    found: dict[int, list[Encoding]] = {}
+    long = [[i] for i, size in enumerate(sizes) if size > usual]
+    for group in [[i for i, size in enumerate(sizes) if size <= usual], *long]:
+        # A long question gets a window of its own size, and shares it with no other.
+        size = max(usual, *(sizes[i] for i in group)) if group else usual
+        windows = read_windows(
+            tokenizer,
+            [rows[i].first for i in group],
+            [str(rows[i].pair) for i in group],
+            window=WINDOW + size - usual,
+            max_query=size,
+        )
+        found |= zip(group, windows, strict=True)
+    return [found[i] for i in range(len(rows))]
+
+
+def _question_sizes(tokenizer: Tokenizer, rows: Sequence[Row]) -> list[int]:
+    """Tokens of each question, without special ones."""
+    special = tokenizer.fast.num_special_tokens_to_add(is_pair=False)
+    encoded = tokenizer.encode([row.first for row in rows], max_tokens=None)
+    return [len(encoding) - special for encoding in encoded]

@@ -1,0 +1,350 @@
+"""``xopt.load``: the one way from texts to answers, for Python, the command line and servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Bundle
+from xopt.errors import InputError, did_you_mean
+from xopt.model.asking import Asking, read_rows
+from xopt.model.finishing import finish
+from xopt.model.head import Head
+from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
+from xopt.model.session import BATCH_TOKENS, Session
+from xopt.model.texts import Row, chunked, numbered
+
+__all__ = ["Model", "load"]
+
+Array = NDArray[np.float32]
+CALLS = {"embed": "encode", "classify": "predict", "tag": "tag", "span": "answer"}
+
+
+class Model:
+    """A bundle, opened: an engine, its tokenizer, and the last step of the checkpoint's library.
+
+    A context manager. Several threads may call one model; the engine serves them in turn.
+
+    Args:
+        session: an open one; the model closes it.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.head = Head.read(session.bundle.head)
+        text = session.bundle.manifest.get("text") or {}
+        self.prompts: dict[str, str] = dict(text.get("prompts") or {})
+        self.default_prompt: str | None = text.get("default_prompt")
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle,
+        *,
+        threads: int | None = None,
+        device: str | int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> Self:
+        """As :func:`load`, of a bundle whose manifest was read."""
+        options = _engine_options(bundle.target, threads, device)
+        session = Session.open(bundle, batch_tokens=batch_tokens, lengths=False, **options)
+        try:
+            return cls(session)
+        except BaseException:
+            session.close()
+            raise
+
+    @property
+    def bundle(self) -> Bundle:
+        """What was opened."""
+        return self.session.bundle
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of a classifier's or tagger's outputs."""
+        return self.head.labels
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens of one text or pair, special tokens included."""
+        return self.session.tokenizer.max_tokens
+
+    @property
+    def width(self) -> int:
+        """Values of an embedding, or logits of a text or token."""
+        return self.session.engine.signature.width
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        prompt_name: str | None = None,
+        *,
+        prompt: str | None = None,
+        normalize: bool | None = None,
+        truncate: bool = False,
+        batch_tokens: int | None = None,
+    ) -> Array:
+        """Embed texts, as sentence-transformers does with the same folder.
+
+        Args:
+            texts: n of them.
+            prompt_name: one of :attr:`prompts`; the checkpoint's default prompt if None.
+            prompt: a text put before every text, in its place; ``""`` for none.
+            normalize: to length 1; as the checkpoint says if None.
+            truncate: cut a text that is longer than the encoder takes; else it is refused.
+            batch_tokens: most slots of a batch, tokens and padding together.
+
+        Returns:
+            ``[n, width]`` float32, in the order of the texts.
+
+        Raises:
+            InputError: a text that cannot be answered, by its number; an unknown prompt; or a
+                bundle that does not embed.
+        """
+        self._check_kind("embed")
+        asking = self.asking(
+            prompt_name=prompt_name, prompt=prompt, normalize=normalize, truncate=truncate
+        )
+        _check_list(texts)
+        table = np.empty((len(texts), self.width), np.float32)
+        for number, (_, found) in enumerate(
+            self.stream(numbered(texts), asking, batch_tokens=batch_tokens)
+        ):
+            table[number] = cast(Embedding, found).values
+        return table
+
+    def predict(
+        self,
+        texts: Sequence[str | tuple[str, str]],
+        *,
+        truncate: bool = False,
+        batch_tokens: int | None = None,
+    ) -> list[Prediction]:
+        """Classify texts or pairs of texts, or score them.
+
+        Args:
+            texts: texts, or (first, second) pairs, as the checkpoint was trained on.
+            truncate: cut a text or pair that is longer than the encoder takes, the longer text of a
+                pair first; else it is refused.
+            batch_tokens: most slots of a batch, tokens and padding together.
+
+        Returns:
+            One prediction each: probabilities where transformers' pipeline or
+            sentence-transformers' CrossEncoder gives probabilities, scores where it gives scores.
+
+        Raises:
+            InputError: as :meth:`encode`.
+        """
+        self._check_kind("classify")
+        _check_list(texts)
+        first = [text if isinstance(text, str) else text[0] for text in texts]
+        second = [None if isinstance(text, str) else text[1] for text in texts]
+        rows = numbered(first, second)
+        asking = Asking(truncate=truncate)
+        return [
+            cast(Prediction, found)
+            for _, found in self.stream(rows, asking, batch_tokens=batch_tokens)
+        ]
+
+    def tag(
+        self,
+        texts: Sequence[str | Sequence[str]],
+        *,
+        truncate: bool = False,
+        batch_tokens: int | None = None,
+    ) -> list[Tags]:
+        """Tag the words of sentences, or the tokens of texts.
+
+        Args:
+            texts: each a sentence in words, or a text. A sentence that is longer than the encoder
+                takes is read in parts that are cut between words; a text is refused.
+            truncate: cut a text instead.
+            batch_tokens: most slots of a batch, tokens and padding together.
+
+        Returns:
+            For each sentence a tag of every word, from its first token; for each text one of every
+            token that is not special.
+
+        Raises:
+            InputError: as :meth:`encode`.
+        """
+        self._check_kind("tag")
+        _check_list(texts)
+        asking = Asking(truncate=truncate)
+        found = self.stream(numbered(texts), asking, batch_tokens=batch_tokens)
+        return [cast(Tags, tags) for _, tags in found]
+
+    def answer(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        *,
+        truncate: bool = False,
+        batch_tokens: int | None = None,
+    ) -> list[Answer]:
+        """Find the span of a context that answers a question.
+
+        A context of any length is read in the windows of ``xopt eval``: 384 tokens, of which every
+        next one begins 128 tokens later.
+
+        Args:
+            questions: n of them.
+            contexts: one for each.
+            truncate: keep the first 64 tokens of a question that leaves no room for its context;
+                else it is refused.
+            batch_tokens: most slots of a batch, tokens and padding together.
+
+        Raises:
+            InputError: as :meth:`encode`; or there are not as many contexts as questions.
+        """
+        self._check_kind("span")
+        _check_list(questions)
+        _check_list(contexts)
+        if len(questions) != len(contexts):
+            raise InputError(f"There are {len(questions)} questions and {len(contexts)} contexts.")
+        rows = numbered(questions, contexts)
+        asking = Asking(truncate=truncate)
+        return [
+            cast(Answer, found) for _, found in self.stream(rows, asking, batch_tokens=batch_tokens)
+        ]
+
+    def asking(
+        self,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        normalize: bool | None = None,
+        truncate: bool = False,
+    ) -> Asking:
+        """How texts shall be read, with the checkpoint's prompt filled in.
+
+        Raises:
+            InputError: the checkpoint has no prompt of this name, or two were given.
+        """
+        if prompt_name is not None and prompt is not None:
+            raise InputError("Both a prompt and the name of one were given.", hint="Give one.")
+        name = prompt_name
+        if name is None and prompt is None and self.head.kind == "embed":
+            name = self.default_prompt
+        if name is not None and name not in self.prompts:
+            raise InputError(
+                f"This bundle has no prompt {name!r}.",
+                hint=did_you_mean(name, self.prompts) if self.prompts else "It has none at all.",
+            )
+        text = prompt or (self.prompts[name] if name is not None else "")
+        return Asking(prompt=text, normalize=normalize, truncate=truncate)
+
+    def stream(
+        self, rows: Iterable[Row], asking: Asking | None = None, *, batch_tokens: int | None = None
+    ) -> Iterator[tuple[Row, Result]]:
+        """Answer rows without end, in order, a bounded number at a time.
+
+        Args:
+            rows: read as they are needed.
+            asking: how they are read; see :meth:`asking`.
+            batch_tokens: most slots of a batch, tokens and padding together.
+        """
+        for chunk, results in self.chunks(chunked(rows), asking, batch_tokens=batch_tokens):
+            yield from zip(chunk, results, strict=True)
+
+    def chunks(
+        self,
+        groups: Iterable[list[Row]],
+        asking: Asking | None = None,
+        *,
+        batch_tokens: int | None = None,
+    ) -> Iterator[tuple[list[Row], list[Result]]]:
+        """As :meth:`stream`, in the groups that are given; none shares a batch with another."""
+        asking = asking or self.asking()
+        for group, encodings, answers in self.session.chunks(
+            groups,
+            lambda tokenizer, rows: read_rows(tokenizer, rows, self.head.kind, asking),
+            batch_tokens=batch_tokens,
+        ):
+            yield (
+                group,
+                [
+                    finish(self.head, row, parts, values, asking.normalize)
+                    for row, parts, values in zip(group, encodings, answers, strict=True)
+                ],
+            )
+
+    def close(self) -> None:
+        """Close the engine; a call that is under way in another thread then fails."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_kind(self, kind: str) -> None:
+        if self.head.kind != kind:
+            raise InputError(
+                f"{self.bundle.folder.name} has the head {self.head.kind!r}, which cannot "
+                f"{CALLS[kind]}.",
+                hint=f"Call model.{CALLS[self.head.kind]}(...).",
+            )
+
+
+def load(
+    path: str | os.PathLike[str], *, threads: int | None = None, device: str | int | None = None
+) -> Model:
+    """Open the bundle in a folder.
+
+    Args:
+        path: the folder that ``xopt build`` wrote; every file is verified.
+        threads: cores to use, on the CPU; all by default.
+        device: the GPU to use, such as ``cuda:1`` or 1; the first by default.
+
+    Raises:
+        ArtifactError: no bundle, or one whose files are not those that were built.
+        UnsupportedError: this machine cannot run it.
+        MissingExtraError: its engine's library is not installed.
+    """
+    return Model.open(Bundle.open(Path(path)), threads=threads, device=device)
+
+
+def _check_list(texts: object) -> None:
+    """A text where a list of texts belongs would be read letter by letter."""
+    if isinstance(texts, str):
+        raise InputError(
+            "A single text was given where a list of texts is expected.", hint="[text]"
+        )
+
+
+def _engine_options(target: str, threads: int | None, device: str | int | None) -> dict[str, Any]:
+    """``threads`` and ``device`` as the engine of ``target`` takes them.
+
+    Raises:
+        InputError: it has no such choice.
+    """
+    options: dict[str, Any] = {}
+    if threads is not None:
+        if target != "openvino":
+            raise InputError(f"threads is of the CPU; this bundle runs on {target}.")
+        if threads < 1:
+            raise InputError(f"threads is {threads}; at least 1 is needed.")
+        options["threads"] = threads
+    if device is None or (target == "openvino" and str(device).lower() == "cpu"):
+        return options
+    kind, _, number = str(device).rpartition(":")
+    if str(device) == "cuda":
+        kind, number = "cuda", "0"
+    if target in ("openvino", "null") or kind not in ("", "cuda") or not number.isdecimal():
+        takes = "'cpu'" if target == "openvino" else "a number or 'cuda:NUMBER'"
+        raise InputError(f"There is no device {device!r} for {target}; it takes {takes}.")
+    options["device"] = f"cuda:{number}" if target == "cuda" else int(number)
+    return options

@@ -1,0 +1,90 @@
+"""The engine's answer to a row as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import BuildError
+from xopt.model.head import Head
+from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
+from xopt.model.spans import find_span
+from xopt.model.texts import Row
+from xopt.packing import Encoding
+
+__all__ = ["finish"]
+
+Array = NDArray[np.float32]
+
+
+def finish(
+    head: Head,
+    row: Row,
+    encodings: Sequence[Encoding],
+    values: Sequence[Array],
+    normalize: bool | None = None,
+) -> Result:
+    """What the checkpoint's own library would say.
+
+    Args:
+        head: of the bundle.
+        row: what was asked.
+        encodings: what the engine read: one, or the parts or windows of the row.
+        values: its answer to each.
+        normalize: embeddings to length 1; as the checkpoint says if None.
+
+    Raises:
+        BuildError: the engine answered with what is no number.
+    """
+    if not all(np.isfinite(part).all() for part in values):
+        raise BuildError(
+            f"{row.name}: the engine answered with values that are no numbers.",
+            hint="Build the bundle in another precision: xopt build --precision fp32",
+        )
+    if head.kind == "embed":
+        return Embedding(head.finish_embeddings(values[0], normalize), len(encodings[0]))
+    if head.kind == "classify":
+        finished = head.finish(values[0])
+        return Prediction(head.labels, finished, head.says, values[0], len(encodings[0]))
+    if head.kind == "span":
+        return _answer(row, encodings, values)
+    return _tags(head, row, encodings, values)
+
+
+def _answer(row: Row, windows: Sequence[Encoding], logits: Sequence[Array]) -> Answer:
+    found = find_span(windows, logits)
+    context = str(row.pair)
+    raw = context[found.start : found.stop]
+    start = found.start + len(raw) - len(raw.lstrip())
+    text = raw.strip()
+    return Answer(
+        text,
+        start,
+        start + len(text),
+        found.score,
+        found.probability,
+        np.concatenate(logits),
+        sum(map(len, windows)),
+    )
+
+
+def _tags(head: Head, row: Row, parts: Sequence[Encoding], logits: Sequence[Array]) -> Tags:
+    whole = np.concatenate(logits)
+    pieces = np.concatenate([part.ids for part in parts])
+    offsets: NDArray[np.int32] | None = None
+    words: tuple[str, ...]
+    if isinstance(row.text, str):
+        [part] = parts
+        assert part.sequence is not None
+        assert part.offsets is not None
+        chosen = part.sequence == 0
+        offsets = part.offsets[chosen]
+        words = tuple(row.text[start:stop] for start, stop in offsets.tolist())
+    else:
+        chosen = np.concatenate([part.words == 1 for part in parts])
+        words = row.text
+    values = head.finish(whole[chosen])
+    names = tuple(head.labels[i] for i in whole[chosen].argmax(axis=-1))
+    return Tags(words, names, values, head.labels, offsets, whole, pieces)

@@ -1,0 +1,79 @@
+"""The last step, from what an engine gives to what the checkpoint's own library says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import ArtifactError
+
+__all__ = ["Head"]
+
+Array = NDArray[np.float32]
+ACTIVATIONS = ("softmax", "sigmoid", "identity")
+# torch.nn.functional.normalize divides by no less.
+EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a bundle, as far as its last step needs it.
+
+    Attributes:
+        kind: ``classify``, ``tag``, ``span`` or ``embed``.
+        labels: names of the columns of a classifier's or tagger's logits.
+        activation: ``softmax``, ``sigmoid`` or ``identity``: what makes answers of logits.
+        normalize: whether embeddings get length 1.
+    """
+
+    kind: str
+    labels: tuple[str, ...] = ()
+    activation: str = "softmax"
+    normalize: bool = False
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> Head:
+        """From ``head`` of a bundle's manifest.
+
+        Raises:
+            ArtifactError: an activation that this xopt does not know.
+        """
+        labels = tuple(str(label) for label in facts.get("labels") or ())
+        # A bundle from before the key: transformers squashes a single logit.
+        alone = facts["kind"] == "classify" and len(labels) == 1
+        activation = str(facts.get("activation") or ("sigmoid" if alone else "softmax"))
+        if activation not in ACTIVATIONS:
+            raise ArtifactError(
+                f"The bundle's head has the activation {activation!r}.",
+                hint=f"This xopt knows {', '.join(ACTIVATIONS)}; build it again with this version.",
+            )
+        return cls(str(facts["kind"]), labels, activation, bool(facts.get("normalize", False)))
+
+    @property
+    def says(self) -> str:
+        """What its values are: ``probability`` or ``score``."""
+        return "score" if self.activation == "identity" else "probability"
+
+    def finish(self, logits: Array) -> Array:
+        """Logits ``[..., labels]`` as probabilities or scores, float32."""
+        values = logits.astype(np.float64)
+        if self.activation == "softmax":
+            values = np.exp(values - values.max(axis=-1, keepdims=True))
+            values /= values.sum(axis=-1, keepdims=True)
+        elif self.activation == "sigmoid":
+            # exp of a large positive number would overflow on its way to 0.
+            small = np.exp(-np.abs(values))
+            values = np.where(values >= 0, 1.0, small) / (1.0 + small)
+        return values.astype(np.float32)
+
+    def finish_embeddings(self, rows: Array, normalize: bool | None = None) -> Array:
+        """Embeddings ``[..., width]``, of length 1 if the checkpoint (or ``normalize``) says so."""
+        if not (self.normalize if normalize is None else normalize):
+            return rows
+        lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+        unit: Array = (rows / np.maximum(lengths, EPSILON)).astype(np.float32)
+        return unit

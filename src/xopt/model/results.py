@@ -1,0 +1,118 @@
+"""What a model answers, one value for each text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Answer", "Embedding", "Prediction", "Result", "Tags"]
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """An embedding.
+
+    Attributes:
+        values: ``[width]`` float32.
+        tokens: of the text, special tokens included.
+    """
+
+    values: Array
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says.
+
+    Attributes:
+        labels: the names of its outputs, in their order.
+        values: ``[labels]`` float32, the probability or score of each.
+        says: what they are: ``probability`` or ``score``.
+        logits: ``[labels]`` float32, before the last step.
+        tokens: of the text or pair, special tokens included.
+    """
+
+    labels: tuple[str, ...]
+    values: Array
+    says: str
+    logits: Array
+    tokens: int
+
+    @property
+    def label(self) -> str:
+        """The name of the highest value."""
+        return self.labels[int(self.values.argmax())]
+
+    @property
+    def value(self) -> float:
+        """The highest value."""
+        return float(self.values.max())
+
+    def named(self) -> Mapping[str, float]:
+        """Every value by its name."""
+        return {name: float(v) for name, v in zip(self.labels, self.values, strict=True)}
+
+
+@dataclass(frozen=True)
+class Tags:
+    """A tag for each word, read at its first token, or for each token of a text.
+
+    Attributes:
+        words: the n words, or the characters that each token covers.
+        labels: ``n`` names, the highest of each.
+        probabilities: ``[n, labels]`` float32; scores where the head gives scores.
+        names: the names of its columns.
+        offsets: ``[n, 2]`` int32, the characters of the text that each covers; None for words.
+        logits: ``[tokens, labels]`` float32, special tokens included, before the last step.
+        pieces: ids of these tokens, ``[tokens]`` int32.
+    """
+
+    words: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: Array
+    names: tuple[str, ...]
+    offsets: NDArray[np.int32] | None
+    logits: Array
+    pieces: NDArray[np.int32]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were read, special tokens included."""
+        return len(self.pieces)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """(word, label) of each."""
+        return iter(zip(self.words, self.labels, strict=True))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A span of a context that answers a question.
+
+    Attributes:
+        text: its characters, without blanks around; empty if no span is allowed.
+        start: its first character in the context.
+        stop: the one behind its last.
+        score: the sum of its start's and its end's logit; ``-inf`` if there is none.
+        probability: that of its start times that of its end, among the tokens of the context in
+            its window.
+        logits: ``[tokens, 2]`` float32 of every window, one behind the other.
+        tokens: of all windows together, special tokens included.
+    """
+
+    text: str
+    start: int
+    stop: int
+    score: float
+    probability: float
+    logits: Array
+    tokens: int
+
+
+Result = Embedding | Prediction | Tags | Answer

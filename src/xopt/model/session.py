@@ -1,0 +1,279 @@
+"""An engine with its tokenizer: encodings in, one answer per item out, the engine never waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from xopt.artifacts import Bundle
+from xopt.engines.base import Engine, open_engine
+from xopt.errors import InputError
+from xopt.model.stream import Array, encode_ahead, run_chunks
+from xopt.packing import Encoding, pack
+from xopt.tokenization import Tokenizer
+
+__all__ = ["BATCH_TOKENS", "Session", "Usage"]
+
+Encode = Callable[[Tokenizer, int, int], list[Encoding]]
+EncodeParts = Callable[[Tokenizer, int, int], list[list[Encoding]]]
+Progress = Callable[[float], None]
+J = TypeVar("J")
+T = TypeVar("T")
+
+# Most slots of a batch, tokens and padding together.
+BATCH_TOKENS = 4096
+# Texts tokenized at a time, while the engine answers the ones before.
+CHUNK = 2048
+# The engine waits for the first of them only.
+FIRST = 256
+
+
+def _unheard(share: float) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass
+class Usage:
+    """What a session has done so far; seconds of wall time."""
+
+    sentences: int = 0
+    tokens: int = 0
+    engine_s: float = 0.0
+    tokenization_s: float = 0.0
+    lengths: list[int] = field(default_factory=list)
+
+    def add(self, other: Usage) -> None:
+        """Count what another session, or another language, has done too."""
+        self.sentences += other.sentences
+        self.tokens += other.tokens
+        self.engine_s += other.engine_s
+        self.tokenization_s += other.tokenization_s
+        self.lengths += other.lengths
+
+
+class Session:
+    """One open engine with the tokenizer that goes with it.
+
+    Several threads may ask one session at a time: tokenizing and each call of the engine are done
+    by one of them, the others wait.
+
+    Args:
+        engine: an open one; the session closes it.
+        tokenizer: of the same bundle.
+        batch_tokens: most slots of a batch, tokens and padding together.
+        lengths: keep the length of every encoding in ``usage``, for reports.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        lengths: bool = True,
+    ) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.batch_tokens = batch_tokens
+        self.usage = Usage()
+        self.closed = False
+        self._keeps_lengths = lengths
+        self._engine_lock = threading.RLock()
+        self._tokenizer_lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle,
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        lengths: bool = True,
+        **options: Any,
+    ) -> Self:
+        """Open a bundle, whose files are verified first.
+
+        Args:
+            bundle: what to open.
+            batch_tokens: as above.
+            lengths: as above.
+            options: of :func:`~xopt.engines.base.open_engine`.
+        """
+        engine = open_engine(bundle, **options)
+        try:
+            limit = engine.signature.max_tokens
+            tokenizer = Tokenizer.open(bundle.folder / "tokenizer.json", limit)
+            return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
+        except BaseException:
+            engine.close()
+            raise
+
+    @property
+    def bundle(self) -> Bundle:
+        """What was opened."""
+        return self.engine.bundle
+
+    def close(self) -> None:
+        """Close the engine; a second time does nothing."""
+        with self._engine_lock:
+            if not self.closed:
+                self.closed = True
+                self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def answers(
+        self, count: int, encode: Encode, *, progress: Progress = _unheard
+    ) -> Iterator[tuple[int, Encoding, Array]]:
+        """Answer ``count`` items, tokenizing the next chunk while the engine runs this one.
+
+        Args:
+            count: number of items.
+            encode: ``encode(tokenizer, start, stop)`` gives the encodings of a run of items.
+            progress: called with the finished share.
+
+        Yields:
+            (index, encoding, answer): ``[width]`` for a head per sentence, ``[n, width]`` for one
+            per token. Chunks come in order; within one, batches of like lengths.
+        """
+        chunks = encode_ahead(
+            self, _ranges(count), lambda t, job: [[encoding] for encoding in encode(t, *job)]
+        )
+        shares = _share_of(count, progress)
+        for chunk, index, answer in run_chunks(self, chunks, self.batch_tokens, shares):
+            yield chunk.job[0] + index, chunk.encodings[index], answer
+
+    def parts(
+        self, count: int, encode: EncodeParts, *, progress: Progress = _unheard
+    ) -> Iterator[tuple[int, list[Encoding], list[Array]]]:
+        """As :meth:`answers`, for items of one encoding or more: windows, or parts of a sentence.
+
+        Yields:
+            (index, encodings, answers) of each item, in order.
+        """
+        shares = _share_of(count, progress)
+        for (start, _), items, answers in self.chunks(
+            _ranges(count), lambda t, job: encode(t, *job), progress=shares
+        ):
+            for number, (item, answer) in enumerate(zip(items, answers, strict=True)):
+                yield start + number, item, answer
+
+    def rows(self, count: int, encode: Encode, *, progress: Progress = _unheard) -> Array:
+        """``[count, width]``: as :meth:`answers`, for a head that answers per sentence."""
+        table = np.empty((count, self.engine.signature.width), np.float32)
+        for index, _, answer in self.answers(count, encode, progress=progress):
+            table[index] = answer
+        return table
+
+    def chunks(
+        self,
+        jobs: Iterable[J],
+        encode: Callable[[Tokenizer, J], list[list[Encoding]]],
+        *,
+        batch_tokens: int | None = None,
+        progress: Callable[[J, float], None] = lambda job, share: None,
+    ) -> Iterator[tuple[J, Sequence[list[Encoding]], list[list[Array]]]]:
+        """Answer an endless row of jobs, each a bounded number of items.
+
+        The next job is read and encoded in a thread of its own, and the engine has its first batch
+        before the last of this one is taken. Batches never hold encodings of two jobs, so that the
+        answers of a job are the same whatever stands around it.
+
+        Args:
+            jobs: read one at a time, one ahead.
+            encode: ``encode(tokenizer, job)`` gives one encoding or more of each item.
+            batch_tokens: most slots of a batch; the session's own number if None.
+            progress: told the share of a job that is done.
+
+        Yields:
+            (job, encodings, answers), both one list for each item, in order.
+
+        Raises:
+            InputError: ``batch_tokens`` is below 1.
+        """
+        most = self.batch_tokens if batch_tokens is None else batch_tokens
+        if most < 1:
+            raise InputError(f"batch_tokens is {most}; at least 1 is needed.")
+        encoded = encode_ahead(self, jobs, encode)
+        found: dict[int, Array] = {}
+        for chunk, index, answer in run_chunks(self, encoded, most, progress):
+            if index >= 0:
+                found[index] = answer
+            if len(found) < len(chunk.encodings):
+                continue
+            flat = iter([found[i] for i in range(len(chunk.encodings))])
+            found = {}
+            yield chunk.job, chunk.items, [[next(flat) for _ in item] for item in chunk.items]
+
+    def encode(self, work: Callable[[Tokenizer], T]) -> T:
+        """What ``work`` makes of the tokenizer, while no other thread uses it."""
+        with self._tokenizer_lock:
+            begin = time.perf_counter()
+            encoded = work(self.tokenizer)
+            self.usage.tokenization_s += time.perf_counter() - begin
+        return encoded
+
+    @property
+    def ahead(self) -> int:
+        """Batches that are worth starting before the answer of the first is taken."""
+        return self.engine.ahead
+
+    def start(self, encodings: Sequence[Encoding]) -> Callable[[], list[Array]]:
+        """Start one batch of them; what is returned waits for the answer of each.
+
+        An answer is ``[width]`` for a head per sentence, ``[n, width]`` for one per token.
+
+        Raises:
+            InputError: the session is closed, now or when the answer is taken.
+        """
+        signature = self.engine.signature
+        batch = pack(encodings, first_position=signature.first_position)
+        with self._engine_lock:
+            self._check_open()
+            before = self.engine.busy_s
+            pending = self.engine.submit(batch)
+            self.usage.engine_s += self.engine.busy_s - before
+            if self._keeps_lengths:
+                self.usage.lengths += batch.lengths.tolist()
+
+        def answer() -> list[Array]:
+            with self._engine_lock:
+                self._check_open()
+                before = self.engine.busy_s
+                values: Any = pending()[signature.output]
+                self.usage.engine_s += self.engine.busy_s - before
+                self.usage.sentences += batch.sentences
+                self.usage.tokens += batch.tokens
+            if signature.per_token:
+                return np.split(values, batch.cu_seqlens[1:-1])
+            return list(values)
+
+        return answer
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise InputError("This model is closed.", hint="Open it again with xopt.load(PATH).")
+
+
+def _ranges(count: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of each chunk of a list of ``count`` items."""
+    starts = [0, *range(FIRST, count, CHUNK)]
+    return zip(starts, [*starts[1:], count], strict=True) if count else iter(())
+
+
+def _share_of(count: int, progress: Progress) -> Callable[[tuple[int, int], float], None]:
+    return lambda job, share: progress((job[0] + share * (job[1] - job[0])) / count)

@@ -1,0 +1,124 @@
+"""Jobs in, answers out in the same order: the next job is encoded and started meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.packing import Encoding, plan_batches
+from xopt.tokenization import Tokenizer
+
+__all__ = ["Answering", "Array", "Chunk", "encode_ahead", "run_chunks"]
+
+Array = NDArray[np.float32]
+J = TypeVar("J")
+
+
+class Answering(Protocol):
+    """What encodes and what answers; a :class:`~xopt.model.session.Session` is both."""
+
+    @property
+    def ahead(self) -> int:
+        """Batches that are worth starting before the answer of the first is taken."""
+        ...
+
+    def encode(self, work: Callable[[Tokenizer], Any]) -> Any:
+        """What ``work`` makes of the tokenizer."""
+        ...
+
+    def start(self, encodings: Sequence[Encoding]) -> Callable[[], list[Array]]:
+        """Start one batch; what is returned waits for the answer of each encoding."""
+        ...
+
+
+@dataclass
+class Chunk(Generic[J]):
+    """A job whose items were encoded together: one encoding or more of each."""
+
+    job: J
+    items: Sequence[list[Encoding]]
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.encodings = [encoding for item in self.items for encoding in item]
+        self.lengths = [len(encoding) for encoding in self.encodings]
+        self.tokens = sum(self.lengths)
+
+
+@dataclass(frozen=True)
+class _Started(Generic[J]):
+    """A batch that the engine has begun."""
+
+    chunk: Chunk[J]
+    indices: NDArray[np.intp]
+    answer: Callable[[], list[Array]]
+
+
+def encode_ahead(
+    session: Answering,
+    jobs: Iterable[J],
+    encode: Callable[[Tokenizer, J], list[list[Encoding]]],
+) -> Iterator[Chunk[J]]:
+    """Each job encoded, the next one being read and encoded meanwhile in a thread of its own."""
+    waiting = iter(jobs)
+
+    def step() -> Chunk[J] | None:
+        try:
+            job = next(waiting)
+        except StopIteration:
+            return None
+        return Chunk(job, session.encode(lambda tokenizer: encode(tokenizer, job)))
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        chunk = step()
+        while chunk is not None:
+            ahead = pool.submit(step)
+            yield chunk
+            chunk = ahead.result()
+
+
+def run_chunks(
+    session: Answering,
+    chunks: Iterator[Chunk[J]],
+    batch_tokens: int,
+    progress: Callable[[J, float], None],
+) -> Iterator[tuple[Chunk[J], int, Array]]:
+    """(chunk, index of the encoding in it, answer), the engine being ``ahead`` batches ahead.
+
+    Batches never hold encodings of two chunks. A chunk without any gives the index -1, once.
+    """
+    started: deque[_Started[J]] = deque()
+
+    def take() -> Iterator[tuple[Chunk[J], int, Array]]:
+        first = started.popleft()
+        chunk = first.chunk
+        for index, part in zip(first.indices, first.answer(), strict=True):
+            chunk.done += chunk.lengths[index]
+            yield chunk, int(index), part
+        progress(chunk.job, chunk.done / chunk.tokens)
+
+    try:
+        for chunk in chunks:
+            for indices in plan_batches(chunk.lengths, batch_tokens):
+                answer = session.start([chunk.encodings[i] for i in indices])
+                started.append(_Started(chunk, indices, answer))
+                if len(started) > session.ahead:
+                    yield from take()
+            if not chunk.lengths:
+                while started:
+                    yield from take()
+                yield chunk, -1, np.empty(0, np.float32)
+        while started:
+            yield from take()
+    finally:
+        # The caller has had enough, or something failed: what runs must not stay behind.
+        for batch in started:
+            with contextlib.suppress(Exception):
+                batch.answer()

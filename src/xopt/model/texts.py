@@ -1,0 +1,139 @@
+"""Texts from outside: checked, encoded, and named when one of them cannot be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from xopt.errors import InputError
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+__all__ = ["Row", "chunked", "encode_rows", "numbered"]
+
+# Rows answered together. Fixed, and cut by characters as well, because an answer may differ in its
+# last bit with the batch it was in: the same input is cut in the same places everywhere.
+ROWS = 2048
+CHARACTERS = 1_000_000
+# No encoder takes more; to tokenize it would need memory without end.
+LONGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing to answer.
+
+    Attributes:
+        text: a text, or a sentence in words.
+        pair: the second text, or the context of a question.
+        name: what a message calls it: ``Text 3``, ``texts.csv, row 7``.
+        number: where it stands in its file, from 1 on.
+    """
+
+    text: str | tuple[str, ...]
+    pair: str | None = None
+    name: str = "The text"
+    number: int = 0
+
+    @property
+    def first(self) -> str:
+        """The text; words with a blank between them."""
+        return self.text if isinstance(self.text, str) else " ".join(self.text)
+
+    @property
+    def characters(self) -> int:
+        """Of text and pair together."""
+        return len(self.first) + len(self.pair or "")
+
+
+def numbered(
+    texts: Iterable[str | Sequence[str]], pairs: Sequence[str | None] | None = None
+) -> Iterator[Row]:
+    """Rows that are called Text 1, Text 2 and so on."""
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            text = tuple(text)
+        pair = None if pairs is None else pairs[number]
+        yield Row(text, pair, f"Text {number + 1}", number + 1)
+
+
+def chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows in groups of at most :data:`ROWS` and about :data:`CHARACTERS` characters."""
+    group: list[Row] = []
+    size = 0
+    for row in rows:
+        if group and (len(group) == ROWS or size + row.characters > CHARACTERS):
+            yield group
+            group, size = [], 0
+        group.append(row)
+        size += row.characters
+    if group:
+        yield group
+
+
+def check_row(row: Row, *, truncate: bool) -> None:
+    """Refuse what no tokenizer shall see.
+
+    Raises:
+        InputError: a text is none, empty, broken, or longer than any encoder takes.
+    """
+    words = (row.text,) if isinstance(row.text, str) else row.text
+    for text, name in ((row.first, row.name), (row.pair, f"{row.name}, its pair,")):
+        if text is None:
+            continue
+        if not isinstance(text, str) or not all(isinstance(word, str) for word in words):
+            raise InputError(f"{name} is no text but {type(text).__name__}.")
+        if not text.strip():
+            raise InputError(f"{name} is empty.", hint="Give at least one visible character.")
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise InputError(f"{name} is not valid UTF-8.", hint="Convert it to UTF-8 first.")
+        if len(text) > LONGEST and not truncate:
+            raise InputError(
+                f"{name} has {len(text):,} characters; at most {LONGEST:,} are read.",
+                hint="Split it.",
+            )
+
+
+def encode_rows(
+    tokenizer: Tokenizer,
+    rows: Sequence[Row],
+    *,
+    truncate: bool = False,
+    prompt: str = "",
+    details: bool = False,
+) -> list[Encoding]:
+    """One encoding for each row, all of it unless ``truncate``.
+
+    Args:
+        tokenizer: of the checkpoint.
+        rows: texts or pairs, checked.
+        truncate: keep the first tokens of what is too long; of a pair, the longer text is cut.
+        prompt: put before every text.
+        details: keep offsets as well.
+
+    Raises:
+        InputError: a row is longer than the encoder takes; it is named.
+    """
+    found: list[Encoding | None] = [None] * len(rows)
+    for paired in (False, True):
+        chosen = [i for i, row in enumerate(rows) if (row.pair is not None) == paired]
+        if not chosen:
+            continue
+        texts = [prompt + rows[i].first[:LONGEST] for i in chosen]
+        pairs = [str(rows[i].pair)[:LONGEST] for i in chosen] if paired else None
+        limit = tokenizer.max_tokens if truncate else None
+        encoded = tokenizer.encode(texts, pairs, max_tokens=limit, details=details)
+        for i, encoding in zip(chosen, encoded, strict=True):
+            if len(encoding) > tokenizer.max_tokens:
+                raise too_long(rows[i], len(encoding), tokenizer.max_tokens)
+            found[i] = encoding
+    return [encoding for encoding in found if encoding is not None]
+
+
+def too_long(row: Row, tokens: int, limit: int) -> InputError:
+    """What is said of a row that is longer than the encoder takes."""
+    name = row.name if row.pair is None else f"{row.name} with its pair"
+    return InputError(
+        f"{name} has {tokens:,} tokens; this encoder takes at most {limit}.",
+        hint=f"Pass --truncate (in Python truncate=True) to keep the first {limit}, or split it.",
+    )
