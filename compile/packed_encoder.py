@@ -14,11 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xopt.compile.checkpoint import Checkpoint, EncoderConfig, Head
+from xopt.compile.heads import head_inputs, make_head
 from xopt.compile.weights import encoder_weights
 from xopt.errors import CheckpointError
 from xopt.packing import PackedBatch
 
 __all__ = ["PackedEncoder", "Watch", "graph_inputs", "site_names"]
+
+# The order in which a graph takes its inputs.
+ORDER = (
+    "input_ids", "position_ids", "token_type_ids", "pad_index", "attention_bias", "unpad_index",
+    "cu_seqlens",
+)  # fmt: skip
 
 # Called at each quantization site with its name and value.
 Watch = Callable[[str, Tensor], None]
@@ -35,16 +42,12 @@ def site_names(layers: int) -> list[str]:
 
 def graph_inputs(config: EncoderConfig, head: Head) -> list[str]:
     """The arrays of the packed batch that this encoder with this head reads."""
-    names = ["input_ids", "position_ids"]
+    reads = {"input_ids", "position_ids", *head_inputs(head)}
     if config.types > 1:
-        names.append("token_type_ids")
-    if head.layer != 0 or head.pooling == "mean":
-        names += ["pad_index", "attention_bias"]
+        reads.add("token_type_ids")
     if head.layer != 0:
-        names.append("unpad_index")
-    if head.kind in ("classify", "embed"):
-        names.append("cu_seqlens")
-    return names
+        reads |= {"pad_index", "unpad_index", "attention_bias"}
+    return [name for name in ORDER if name in reads]
 
 
 def _ignore(name: str, value: Tensor) -> None:
@@ -116,52 +119,6 @@ class Layer(nn.Module):
         return F.embedding(unpad_index, context)
 
 
-class ClassifyHead(nn.Module):
-    """tanh(dense(first token)) -> logits ``[B, labels]``."""
-
-    def __init__(self, config: EncoderConfig, labels: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden, config.hidden)
-        self.output = nn.Linear(config.hidden, labels)
-
-    def forward(self, x: Tensor, arrays: dict[str, Tensor]) -> Tensor:
-        """``[T, hidden]`` -> ``[B, labels]``."""
-        first = F.embedding(arrays["cu_seqlens"][:-1], x)
-        logits: Tensor = self.output(torch.tanh(self.dense(first)))
-        return logits
-
-
-class TokenHead(nn.Module):
-    """One linear layer per token: tags, or the start and end of a span."""
-
-    def __init__(self, config: EncoderConfig, labels: int) -> None:
-        super().__init__()
-        self.output = nn.Linear(config.hidden, labels)
-
-    def forward(self, x: Tensor, arrays: dict[str, Tensor]) -> Tensor:
-        """``[T, hidden]`` -> ``[T, labels]``."""
-        logits: Tensor = self.output(x)
-        return logits
-
-
-class EmbedHead(nn.Module):
-    """Mean over a sentence's tokens, special ones included, or its first token."""
-
-    def __init__(self, pooling: str) -> None:
-        super().__init__()
-        self.pooling = pooling
-
-    def forward(self, x: Tensor, arrays: dict[str, Tensor]) -> Tensor:
-        """``[T, hidden]`` -> ``[B, hidden]``."""
-        starts = arrays["cu_seqlens"]
-        if self.pooling == "cls":
-            return F.embedding(starts[:-1], x)
-        real = (arrays["attention_bias"][:, 0, 0, :] >= 0).to(x.dtype)[:, :, None]  # [B, S, 1]
-        padded = F.embedding(arrays["pad_index"], x) * real
-        lengths = (starts[1:] - starts[:-1]).to(x.dtype)
-        return padded.sum(dim=1) / lengths[:, None]
-
-
 class PackedEncoder(nn.Module):
     """A whole encoder with its head over the arrays of a :class:`~xopt.packing.PackedBatch`.
 
@@ -175,14 +132,7 @@ class PackedEncoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Layer(config, number) for number in range(depth))
         self.inputs = graph_inputs(config, head)
-        self.head: nn.Module
-        match head.kind:
-            case "classify":
-                self.head = ClassifyHead(config, len(head.labels))
-            case "embed":
-                self.head = EmbedHead(head.pooling or "mean")
-            case _:
-                self.head = TokenHead(config, len(head.labels))
+        self.head = make_head(config, head)
 
     @classmethod
     def skeleton(cls, checkpoint: Checkpoint) -> PackedEncoder:
