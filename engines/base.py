@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,12 +56,44 @@ class Signature:
         return cls(**{**facts, "inputs": tuple(facts["inputs"])})
 
 
+class Part(Protocol):
+    """A part of a batch, from when it starts until its answer is taken or given up."""
+
+    def take(self) -> NDArray[np.float32]:
+        """Wait for the answer, a new array; called once."""
+        ...
+
+    def drop(self) -> None:
+        """Wait until the part is done, whatever comes of it; nothing if it was taken."""
+        ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """A part that was answered when it was started."""
+
+    answer: NDArray[np.float32]
+
+    def take(self) -> NDArray[np.float32]:
+        """The answer."""
+        return self.answer
+
+    def drop(self) -> None:
+        """Nothing runs."""
+
+
+def _drop(parts: Sequence[Part]) -> None:
+    for part in parts:
+        part.drop()
+
+
 class Engine(ABC):
     """An open session over a bundle; a context manager.
 
-    A subclass writes ``_run`` and ``close``; one that works in the background writes ``_submit``.
-    Names, types and ranges are checked first, because a native library may crash where Python would
-    complain. Arrays that are returned belong to the caller. One engine serves one thread at a time.
+    A subclass writes ``_run`` and ``close``; one that runs a large batch in parts writes ``plan``,
+    and one that works in the background writes ``_start`` too. Names, types and ranges are checked
+    first, because a native library may crash where Python would complain. Arrays that are returned
+    belong to the caller. One engine serves one thread at a time.
 
     Attributes:
         prepare_s: seconds spent on programs that later batches find ready.
@@ -109,17 +141,67 @@ class Engine(ABC):
             InputError: as in :meth:`run`.
         """
         self.check(batch)
-        pending = self._submit(batch)
+        return self._submit(batch, None)
+
+    def run_into(self, batch: PackedBatch, answer: NDArray[np.float32]) -> None:
+        """Answer a packed batch into the caller's own array.
+
+        Args:
+            batch: as :meth:`run` takes it.
+            answer: ``[B, width]`` or ``[T, width]`` float32, contiguous; filled.
+
+        Raises:
+            InputError: as in :meth:`run`, or the array has another shape, type or layout.
+        """
+        self.check(batch)
+        expected = self._shape(batch)
+        if answer.shape != expected or answer.dtype != np.float32:
+            raise InputError(
+                f"The array for the answer is {answer.dtype} {list(answer.shape)}; it must be "
+                f"float32 {list(expected)}."
+            )
+        if not answer.flags.c_contiguous or not answer.flags.writeable:
+            raise InputError("The array for the answer must be contiguous and writeable.")
+        self._submit(batch, answer)()
+
+    def _submit(self, batch: PackedBatch, into: NDArray[np.float32] | None) -> Callable[[], Arrays]:
+        """Start every part of a checked batch; what is returned gathers their answers."""
+        groups = self.plan(batch)
+        whole = len(groups) == 1
+        parts: list[Part] = []
+        try:
+            for group in groups:
+                parts.append(self._start(batch if whole else batch.select(group), len(groups)))
+        except BaseException:
+            _drop(parts)
+            raise
 
         def answer() -> Arrays:
-            rows = batch.tokens if self.signature.per_token else batch.sentences
-            found = pending()
-            if found.shape != (rows, self.signature.width):
-                expected = [rows, self.signature.width]
-                raise RuntimeError(f"{self.name} answered {list(found.shape)}, not {expected}")
+            if whole and into is None:
+                return {self.signature.output: self._take(parts[0], self._shape(batch))}
+            found = np.empty(self._shape(batch), np.float32) if into is None else into
+            try:
+                for group, part in zip(groups, parts, strict=True):
+                    if whole:
+                        found[:] = self._take(part, found.shape)
+                        break
+                    place = batch.token_index(group) if self.signature.per_token else group
+                    found[place] = self._take(part, (len(place), found.shape[1]))
+            finally:
+                _drop(parts)
             return {self.signature.output: found}
 
         return answer
+
+    def _shape(self, batch: PackedBatch) -> tuple[int, int]:
+        rows = batch.tokens if self.signature.per_token else batch.sentences
+        return rows, self.signature.width
+
+    def _take(self, part: Part, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        found = part.take()
+        if found.shape != shape:
+            raise RuntimeError(f"{self.name} answered {list(found.shape)}, not {list(shape)}")
+        return found
 
     def check(self, batch: PackedBatch) -> None:
         """Refuse a batch that this encoder cannot take; see :meth:`run`."""
@@ -140,16 +222,25 @@ class Engine(ABC):
         if positions.min() < 0 or positions.max() >= top:
             raise InputError(f"position_ids must lie in 0..{top - 1}.")
 
-    @abstractmethod
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
-        """The answer to a checked batch, a new array."""
+    def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
+        """The sentences of a checked batch in groups that each run as one; here all in one."""
+        return [np.arange(batch.sentences)]
 
-    def _submit(self, batch: PackedBatch) -> Callable[[], NDArray[np.float32]]:
-        """As ``_run``, for an engine that works in the background; it calls :meth:`count`."""
+    def _start(self, part: PackedBatch, parts: int) -> Part:
+        """Start a part of a batch; one in the background calls :meth:`count` when it is done.
+
+        Args:
+            part: a group of :meth:`plan`, or the batch itself if that is one group.
+            parts: of the batch in all.
+        """
         begin, prepared = time.perf_counter(), self.prepare_s
-        answer = self._run(batch)
+        answer = self._run(part)
         self.count(begin + self.prepare_s - prepared, time.perf_counter())
-        return lambda: answer
+        return Done(answer)
+
+    @abstractmethod
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        """The answer to a part of a batch, a new array."""
 
     def count(self, begin: float, end: float) -> None:
         """Add the time of a batch, or of a part of one, to ``busy_s``; of ``perf_counter``."""

@@ -78,14 +78,13 @@ class CudaEngine(Engine):
         with self.torch.inference_mode(), stream:
             yield
 
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
-        rows = batch.tokens if self.signature.per_token else batch.sentences
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
         try:
             with self._entered():
-                return self.programs.run(batch, rows)
+                return self.programs.run(part, self._shape(part)[0])
         except self.torch.OutOfMemoryError as error:
             raise UnsupportedError(
-                f"A batch of {batch.tokens:,} tokens does not fit into {self.device}.",
+                f"A batch of {part.tokens:,} tokens does not fit into {self.device}.",
                 hint="Run smaller batches.",
             ) from error
 

@@ -27,10 +27,10 @@ class NullEngine(Engine):
         super().__init__(bundle)
         self.seed = int(json.loads((bundle.folder / "engine.json").read_text())["seed"])
 
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
         rows = []
-        for start, end in zip(batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True):
-            ids = batch.input_ids[start:end].astype(np.int64)
+        for start, end in zip(part.cu_seqlens[:-1], part.cu_seqlens[1:], strict=True):
+            ids = part.input_ids[start:end].astype(np.int64)
             generator = np.random.default_rng([self.seed, *ids.tolist()])
             count = len(ids) if self.signature.per_token else 1
             rows.append(generator.standard_normal((count, self.signature.width), np.float32))

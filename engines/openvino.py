@@ -12,7 +12,6 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,10 @@ def open_core() -> Any:
 class _Part:
     """Sentences that run in one stream, from when they start until their answer is taken."""
 
-    def __init__(self, program: tuple[bool, int], batch: PackedBatch) -> None:
+    def __init__(
+        self, engine: OpenVinoEngine, program: tuple[bool, int], batch: PackedBatch
+    ) -> None:
+        self.engine = engine
         self.program = program
         # Sizes for which the program may have to make a new primitive.
         self.sizes = {("tokens", batch.tokens), ("sentences", batch.sentences)}
@@ -61,6 +63,28 @@ class _Part:
         # The request reads these arrays where they are.
         self.feed: dict[str, Any] = {}
         self.begin = 0.0
+
+    def take(self) -> NDArray[np.float32]:
+        """Wait for the answer; its stream is free again."""
+        self.wait()
+        request, self.request = self.request, None
+        answer = np.array(request.get_output_tensor(0).data, np.float32)
+        self.engine.count(self.begin, self.begin + request.latency / 1e3)
+        self.engine._idle[self.program].append(request)
+        return answer
+
+    def wait(self) -> None:
+        """Until the part is done; its error is raised here, every time."""
+        if self in self.engine._running:
+            self.engine._running.remove(self)
+        self.request.wait()
+        self.engine._met.update((self.program, size) for size in self.sizes)
+
+    def drop(self) -> None:
+        """Wait, if it runs, and give up its answer."""
+        if self in self.engine._running:
+            with contextlib.suppress(Exception):
+                self.wait()
 
 
 class OpenVinoEngine(Engine):
@@ -86,77 +110,30 @@ class OpenVinoEngine(Engine):
         self._running: list[_Part] = []
         self._met: set[tuple[tuple[bool, int], tuple[str, int]]] = set()
 
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
-        return self._submit(batch)()
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        return self._start(part, 1).take()
 
-    def _submit(self, batch: PackedBatch) -> Callable[[], NDArray[np.float32]]:
-        groups = self._groups(batch)
-        if len(groups) == 1:
-            only = self._start(batch, streams=1)
-            return lambda: self._take(only)
-        parts: list[_Part] = []
-        try:
-            for group in groups:
-                parts.append(self._start(batch.select(group), streams=self.threads))
-        except Exception:
-            self._drop(parts)
-            raise
-
-        def answer() -> NDArray[np.float32]:
-            rows = batch.tokens if self.signature.per_token else batch.sentences
-            whole = np.empty((rows, self.signature.width), np.float32)
-            try:
-                for group, part in zip(groups, parts, strict=True):
-                    place = batch.token_index(group) if self.signature.per_token else group
-                    whole[place] = self._take(part)
-            finally:
-                self._drop(parts)
-            return whole
-
-        return answer
-
-    def _groups(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
+    def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
         """One group per stream, as a power of two, where the batch is large enough for it."""
         wanted = 1 << (self.threads.bit_length() - 1)
         while wanted > 1 and batch.tokens < wanted * GROUP_TOKENS:
             wanted //= 2
         if wanted == 1 or batch.sentences == 1:
-            return [np.arange(batch.sentences)]
+            return super().plan(batch)
         return length_groups(batch.lengths, wanted, slot_cost=SLOT_COST)
 
-    def _start(self, batch: PackedBatch, *, streams: int) -> _Part:
-        """Start a part: on a stream of its own, or on all cores if there is one stream only."""
-        part = _Part((batch.is_dense, streams), batch)
-        self._meet(part)
-        part.request = self._request(part.program)
-        arrays = batch.arrays()
-        part.feed = {name: arrays[name] for name in self._inputs(batch.is_dense)}
-        part.begin = time.perf_counter()
-        part.request.start_async(part.feed, share_inputs=True)
-        self._running.append(part)
-        return part
-
-    def _take(self, part: _Part) -> NDArray[np.float32]:
-        self._wait(part)
-        request, part.request = part.request, None
-        answer = np.array(request.get_output_tensor(0).data, np.float32)
-        self.count(part.begin, part.begin + request.latency / 1e3)
-        self._idle[part.program].append(request)
-        return answer
-
-    def _wait(self, part: _Part) -> None:
-        """Until the part is done; its error is raised here, every time."""
-        if part in self._running:
-            self._running.remove(part)
-        part.request.wait()
-        self._met.update((part.program, size) for size in part.sizes)
-
-    def _drop(self, parts: list[_Part]) -> None:
-        """Wait for those that run and give up their answers."""
-        for part in parts:
-            if part in self._running:
-                with contextlib.suppress(Exception):
-                    self._wait(part)
+    def _start(self, part: PackedBatch, parts: int) -> _Part:
+        """Start a part: on a stream of its own, or on all cores if it is the only one."""
+        streams = 1 if parts == 1 else self.threads
+        started = _Part(self, (part.is_dense, streams), part)
+        self._meet(started)
+        started.request = self._request(started.program)
+        arrays = part.arrays()
+        started.feed = {name: arrays[name] for name in self._inputs(part.is_dense)}
+        started.begin = time.perf_counter()
+        started.request.start_async(started.feed, share_inputs=True)
+        self._running.append(started)
+        return started
 
     def _meet(self, part: _Part) -> None:
         """Wait for every running part that shares a size which is new to both.
@@ -173,7 +150,7 @@ class OpenVinoEngine(Engine):
             if new(part) & new(other):
                 # Whoever takes its answer hears of its error.
                 with contextlib.suppress(Exception):
-                    self._wait(other)
+                    other.wait()
 
     def _inputs(self, dense: bool) -> list[str]:
         dropped = {"unpad_index"} if dense else set()
@@ -205,7 +182,8 @@ class OpenVinoEngine(Engine):
 
     def close(self) -> None:
         """Drop every program."""
-        self._drop(list(self._running))
+        for part in list(self._running):
+            part.drop()
         self._idle.clear()
         self._programs.clear()
 

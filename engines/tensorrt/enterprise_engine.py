@@ -82,52 +82,23 @@ class EnterpriseEngine(Engine):
                 hint="Its messages are above. Build it again on this machine.",
             )
 
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
-        rows = batch.tokens if self.signature.per_token else batch.sentences
-        answer = np.empty((rows, self.signature.width), np.float32)
-        self.run_into(batch, answer)
-        return answer
+    def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
+        """Groups that each fit a profile."""
+        return split_batch(self.profiles, batch)
 
-    def run_into(self, batch: PackedBatch, answer: NDArray[np.float32]) -> None:
-        """Answer a batch into the caller's own array; nothing is allocated for a known shape.
-
-        Args:
-            batch: checked as :meth:`run` checks it.
-            answer: ``[B, width]`` or ``[T, width]`` float32, contiguous.
-
-        Raises:
-            InputError: the array has another shape, type or layout.
-        """
-        self.check(batch)
-        rows = batch.tokens if self.signature.per_token else batch.sentences
-        if answer.shape != (rows, self.signature.width) or answer.dtype != np.float32:
-            raise InputError(
-                f"The array for the answer is {answer.dtype} {list(answer.shape)}; it must be "
-                f"float32 {[rows, self.signature.width]}."
-            )
-        if not answer.flags.c_contiguous or not answer.flags.writeable:
-            raise InputError("The array for the answer must be contiguous and writeable.")
-        if choose_profile(self.profiles, batch) is not None:
-            self._infer(batch, answer)
-            return
-        per_token = self.signature.per_token
-        for group in split_batch(self.profiles, batch):
-            index = batch.token_index(group) if per_token else group
-            part = np.empty((len(index), self.signature.width), np.float32)
-            self._infer(batch.select(group), part)
-            answer[index] = part
-
-    def _infer(self, batch: PackedBatch, answer: NDArray[np.float32]) -> None:
-        number = choose_profile(self.profiles, batch)
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        number = choose_profile(self.profiles, part)
         assert number is not None
         begin = time.perf_counter()
         padded = "pad_index" in self.inputs
-        sizes = bucket_of(batch, self.profiles[number], padded=padded)
-        arrays = self._arrays(batch, sizes)
+        sizes = bucket_of(part, self.profiles[number], padded=padded)
+        arrays = self._arrays(part, sizes)
         rows = sizes.tokens if self.signature.per_token else sizes.sentences
         shape = (rows, self.signature.width)
+        answer = np.empty(self._shape(part), np.float32)
         if self._session().run(number, arrays, self.signature.output, shape, answer):
             self.prepare_s += time.perf_counter() - begin
+        return answer
 
     def _arrays(self, batch: PackedBatch, sizes: Sizes) -> dict[str, NDArray[Any]]:
         """What the graph reads, filled up to ``sizes``."""

@@ -59,8 +59,8 @@ class PortableEngine(Engine):
         self._program = open_core().compile_model(path, "CPU", config)
         self._names = [port.get_any_name() for port in self._program.inputs]
 
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
-        arrays = tensorrt_arrays(batch)
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        arrays = tensorrt_arrays(part)
         answer = self._program({name: arrays[name] for name in self._names})
         return np.array(answer[0], np.float32)
 

@@ -107,7 +107,15 @@ def choose_profile(profiles: Sequence[LengthProfile], batch: PackedBatch) -> int
 
 
 def split_batch(profiles: Sequence[LengthProfile], batch: PackedBatch) -> list[NDArray[np.intp]]:
-    """Sentences in groups that each fit one profile, like lengths together."""
+    """Sentences in groups that each fit one profile, like lengths together.
+
+    A batch that fits as it is stays as it is.
+
+    Raises:
+        InputError: a sentence is longer than every profile.
+    """
+    if choose_profile(profiles, batch) is not None:
+        return [np.arange(batch.sentences)]
     order = np.argsort(batch.lengths, kind="stable")
     groups: list[NDArray[np.intp]] = []
     start = 0

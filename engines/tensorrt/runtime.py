@@ -48,27 +48,20 @@ class TensorRtEngine(Engine):
         self._active = -1
         self.context: Any = None
 
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
-        self.device.enter()
-        if choose_profile(self.profiles, batch) is not None:
-            return self._infer(batch)
-        per_token = self.signature.per_token
-        rows = batch.tokens if per_token else batch.sentences
-        whole = np.empty((rows, self.signature.width), np.float32)
-        for group in split_batch(self.profiles, batch):
-            answer = self._infer(batch.select(group))
-            whole[batch.token_index(group) if per_token else group] = answer
-        return whole
+    def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
+        """Groups that each fit a profile."""
+        return split_batch(self.profiles, batch)
 
-    def _infer(self, batch: PackedBatch) -> NDArray[np.float32]:
-        number = choose_profile(self.profiles, batch)
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        self.device.enter()
+        number = choose_profile(self.profiles, part)
         assert number is not None
         begin = time.perf_counter()
         if number != self._active:
             self._must(self.context.set_optimization_profile_async(number, self.device.stream))
             self.device.synchronize()
             self._active = number
-        arrays = tensorrt_arrays(batch)
+        arrays = tensorrt_arrays(part)
         # Copies may still read these when the next line runs.
         held = [np.ascontiguousarray(arrays[name]) for name in self.inputs]
         for name, array in zip(self.inputs, held, strict=True):
@@ -77,11 +70,11 @@ class TensorRtEngine(Engine):
             self._must(self.context.set_input_shape(name, tuple(array.shape)))
             self._must(self.context.set_tensor_address(name, address))
         output = self.signature.output
-        rows = batch.tokens if self.signature.per_token else batch.sentences
-        address = self._buffer(output, 4 * rows * self.signature.width)
+        rows, width = self._shape(part)
+        address = self._buffer(output, 4 * rows * width)
         self._must(self.context.set_tensor_address(output, address))
         self._must(self.context.execute_async_v3(self.device.stream))
-        answer = self.device.download((rows, self.signature.width), np.float32, address)
+        answer = self.device.download((rows, width), np.float32, address)
         if number not in self._used:
             self._used.add(number)
             self.prepare_s += time.perf_counter() - begin

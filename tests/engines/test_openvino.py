@@ -142,9 +142,8 @@ def test_parts_of_one_new_size_do_not_run_at_the_same_time(
         nonlocal most
         most = 0
         batches = [pack(sentences(part, 1), first_position=2) for part in lengths]
-        started = [engine._start(batch, streams=2) for batch in batches]
-        for part in started:
-            engine._take(part)
+        for part in [engine._start(batch, 2) for batch in batches]:
+            part.take()
         return most
 
     assert together([60, 40], [50, 30, 20]) == 1, "one number of tokens"
