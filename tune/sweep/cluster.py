@@ -6,19 +6,16 @@ the paths that they have here.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from xopt.errors import InputError, require
+from xopt.cluster import connect
 from xopt.progress import Progress, Silent
 from xopt.tune.phases import tune_checkpoint
 from xopt.tune.sweep.cells import Plan, Step
 from xopt.tune.sweep.run import Failure, Outcome, begin, collect, do_step, failure
 
 __all__ = ["run_on_ray"]
-
-LOCAL = "local"
 
 
 def run_on_ray(plan: Plan, folder: Path, address: str, progress: Progress | None = None) -> Outcome:
@@ -34,10 +31,9 @@ def run_on_ray(plan: Plan, folder: Path, address: str, progress: Progress | None
         InputError: the cluster cannot be reached.
         MissingExtraError: ray is not installed.
     """
-    ray = require("ray", extra="ray", why="xopt sweep --ray")
     progress = progress or Silent()
     pending = begin(plan, folder)
-    _connect(ray, address)
+    ray = connect(address, why="xopt sweep --ray")
     try:
         asked = plan.experiment.ray
         whole = asked.measure_cpus or _smallest_node(ray)
@@ -65,23 +61,6 @@ def _attempt(plan: Plan, step: Step, folder: str, before: Failure | None) -> Fai
     except Exception as error:
         return failure(step, error)
     return None
-
-
-def _connect(ray: Any, address: str) -> None:
-    # Ray's own start-up would report to its makers and serve a dashboard.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == LOCAL:
-        options |= {"include_dashboard": False}
-    else:
-        options |= {"address": address}
-    try:
-        ray.init(**options)
-    except Exception as error:
-        raise InputError(
-            f"There is no Ray cluster at {address}: {error}",
-            hint="Start one with: ray start --head, or use --ray local.",
-        ) from error
 
 
 def _smallest_node(ray: Any) -> int:

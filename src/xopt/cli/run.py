@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from xopt.artifacts import Bundle
+from xopt.bulk.columns import Columns
+from xopt.bulk.lines import read_stream
+from xopt.bulk.reading import GivenInput, Input, open_input
 from xopt.cli.app import app
 from xopt.cli.common import JsonOption, find_bundle
-from xopt.cli.output import console, print_json, table
-from xopt.engines.base import open_engine
+from xopt.cli.run_show import print_answers, show_answers
 from xopt.errors import InputError
-from xopt.packing import Encoding, pack
-from xopt.tokenization import Tokenizer
+from xopt.model.core import Model
+from xopt.model.texts import Row
 
 __all__ = ["run"]
 
-# An answer has at most this many tokens.
-LONGEST = 30
+
+@dataclass(frozen=True)
+class Asked:
+    """How texts are read and answered; the options of the command by their names there."""
+
+    truncate: bool
+    windows: bool
+    prompt: str | None
+    normalize: bool | None
+    batch_tokens: int | None
+    threads: int | None
+    device: str | None
 
 
-@app.command(epilog='Example:  xopt run bundles/e5 "Habari za asubuhi" "Good morning"')
+@app.command(
+    epilog='Example:  xopt run bundles/e5 "Habari za asubuhi" "Good morning"'
+    "  ·  xopt run bundles/e5 --input texts.csv --column text --output vectors.npy"
+)
 def run(
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; none: lines of stdin.")] = None,
@@ -34,126 +52,103 @@ def run(
         ),
     ] = None,
     truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut a text that is longer than the encoder takes.")
+        bool, typer.Option("--truncate", help="Cut what is longer than the encoder takes.")
     ] = False,
+    windows: Annotated[
+        bool,
+        typer.Option("--windows", help="Read a context that is too long in windows, as xopt eval."),
+    ] = False,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Name of one of the checkpoint's prompts, or none; else its default."),
+    ] = None,
+    normalize: Annotated[
+        bool | None,
+        typer.Option(help="Embeddings of length 1 or not; by default as the checkpoint says."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--input", help="Texts: a .txt, .csv, .tsv, .jsonl or .parquet file."),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of the texts. Default: text, or the only one.")
+    ] = None,
+    pair_column: Annotated[
+        str | None, typer.Option(help="Column of the second texts of pairs.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            help="Write the answers to a .jsonl, .parquet or .npy file. A run that was stopped "
+            "goes on when the same command is typed again.",
+        ),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Most slots of a batch, tokens and padding. Default: 4096.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Cores to use, on the CPU. Default: all.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="The GPU to use, such as cuda:1.")] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Answer on a Ray cluster: its address, or local for one here."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Workers on the cluster.")] = 2,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer texts: labels, tags, or embeddings and how similar they are."""
+    """Answer texts: labels, tags, spans, or embeddings and how similar they are."""
     opened = find_bundle(bundle)
-    given = texts if texts else _stdin()
-    tokenizer = Tokenizer.open(
-        opened.folder / "tokenizer.json", opened.manifest["signature"]["max_tokens"]
-    )
-    encodings = tokenizer.check_texts(given, truncate=truncate)
-    if pair is not None:
-        tokenizer.check_texts([pair], truncate=truncate)
-        seconds = [str(pair)] * len(given)
-        encodings = tokenizer.encode(given, seconds, details=True)
-    elif opened.head["kind"] == "span":
-        raise InputError(
-            "This bundle answers questions from a context.",
-            hint='Type: xopt run BUNDLE "a question" --pair "the context"',
-        )
-    with open_engine(opened) as engine:
-        signature = engine.signature
-        answer = engine.run(pack(encodings, first_position=signature.first_position))
-    values = answer[signature.output].astype(np.float32)
-    rows = (
-        np.split(values, np.cumsum([len(e) for e in encodings])[:-1])
-        if signature.per_token
-        else list(values)
-    )
-    if as_json:
-        print_json(_document(opened, given, encodings, rows))
+    asked = Asked(truncate, windows, prompt, normalize, batch_tokens, threads, device)
+    if source is not None and texts:
+        raise InputError("Both texts and --input were given.", hint="Give one of them.")
+    if source is None and (column or pair_column):
+        raise InputError("--column and --pair-column belong to --input FILE.")
+    if ray is not None and output is None:
+        raise InputError("--ray needs --output FILE.")
+    if output is not None:
+        from xopt.cli.run_bulk import run_to_file
+
+        given: Input = GivenInput(texts or [], pair)
+        if source is not None:
+            given = open_input(Path(source), Columns(column, pair_column), pair)
+        elif not texts:
+            raise InputError(
+                "--output needs texts that can be read again when the run goes on.",
+                hint="Save standard input to a file and give it with --input FILE.",
+            )
+        run_to_file(opened, given, Path(output), asked, ray=ray, workers=workers, quiet=as_json)
+        return
+    if source is not None:
+        rows = open_input(Path(source), Columns(column, pair_column), pair).rows()
+    elif texts:
+        rows = GivenInput(texts, pair).rows()
     else:
-        _show(opened, given, encodings, rows, tokenizer, pair or "")
+        rows = _stdin(pair)
+    _answer(opened, rows, asked, as_json=as_json)
 
 
-def _stdin() -> list[str]:
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"Standard input is not valid UTF-8 (byte {error.start}).",
-            hint="Convert it to UTF-8 first.",
-        ) from error
-    return [line for line in text.split("\n") if line.strip()]
+def _answer(bundle: Bundle, rows: Iterator[Row], asked: Asked, *, as_json: bool) -> None:
+    """Print the answers as they come."""
+    with Model.open(bundle, threads=asked.threads, device=asked.device) as model:
+        asking = model.asking(
+            asked.prompt,
+            normalize=asked.normalize,
+            truncate=asked.truncate,
+            windows=asked.windows,
+        )
+        answers = model.stream(rows, asking, batch_tokens=asked.batch_tokens)
+        first = next(answers, None)
+        if first is None:
+            raise InputError("There is no text.", hint='Type: xopt run BUNDLE "some text"')
+        show = print_answers if as_json else show_answers
+        show(model, asking, chain([first], answers))
 
 
-def _document(
-    bundle: Bundle, texts: list[str], encodings: list[Encoding], rows: list[Any]
-) -> dict[str, Any]:
-    return {
-        "bundle": bundle.fingerprint,
-        "head": dict(bundle.head),
-        "answers": [
-            {
-                "text": text,
-                "tokens": len(encoding),
-                bundle.manifest["signature"]["output"]: row.tolist(),
-            }
-            for text, encoding, row in zip(texts, encodings, rows, strict=True)
-        ],
-    }
-
-
-def _show(
-    bundle: Bundle,
-    texts: list[str],
-    encodings: list[Encoding],
-    rows: list[Any],
-    tokenizer: Tokenizer,
-    context: str,
-) -> None:
-    labels = bundle.head.get("labels", [])
-    match bundle.head["kind"]:
-        case "classify":
-            shown = []
-            for text, row in zip(texts, rows, strict=True):
-                probabilities = np.exp(row - row.max())
-                probabilities /= probabilities.sum()
-                best = int(row.argmax())
-                shown.append([text, labels[best], f"{probabilities[best]:.1%}"])
-            table("", ["text", "label", "probability"], shown, left=2)
-        case "embed":
-            _show_embeddings(texts, encodings, rows)
-        case "span":
-            cells = [
-                [text, _best_span(encoding, row, context)]
-                for text, encoding, row in zip(texts, encodings, rows, strict=True)
-            ]
-            table("", ["question", "answer"], cells, left=2)
-        case _:
-            for encoding, row in zip(encodings, rows, strict=True):
-                pieces = [tokenizer.fast.id_to_token(int(i)) or "" for i in encoding.ids]
-                best = row.argmax(axis=1)
-                cells = [[piece, labels[int(b)]] for piece, b in zip(pieces, best, strict=True)]
-                table("", ["token", "label"], cells, left=2)
-
-
-def _best_span(encoding: Encoding, logits: Any, context: str) -> str:
-    """The characters of the context between the best start and the best end behind it."""
-    assert encoding.offsets is not None
-    assert encoding.sequence is not None
-    inside = np.flatnonzero(encoding.sequence == 1)
-    if not len(inside):
-        return ""
-    scores = logits[inside, 0][:, None] + logits[inside, 1][None, :]
-    allowed = np.triu(np.ones_like(scores, bool)) & ~np.triu(np.ones_like(scores, bool), LONGEST)
-    start, end = np.unravel_index(np.where(allowed, scores, -np.inf).argmax(), scores.shape)
-    return context[encoding.offsets[inside[start], 0] : encoding.offsets[inside[end], 1]]
-
-
-def _show_embeddings(texts: list[str], encodings: list[Encoding], rows: list[Any]) -> None:
-    unit = np.stack(rows)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    similar = unit @ unit.T
-    if len(texts) <= 12:
-        columns = ["", "text", "tokens", *[f"cos {n}" for n in range(1, len(texts) + 1)]]
-        cells = [
-            [str(n), text, str(len(encoding)), *[f"{value:.3f}" for value in similar[n - 1]]]
-            for n, (text, encoding) in enumerate(zip(texts, encodings, strict=True), 1)
-        ]
-        table("cosine similarity", columns, cells, left=2)
-    size = f"{len(rows)} embeddings of {len(rows[0])} values"
-    console().print(f"{size}; --json prints them.", highlight=False)
+def _stdin(pair: str | None) -> Iterator[Row]:
+    """The lines of standard input, without blank ones."""
+    name = "standard input"
+    for number, line in enumerate(read_stream(sys.stdin.buffer, name), 1):
+        if line.strip():
+            yield Row(line, pair, f"{name}, line {number}", number)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xopt.errors import InputError
 from xopt.model.layout import read_words
 from xopt.model.spans import MAX_QUERY, WINDOW, read_windows
-from xopt.model.texts import Row, check_row, encode_rows
+from xopt.model.texts import LONGEST, Row, check_row, encode_rows
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -26,11 +26,13 @@ class Asking:
         prompt: put before every text.
         normalize: embeddings to length 1; as the checkpoint says if None.
         truncate: cut what is longer than the encoder takes instead of refusing it.
+        windows: read a context that is too long in windows, instead of refusing or cutting it.
     """
 
     prompt: str = ""
     normalize: bool | None = None
     truncate: bool = False
+    windows: bool = True
 
 
 def read_rows(
@@ -44,7 +46,7 @@ def read_rows(
     for row in rows:
         check_row(row, truncate=asking.truncate)
     if kind == "span":
-        return _read_questions(tokenizer, rows, truncate=asking.truncate)
+        return _read_questions(tokenizer, rows, asking)
     if kind == "tag":
         return _read_tagged(tokenizer, rows, truncate=asking.truncate)
     found = encode_rows(tokenizer, rows, truncate=asking.truncate, prompt=asking.prompt)
@@ -64,7 +66,7 @@ def _read_tagged(
 
 
 def _read_questions(
-    tokenizer: Tokenizer, rows: Sequence[Row], *, truncate: bool
+    tokenizer: Tokenizer, rows: Sequence[Row], asking: Asking
 ) -> list[list[Encoding]]:
     """The windows of each question and its context."""
     for row in rows:
@@ -77,7 +79,7 @@ def _read_questions(
     room = tokenizer.max_tokens - special - LEAST_CONTEXT
     usual = max(1, min(MAX_QUERY, room))
     sizes = [0] * len(rows)
-    if not truncate:
+    if not asking.truncate:
         sizes = _question_sizes(tokenizer, rows)
     for row, size in zip(rows, sizes, strict=True):
         if size > max(room, 1):
@@ -94,12 +96,25 @@ def _read_questions(
         windows = read_windows(
             tokenizer,
             [rows[i].first for i in group],
-            [str(rows[i].pair) for i in group],
-            window=WINDOW + size - usual,
+            [str(rows[i].pair)[:LONGEST] for i in group],
+            window=WINDOW + size - usual if asking.windows else tokenizer.max_tokens,
             max_query=size,
+            cut=asking.truncate and not asking.windows,
         )
         found |= zip(group, windows, strict=True)
+        for i, parts in zip(group, windows, strict=True):
+            if len(parts) > 1 and not asking.windows:
+                raise _refused(tokenizer, rows[i])
     return [found[i] for i in range(len(rows))]
+
+
+def _refused(tokenizer: Tokenizer, row: Row) -> InputError:
+    [whole] = tokenizer.encode([row.first], [str(row.pair)], max_tokens=None)
+    return InputError(
+        f"{row.name} with its pair has {len(whole):,} tokens; this encoder takes at most "
+        f"{tokenizer.max_tokens}.",
+        hint="Pass --windows to read the whole context in windows, or --truncate to cut it.",
+    )
 
 
 def _question_sizes(tokenizer: Tokenizer, rows: Sequence[Row]) -> list[int]:

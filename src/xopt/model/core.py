@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
-from xopt.errors import InputError, did_you_mean
+from xopt.errors import InputError
 from xopt.model.asking import Asking, read_rows
+from xopt.model.devices import engine_options
 from xopt.model.finishing import finish
 from xopt.model.head import Head
+from xopt.model.prompts import find_prompt, prompts_of
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
 from xopt.model.session import BATCH_TOKENS, Session
 from xopt.model.texts import Row, chunked, numbered
@@ -38,9 +40,6 @@ class Model:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.head = Head.read(session.bundle.head)
-        text = session.bundle.manifest.get("text") or {}
-        self.prompts: dict[str, str] = dict(text.get("prompts") or {})
-        self.default_prompt: str | None = text.get("default_prompt")
 
     @classmethod
     def open(
@@ -52,7 +51,7 @@ class Model:
         batch_tokens: int = BATCH_TOKENS,
     ) -> Self:
         """As :func:`load`, of a bundle whose manifest was read."""
-        options = _engine_options(bundle.target, threads, device)
+        options = engine_options(bundle.target, threads, device)
         session = Session.open(bundle, batch_tokens=batch_tokens, lengths=False, **options)
         try:
             return cls(session)
@@ -74,6 +73,11 @@ class Model:
     def max_tokens(self) -> int:
         """The most tokens of one text or pair, special tokens included."""
         return self.session.tokenizer.max_tokens
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The checkpoint's prompts by their names."""
+        return prompts_of(self.bundle)
 
     @property
     def width(self) -> int:
@@ -108,9 +112,7 @@ class Model:
                 bundle that does not embed.
         """
         self._check_kind("embed")
-        asking = self.asking(
-            prompt_name=prompt_name, prompt=prompt, normalize=normalize, truncate=truncate
-        )
+        asking = self.asking(prompt_name, prompt=prompt, normalize=normalize, truncate=truncate)
         _check_list(texts)
         table = np.empty((len(texts), self.width), np.float32)
         for number, (_, found) in enumerate(
@@ -216,29 +218,23 @@ class Model:
 
     def asking(
         self,
-        *,
         prompt_name: str | None = None,
+        *,
         prompt: str | None = None,
         normalize: bool | None = None,
         truncate: bool = False,
+        windows: bool = True,
     ) -> Asking:
         """How texts shall be read, with the checkpoint's prompt filled in.
 
         Raises:
             InputError: the checkpoint has no prompt of this name, or two were given.
         """
-        if prompt_name is not None and prompt is not None:
+        if prompt is not None and prompt_name is not None:
             raise InputError("Both a prompt and the name of one were given.", hint="Give one.")
-        name = prompt_name
-        if name is None and prompt is None and self.head.kind == "embed":
-            name = self.default_prompt
-        if name is not None and name not in self.prompts:
-            raise InputError(
-                f"This bundle has no prompt {name!r}.",
-                hint=did_you_mean(name, self.prompts) if self.prompts else "It has none at all.",
-            )
-        text = prompt or (self.prompts[name] if name is not None else "")
-        return Asking(prompt=text, normalize=normalize, truncate=truncate)
+        if prompt is None:
+            prompt = find_prompt(self.bundle, prompt_name)
+        return Asking(prompt, normalize, truncate, windows)
 
     def stream(
         self, rows: Iterable[Row], asking: Asking | None = None, *, batch_tokens: int | None = None
@@ -259,8 +255,12 @@ class Model:
         asking: Asking | None = None,
         *,
         batch_tokens: int | None = None,
+        progress: Callable[[list[Row], float], None] = lambda rows, share: None,
     ) -> Iterator[tuple[list[Row], list[Result]]]:
-        """As :meth:`stream`, in the groups that are given; none shares a batch with another."""
+        """As :meth:`stream`, in the groups that are given; none shares a batch with another.
+
+        ``progress`` is told the share of a group that is done.
+        """
         asking = asking or self.asking()
         for group, encodings, answers in self.session.chunks(
             groups,
@@ -323,28 +323,3 @@ def _check_list(texts: object) -> None:
         raise InputError(
             "A single text was given where a list of texts is expected.", hint="[text]"
         )
-
-
-def _engine_options(target: str, threads: int | None, device: str | int | None) -> dict[str, Any]:
-    """``threads`` and ``device`` as the engine of ``target`` takes them.
-
-    Raises:
-        InputError: it has no such choice.
-    """
-    options: dict[str, Any] = {}
-    if threads is not None:
-        if target != "openvino":
-            raise InputError(f"threads is of the CPU; this bundle runs on {target}.")
-        if threads < 1:
-            raise InputError(f"threads is {threads}; at least 1 is needed.")
-        options["threads"] = threads
-    if device is None or (target == "openvino" and str(device).lower() == "cpu"):
-        return options
-    kind, _, number = str(device).rpartition(":")
-    if str(device) == "cuda":
-        kind, number = "cuda", "0"
-    if target in ("openvino", "null") or kind not in ("", "cuda") or not number.isdecimal():
-        takes = "'cpu'" if target == "openvino" else "a number or 'cuda:NUMBER'"
-        raise InputError(f"There is no device {device!r} for {target}; it takes {takes}.")
-    options["device"] = f"cuda:{number}" if target == "cuda" else int(number)
-    return options

@@ -87,4 +87,4 @@ def _tags(head: Head, row: Row, parts: Sequence[Encoding], logits: Sequence[Arra
         words = row.text
     values = head.finish(whole[chosen])
     names = tuple(head.labels[i] for i in whole[chosen].argmax(axis=-1))
-    return Tags(words, names, values, head.labels, offsets, whole, pieces)
+    return Tags(words, names, values, head.labels, head.says, offsets, whole, pieces)

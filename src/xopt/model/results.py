@@ -66,8 +66,9 @@ class Tags:
     Attributes:
         words: the n words, or the characters that each token covers.
         labels: ``n`` names, the highest of each.
-        probabilities: ``[n, labels]`` float32; scores where the head gives scores.
-        names: the names of its columns.
+        values: ``[n, names]`` float32, the probability or score of each name.
+        names: of the columns of ``values``.
+        says: what ``values`` are: ``probability`` or ``score``.
         offsets: ``[n, 2]`` int32, the characters of the text that each covers; None for words.
         logits: ``[tokens, labels]`` float32, special tokens included, before the last step.
         pieces: ids of these tokens, ``[tokens]`` int32.
@@ -75,8 +76,9 @@ class Tags:
 
     words: tuple[str, ...]
     labels: tuple[str, ...]
-    probabilities: Array
+    values: Array
     names: tuple[str, ...]
+    says: str
     offsets: NDArray[np.int32] | None
     logits: Array
     pieces: NDArray[np.int32]

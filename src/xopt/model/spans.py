@@ -43,6 +43,7 @@ def read_windows(
     window: int = WINDOW,
     doc_stride: int = DOC_STRIDE,
     max_query: int = MAX_QUERY,
+    cut: bool = False,
 ) -> list[list[Encoding]]:
     """The windows of each question and its passage.
 
@@ -53,6 +54,7 @@ def read_windows(
         window: tokens of question and passage together; at most what the encoder takes is used.
         doc_stride: from the beginning of a window to the beginning of the next.
         max_query: tokens of a question that are kept.
+        cut: keep of a passage what the first window has room for.
 
     Raises:
         InputError: such a window has no room for a passage.
@@ -71,12 +73,13 @@ def read_windows(
             f"{max_query} and {special} special tokens.",
             hint=f"Possible: a window of {least} tokens and above, or a smaller max_query.",
         )
-    return [
-        frame.windows(
-            _bare(question).ids[:max_query], encoded[context], window=window, stride=doc_stride
-        )
-        for question, context in zip(asked, contexts, strict=True)
-    ]
+    found = []
+    for question, context in zip(asked, contexts, strict=True):
+        tokens, passage = _bare(question).ids[:max_query], encoded[context]
+        if cut:
+            passage = _first(passage, window - special - len(tokens))
+        found.append(frame.windows(tokens, passage, window=window, stride=doc_stride))
+    return found
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,12 @@ def _probability(logits: Array, start: np.float32, end: np.float32) -> float:
     sums = np.exp(logits - top).sum(axis=0)
     found = np.exp(np.array([start, end]) - top) / sums
     return float(found[0] * found[1])
+
+
+def _first(encoding: Encoding, tokens: int) -> Encoding:
+    """The first tokens of a bare encoding."""
+    assert encoding.offsets is not None
+    return Encoding(encoding.ids[:tokens], encoding.type_ids[:tokens], encoding.offsets[:tokens])
 
 
 def _bare(encoding: Encoding) -> Encoding:

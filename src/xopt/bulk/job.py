@@ -1,0 +1,177 @@
+"""From a file of texts to a file of answers; a killed run goes on where it stopped.
+
+Each chunk of rows becomes a part: a file in a folder beside the output, flushed before it gets its
+name. When all are there, they are joined, and the result is renamed to the output. The folder's
+manifest holds what the parts depend on, so that parts of another input, bundle or option are never
+joined with new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from xopt import __version__
+from xopt.bulk.reading import Input
+from xopt.bulk.writing import Format
+from xopt.errors import BuildError, InputError
+from xopt.model.texts import Row, chunked
+
+__all__ = ["Job", "Work", "run_job"]
+
+MANIFEST = "manifest.json"
+
+# (number of the chunk, its rows)
+Numbered = tuple[int, list[Row]]
+# Chunks in, (number, rows, part) of each out, in any order. The second argument is told how many
+# rows beyond those of finished chunks are done.
+Work = Callable[[Iterator[Numbered], Callable[[float], None]], Iterable[tuple[int, int, bytes]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked.
+
+    Attributes:
+        source: the texts.
+        output: where the answers go.
+        format: how they stand there.
+        facts: what they depend on beside the texts: the bundle's fingerprint and the options.
+        say: told in a sentence what became of an earlier run.
+        progress: told (rows done, rows in all).
+    """
+
+    source: Input
+    output: Path
+    format: Format
+    facts: Mapping[str, Any]
+    say: Callable[[str], None] = lambda sentence: None
+    progress: Callable[[float, int], None] = field(default=lambda done, total: None)
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts are until all are there."""
+        return self.output.with_name(f".{self.output.name}.parts")
+
+
+def run_job(job: Job, work: Work) -> int:
+    """Answer every row of the input.
+
+    Args:
+        job: what is asked.
+        work: answers chunks.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: the input has no row, changed meanwhile, or another run writes this output.
+        DataError: a row that cannot be read.
+        BuildError: a file cannot be written.
+    """
+    folder = job.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            try:
+                rows = _run(job, work)
+            except InputError:
+                # Nothing is worth keeping where not even the first part was made.
+                if not any(folder.glob("*.part")):
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+        return rows
+    except Timeout as error:
+        raise InputError(f"Another run writes {job.output} now.", hint="Wait for it.") from error
+    except OSError as error:
+        raise BuildError(
+            f"{error.filename or job.output}: {error.strerror or error}.",
+            hint="The answers so far are kept; the same command goes on with them.",
+        ) from error
+
+
+def _run(job: Job, work: Work) -> int:
+    digest = job.source.digest()
+    _begin(job, {"input": digest, "xopt": __version__, **job.facts})
+    total = job.source.count()
+    sizes: dict[int, int] = {}
+    already = 0
+
+    def lacking() -> Iterator[Numbered]:
+        nonlocal already
+        for number, rows in enumerate(chunked(job.source.rows())):
+            sizes[number] = len(rows)
+            if _part(job, number).is_file():
+                already += len(rows)
+            else:
+                yield number, rows
+
+    done = 0
+
+    def heard(more: float) -> None:
+        job.progress(already + done + more, total)
+
+    for number, rows, part in work(lacking(), heard):
+        _write(_part(job, number), part)
+        done += rows
+        heard(0)
+    if not sizes:
+        raise InputError(f"{job.source.name or job.output} has no text.", hint="Give at least one.")
+    if job.source.digest() != digest:
+        raise InputError(
+            "The input was changed while it was read.", hint="Type the same command again."
+        )
+    parts = [_part(job, number) for number in range(len(sizes))]
+    whole = job.folder / "whole"
+    job.format.join(parts, whole)
+    _flush(whole)
+    whole.replace(job.output)
+    _flush(job.output.absolute().parent)
+    return sum(sizes.values())
+
+
+def _part(job: Job, number: int) -> Path:
+    return job.folder / f"{number:08d}.part"
+
+
+def _begin(job: Job, facts: Mapping[str, Any]) -> None:
+    """Keep the parts of an earlier run that depend on the same, remove all others."""
+    path = job.folder / MANIFEST
+    parts = list(job.folder.glob("*.part"))
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found == facts:
+            if parts:
+                job.say(f"An earlier run was stopped; its {len(parts)} parts are kept.")
+            return
+        changed = [key for key in facts if found.get(key) != facts[key]]
+        job.say(f"Begins anew: since an earlier run another {', '.join(changed)} was given.")
+    for part in parts:
+        part.unlink()
+    _write(path, json.dumps(facts, indent=1, sort_keys=True).encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Appears whole under its name, also when the machine stops now."""
+    new = path.with_suffix(".new")
+    new.write_bytes(data)
+    _flush(new)
+    new.replace(path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,184 @@
+"""Files of texts: lines, tables and columns as rows, read as they are needed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xopt.bulk.columns import Columns
+from xopt.bulk.lines import read_lines
+from xopt.errors import DataError, InputError, did_you_mean, require
+from xopt.model.texts import LONGEST, Row
+
+__all__ = ["ENDINGS", "FileInput", "GivenInput", "Input", "open_input"]
+
+ENDINGS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
+# Rows of a .parquet file in memory at a time.
+BATCH = 1024
+
+
+@dataclass(frozen=True)
+class GivenInput:
+    """Texts that stand on the command line."""
+
+    texts: Sequence[str]
+    pair: str | None = None
+    name: str = "the command line"
+
+    def digest(self) -> str:
+        """sha256 of the texts."""
+        text = json.dumps([*self.texts, self.pair], ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.texts)
+
+    def rows(self) -> Iterator[Row]:
+        """Every row."""
+        for number, text in enumerate(self.texts, 1):
+            yield Row(text, self.pair, f"Text {number}", number)
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """A file that can be read again and again.
+
+    Attributes:
+        path: its ending says what it is.
+        columns: which of its columns are read.
+        pair: the second text of every row, if it is not a column.
+        name: what a message calls it.
+    """
+
+    path: Path
+    columns: Columns = field(default_factory=Columns)
+    pair: str | None = None
+    name: str = ""
+
+    def digest(self) -> str:
+        """sha256 of the file's bytes."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def count(self) -> int:
+        """How many rows there are; of text files its lines, which may be a few more."""
+        if self.path.suffix == ".parquet":
+            return int(_parquet(self.path).metadata.num_rows)
+        lines = 0
+        with self.path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                lines += block.count(b"\n")
+        return max(1, lines)
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, in order.
+
+        Raises:
+            DataError: a row that cannot be read; file and row are named.
+            InputError: there is no such column.
+        """
+        reader = {
+            ".txt": self._lines, ".csv": self._table, ".tsv": self._table, ".jsonl": self._objects,
+            ".parquet": self._batches,
+        }[self.path.suffix]  # fmt: skip
+        return reader()
+
+    @property
+    def called(self) -> str:
+        """What a message calls it."""
+        return self.name or self.path.name
+
+    def _lines(self) -> Iterator[Row]:
+        for number, line in enumerate(read_lines(self.path, self.called), 1):
+            if line.strip():
+                yield Row(line, self.pair, f"{self.called}, line {number}", number)
+
+    def _table(self) -> Iterator[Row]:
+        csv.field_size_limit(4 * LONGEST)
+        lines = read_lines(self.path, self.called, keep_ends=True)
+        # A .tsv file has no quotes; a quote in it is a letter like every other.
+        plain: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+        table = csv.reader(lines, **(plain if self.path.suffix == ".tsv" else {}), strict=True)
+        number = 0
+        try:
+            header = next(table, [])
+            places = self.columns.find(header, self.called)
+            for number, cells in enumerate((cells for cells in table if cells), 1):
+                where = f"{self.called}, row {number}"
+                if len(cells) != len(header):
+                    raise DataError(
+                        f"{where} has {len(cells)} columns; the header has {len(header)}."
+                    )
+                yield self._row([cells[place] for place in places], where, number)
+        except csv.Error as error:
+            raise DataError(f"{self.called}, row {number + 1}: {error}.") from error
+
+    def _objects(self) -> Iterator[Row]:
+        for number, line in enumerate(read_lines(self.path, self.called), 1):
+            if not line.strip():
+                continue
+            where = f"{self.called}, line {number}"
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{where} is no JSON: {error}.") from error
+            if not isinstance(found, Mapping):
+                raise DataError(f"{where} is no JSON object.", hint='Expected: {"text": "..."}.')
+            names = list(found)
+            values = [found[names[place]] for place in self.columns.find(names, where)]
+            yield self._row(values, where, number)
+
+    def _batches(self) -> Iterator[Row]:
+        with _parquet(self.path) as opened:
+            names = opened.schema_arrow.names
+            chosen = [names[place] for place in self.columns.find(names, self.called)]
+            number = 0
+            for batch in opened.iter_batches(batch_size=BATCH, columns=chosen):
+                columns = [batch.column(name).to_pylist() for name in chosen]
+                for values in zip(*columns, strict=True):
+                    number += 1
+                    yield self._row(values, f"{self.called}, row {number}", number)
+
+    def _row(self, values: Sequence[Any], where: str, number: int) -> Row:
+        """A row of one or two texts; a list of words is a sentence in words."""
+        text, second = values[0], values[1] if len(values) > 1 else self.pair
+        if isinstance(text, list) and all(isinstance(word, str) for word in text):
+            text = tuple(text)
+        for value in (text, second) if len(values) > 1 else (text,):
+            if not isinstance(value, str | tuple):
+                raise DataError(f"{where}: {value!r:.60} is no text.")
+        return Row(text, second, where, number)
+
+
+Input = GivenInput | FileInput
+
+
+def open_input(path: Path, columns: Columns, pair: str | None, name: str = "") -> FileInput:
+    """The file, if it is one that can be read.
+
+    Raises:
+        InputError: there is no such file, or it is of another kind.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    if path.suffix not in ENDINGS:
+        raise InputError(
+            f"{path.name} ends in {path.suffix or 'nothing'}; --input reads {', '.join(ENDINGS)}.",
+            hint=did_you_mean(path.suffix, ENDINGS),
+        )
+    columns.check(path.suffix, pair)
+    return FileInput(path, columns, pair, name)
+
+
+def _parquet(path: Path) -> Any:
+    parquet = require("pyarrow.parquet", extra="build", why="Reading .parquet")
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path.name} is no readable .parquet file: {error}.") from error

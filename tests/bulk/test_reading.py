@@ -1,0 +1,115 @@
+"""Every kind of file gives its texts as they stand there, or the row that cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xopt.bulk.columns import Columns
+from xopt.bulk.reading import open_input
+from xopt.errors import DataError, InputError, XoptError
+from xopt.model.texts import CHARACTERS, ROWS, Row, chunked
+
+TEXTS = ["Habari za asubuhi", 'She said "hi", twice', "一二三\u3000四", "two\nlines", "tab\there"]
+
+
+def write(folder: Path, ending: str, texts: list[str], **more: list[str]) -> Path:
+    path = folder / f"given{ending}"
+    names = ["text", *more]
+    cells = zip(texts, *more.values(), strict=True)
+    rows = [dict(zip(names, values, strict=True)) for values in cells]
+    match ending:
+        case ".txt":
+            path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        case ".csv":
+            with path.open("w", newline="", encoding="utf-8-sig") as stream:
+                table = csv.DictWriter(stream, ["text", *more])
+                table.writeheader()
+                table.writerows(rows)
+        case ".tsv":
+            lines = ["\t".join(row) for row in [names, *(row.values() for row in rows)]]
+            path.write_text("\r\n".join(lines) + "\r\n", encoding="utf-8")
+        case ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        case ".parquet":
+            import pyarrow
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".txt", ".csv", ".tsv", ".jsonl", ".parquet"])
+def test_texts_come_back_as_they_are(tmp_path: Path, ending: str) -> None:
+    fits = {".txt": 3, ".tsv": 3}.get(ending, 5)
+    opened = open_input(write(tmp_path, ending, TEXTS[:fits]), Columns(), None)
+    rows = list(opened.rows())
+    assert [row.text for row in rows] == TEXTS[:fits]
+    assert [row.number for row in rows] == list(range(1, fits + 1))
+    assert opened.count() >= len(rows)
+    assert "given" in rows[0].name
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_a_column_of_pairs_is_named(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path, ending, ["a", "b"], premise=["p", "q"], label=["1", "2"])
+    rows = list(open_input(path, Columns("premise", "text"), None).rows())
+    assert [(row.text, row.pair) for row in rows] == [("p", "a"), ("q", "b")]
+    with pytest.raises(InputError, match="no column 'premis'") as caught:
+        list(open_input(path, Columns("premis"), None).rows())
+    assert "premise" in caught.value.hint
+    with pytest.raises(InputError, match="Both --pair"):
+        open_input(path, Columns("text", "label"), "second")
+
+
+def test_lines_from_windows_have_no_mark_and_no_return(tmp_path: Path) -> None:
+    path = tmp_path / "windows.txt"
+    path.write_bytes("\ufeffHabari\r\n\r\nGood morning".encode())
+    rows = list(open_input(path, Columns(), None).rows())
+    assert [(row.text, row.name) for row in rows] == [
+        ("Habari", "windows.txt, line 1"),
+        ("Good morning", "windows.txt, line 3"),
+    ]
+
+
+BROKEN: list[tuple[str, bytes, str]] = [
+    ("a.txt", b"fine\nok \xff\n", r"a\.txt.* line 2, byte 8"),
+    ("a.csv", b"text,b\nx,1\ny\n", r"a\.csv, row 2 has 1 columns; the header has 2"),
+    ("a.csv", b'text\n"open\n', r"a\.csv, row 1"),
+    ("a.jsonl", b'{"text": "a"}\n{"text": 3}\n', r"a\.jsonl, line 2: 3 is no text"),
+    ("a.jsonl", b'{"text": "a"}\n[1]\n', r"a\.jsonl, line 2 is no JSON object"),
+    ("a.jsonl", b'{"text": "a"}\n{"tex\n', r"a\.jsonl, line 2 is no JSON"),
+    ("a.parquet", b"PAR1 but no more", r"a\.parquet is no readable"),
+    ("a.docx", b"x", r"\.docx; --input reads \.txt"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "said"), BROKEN)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(XoptError, match=said):
+        list(open_input(path, Columns(), None).rows())
+
+
+def test_an_empty_cell_of_a_table_is_named(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", None]}), path)
+    with pytest.raises(DataError, match=r"a\.parquet, row 2: None is no text"):
+        list(open_input(path, Columns(), None).rows())
+
+
+def test_rows_are_cut_in_the_same_places_whatever_reads_them() -> None:
+    rows = [Row("x" * (n % 700 + 1)) for n in range(5000)]
+    groups = list(chunked(iter(rows)))
+    assert [row for group in groups for row in group] == rows
+    assert all(len(group) <= ROWS for group in groups)
+    long: list[Any] = [Row("y" * (CHARACTERS // 2 + 1))] * 3
+    assert [len(group) for group in chunked(long)] == [1, 1, 1]
