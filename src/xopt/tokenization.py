@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import normalizers
 
+from xopt.composing import Composed, compose
 from xopt.errors import ArtifactError, InputError
 from xopt.packing import Encoding
+from xopt.text_spec import TextSpec
 
 __all__ = ["Tokenizer"]
 
@@ -21,26 +25,42 @@ class Tokenizer:
 
     Attributes:
         fast: the `tokenizers` object; its own padding and truncation are off.
-        max_tokens: the longest sequence the encoder takes, special tokens included.
+        spec: what is done to a text before its own normalizer.
     """
 
     fast: FastTokenizer
-    max_tokens: int
+    spec: TextSpec
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text or pair the encoder takes, special tokens included."""
+        return self.spec.max_tokens
 
     @classmethod
-    def open(cls, path: Path, max_tokens: int) -> Tokenizer:
+    def open(cls, path: Path, spec: TextSpec | int) -> Tokenizer:
         """Read ``tokenizer.json``.
+
+        Args:
+            path: the file, or the folder it lies in.
+            spec: how texts are read; a number is the longest text and nothing else.
 
         Raises:
             ArtifactError: the file is missing or damaged.
         """
+        if path.is_dir():
+            path = path / "tokenizer.json"
+        if isinstance(spec, int):
+            spec = TextSpec(spec)
         try:
             fast = FastTokenizer.from_file(str(path))
         except Exception as error:
             raise ArtifactError(f"{path} is no readable tokenizer.json: {error}.") from error
         fast.no_padding()
         fast.no_truncation()
-        return cls(fast, max_tokens)
+        if spec.lower:
+            own = [] if fast.normalizer is None else [fast.normalizer]
+            fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+        return cls(fast, spec)
 
     def check_texts(self, texts: Sequence[str], *, truncate: bool = False) -> list[Encoding]:
         """Encode single texts that a person typed.
@@ -86,43 +106,69 @@ class Tokenizer:
             pairs: second texts, one for each first.
             max_tokens: cut to this many tokens, from the longer text first; -1 for the encoder's
                 own limit, None for no limit.
-            details: also keep offsets, text numbers and word numbers.
+            details: also keep offsets, text numbers and word numbers. Offsets count the characters
+                of the text as it was given.
         """
         limit = self.max_tokens if max_tokens == -1 else max_tokens
-        items = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        return self._run(items, limit, details, pretokenized=False)
+        if pairs is None:
+            rows = [[text] for text in texts]
+        else:
+            rows = [[text, pair] for text, pair in zip(texts, pairs, strict=True)]
+        items = [self._compose(row) for row in rows]
+        given = [tuple(row) if pairs is not None else row[0] for row, _ in items]
+        found = self._run(given, limit, details, pretokenized=False)
+        return [_convert(e, details, made) for e, (_, made) in zip(found, items, strict=True)]
 
     def encode_words(
         self, sentences: Sequence[Sequence[str]], *, max_tokens: int | None = None
     ) -> list[Encoding]:
-        """Encode sentences that are already split into words; ``words`` says which is which."""
-        return self._run([list(s) for s in sentences], max_tokens, True, pretokenized=True)
+        """Encode sentences that are already split into words; ``words`` says which is which.
+
+        Offsets count the characters of the token's own word.
+        """
+        items = [self._compose(words) for words in sentences]
+        found = self._run([words for words, _ in items], max_tokens, True, pretokenized=True)
+        return [
+            _convert(e, True, made, by_word=True) for e, (_, made) in zip(found, items, strict=True)
+        ]
+
+    def _compose(self, texts: Sequence[str]) -> tuple[list[str], list[Composed | None]]:
+        """Texts as the tokenizer shall see them, and those that differ from what was given."""
+        if self.spec.normalize == "none":
+            return list(texts), []
+        made = [compose(text) for text in texts]
+        ready = [text if m is None else m.text for text, m in zip(texts, made, strict=True)]
+        return ready, made
 
     def _run(
         self, items: Sequence[object], limit: int | None, details: bool, *, pretokenized: bool
-    ) -> list[Encoding]:
+    ) -> list[object]:
         if limit is None:
             self.fast.no_truncation()
         else:
             self.fast.enable_truncation(limit)
         encode = self.fast.encode_batch if details else self.fast.encode_batch_fast
-        found = encode(items, is_pretokenized=pretokenized)
-        return [_convert(e, details) for e in found]
+        found: list[object] = encode(items, is_pretokenized=pretokenized)
+        return found
 
 
-def _convert(found: object, details: bool) -> Encoding:
+def _convert(
+    found: object, details: bool, made: Sequence[Composed | None], *, by_word: bool = False
+) -> Encoding:
     ids = np.array(found.ids, np.int32)  # type: ignore[attr-defined]
     types = np.array(found.type_ids, np.int32)  # type: ignore[attr-defined]
     if not details:
         return Encoding(ids, types)
-    return Encoding(
-        ids,
-        types,
-        offsets=np.array(found.offsets, np.int32).reshape(-1, 2),  # type: ignore[attr-defined]
-        sequence=_numbers(found.sequence_ids),  # type: ignore[attr-defined]
-        words=_numbers(found.word_ids),  # type: ignore[attr-defined]
-    )
+    offsets = np.array(found.offsets, np.int32).reshape(-1, 2)  # type: ignore[attr-defined]
+    sequence = _numbers(found.sequence_ids)  # type: ignore[attr-defined]
+    words = _numbers(found.word_ids)  # type: ignore[attr-defined]
+    owner = words if by_word else sequence
+    for number, composed in enumerate(made):
+        if composed is not None:
+            chosen = owner == number
+            offsets[chosen] = composed.given(offsets[chosen])
+    return Encoding(ids, types, offsets=offsets, sequence=sequence, words=words)
 
 
-def _numbers(values: Sequence[int | None]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+def _numbers(values: Sequence[int | None]) -> NDArray[np.int32]:
     return np.array([-1 if v is None else v for v in values], np.int32)

@@ -1,0 +1,79 @@
+"""How a checkpoint's own library reads a text, apart from its tokenizer's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xopt.errors import ArtifactError
+
+__all__ = ["NORMALIZE", "Normalize", "TextSpec"]
+
+Normalize = Literal["none", "nfc"]
+NORMALIZE: tuple[Normalize, ...] = ("none", "nfc")
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """What is done to a text before and by the tokenizer; ``text`` of a bundle's manifest.
+
+    Attributes:
+        max_tokens: of one text or pair, special tokens included.
+        normalize: ``none``, or ``nfc``: composed form (Unicode TR 15) before anything else.
+        lower: whether a Lowercase step stands before the tokenizer's own normalizer, as
+            sentence-transformers puts it there for ``do_lower_case``.
+        prompts: name -> text put before a text.
+        default_prompt: name of the prompt of a text that is given without one.
+        special_ids: where a prompt is left out of the pooling, the tokens of which the last one of
+            a prompt that stands alone does not count: the tokenizer has added it.
+    """
+
+    max_tokens: int
+    normalize: Normalize = "none"
+    lower: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    default_prompt: str | None = None
+    special_ids: tuple[int, ...] = ()
+
+    def prompt_tokens(self, ids: Sequence[int]) -> int:
+        """How many tokens of a text are its prompt's, as sentence-transformers counts them.
+
+        Args:
+            ids: of the prompt alone, special tokens included.
+        """
+        return len(ids) - (len(ids) > 0 and int(ids[-1]) in self.special_ids)
+
+    def manifest(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "max_tokens": self.max_tokens,
+            "normalize": self.normalize,
+            "lower": self.lower,
+            "prompts": dict(self.prompts),
+            "default_prompt": self.default_prompt,
+            "special_ids": list(self.special_ids),
+        }
+
+    @classmethod
+    def read(cls, manifest: Mapping[str, Any]) -> TextSpec:
+        """From a bundle's manifest; a bundle of before says its longest text alone.
+
+        Raises:
+            ArtifactError: it says something that this xopt does not know.
+        """
+        facts = manifest.get("text") or {"max_tokens": int(manifest["signature"]["max_tokens"])}
+        try:
+            spec = cls(**{**facts, "special_ids": tuple(facts.get("special_ids", ()))})
+        except TypeError as error:
+            raise ArtifactError(
+                f"The bundle reads texts in a way that this xopt does not know: {error}.",
+                hint="Build it again with this version.",
+            ) from error
+        if spec.normalize not in NORMALIZE:
+            raise ArtifactError(
+                "The bundle reads texts in a way that this xopt does not know: it normalizes them "
+                f"by {spec.normalize!r}.",
+                hint="Build it again with this version.",
+            )
+        return spec
