@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,26 +143,26 @@ class Tokenizer:
 
     def _run(
         self, items: Sequence[object], limit: int | None, details: bool, *, pretokenized: bool
-    ) -> list[object]:
+    ) -> list[Any]:
         if limit is None:
             self.fast.no_truncation()
         else:
             self.fast.enable_truncation(limit)
         encode = self.fast.encode_batch if details else self.fast.encode_batch_fast
-        found: list[object] = encode(items, is_pretokenized=pretokenized)
+        found: list[Any] = encode(items, is_pretokenized=pretokenized)
         return found
 
 
 def _convert(
-    found: object, details: bool, made: Sequence[Composed | None], *, by_word: bool = False
+    found: Any, details: bool, made: Sequence[Composed | None], *, by_word: bool = False
 ) -> Encoding:
-    ids = np.array(found.ids, np.int32)  # type: ignore[attr-defined]
-    types = np.array(found.type_ids, np.int32)  # type: ignore[attr-defined]
+    ids = np.array(found.ids, np.int32)
+    types = np.array(found.type_ids, np.int32)
     if not details:
         return Encoding(ids, types)
-    offsets = np.array(found.offsets, np.int32).reshape(-1, 2)  # type: ignore[attr-defined]
-    sequence = _numbers(found.sequence_ids)  # type: ignore[attr-defined]
-    words = _numbers(found.word_ids)  # type: ignore[attr-defined]
+    offsets = np.array(found.offsets, np.int32).reshape(-1, 2)
+    sequence = _numbers(found.sequence_ids)
+    words = _numbers(found.word_ids)
     owner = words if by_word else sequence
     for number, composed in enumerate(made):
         if composed is not None:
