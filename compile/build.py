@@ -27,7 +27,7 @@ from xopt.card import render_card
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import column_maxima, lower_graph, lowered_fingerprint
 from xopt.compile.options import BuildOptions
-from xopt.compile.recipes import Lowering, lowering_for
+from xopt.compile.recipes import Lowering, check_encoder, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
 from xopt.engines.base import BUILDERS
@@ -75,6 +75,7 @@ def build_bundle(
     checkpoint = Checkpoint.open(
         source.folder, source=source.label, layer=options.layer, pooling=options.pooling
     )
+    check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
     lowering = choose_lowering(options, checkpoint)
     machine = _machine(options)
     sample = _sample(checkpoint, options) if lowering.activations != "none" else None

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xopt.artifacts import fingerprint
-from xopt.errors import CheckpointError, did_you_mean
+from xopt.encoders.config import Config
+from xopt.encoders.families import family_of
+from xopt.encoders.family import Family
+from xopt.encoders.spec import EncoderSpec, HeadForm
+from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
 
-__all__ = ["ARCHITECTURES", "Checkpoint", "EncoderConfig", "Head", "HeadKind", "Pooling"]
+__all__ = ["Checkpoint", "Head", "HeadKind", "Pooling"]
 
 HeadKind = Literal["classify", "tag", "span", "embed"]
 Pooling = Literal["mean", "cls"]
@@ -31,41 +35,7 @@ HEADS: dict[str, HeadKind] = {
     "Model": "embed",
 }
 
-# model_type -> (class prefix in config.json, prefix of the encoder's weights)
-ARCHITECTURES: dict[str, tuple[str, str]] = {
-    "bert": ("Bert", "bert."),
-    "roberta": ("Roberta", "roberta."),
-    "xlm-roberta": ("XLMRoberta", "roberta."),
-    "camembert": ("Camembert", "roberta."),
-}
-
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """The numbers of config.json that shape the encoder."""
-
-    model_type: str
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
-    vocabulary: int
-    positions: int
-    types: int
-    epsilon: float
-    first_position: int
-
-    @property
-    def head_dim(self) -> int:
-        """Size of one attention head."""
-        return self.hidden // self.heads
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest sequence the position table covers, special tokens included."""
-        return self.positions - self.first_position
 
 
 @dataclass(frozen=True)
@@ -77,12 +47,14 @@ class Head:
         labels: label names by id; empty for ``embed``.
         layer: for ``embed``, which hidden state is pooled: 0 the embeddings, ``layers`` the last.
         pooling: for ``embed``, ``mean`` over all tokens with the special ones, or ``cls``.
+        form: of every other kind, what stands between the states and the logits.
     """
 
     kind: HeadKind
     labels: tuple[str, ...] = ()
     layer: int | None = None
     pooling: Pooling | None = None
+    form: HeadForm | None = None
 
     def manifest(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -99,14 +71,16 @@ class Checkpoint:
         folder: where it lies.
         source: where it came from, in words that stand in every report.
         raw: config.json as it is.
-        config: the numbers that shape the encoder.
+        config: the encoder's description.
+        family: which reads its config and names its tensors.
         head: read from the config's architecture.
     """
 
     folder: Path
     source: str
     raw: Mapping[str, Any]
-    config: EncoderConfig
+    config: EncoderSpec
+    family: Family
     head: Head
 
     @classmethod
@@ -130,14 +104,16 @@ class Checkpoint:
             CheckpointError: a file is missing or unsafe, or the architecture is not supported.
         """
         raw = _read_config(folder)
-        config = _encoder_config(raw, folder)
-        head = _head(raw, config, layer, pooling)
+        asked = Config(raw, str(folder))
+        family = family_of(str(raw.get("model_type")), str(folder))
+        config = family.read(asked)
+        head = _head(asked, family, config.layers, layer, pooling)
         if not (folder / "tokenizer.json").is_file():
             raise CheckpointError(
                 f"{folder} has no tokenizer.json.",
                 hint="Make one with: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
             )
-        checkpoint = cls(folder, source or folder.name, raw, config, head)
+        checkpoint = cls(folder, source or folder.name, raw, config, family, head)
         checkpoint.weight_files  # noqa: B018  (raises early when weights are missing or pickled)
         return checkpoint
 
@@ -213,7 +189,7 @@ class Checkpoint:
             "max_tokens": config.max_tokens,
             "first_position": config.first_position,
             "vocabulary": config.vocabulary,
-            "types": config.types,
+            "types": max(config.types, 1),
         }
 
     @property
@@ -245,88 +221,48 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     return raw
 
 
-def _encoder_config(raw: Mapping[str, Any], folder: Path) -> EncoderConfig:
-    model_type = str(raw.get("model_type"))
-    if model_type not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{folder} is of the architecture {model_type!r}, which xopt does not compile.",
-            hint=did_you_mean(model_type, ARCHITECTURES)
-            + " MiniLM and e5 checkpoints are of one of these types.",
-        )
-    activation = raw.get("hidden_act", "gelu")
-    if activation != "gelu":
-        raise CheckpointError(f"{folder} uses the activation {activation!r}; supported: 'gelu'.")
-    positions = raw.get("position_embedding_type") or "absolute"
-    if positions != "absolute":
-        raise CheckpointError(f"{folder} uses {positions!r} positions; supported: 'absolute'.")
-    try:
-        padding = raw.get("pad_token_id")
-        first = 0 if model_type == "bert" else (1 if padding is None else int(padding)) + 1
-        config = EncoderConfig(
-            model_type=model_type,
-            layers=_size(raw, "num_hidden_layers"),
-            hidden=_size(raw, "hidden_size"),
-            heads=_size(raw, "num_attention_heads"),
-            intermediate=_size(raw, "intermediate_size"),
-            vocabulary=_size(raw, "vocab_size"),
-            positions=_size(raw, "max_position_embeddings"),
-            types=_size({"type_vocab_size": 1} | dict(raw), "type_vocab_size"),
-            epsilon=float(raw.get("layer_norm_eps", 1e-12)),
-            first_position=first,
-        )
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} has a wrong number: {error}.") from error
-    if not 0 < config.epsilon < 1:
-        raise CheckpointError(f"{folder}: layer_norm_eps is {config.epsilon}.")
-    if config.hidden % config.heads:
-        raise CheckpointError(
-            f"{folder}: hidden_size {config.hidden} is no multiple of {config.heads} heads."
-        )
-    return config
-
-
-def _size(raw: Mapping[str, Any], name: str) -> int:
-    """A whole number of at least 1."""
-    value = raw.get(name)
-    if type(value) is not int or value < 1:
-        raise CheckpointError(f"config.json lacks a number: {name} is {value!r}.")
-    return value
-
-
-def _head(
-    raw: Mapping[str, Any], config: EncoderConfig, layer: int | None, pooling: Pooling
-) -> Head:
+def _head(config: Config, family: Family, layers: int, layer: int | None, pooling: Pooling) -> Head:
+    raw = config.raw
     names = raw.get("architectures")
     if names is not None and not (isinstance(names, list) and names):
         raise CheckpointError(f"config.json: architectures is {names!r}, not a list of names.")
-    names = names or [ARCHITECTURES[config.model_type][0] + "Model"]
-    prefix = ARCHITECTURES[config.model_type][0]
-    suffix = str(names[0]).removeprefix(prefix)
-    if suffix not in HEADS:
-        raise CheckpointError(
-            f"The head {names[0]!r} is not supported.",
-            hint="Supported: " + ", ".join(prefix + name for name in HEADS) + ".",
-        )
-    kind = HEADS[suffix]
+    prefix = family.types[raw["model_type"]][0]
+    name = str(names[0]) if names else prefix + "Model"
+    suffix = name.removeprefix(prefix)
+    kind = HEADS.get(suffix)
+    form = None
+    if kind not in (None, "embed"):
+        form = family.head(config, "choice" if suffix == MULTIPLE_CHOICE else str(kind))
+    if kind is None or (kind != "embed" and form is None):
+        raise CheckpointError(f"The head {name!r} is not supported.", hint=_heads(config, family))
     if kind == "embed":
-        chosen = config.layers if layer is None else layer
-        if not 0 <= chosen <= config.layers:
+        chosen = layers if layer is None else layer
+        if not 0 <= chosen <= layers:
             raise CheckpointError(
                 f"There is no layer {chosen}.",
-                hint=f"Layers are 0 (embeddings) to {config.layers} (the last).",
+                hint=f"Layers are 0 (embeddings) to {layers} (the last).",
             )
         return Head("embed", layer=chosen, pooling=pooling)
-    if kind == "span":
-        return Head("span", labels=("start", "end"))
     if layer is not None:
         raise CheckpointError(
-            f"--layer is for encoders without a head; {names[0]} has one.",
+            f"--layer is for encoders without a head; {name} has one.",
             hint="Leave --layer out, or give the encoder alone.",
         )
+    if kind == "span":
+        return Head("span", labels=("start", "end"), form=form)
     if suffix == MULTIPLE_CHOICE:
-        return Head("classify", labels=("score",))
+        return Head("classify", labels=("score",), form=form)
     labels = raw.get("id2label") or {}
     if not isinstance(labels, dict):
         raise CheckpointError("config.json: id2label is no object of label names.")
-    count = len(labels) or _size({"num_labels": 2} | dict(raw), "num_labels")
-    return Head(kind, labels=tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(count)))
+    count = len(labels) or config.size("num_labels", 2)
+    found = tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(count))
+    return Head(kind, labels=found, form=form)
+
+
+def _heads(config: Config, family: Family) -> str:
+    """The heads that this family has, by the names of its classes."""
+    prefix = family.types[config.raw["model_type"]][0]
+    kinds = {s: "choice" if s == MULTIPLE_CHOICE else kind for s, kind in HEADS.items()}
+    found = [s for s, kind in kinds.items() if kind == "embed" or family.head(config, kind)]
+    return "Supported: " + ", ".join(prefix + suffix for suffix in found) + "."

@@ -7,7 +7,6 @@ goes through ONNX (the targets ``tensorrt`` and ``tensorrt-rtx``).
 from __future__ import annotations
 
 import time
-import types
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from torch import Tensor, nn
 
 from xopt.artifacts import LoweredGraph
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.packed_encoder import Layer, PackedEncoder, Watch
+from xopt.compile.packed_encoder import PackedEncoder, Watch
 from xopt.compile.sources import locate
 from xopt.compile.trace import AXES
+from xopt.encoders.plan import Attend
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine
 from xopt.engines.tensorrt.corpus_profiles import CorpusProfile, corpus_profiles
 from xopt.engines.tensorrt.device import Device
@@ -60,9 +60,7 @@ class FlatEncoder(nn.Module):
             dropped = {"unpad_index"} if mean else {"unpad_index", "pad_index", "attention_bias"}
             kept = [name for name in self.names if name not in dropped | {"cu_seqlens"}]
             self.names = [*kept, "cu_seqlens"]
-            for layer in encoder.layers:
-                assert isinstance(layer, Layer)
-                layer.attention = types.MethodType(_attend, layer)  # type: ignore[method-assign]
+            encoder.joint_attention = _attend
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """One tensor for each of ``names``; the answer is fp32."""
@@ -70,10 +68,10 @@ class FlatEncoder(nn.Module):
         return answer.float()
 
 
-def _attend(layer: Layer, qkv: Tensor, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
-    """:meth:`Layer.attention` as our operator; nothing is watched."""
+def _attend(op: Attend, qkv: Tensor, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
+    """:func:`~xopt.compile.attention.attend_jointly` as our operator; nothing is watched."""
     operator = attention_operator()
-    answer: Tensor = operator(qkv, arrays["cu_seqlens"], layer.heads, layer.head_dim)
+    answer: Tensor = operator(qkv, arrays["cu_seqlens"], op.heads, op.head_dim)
     return answer
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xopt.compile.checkpoint import EncoderConfig, Head
+from xopt.compile.checkpoint import Head
+from xopt.compile.modules import ACTIVATE, make_norm
+from xopt.encoders.spec import EncoderSpec, HeadForm
 
 __all__ = ["head_inputs", "make_head"]
 
@@ -16,48 +17,45 @@ def head_inputs(head: Head) -> set[str]:
     names = set()
     if head.kind in ("classify", "embed"):
         names.add("cu_seqlens")
-    if head.pooling == "mean":
+    if head.pooling == "mean" or (head.form is not None and head.form.pool in ("mean", "late")):
         names |= {"pad_index", "attention_bias"}
     return names
 
 
-def make_head(config: EncoderConfig, head: Head) -> nn.Module:
+def make_head(config: EncoderSpec, head: Head) -> nn.Module:
     """The module ``(states [T, hidden], arrays) -> answer`` of this head."""
-    match head.kind:
-        case "classify":
-            return ClassifyHead(config, len(head.labels))
-        case "embed":
-            return EmbedHead(head.pooling or "mean")
-        case _:
-            return TokenHead(config, len(head.labels))
+    if head.form is None:
+        return EmbedHead(head.pooling or "mean")
+    return LabelHead(config.hidden, head.form, len(head.labels))
 
 
-class ClassifyHead(nn.Module):
-    """tanh(dense(first token)) -> logits ``[B, labels]``."""
+class LabelHead(nn.Module):
+    """Logits of each token ``[T, labels]`` or of each sentence ``[B, labels]``.
 
-    def __init__(self, config: EncoderConfig, labels: int) -> None:
+    Pool, dense layer, activation, norm, output: each where the form says so. ``late`` pools last.
+    """
+
+    def __init__(self, hidden: int, form: HeadForm, labels: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden, config.hidden)
-        self.output = nn.Linear(config.hidden, labels)
+        self.form = form
+        if form.activation is not None:
+            self.dense = nn.Linear(hidden, hidden)
+        if form.norm is not None:
+            self.norm = make_norm(form.norm, hidden)
+        self.output = nn.Linear(hidden, labels)
 
     def forward(self, x: Tensor, arrays: dict[str, Tensor]) -> Tensor:
-        """``[T, hidden]`` -> ``[B, labels]``."""
-        first = F.embedding(arrays["cu_seqlens"][:-1], x)
-        logits: Tensor = self.output(torch.tanh(self.dense(first)))
-        return logits
-
-
-class TokenHead(nn.Module):
-    """One linear layer per token: tags, or the start and end of a span."""
-
-    def __init__(self, config: EncoderConfig, labels: int) -> None:
-        super().__init__()
-        self.output = nn.Linear(config.hidden, labels)
-
-    def forward(self, x: Tensor, arrays: dict[str, Tensor]) -> Tensor:
-        """``[T, hidden]`` -> ``[T, labels]``."""
+        """``[T, hidden]`` -> ``[T, labels]`` or ``[B, labels]``."""
+        if self.form.pool == "first":
+            x = F.embedding(arrays["cu_seqlens"][:-1], x)
+        elif self.form.pool == "mean":
+            x = mean_of_tokens(x, arrays)
+        if self.form.activation is not None:
+            x = ACTIVATE[self.form.activation](self.dense(x))
+        if self.form.norm is not None:
+            x = self.norm(x)
         logits: Tensor = self.output(x)
-        return logits
+        return mean_of_tokens(logits, arrays) if self.form.pool == "late" else logits
 
 
 class EmbedHead(nn.Module):
@@ -69,10 +67,15 @@ class EmbedHead(nn.Module):
 
     def forward(self, x: Tensor, arrays: dict[str, Tensor]) -> Tensor:
         """``[T, hidden]`` -> ``[B, hidden]``."""
-        starts = arrays["cu_seqlens"]
         if self.pooling == "cls":
-            return F.embedding(starts[:-1], x)
-        real = (arrays["attention_bias"][:, 0, 0, :] >= 0).to(x.dtype)[:, :, None]  # [B, S, 1]
-        padded = F.embedding(arrays["pad_index"], x) * real
-        lengths = (starts[1:] - starts[:-1]).to(x.dtype)
-        return padded.sum(dim=1) / lengths[:, None]
+            return F.embedding(arrays["cu_seqlens"][:-1], x)
+        return mean_of_tokens(x, arrays)
+
+
+def mean_of_tokens(x: Tensor, arrays: dict[str, Tensor]) -> Tensor:
+    """``[T, width]`` -> ``[B, width]``: the mean of each sentence's tokens."""
+    starts = arrays["cu_seqlens"]
+    real = (arrays["attention_bias"][:, 0, 0, :] >= 0).to(x.dtype)[:, :, None]  # [B, S, 1]
+    padded = F.embedding(arrays["pad_index"], x) * real
+    lengths = (starts[1:] - starts[:-1]).to(x.dtype)
+    return padded.sum(dim=1) / lengths[:, None]

@@ -1,52 +1,63 @@
 """The encoder in PyTorch over a packed batch: the one that is traced, observed and tested.
 
-Post-LayerNorm Transformer encoder (Devlin et al., 2019) as BERT, RoBERTa, XLM-RoBERTa and CamemBERT
-share it. Attention gathers ``[T, 3·hidden]`` once into ``[B, S, 3·hidden]`` and back.
+It follows the plan of :mod:`xopt.encoders.plan`, operation after operation. Everything but
+attention runs on ``[T, width]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xopt.compile.checkpoint import Checkpoint, EncoderConfig, Head
+from xopt.compile.attention import attend, attend_jointly
+from xopt.compile.checkpoint import Checkpoint, Head
 from xopt.compile.heads import head_inputs, make_head
-from xopt.compile.weights import encoder_weights
-from xopt.errors import CheckpointError
+from xopt.compile.modules import ACTIVATE, make_norm
+from xopt.compile.weights import encoder_state, rotations
+from xopt.encoders.plan import (
+    Act,
+    Attend,
+    Embed,
+    Gate,
+    Linear,
+    Normalize,
+    Op,
+    Residual,
+    State,
+    plan,
+)
+from xopt.encoders.spec import EncoderSpec
 from xopt.packing import PackedBatch
 
-__all__ = ["PackedEncoder", "Watch", "graph_inputs", "site_names"]
+__all__ = ["PackedEncoder", "Watch", "graph_inputs"]
 
 # The order in which a graph takes its inputs.
 ORDER = (
     "input_ids", "position_ids", "token_type_ids", "pad_index", "attention_bias", "unpad_index",
-    "cu_seqlens",
+    "window_queries", "window_keys", "window_slots", "window_bias", "cu_seqlens",
 )  # fmt: skip
 
 # Called at each quantization site with its name and value.
 Watch = Callable[[str, Tensor], None]
+JointAttention = Callable[[Attend, Tensor, dict[str, Tensor], Watch], Tensor]
 
 
-def site_names(layers: int) -> list[str]:
-    """Every quantization site, in the order the values are computed."""
-    names = ["embeddings"]
-    for layer in range(layers):
-        for site in ("qkv_in", "q", "k", "v", "probs", "context", "ffn_in", "ffn_act"):
-            names.append(f"layers.{layer}.{site}")
-    return names
-
-
-def graph_inputs(config: EncoderConfig, head: Head) -> list[str]:
+def graph_inputs(spec: EncoderSpec, ops: Iterable[Op], head: Head) -> list[str]:
     """The arrays of the packed batch that this encoder with this head reads."""
-    reads = {"input_ids", "position_ids", *head_inputs(head)}
-    if config.types > 1:
+    reads = {"input_ids", *head_inputs(head)}
+    if spec.types > 1:
         reads.add("token_type_ids")
-    if head.layer != 0:
+    if spec.table or rotations(ops):
+        reads.add("position_ids")
+    windows = {op.window for op in ops if isinstance(op, Attend)}
+    if None in windows:
         reads |= {"pad_index", "unpad_index", "attention_bias"}
+    if windows - {None}:
+        reads |= {"window_queries", "window_keys", "window_slots", "window_bias"}
     return [name for name in ORDER if name in reads]
 
 
@@ -54,69 +65,20 @@ def _ignore(name: str, value: Tensor) -> None:
     """The watch that watches nothing."""
 
 
-class Embeddings(nn.Module):
-    """Word + position + token type, then LayerNorm."""
+class Rotation(nn.Module):
+    """Cosine and sine of every position's angles."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
-        self.word = nn.Embedding(config.vocabulary, config.hidden)
-        self.position = nn.Embedding(config.positions, config.hidden)
-        self.token_type = nn.Embedding(config.types, config.hidden)
-        self.norm = nn.LayerNorm(config.hidden, eps=config.epsilon)
+        self.cos: Tensor
+        self.sin: Tensor
+        for name in ("cos", "sin"):
+            self.register_buffer(name, torch.empty(spec.max_tokens, spec.head_dim))
 
-    def forward(self, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
-        """``[T, hidden]``."""
-        words = self.word(arrays["input_ids"])
-        watch("embeddings", words)
-        if self.token_type.num_embeddings > 1:
-            words = words + self.token_type(arrays["token_type_ids"])
-        else:
-            words = words + self.token_type.weight[0]
-        hidden: Tensor = self.norm(words + self.position(arrays["position_ids"]))
-        return hidden
-
-
-class Layer(nn.Module):
-    """Self-attention and feed-forward, each with a residual and a LayerNorm after it."""
-
-    def __init__(self, config: EncoderConfig, number: int) -> None:
-        super().__init__()
-        self.heads, self.head_dim = config.heads, config.head_dim
-        self.name = f"layers.{number}"
-        hidden = config.hidden
-        self.qkv = nn.Linear(hidden, 3 * hidden)
-        self.attention_output = nn.Linear(hidden, hidden)
-        self.attention_norm = nn.LayerNorm(hidden, eps=config.epsilon)
-        self.ffn_in = nn.Linear(hidden, config.intermediate)
-        self.ffn_out = nn.Linear(config.intermediate, hidden)
-        self.ffn_norm = nn.LayerNorm(hidden, eps=config.epsilon)
-
-    def forward(self, x: Tensor, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
-        """``[T, hidden]`` -> ``[T, hidden]``."""
-        watch(f"{self.name}.qkv_in", x)
-        context = self.attention(self.qkv(x), arrays, watch)
-        watch(f"{self.name}.context", context)
-        x = self.attention_norm(self.attention_output(context) + x)
-        watch(f"{self.name}.ffn_in", x)
-        act = F.gelu(self.ffn_in(x))
-        watch(f"{self.name}.ffn_act", act)
-        out: Tensor = self.ffn_norm(self.ffn_out(act) + x)
-        return out
-
-    def attention(self, qkv: Tensor, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
-        """``[T, 3·hidden]`` -> ``[T, hidden]``, every sentence by itself."""
-        pad_index, unpad_index = arrays["pad_index"], arrays["unpad_index"]
-        for name, part in zip("qkv", qkv.chunk(3, dim=-1), strict=True):
-            watch(f"{self.name}.{name}", part)
-        batch, longest = pad_index.shape
-        padded = F.embedding(pad_index, qkv)  # [B, S, 3·hidden]; a Gather, not a GatherND
-        split = padded.view(batch, longest, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        q, k, v = (part.squeeze(0) for part in torch.split(split, 1))  # [B, heads, S, head_dim]
-        scores = (q * self.head_dim**-0.5) @ k.transpose(2, 3) + arrays["attention_bias"]
-        probs = torch.softmax(scores, dim=-1)
-        watch(f"{self.name}.probs", probs)
-        context = (probs @ v).permute(0, 2, 1, 3).reshape(batch * longest, -1)
-        return F.embedding(unpad_index, context)
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """``[T]`` -> twice ``[T, 1, head_dim]``."""
+        cosine, sine = (F.embedding(positions, table) for table in (self.cos, self.sin))
+        return cosine[:, None], sine[:, None]
 
 
 class PackedEncoder(nn.Module):
@@ -125,14 +87,37 @@ class PackedEncoder(nn.Module):
     One output: ``logits`` (``[B, labels]`` or ``[T, labels]``) or ``embeddings`` (``[B, hidden]``).
     """
 
-    def __init__(self, config: EncoderConfig, head: Head) -> None:
+    def __init__(self, config: EncoderSpec, head: Head) -> None:
         super().__init__()
         self.config, self.spec = config, head
+        self.plan = plan(config, head.layer)
+        self.inputs = graph_inputs(config, self.plan, head)
+        # The names of modules are those of the plan: `layers.0.ffn_in`.
+        self.embeddings = nn.Module()
         depth = config.layers if head.layer is None else head.layer
-        self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(Layer(config, number) for number in range(depth))
-        self.inputs = graph_inputs(config, head)
+        self.layers = nn.ModuleList(nn.Module() for _ in range(depth))
+        for op in self.plan:
+            self._build(op)
+        bases = rotations(self.plan)
+        self._rotations = {theta: number for number, theta in enumerate(bases)}
+        self.rotary = nn.ModuleList(Rotation(config) for _ in bases)
         self.head = make_head(config, head)
+        # A target may have an operator of its own for it.
+        self.joint_attention: JointAttention = attend_jointly
+
+    def _build(self, op: Op) -> None:
+        if isinstance(op, Embed):
+            for name, rows in op.rows:
+                self.embeddings.add_module(name, nn.Embedding(rows, op.width))
+        elif isinstance(op, Normalize):
+            self._place(op.name, make_norm(op.norm, op.width))
+        elif isinstance(op, Linear):
+            # With a bias of zeros where there is none: every graph then has one form.
+            self._place(op.name, nn.Linear(op.inputs, op.outputs))
+
+    def _place(self, name: str, module: nn.Module) -> None:
+        parent, _, child = name.rpartition(".")
+        self.get_submodule(parent).add_module(child, module)
 
     @classmethod
     def skeleton(cls, checkpoint: Checkpoint) -> PackedEncoder:
@@ -148,7 +133,7 @@ class PackedEncoder(nn.Module):
             CheckpointError: a weight is unset, unused, or of another shape than config.json says.
         """
         model = cls.skeleton(checkpoint)
-        model.load_state_dict(packed_state(checkpoint, model), assign=True)
+        model.load_state_dict(encoder_state(checkpoint), assign=True)
         return model.requires_grad_(False).eval()
 
     @property
@@ -166,43 +151,56 @@ class PackedEncoder(nn.Module):
             watch: called at every quantization site.
             trail: receives each hidden state ``[T, hidden]``: the embeddings, then every layer.
         """
-        x: Tensor = self.embeddings(arrays, watch)
-        for layer in self.layers:
-            if trail is not None:
-                trail.append(x)
-            x = layer(x, arrays, watch)
-        if trail is not None:
-            trail.append(x)
-        out: Tensor = self.head(x, arrays)
+        values: dict[str, Tensor] = {}
+        turns = {t: self.rotary[n](arrays["position_ids"]) for t, n in self._rotations.items()}
+        seen: set[str] = set()
+        for op in self.plan:
+            match op:
+                case Embed():
+                    values[op.out] = self._embed(op, arrays, watch)
+                case Normalize() | Linear():
+                    site = op.site if isinstance(op, Linear) else None
+                    if site is not None and site not in seen:
+                        seen.add(site)
+                        watch(site, values[op.source])
+                    values[op.out] = self.get_submodule(op.name)(values[op.source])
+                case Attend():
+                    parts = [values[name] for name in op.source]
+                    if len(parts) == 1:
+                        values[op.out] = self.joint_attention(op, parts[0], arrays, watch)
+                    else:
+                        q, k, v = parts
+                        turn = turns[op.theta] if op.theta is not None else None
+                        values[op.out] = attend(op, q, k, v, arrays, turn)
+                case Act():
+                    values[op.out] = ACTIVATE[op.kind](values[op.source])
+                case Gate():
+                    values[op.out] = values[op.source] * values[op.other]
+                case Residual():
+                    values[op.out] = values[op.source] + values[op.other]
+                case State():
+                    if trail is not None:
+                        trail.append(values["x"])
+        out: Tensor = self.head(values["x"], arrays)
         return out
+
+    def _embed(self, op: Embed, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
+        """``[T, word_width]``."""
+        tables: dict[str, Any] = dict(self.embeddings.named_children())
+        words: Tensor = tables["word"](arrays["input_ids"])
+        watch("embeddings", words)
+        rows = dict(op.rows)
+        if rows.get("token_type", 0) > 1:
+            words = words + tables["token_type"](arrays["token_type_ids"])
+        elif "token_type" in rows:
+            words = words + tables["token_type"].weight[0]
+        if "position" in rows:
+            words = words + tables["position"](arrays["position_ids"])
+        return words
 
     @torch.inference_mode()
     def run(self, batch: PackedBatch, **extra: Any) -> Tensor:
         """As :meth:`forward`, from a numpy batch."""
-        arrays = batch.arrays()
+        arrays = batch.arrays(self.config.window)
         out: Tensor = self({n: torch.from_numpy(arrays[n]) for n in self.inputs}, **extra)
         return out
-
-
-def packed_state(checkpoint: Checkpoint, model: PackedEncoder) -> dict[str, Tensor]:
-    """The checkpoint's weights under the packed encoder's names: query, key and value joined.
-
-    Raises:
-        CheckpointError: a shape differs from what config.json says.
-    """
-    weights = encoder_weights(checkpoint)
-    for number in range(len(model.layers)):
-        for part in ("weight", "bias"):
-            names = [f"layers.{number}.{n}.{part}" for n in ("query", "key", "value")]
-            weights[f"layers.{number}.qkv.{part}"] = torch.cat([weights.pop(n) for n in names])
-    wrong = [
-        f"{name}: {list(weights[name].shape)} where config.json says {list(value.shape)}"
-        for name, value in model.state_dict().items()
-        if weights[name].shape != value.shape
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"Weights of {checkpoint.folder} have another shape than its config.json says:\n  "
-            + "\n  ".join(wrong)
-        )
-    return weights

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from xopt.encoders.plan import needs
+from xopt.encoders.spec import EncoderSpec, HeadForm
 from xopt.errors import InputError, UnsupportedError, did_you_mean
 
-__all__ = ["LOWERINGS", "PRECISIONS", "Lowering", "lowering_for"]
+__all__ = ["LOWERINGS", "PRECISIONS", "Lowering", "check_encoder", "lowering_for"]
 
 PRECISIONS: dict[str, str] = {
     "fp32": "every weight and every operation in fp32: the reference",
@@ -60,6 +62,30 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("null", "fp32"): Lowering("fp32"),
     ("null", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True, smooth_apart=True),
 }
+
+
+# Targets that take every operation of a plan; the others take the block of BERT and its heads.
+WHOLE_PLAN = ("openvino", "null")
+
+
+def check_encoder(target: str, spec: EncoderSpec, form: HeadForm | None) -> None:
+    """Refuse, before anything is measured, an encoder with operations that a target lacks.
+
+    Args:
+        target: as in :data:`LOWERINGS`.
+        spec: the encoder.
+        form: of its head, if it has one.
+
+    Raises:
+        UnsupportedError: names the operations, and the targets that have them.
+    """
+    asked = list(needs(spec)) + ([form.needs] if form is not None and form.needs else [])
+    if asked and target not in WHOLE_PLAN:
+        raise UnsupportedError(
+            f"The target {target} cannot run this {spec.model_type} encoder: it lacks "
+            f"{', '.join(asked)}.",
+            hint="Build it for a target that has them: xopt build --target cpu",
+        )
 
 
 def lowering_for(target: str, precision: str) -> Lowering:

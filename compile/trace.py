@@ -40,6 +40,10 @@ AXES: dict[str, dict[int, str]] = {
     "pad_index": {0: "B", 1: "S"},
     "unpad_index": {0: "T"},
     "attention_bias": {0: "B", 3: "S"},
+    "window_queries": {0: "N", 1: "Q"},
+    "window_keys": {0: "N", 1: "K"},
+    "window_slots": {0: "T"},
+    "window_bias": {0: "N", 2: "Q", 3: "K"},
 }
 
 
@@ -78,7 +82,8 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
         "hidden": checkpoint.config.hidden,
         "first_position": checkpoint.config.first_position,
         "max_tokens": checkpoint.config.max_tokens,
-        "types": checkpoint.config.types,
+        "types": max(checkpoint.config.types, 1),
+        "window": checkpoint.config.window,
         "tools": tool_versions("xopt", "torch", "onnx", "onnxscript"),
     }
     with publish(Graph.place(digest)) as work:
@@ -108,6 +113,13 @@ def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[
         [Encoding(np.arange(n, dtype=np.int32), np.zeros(n, np.int32)) for n in lengths],
         first_position=skeleton.config.first_position,
     ).arrays()
+    # No two sizes alike, or the exporter would take them for one.
+    batch |= {
+        "window_queries": np.zeros((11, 6), np.int32),
+        "window_keys": np.zeros((11, 9), np.int32),
+        "window_slots": np.zeros(sum(lengths), np.int32),
+        "window_bias": np.zeros((11, 1, 6, 9), np.float32),
+    }
     example = {name: torch.from_numpy(batch[name]).to("meta") for name in skeleton.inputs}
     dynamic = {name: dict.fromkeys(AXES[name], torch.export.Dim.DYNAMIC) for name in example}
     state = weights.state_dict()

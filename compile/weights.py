@@ -1,82 +1,179 @@
-"""From a checkpoint's tensor names to the packed encoder's: nothing unset, nothing unused."""
+"""From a checkpoint's tensors to the packed encoder's: nothing unset, nothing unused."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xopt.compile.checkpoint import ARCHITECTURES, Checkpoint
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.compile.checkpoint import Checkpoint
+from xopt.encoders.plan import Attend, Embed, Linear, Normalize, Op, plan
+from xopt.encoders.spec import EncoderSpec, Norm
 from xopt.errors import CheckpointError, require
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["encoder_weights"]
+__all__ = ["encoder_state", "rotary_table", "rotations"]
 
-LAYER = {
-    "attention.self.query": "query",
-    "attention.self.key": "key",
-    "attention.self.value": "value",
-    "attention.output.dense": "attention_output",
-    "attention.output.LayerNorm": "attention_norm",
-    "intermediate.dense": "ffn_in",
-    "output.dense": "ffn_out",
-    "output.LayerNorm": "ffn_norm",
-}
-
-POSITIONS = r"embeddings\.position_ids"
-POOLER = r"pooler\.dense\.(weight|bias)"
-
-# Tensors a checkpoint of this head may carry and the head does not read.
-IDLE = {
-    "classify": [POSITIONS],
-    "tag": [POSITIONS, POOLER],
-    "span": [POSITIONS, POOLER],
-    "embed": [POSITIONS, POOLER, r"lm_head\..*", r"cls\.(predictions|seq_relationship)\..*"],
-}
+Shapes = dict[str, tuple[int, ...]]
 
 
-def encoder_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+def encoder_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The state of :class:`~xopt.compile.packed_encoder.PackedEncoder`, fp32, memory-mapped.
 
     Raises:
         CheckpointError: a file is truncated; a weight is missing, unused or of another shape. Each
             is listed.
     """
-    expected = _expected(checkpoint)
-    idle = [re.compile(pattern) for pattern in IDLE[checkpoint.head.kind]]
-    if checkpoint.config.model_type != "bert":
-        # Its classifier has a dense layer of its own; a pooler may lie beside it, unread.
-        idle.append(re.compile(POOLER))
-    for layer in range(checkpoint.depth, checkpoint.config.layers):
-        idle.append(re.compile(rf"encoder\.layer\.{layer}\..*"))
+    import torch
+
+    spec, ops = checkpoint.config, plan(checkpoint.config, checkpoint.depth)
+    found = _load(checkpoint, _shapes(ops) | _head_shapes(checkpoint))
+    for op in ops:
+        if isinstance(op, Linear) and op.name.endswith(".qkv"):
+            for kind in ("weight", "bias"):
+                names = [f"{op.name.removesuffix('qkv')}{part}.{kind}" for part in "qkv"]
+                found[f"{op.name}.{kind}"] = torch.cat([found.pop(name) for name in names])
+        elif isinstance(op, Linear) and not op.bias:
+            found[op.name + ".bias"] = torch.zeros(op.outputs)
+    form = checkpoint.head.form
+    if form is not None and form.activation is not None and not form.dense_bias:
+        found["head.dense.bias"] = torch.zeros(spec.hidden)
+    for number, theta in enumerate(rotations(ops)):
+        for name, values in zip(("cos", "sin"), rotary_table(spec, theta), strict=True):
+            found[f"rotary.{number}.{name}"] = torch.from_numpy(values)
+    return found
+
+
+def rotations(ops: Iterable[Op]) -> list[float]:
+    """The bases of all rotary positions, in the order in which layers first have them."""
+    bases = [op.theta for op in ops if isinstance(op, Attend) and op.theta is not None]
+    return list(dict.fromkeys(bases))
+
+
+def rotary_table(
+    spec: EncoderSpec, theta: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cosine and sine of each position's angles, ``[max_tokens, head_dim]`` each.
+
+    Angles are made in fp32, as transformers does: at position 8,000 the rounding of an angle is
+    as large as what this project allows between two answers.
+    """
+    import torch
+
+    steps = torch.arange(0, spec.head_dim, 2, dtype=torch.float32) / spec.head_dim
+    frequencies = 1.0 / (theta**steps)
+    angles = torch.arange(spec.max_tokens, dtype=torch.float32)[:, None] * frequencies
+    both = torch.cat([angles, angles], dim=1)
+    return both.cos().numpy(), both.sin().numpy()
+
+
+def _shapes(ops: Iterable[Op]) -> Shapes:
+    """What the checkpoint must have, by our names; queries, keys and values one by one."""
+    found: Shapes = {}
+    for op in ops:
+        if isinstance(op, Embed):
+            found |= {f"embeddings.{name}.weight": (rows, op.width) for name, rows in op.rows}
+        elif isinstance(op, Normalize):
+            found |= _norm_shapes(op.name, op.norm, op.width)
+        elif isinstance(op, Linear):
+            parts = [op.name]
+            if op.name.endswith(".qkv"):
+                parts = [op.name.removesuffix("qkv") + part for part in "qkv"]
+            for part in parts:
+                rows = op.outputs // len(parts)
+                found[part + ".weight"] = (rows, op.inputs)
+                if op.bias:
+                    found[part + ".bias"] = (rows,)
+    return found
+
+
+def _norm_shapes(name: str, norm: Norm, width: int) -> Shapes:
+    biased = norm.kind == "layer" and norm.bias
+    return {f"{name}.{part}": (width,) for part in ("weight", "bias")[: 1 + biased]}
+
+
+def _head_shapes(checkpoint: Checkpoint) -> Shapes:
+    form, hidden = checkpoint.head.form, checkpoint.config.hidden
+    if form is None:
+        return {}
+    labels = len(checkpoint.head.labels)
+    found: Shapes = {"head.output.weight": (labels, hidden), "head.output.bias": (labels,)}
+    if form.activation is not None:
+        found["head.dense.weight"] = (hidden, hidden)
+        if form.dense_bias:
+            found["head.dense.bias"] = (hidden,)
+    if form.norm is not None:
+        found |= _norm_shapes("head.norm", form.norm, hidden)
+    return found
+
+
+def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
+    """Every tensor of ``shapes``, cut out of the checkpoint's."""
+    family, model_type = checkpoint.family, checkpoint.config.model_type
+    places = family.places(range(checkpoint.depth))
+    if checkpoint.head.form is not None:
+        heads = checkpoint.head.form.tensors.items()
+        places |= {theirs: (f"head.{ours}",) for theirs, ours in heads}
+    expected = {
+        f"{theirs}.{part}": [f"{name}.{part}" for name in ours]
+        for theirs, ours in places.items()
+        for part in ("weight", "bias")
+        if any(f"{name}.{part}" in shapes for name in ours)
+    }
+    skipped = range(checkpoint.depth, checkpoint.config.layers)
+    idle = [re.compile(p) for p in (*family.idle, *map(family.layer_pattern, skipped))]
+    if checkpoint.depth < checkpoint.config.layers:
+        # The norm behind the last layer is not reached.
+        idle += [
+            re.compile(re.escape(t) + r"\..*") for t, o in places.items() if o == ("final_norm",)
+        ]
     found: dict[str, torch.Tensor] = {}
+    seen: set[str] = set()
     unused: list[str] = []
-    prefix = ARCHITECTURES[checkpoint.config.model_type][1]
+    wrong: list[str] = []
     for name, tensor in _read(checkpoint.weight_files):
-        plain = _today(name.removeprefix(prefix))
-        target = expected.get(plain) or expected.get(name)
-        if target is not None:
-            found[target] = tensor
+        plain = family.plain(name, model_type)
+        key = plain if plain in expected else name
+        if key in expected:
+            seen.add(key)
+            wrong += _cut(tensor, expected[key], shapes, found)
         elif not any(pattern.fullmatch(plain) for pattern in idle):
             unused.append(name)
-    unset = sorted(plain for plain, target in expected.items() if target not in found)
+    unset = sorted(expected.keys() - seen)
     if unset or unused:
         raise CheckpointError(
             f"The weights of {checkpoint.folder} do not fit its config.json.\n"
             f"  unset ({len(unset)}): {', '.join(unset) or 'none'}\n"
             f"  unused ({len(unused)}): {', '.join(sorted(unused)) or 'none'}",
-            hint="Check `architectures`, `num_hidden_layers` and `type_vocab_size` in config.json.",
+            hint="Check `architectures` and the sizes in config.json.",
+        )
+    if wrong:
+        raise CheckpointError(
+            f"Weights of {checkpoint.folder} have another shape than its config.json says:\n  "
+            + "\n  ".join(wrong)
         )
     return found
 
 
-def _today(name: str) -> str:
-    """Checkpoints converted from TensorFlow call LayerNorm's weight gamma and its bias beta."""
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
-    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+def _cut(
+    tensor: torch.Tensor, names: list[str], shapes: Shapes, found: dict[str, torch.Tensor]
+) -> Iterator[str]:
+    """Rows of ``tensor`` for each of ``names``; what does not fit, in words."""
+    wanted = [shapes[name] for name in names]
+    whole = (sum(shape[0] for shape in wanted), *wanted[0][1:])
+    if tuple(tensor.shape) != whole:
+        yield f"{names[0]}: {list(tensor.shape)} where config.json says {list(whole)}"
+        return
+    start = 0
+    for name, shape in zip(names, wanted, strict=True):
+        found[name] = tensor[start : start + shape[0]]
+        start += shape[0]
 
 
 def _read(files: Iterable[Path]) -> Iterable[tuple[str, torch.Tensor]]:
@@ -92,34 +189,3 @@ def _read(files: Iterable[Path]) -> Iterable[tuple[str, torch.Tensor]]:
                 f"{path} is no readable safetensors file: {error}.",
                 hint="It may be truncated: download or copy it again.",
             ) from error
-
-
-def _expected(checkpoint: Checkpoint) -> dict[str, str]:
-    """Checkpoint name (without the encoder's prefix) -> name in the packed encoder."""
-    names = {
-        "embeddings.word_embeddings.weight": "embeddings.word.weight",
-        "embeddings.position_embeddings.weight": "embeddings.position.weight",
-        "embeddings.token_type_embeddings.weight": "embeddings.token_type.weight",
-    }
-    for part in ("weight", "bias"):
-        names[f"embeddings.LayerNorm.{part}"] = f"embeddings.norm.{part}"
-        for layer in range(checkpoint.depth):
-            for theirs, ours in LAYER.items():
-                names[f"encoder.layer.{layer}.{theirs}.{part}"] = f"layers.{layer}.{ours}.{part}"
-        for theirs, ours in _head_modules(checkpoint).items():
-            names[f"{theirs}.{part}"] = f"head.{ours}.{part}"
-    return names
-
-
-def _head_modules(checkpoint: Checkpoint) -> dict[str, str]:
-    match checkpoint.head.kind:
-        case "classify" if checkpoint.config.model_type == "bert" or checkpoint.is_choice:
-            return {"pooler.dense": "dense", "classifier": "output"}
-        case "classify":
-            return {"classifier.dense": "dense", "classifier.out_proj": "output"}
-        case "tag":
-            return {"classifier": "output"}
-        case "span":
-            return {"qa_outputs": "output"}
-        case _:
-            return {}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.errors import InputError
+from xopt.windows import Windows, cut_windows
 
 __all__ = ["MASKED", "Encoding", "PackedBatch", "length_groups", "pack", "plan_batches"]
 
@@ -109,9 +110,19 @@ class PackedBatch:
         padded = slots[None, :] >= self.lengths[:, None]
         return np.where(padded, np.float32(MASKED), np.float32(0.0))[:, None, None, :]
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Every array an engine may ask for, by its name in the graph."""
-        return {
+    def windows(self, window: int) -> Windows:
+        """Its blocks for layers in which a token sees ``window`` tokens to each side."""
+        return cut_windows(self.cu_seqlens[:-1], self.lengths, window, MASKED)
+
+    def arrays(self, window: int | None = None) -> dict[str, NDArray[np.generic]]:
+        """Every array an engine may ask for, by its name in the graph.
+
+        Args:
+            window: of the layers that see a part of the text only; adds ``window_queries``,
+                ``window_keys``, ``window_slots`` and ``window_bias``.
+        """
+        local = {} if window is None else self.windows(window).arrays()
+        return local | {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
             "token_type_ids": self.token_type_ids,

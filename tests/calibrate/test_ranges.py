@@ -13,8 +13,9 @@ from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.smooth import smoothing
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import column_maxima
-from xopt.compile.packed_encoder import PackedEncoder, site_names
+from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import trace_checkpoint
+from xopt.encoders.plan import plan, site_names
 from xopt.errors import InputError
 from xopt.packing import pack
 from xopt.tokenization import Tokenizer
@@ -110,11 +111,14 @@ def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = N
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_ranges_every_site(make_checkpoint: Callable[..., Path], method: str) -> None:
-    amax, smooth, centers = read_ranges(
-        run(make_checkpoint(), CalibrationRecipe(method, alpha=0.0))
-    )
+    folder = make_checkpoint()
+    amax, smooth, centers = read_ranges(run(folder, CalibrationRecipe(method, alpha=0.0)))
     # Probabilities fill [0, 1] by definition.
-    expected = {site for site in site_names(2) if not site.endswith("probs")}
+    expected = {
+        site
+        for site in site_names(plan(Checkpoint.open(folder).config))
+        if not site.endswith("probs")
+    }
     shifted = ("qkv_in", "ffn_in", "ffn_act")
     moved = ["context_centered", *(f"{site}_shifted" for site in shifted)]
     assert set(amax) == expected | {f"layers.{n}.{site}" for n in (0, 1) for site in moved}

@@ -1,0 +1,1 @@
+"""What an encoder is, described once: every family, no torch and no onnx."""

@@ -1,0 +1,172 @@
+"""config.json, asked for one value at a time; what is missing or wrong is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xopt.encoders.spec import ACTIVATIONS, Activation
+from xopt.errors import CheckpointError
+
+__all__ = ["Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checkpoint's config.
+
+    Attributes:
+        raw: the JSON object.
+        where: what errors call the checkpoint.
+    """
+
+    raw: Mapping[str, Any]
+    where: str
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or ``default`` where it is absent or null."""
+        value = self.raw.get(name)
+        return default if value is None else value
+
+    def size(self, name: str, default: int | None = None, *, least: int = 1) -> int:
+        """A whole number of at least ``least``.
+
+        Raises:
+            CheckpointError: it is none, or absent without a default.
+        """
+        # What is present and null is no default: the checkpoint's own library would not take it.
+        value = self.raw.get(name) if default is None or name in self.raw else default
+        if type(value) is not int or value < least:
+            raise CheckpointError(f"config.json lacks a number: {name} is {value!r}.")
+        return value
+
+    def padding(self, default: int) -> int:
+        """The padding's id.
+
+        Raises:
+            CheckpointError: it is no whole number.
+        """
+        return default if self.get("pad_token_id") is None else self.size("pad_token_id", least=0)
+
+    def number(self, name: str, default: float) -> float:
+        """A number.
+
+        Raises:
+            CheckpointError: it is none.
+        """
+        value = self.get(name, default)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.where}/config.json has a wrong number: {name}: {error}."
+            ) from error
+
+    def epsilon(self, name: str, default: float) -> float:
+        """What a norm adds: between 0 and 1.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        value = self.number(name, default)
+        if not 0 < value < 1:
+            raise CheckpointError(f"{self.where}: {name} is {value}.")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false.
+
+        Raises:
+            CheckpointError: it is neither.
+        """
+        value = self.get(name, default)
+        if not isinstance(value, bool):
+            raise CheckpointError(f"config.json: {name} is {value!r}, not true or false.")
+        return value
+
+    def activation(self, name: str, default: str, *possible: Activation) -> Activation:
+        """An activation that this family may have.
+
+        Raises:
+            CheckpointError: it is another.
+        """
+        value = self.get(name, default)
+        found = ACTIVATIONS.get(value) if isinstance(value, str) else None
+        if found is None or found not in (possible or ACTIVATIONS.values()):
+            names = [n for n, ours in ACTIVATIONS.items() if not possible or ours in possible]
+            raise CheckpointError(
+                f"{self.where} uses the activation {value!r}; supported: "
+                + ", ".join(map(repr, names))
+                + "."
+            )
+        return found
+
+    def choice(self, name: str, default: str, *possible: str) -> str:
+        """One of several words.
+
+        Raises:
+            CheckpointError: it is another.
+        """
+        value = self.get(name, default)
+        if value not in possible:
+            raise CheckpointError(
+                f"{self.where}: {name} is {value!r}; supported: {', '.join(possible)}."
+            )
+        return str(value)
+
+    def refuse(self, name: str, *harmless: Any) -> None:
+        """Stop where a value would change the computation in a way that no family here has.
+
+        Raises:
+            CheckpointError: it is neither absent, null nor ``harmless``.
+        """
+        value = self.raw.get(name)
+        if value is not None and value not in harmless:
+            raise CheckpointError(
+                f"{self.where}: {name} is {value!r}, which xopt does not compile."
+            )
+
+    def theta(self, default: float, layer_type: str | None = None, *, old: str = "") -> float:
+        """Base of the rotary positions, in the form of transformers 5 or the one before.
+
+        Args:
+            default: where the config names none.
+            layer_type: the key in ``rope_parameters`` where kinds of layers differ.
+            old: the name that older configs have for it.
+
+        Raises:
+            CheckpointError: the positions are scaled, or the base is no number.
+        """
+        found = self.get("rope_parameters", {})
+        scaling = self.get("rope_scaling", {})
+        if not isinstance(found, dict) or not isinstance(scaling, dict):
+            raise CheckpointError("config.json: rope_parameters is no object.")
+        part = found
+        if layer_type is not None:
+            part = found.get(layer_type) or {}
+        for group in (part, scaling):
+            kind = group.get("rope_type", group.get("type", "default"))
+            share = group.get("partial_rotary_factor", 1.0)
+            if kind != "default" or share != 1.0:
+                raise CheckpointError(
+                    f"{self.where} scales its rotary positions ({kind!r}, share {share}); "
+                    "supported: 'default' over the whole head."
+                )
+        base = part.get("rope_theta", self.get(old or "rope_theta", default))
+        if not isinstance(base, int | float) or isinstance(base, bool) or base <= 1:
+            raise CheckpointError(f"{self.where}: the base of its rotary positions is {base!r}.")
+        return float(base)
+
+    def heads(self, hidden: int, name: str = "num_attention_heads") -> int:
+        """How many heads share ``hidden``.
+
+        Raises:
+            CheckpointError: they cannot.
+        """
+        heads = self.size(name)
+        if hidden % heads:
+            raise CheckpointError(
+                f"{self.where}: a hidden size of {hidden} is no multiple of {heads} heads."
+            )
+        return heads

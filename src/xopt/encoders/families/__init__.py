@@ -1,0 +1,28 @@
+"""Every family, found by the ``model_type`` of a checkpoint's config.json."""
+
+from __future__ import annotations
+
+from xopt.encoders.families import bert, distilbert
+from xopt.encoders.family import Family
+from xopt.errors import CheckpointError, did_you_mean
+
+__all__ = ["FAMILIES", "family_of"]
+
+FAMILIES: tuple[Family, ...] = (bert.FAMILY, distilbert.FAMILY)
+
+
+def family_of(model_type: str, where: str) -> Family:
+    """The family of a ``model_type``.
+
+    Raises:
+        CheckpointError: no family has it; says what there is.
+    """
+    for family in FAMILIES:
+        if model_type in family.types:
+            return family
+    names = [name for family in FAMILIES for name in family.types]
+    raise CheckpointError(
+        f"{where} is of the architecture {model_type!r}, which xopt does not compile.",
+        hint=did_you_mean(model_type, names)
+        + " MiniLM and e5 checkpoints are of the type 'bert' or 'xlm-roberta'.",
+    )

@@ -1,0 +1,92 @@
+"""BERT (Devlin et al., 2019), RoBERTa, XLM-RoBERTa and CamemBERT."""
+
+from __future__ import annotations
+
+from xopt.encoders.config import Config
+from xopt.encoders.family import Family
+from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
+from xopt.errors import CheckpointError
+
+__all__ = ["BIASES", "FAMILY"]
+
+BIASES = frozenset(("q", "k", "v", "attention_output", "ffn_in", "ffn_out"))
+
+
+def _read(config: Config) -> EncoderSpec:
+    positions = config.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise CheckpointError(
+            f"{config.where} uses {positions!r} positions; supported: 'absolute'."
+        )
+    activation = config.activation("hidden_act", "gelu", "gelu")
+    # RoBERTa counts positions from behind its padding's id.
+    first = config.padding(1) + 1 if config.raw["model_type"] != "bert" else 0
+    hidden = config.size("hidden_size")
+    heads = config.heads(hidden)
+    norm = Norm(config.epsilon("layer_norm_eps", 1e-12))
+    table = config.size("max_position_embeddings")
+    block = Block("post", norm, norm, activation, biases=BIASES)
+    return EncoderSpec(
+        model_type=str(config.raw["model_type"]),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=heads,
+        head_dim=hidden // heads,
+        intermediate=config.size("intermediate_size"),
+        vocabulary=config.size("vocab_size"),
+        table=table,
+        types=config.size("type_vocab_size", 1),
+        first_position=first,
+        max_tokens=table - first,
+        word_width=hidden,
+        embedding_norm=norm,
+        blocks=(block,) * config.size("num_hidden_layers"),
+    )
+
+
+def _head(config: Config, kind: str) -> HeadForm | None:
+    match kind:
+        case "classify" if config.raw["model_type"] != "bert":
+            names = {"classifier.dense": "dense", "classifier.out_proj": "output"}
+            return HeadForm(names, "first", "tanh")
+        case "classify" | "choice":
+            return HeadForm({"pooler.dense": "dense", "classifier": "output"}, "first", "tanh")
+        case "tag":
+            return HeadForm({"classifier": "output"})
+        case "span":
+            return HeadForm({"qa_outputs": "output"})
+    return None
+
+
+FAMILY = Family(
+    types={
+        "bert": ("Bert", "bert."),
+        "roberta": ("Roberta", "roberta."),
+        "xlm-roberta": ("XLMRoberta", "roberta."),
+        "camembert": ("Camembert", "roberta."),
+    },
+    read=_read,
+    modules={
+        "embeddings.word_embeddings": "embeddings.word",
+        "embeddings.position_embeddings": "embeddings.position",
+        "embeddings.token_type_embeddings": "embeddings.token_type",
+        "embeddings.LayerNorm": "embeddings.norm",
+        "encoder.layer.{n}.attention.self.query": "layers.{n}.q",
+        "encoder.layer.{n}.attention.self.key": "layers.{n}.k",
+        "encoder.layer.{n}.attention.self.value": "layers.{n}.v",
+        "encoder.layer.{n}.attention.output.dense": "layers.{n}.attention_output",
+        "encoder.layer.{n}.attention.output.LayerNorm": "layers.{n}.attention_norm",
+        "encoder.layer.{n}.intermediate.dense": "layers.{n}.ffn_in",
+        "encoder.layer.{n}.output.dense": "layers.{n}.ffn_out",
+        "encoder.layer.{n}.output.LayerNorm": "layers.{n}.ffn_norm",
+    },
+    head=_head,
+    idle=(
+        r"embeddings\.position_ids",
+        r"pooler\.dense\.(weight|bias)",
+        r"lm_head\..*",
+        r"cls\.(predictions|seq_relationship)\..*",
+    ),
+    # Checkpoints converted from TensorFlow call LayerNorm's weight gamma and its bias beta.
+    renamed={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+)

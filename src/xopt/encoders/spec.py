@@ -1,0 +1,160 @@
+"""The description of an encoder: sizes, positions, and what every layer is made of.
+
+Frozen values without torch or onnx. A family (:mod:`xopt.encoders.families`) reads one from a
+checkpoint's config; :func:`xopt.encoders.plan.plan` makes it the list of operations that every
+interpreter follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["ACTIVATIONS", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm"]
+
+Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "tanh"]
+
+# A name in config.json -> ours. The same curve has several names there.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+    "tanh": "tanh",
+}
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm (Ba et al., 2016) or RMSNorm (Zhang and Sennrich, 2019).
+
+    Attributes:
+        epsilon: added to the variance or to the mean square.
+        kind: ``layer`` or ``rms``.
+        bias: whether a learned bias is added; an RMSNorm has none.
+    """
+
+    epsilon: float
+    kind: Literal["layer", "rms"] = "layer"
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer: attention and a feed-forward part, each with a residual.
+
+    Attributes:
+        order: whether each part's norm stands before it (``pre``) or after its residual (``post``).
+        attention_norm: of the attention part; None where a family leaves it out.
+        ffn_norm: of the feed-forward part.
+        activation: of the feed-forward part.
+        gated: whether the activation is multiplied by a second projection (Shazeer, 2020).
+        theta: base of the rotary positions of queries and keys (Su et al., 2021); None for none.
+        window: how far a token sees to each side; None for the whole text.
+        biases: the linear layers that have one, of ``q, k, v, attention_output, ffn_in, ffn_gate,
+            ffn_out``.
+    """
+
+    order: Literal["pre", "post"]
+    attention_norm: Norm | None
+    ffn_norm: Norm
+    activation: Activation = "gelu"
+    gated: bool = False
+    theta: float | None = None
+    window: int | None = None
+    biases: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A whole encoder.
+
+    Attributes:
+        model_type: as config.json names it.
+        hidden: width of the states.
+        heads: of the queries.
+        kv_heads: of keys and values; each serves ``heads / kv_heads`` of the queries'.
+        head_dim: width of one head.
+        intermediate: width of the feed-forward part.
+        vocabulary: rows of the word embeddings.
+        table: rows of the table of absolute positions; 0 where there is none.
+        types: rows of the table of token types; 0 where there is none.
+        first_position: position id of a sentence's first token.
+        max_tokens: the longest sentence, special tokens included.
+        word_width: width of the embeddings, projected to ``hidden`` where it differs.
+        embedding_norm: behind the embeddings.
+        blocks: the layers.
+        final_norm: behind the last layer.
+    """
+
+    model_type: str
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    table: int
+    types: int
+    first_position: int
+    max_tokens: int
+    word_width: int
+    embedding_norm: Norm | None
+    blocks: tuple[Block, ...]
+    final_norm: Norm | None = None
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return len(self.blocks)
+
+    @property
+    def window(self) -> int | None:
+        """How far a token sees in layers that do not see the whole text; None without such."""
+        return next((block.window for block in self.blocks if block.window is not None), None)
+
+    @property
+    def epsilon(self) -> float:
+        """Of the norms."""
+        return self.blocks[0].ffn_norm.epsilon
+
+
+@dataclass(frozen=True)
+class HeadForm:
+    """What stands between the states and the logits.
+
+    Attributes:
+        tensors: the checkpoint's name of each module -> ``dense``, ``norm`` or ``output``.
+        pool: one answer for each token, for the first one, for the mean of all; ``late`` is the
+            mean of the tokens' logits.
+        activation: behind ``dense``; None where there is no such layer.
+        dense_bias: of ``dense``.
+        norm: behind the activation.
+    """
+
+    tensors: Mapping[str, str] = field(hash=False)
+    pool: Literal["token", "first", "mean", "late"] = "token"
+    activation: Activation | None = None
+    dense_bias: bool = True
+    norm: Norm | None = None
+
+    @property
+    def needs(self) -> str | None:
+        """What an interpreter must know beyond BERT's own head, in words; None for nothing."""
+        if self.pool in ("mean", "late"):
+            return "a classifier over the mean of the tokens"
+        if self.norm is not None or self.activation not in (None, "tanh"):
+            return "a head with a norm or without tanh"
+        return "a head with a layer for each token" if self._dense_tokens else None
+
+    @property
+    def _dense_tokens(self) -> bool:
+        return self.pool == "token" and self.activation is not None
+
+    def manifest(self) -> dict[str, Any]:
+        """As a JSON object."""
+        norm = None if self.norm is None else [self.norm.kind, self.norm.epsilon, self.norm.bias]
+        return {"pool": self.pool, "activation": self.activation, "norm": norm}
