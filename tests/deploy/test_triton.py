@@ -24,7 +24,7 @@ from xopt.compile.build import build_bundle
 from xopt.compile.options import BuildOptions
 from xopt.deploy.serve import TritonPythonModel
 from xopt.deploy.triton import TritonOptions, write_repository
-from xopt.engines.base import open_engine
+from xopt.engines.base import Engine, open_engine
 from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.profiles import LengthProfile
@@ -387,7 +387,7 @@ def test_the_engine_is_asked_in_batches_that_its_profiles_take(
     texts = [f"text {'and more ' * (n % 4)}{n}" for n in range(11)]
     responses = model.execute([request(*texts[:6]), request(*texts[6:])])
     found = np.concatenate([r.tensors["embeddings"] for r in responses])
-    encodings = model.tokenizer.encode(texts)
+    encodings = model.model.session.tokenizer.encode(texts)
     assert found[:, :2].tolist() == [[float(e.ids.sum()), len(e)] for e in encodings]
     assert len(module.asked) > 1
     assert {asked["model_name"] for asked in module.asked} == {"m_engine"}
@@ -422,6 +422,8 @@ def test_a_bad_text_fails_its_own_request(
     assert "empty" in model.execute([blank])[0].failure.text
     long = model.execute([request("word " * 500)])
     assert "at most 128" in long[0].failure.text
+    cut = {**request("one"), "PAIR": request("word " * 500)["TEXT"]}
+    assert "Text 1 with its pair has" in model.execute([cut])[0].failure.text
     model.finalize()
 
 
@@ -431,15 +433,16 @@ def test_what_nobody_foresaw_fails_its_own_request(
     out = tmp_path / "serving"
     write_repository(openvino, out, TritonOptions(name="m"))
     model = served(out, "m", fake_triton(), monkeypatch)
-    run = model.engine.run
-    longest = len(model.tokenizer.encode(["a word " * 20])[0])
+    engine = model.model.session.engine
+    submit = engine.submit
+    longest = len(model.model.session.tokenizer.encode(["a word " * 20])[0])
 
     def refuse(batch: Any) -> Any:
         if batch.longest >= longest:
             raise RuntimeError("the library is unhappy")
-        return run(batch)
+        return submit(batch)
 
-    monkeypatch.setattr(model.engine, "run", refuse)
+    monkeypatch.setattr(engine, "submit", refuse)
     none = {"TEXT": Tensor("TEXT", np.array([[3]], object))}
     good, bad, odd, also = model.execute(
         [request("a"), request("a word " * 20), none, request("b")]
@@ -474,11 +477,12 @@ def test_an_instance_takes_the_gpu_that_it_is_given(
     write_repository(openvino, out, TritonOptions(name="m"))
     opened: list[dict[str, Any]] = []
 
-    def remember(bundle: Bundle, **options: Any) -> None:
+    def remember(bundle: Bundle, **options: Any) -> Engine:
         opened.append(options)
+        return open_engine(openvino)
 
     place = out / "models" / "m" / "1" / "bundle" / "manifest.json"
-    monkeypatch.setattr("xopt.deploy.serve.open_engine", remember)
+    monkeypatch.setattr("xopt.model.session.open_engine", remember)
     manifest = Bundle.open(place.parent).manifest
     elsewhere = Bundle(place.parent, {**manifest, "target": target})
     monkeypatch.setattr("xopt.deploy.serve.Bundle.open", lambda folder: elsewhere)

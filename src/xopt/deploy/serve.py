@@ -10,6 +10,7 @@ import itertools
 import json
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
-from xopt.engines.base import Signature, open_engine
+from xopt.engines.base import Engine
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.profiles import LengthProfile, split_batch
 from xopt.errors import BuildError, InputError, XoptError
-from xopt.packing import Encoding, PackedBatch, pack
-from xopt.tokenization import Tokenizer
+from xopt.model.asking import read_rows
+from xopt.model.core import Model
+from xopt.model.session import Session
+from xopt.model.texts import numbered
+from xopt.packing import Encoding, PackedBatch
 
-__all__ = ["TritonPythonModel"]
+__all__ = ["BackendEngine", "TritonPythonModel"]
 
 Rows = list[NDArray[np.float32]]
+
+
+class BackendEngine(Engine):
+    """The engine of a model of Triton's TensorRT backend, which is asked for each batch.
+
+    Args:
+        bundle: what the repository kept of it.
+        triton: the module ``triton_python_backend_utils``.
+        model: the name of the model that has the engine.
+    """
+
+    name = "triton"
+
+    def __init__(self, bundle: Bundle, triton: Any, model: str) -> None:
+        super().__init__(bundle)
+        facts = bundle.manifest["engine"]
+        self.triton = triton
+        self.model = model
+        self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
+        self.inputs = list(facts["inputs"])
+
+    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
+        rows = batch.tokens if self.signature.per_token else batch.sentences
+        whole = np.empty((rows, self.signature.width), np.float32)
+        for group in split_batch(self.profiles, batch):
+            place = batch.token_index(group) if self.signature.per_token else group
+            whole[place] = self._ask(batch.select(group))
+        return whole
+
+    def _ask(self, batch: PackedBatch) -> NDArray[np.float32]:
+        arrays = tensorrt_arrays(batch)
+        on_cpu = self.triton.PreferredMemory(self.triton.TRITONSERVER_MEMORY_CPU, 0)
+        request = self.triton.InferenceRequest(
+            preferred_memory=on_cpu,
+            model_name=self.model,
+            requested_output_names=[self.signature.output],
+            inputs=[self.triton.Tensor(name, arrays[name]) for name in self.inputs],
+        )
+        response = request.exec()
+        if response.has_error():
+            raise BuildError(f"{self.model} failed: {response.error().message()}")
+        tensor = self.triton.get_output_tensor_by_name(response, self.signature.output)
+        answer: NDArray[np.float32] = tensor.as_numpy()
+        return answer
 
 
 class TritonPythonModel:
@@ -38,20 +86,18 @@ class TritonPythonModel:
         self.triton = importlib.import_module("triton_python_backend_utils")
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = json.loads(args["model_config"])["parameters"]
-        self.engine_model = parameters["engine"]["string_value"]
-        self.engine: Any = None
-        if self.engine_model:
+        engine_model = parameters["engine"]["string_value"]
+        if engine_model:
             facts = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-            self.profiles = [LengthProfile(**profile) for profile in facts["engine"]["profiles"]]
-            self.inputs = list(facts["engine"]["inputs"])
-            tokenizer = folder / "tokenizer.json"
+            bundle = Bundle(folder, {"target": "tensorrt", **facts})
+            engine = BackendEngine(bundle, self.triton, engine_model)
+            self.model = Model(Session.of(engine, lengths=False))
         else:
             bundle = Bundle.open(folder / "bundle")
-            self.engine = open_engine(bundle, **_device(bundle.target, args))
-            facts = dict(bundle.manifest)
-            tokenizer = bundle.folder / "tokenizer.json"
-        self.signature = Signature.read(facts)
-        self.tokenizer = Tokenizer.open(tokenizer, self.signature.max_tokens)
+            self.model = Model.open(bundle, device=_device(bundle.target, args))
+        self.signature = self.model.session.engine.signature
+        # A context is not read in windows: there is one answer of the engine for each text.
+        self.asking = replace(self.model.asking(), windows=False)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request."""
@@ -83,24 +129,24 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Close the engine."""
-        if self.engine is not None:
-            self.engine.close()
+        self.model.close()
 
     def _read(self, request: Any) -> list[Encoding]:
-        """Encode a request's texts; a pair that is too long together is cut, as ``xopt run`` does.
+        """Encode a request's texts or pairs.
 
         Raises:
             InputError: a text is empty, not UTF-8, or too long.
         """
         texts = self._strings(request, "TEXT")
         pairs = self._strings(request, "PAIR")
-        encodings = self.tokenizer.check_texts(texts)
-        if not pairs:
-            return encodings
-        if len(pairs) != len(texts):
+        if pairs and len(pairs) != len(texts):
             raise InputError(f"There are {len(texts)} texts and {len(pairs)} pairs.")
-        self.tokenizer.check_texts(pairs)
-        return self.tokenizer.encode(texts, pairs)
+        if not texts:
+            raise InputError("There is no text.")
+        rows = list(numbered(texts, pairs or None))
+        kind = self.model.head.kind
+        read = self.model.session.encode(lambda t: read_rows(t, rows, kind, self.asking))
+        return [encoding for encodings in read for encoding in encodings]
 
     def _strings(self, request: Any, name: str) -> list[str]:
         tensor = self.triton.get_input_tensor_by_name(request, name)
@@ -113,37 +159,10 @@ class TritonPythonModel:
 
     def _answer(self, encodings: list[Encoding]) -> Rows:
         """``[width]`` or ``[tokens, width]`` of each text."""
-        batch = pack(encodings, first_position=self.signature.first_position)
-        if self.engine is not None:
-            return self._rows(batch, self.engine.run(batch)[self.signature.output])
-        rows: Rows = [np.empty(0, np.float32)] * len(encodings)
-        for group in split_batch(self.profiles, batch):
-            part = batch.select(group)
-            for number, row in zip(group, self._rows(part, self._ask(part)), strict=True):
-                rows[number] = row
+        rows = self.model.session.start(encodings)()
+        if self.model.head.kind == "embed":
+            rows = [self.model.head.finish_embeddings(row) for row in rows]
         return rows
-
-    def _rows(self, batch: PackedBatch, answer: NDArray[np.float32]) -> Rows:
-        if self.signature.per_token:
-            return np.split(answer, batch.cu_seqlens[1:-1])
-        return list(answer)
-
-    def _ask(self, batch: PackedBatch) -> NDArray[np.float32]:
-        """Have the model of the TensorRT backend run a packed batch."""
-        arrays = tensorrt_arrays(batch)
-        on_cpu = self.triton.PreferredMemory(self.triton.TRITONSERVER_MEMORY_CPU, 0)
-        request = self.triton.InferenceRequest(
-            preferred_memory=on_cpu,
-            model_name=self.engine_model,
-            requested_output_names=[self.signature.output],
-            inputs=[self.triton.Tensor(name, arrays[name]) for name in self.inputs],
-        )
-        response = request.exec()
-        if response.has_error():
-            raise BuildError(f"{self.engine_model} failed: {response.error().message()}")
-        tensor = self.triton.get_output_tensor_by_name(response, self.signature.output)
-        answer: NDArray[np.float32] = tensor.as_numpy()
-        return answer
 
     def _respond(self, encodings: list[Encoding], rows: Rows) -> Any:
         lengths = np.array([[len(encoding)] for encoding in encodings], np.int32)
@@ -176,9 +195,8 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, XoptError) else f"{type(error).__name__}: {error}"
 
 
-def _device(target: str, args: dict[str, str]) -> dict[str, Any]:
-    """The option by which an engine takes the GPU that Triton gives this instance."""
+def _device(target: str, args: dict[str, str]) -> int | None:
+    """The GPU that Triton gives this instance."""
     if args.get("model_instance_kind") != "GPU" or target == "openvino":
-        return {}
-    number = int(args["model_instance_device_id"])
-    return {"device": f"cuda:{number}" if target == "cuda" else number}
+        return None
+    return int(args["model_instance_device_id"])

@@ -104,10 +104,14 @@ class Session:
             lengths: as above.
             options: of :func:`~xopt.engines.base.open_engine`.
         """
-        engine = open_engine(bundle, **options)
+        return cls.of(open_engine(bundle, **options), batch_tokens=batch_tokens, lengths=lengths)
+
+    @classmethod
+    def of(cls, engine: Engine, *, batch_tokens: int = BATCH_TOKENS, lengths: bool = True) -> Self:
+        """An open engine with its bundle's tokenizer; it is closed where that cannot be read."""
         try:
             limit = engine.signature.max_tokens
-            tokenizer = Tokenizer.open(bundle.folder / "tokenizer.json", limit)
+            tokenizer = Tokenizer.open(engine.bundle.folder / "tokenizer.json", limit)
             return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
         except BaseException:
             engine.close()
