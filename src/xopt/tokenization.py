@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import normalizers
 
 from xopt.composing import Composed, compose
-from xopt.errors import ArtifactError, InputError
+from xopt.errors import ArtifactError
 from xopt.packing import Encoding
 from xopt.text_spec import TextSpec
 
@@ -62,35 +62,6 @@ class Tokenizer:
             own = [] if fast.normalizer is None else [fast.normalizer]
             fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
         return cls(fast, spec)
-
-    def check_texts(self, texts: Sequence[str], *, truncate: bool = False) -> list[Encoding]:
-        """Encode single texts that a person typed.
-
-        Raises:
-            InputError: a text is empty, or longer than the encoder takes and ``truncate`` is off.
-        """
-        if not texts:
-            raise InputError("There is no text.", hint='Type: xopt run BUNDLE "some text"')
-        for number, text in enumerate(texts, 1):
-            if not text.strip():
-                raise InputError(
-                    f"Text {number} is empty.", hint="Give at least one visible character."
-                )
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise InputError(
-                    f"Text {number} is not valid UTF-8.", hint="Convert it to UTF-8 first."
-                )
-        if truncate:
-            return self.encode(texts)
-        encodings = self.encode(texts, max_tokens=None)
-        for number, encoding in enumerate(encodings, 1):
-            if len(encoding) > self.max_tokens:
-                raise InputError(
-                    f"Text {number} has {len(encoding):,} tokens; "
-                    f"this encoder takes at most {self.max_tokens}.",
-                    hint=f"Pass --truncate to keep the first {self.max_tokens}, or split the text.",
-                )
-        return encodings
 
     def encode(
         self,

@@ -182,7 +182,11 @@ def test_the_wrong_call_names_the_right_one(bundles: Bundles) -> None:
 
 def test_prompts_are_put_before_every_text(bundles: Bundles) -> None:
     bundle = bundles("encoder")
-    text = {"prompts": {"query": "swali: ", "none": ""}, "default_prompt": "query"}
+    text = {
+        "max_tokens": 128,
+        "prompts": {"query": "swali: ", "none": ""},
+        "default_prompt": "query",
+    }
     told = Bundle(bundle.folder, {**bundle.manifest, "text": text})
     with Session.open(bundle) as session:
         plain = Model(session).encode(TEXTS)

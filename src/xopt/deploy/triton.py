@@ -146,7 +146,8 @@ def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
     if plan:
         _write_engine(bundle, work / "models" / f"{name}_engine", signature)
         shutil.copyfile(bundle.folder / "tokenizer.json", version / "tokenizer.json")
-        facts = {key: bundle.manifest[key] for key in ("signature", "engine", "head")}
+        kept = ("signature", "engine", "head", "text")
+        facts = {key: bundle.manifest[key] for key in kept if key in bundle.manifest}
         (version / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
     else:
         shutil.copytree(bundle.folder, version / "bundle")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, did_you_mean
+from xopt.text_spec import TextSpec
 
 __all__ = ["NO_PROMPT", "find_prompt", "prompts_of"]
 
@@ -13,7 +14,7 @@ NO_PROMPT = "none"
 
 def prompts_of(bundle: Bundle) -> dict[str, str]:
     """Every prompt by its name; a bundle from before prompts has none."""
-    return dict((bundle.manifest.get("text") or {}).get("prompts") or {})
+    return dict(TextSpec.read(bundle.manifest).prompts)
 
 
 def find_prompt(bundle: Bundle, name: str | None = None) -> str:
@@ -24,7 +25,7 @@ def find_prompt(bundle: Bundle, name: str | None = None) -> str:
     """
     prompts = prompts_of(bundle)
     if name is None and bundle.head["kind"] == "embed":
-        name = (bundle.manifest.get("text") or {}).get("default_prompt")
+        name = TextSpec.read(bundle.manifest).default_prompt
     if name is None or (name == NO_PROMPT and name not in prompts):
         return ""
     if name not in prompts:

@@ -16,6 +16,7 @@ from xopt.engines.base import Engine, open_engine
 from xopt.errors import InputError
 from xopt.model.stream import Array, encode_ahead, run_chunks
 from xopt.packing import Encoding, pack
+from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
 __all__ = ["BATCH_TOKENS", "Session", "Usage"]
@@ -110,8 +111,7 @@ class Session:
     def of(cls, engine: Engine, *, batch_tokens: int = BATCH_TOKENS, lengths: bool = True) -> Self:
         """An open engine with its bundle's tokenizer; it is closed where that cannot be read."""
         try:
-            limit = engine.signature.max_tokens
-            tokenizer = Tokenizer.open(engine.bundle.folder / "tokenizer.json", limit)
+            tokenizer = Tokenizer.open(engine.bundle.folder, TextSpec.read(engine.bundle.manifest))
             return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
         except BaseException:
             engine.close()
