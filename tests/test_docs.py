@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from xopt.cli import app, bench, build, deploy, doctor, evaluate, inspect, report, run, sweep, tune  # noqa: F401
+from xopt.cli import (  # noqa: F401
+    app,
+    bench,
+    build,
+    deploy,
+    doctor,
+    evaluate,
+    inspect,
+    report,
+    run,
+    serve,
+    sweep,
+    tune,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]

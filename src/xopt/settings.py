@@ -15,7 +15,7 @@ from xopt.errors import InputError, did_you_mean
 __all__ = ["FILE", "fits", "resolve"]
 
 FILE = "xopt.toml"
-SECTIONS = ("build", "eval", "tune")
+SECTIONS = ("build", "eval", "tune", "serve")
 T = TypeVar("T")
 
 

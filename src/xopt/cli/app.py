@@ -62,6 +62,7 @@ def main() -> None:
             inspect,
             report,
             run,
+            serve,
             sweep,
             tune,
         )

@@ -1,0 +1,119 @@
+"""``xopt serve``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xopt.cli.app import app
+from xopt.cli.output import error_console, show_options
+from xopt.errors import InputError, require
+from xopt.serve.options import ServeOptions
+from xopt.settings import resolve
+
+__all__ = ["serve"]
+
+
+@app.command(epilog="Example:  xopt serve bundles/e5 reranker=bundles/mini --port 8000")
+def serve(
+    bundles: Annotated[
+        list[str], typer.Argument(help="Bundle folders, or NAME=FOLDER; the first is the default.")
+    ],
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at; this machine alone by default.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="0 for a free one.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores of the engine, on the CPU.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="Most tokens of a batch.")] = None,
+    wait_ms: Annotated[
+        float | None,
+        typer.Option(help="How long a request waits for others while the engine is idle."),
+    ] = None,
+    queue_tokens: Annotated[
+        int | None, typer.Option(help="Tokens that may wait; beyond that: 429.")
+    ] = None,
+    max_texts: Annotated[int | None, typer.Option(help="Texts of one request.")] = None,
+    max_text_kib: Annotated[int | None, typer.Option(help="KiB of one text.")] = None,
+    max_body_kib: Annotated[int | None, typer.Option(help="KiB of one request.")] = None,
+    timeout_s: Annotated[float | None, typer.Option(help="Longest wait of a request.")] = None,
+    drain_s: Annotated[
+        float | None, typer.Option(help="How long a stopping server finishes what runs.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="Asked for as Authorization: Bearer KEY.", envvar="XOPT_API_KEY"),
+    ] = None,
+    truncate: Annotated[
+        bool | None, typer.Option(help="Cut texts that are too long, unless a request says.")
+    ] = None,
+    dimensions: Annotated[
+        str | None,
+        typer.Option(help="Sizes that embeddings may be cut to, as 64,128, if trained for it."),
+    ] = None,
+) -> None:
+    """Serve bundles over HTTP: OpenAI's, TEI's and KServe's interfaces, a page to try them."""
+    given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("bundles", "app")}
+    given["dimensions"] = _sizes(dimensions)
+    options = resolve(ServeOptions, "serve", given)
+    places = read_places(bundles)
+    uvicorn = require("uvicorn", extra="serve", why="A server")
+    for name in ("starlette", "prometheus_client"):
+        require(name, extra="serve", why="A server")
+    from xopt.serve.app import make_app
+    from xopt.serve.service import Service
+
+    shown = asdict(options) | {"api_key": "set" if options.api_key else None}
+    show_options("serve", shown, quiet=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    service = Service(places, options)
+    config = uvicorn.Config(
+        make_app(service),
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=max(1, round(options.drain_s)),
+        lifespan="on",
+    )
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
+    port = socket.getsockname()[1]
+    error_console().print(
+        f"serving {', '.join(places)} at http://{options.host}:{port}/", highlight=False
+    )
+    server.run(sockets=[socket])
+
+
+def read_places(bundles: list[str]) -> dict[str, Path]:
+    """``NAME=FOLDER`` or ``FOLDER``, whose last part is then the name.
+
+    Raises:
+        InputError: a name stands twice, or is empty.
+    """
+    places: dict[str, Path] = {}
+    for text in bundles:
+        name, sign, folder = text.partition("=")
+        path = Path(folder if sign else text)
+        name = name if sign else path.resolve().name
+        if not name or "/" in name:
+            raise InputError(f"{text!r} has no name.", hint="Type: NAME=FOLDER")
+        if name in places:
+            raise InputError(f"The name {name} stands twice.", hint="Type: OTHER=FOLDER")
+        places[name] = path
+    return places
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise InputError(f"--dimensions is {text!r}.", hint="Possible: sizes such as 64,128,256.")
+    return sizes

@@ -1,0 +1,1 @@
+"""Bundles as an HTTP service: one process, requests of all connections joined into batches."""

@@ -1,0 +1,126 @@
+"""KServe's Open Inference Protocol (v2) over REST, with the names of ``xopt deploy triton``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import InputError
+from xopt.host import tool_versions
+from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
+from xopt.serve.service import Served, Service
+from xopt.serve.wire import a_bool, text_rows
+
+__all__ = ["infer", "metadata", "server_metadata"]
+
+Array = NDArray[np.float32]
+
+
+def server_metadata() -> dict[str, Any]:
+    """Of the server."""
+    return {"name": "xopt", "version": tool_versions("xopt").get("xopt", ""), "extensions": []}
+
+
+def metadata(served: Served) -> dict[str, Any]:
+    """Inputs and outputs of a model."""
+    signature = served.model.session.engine.signature
+    shape = [-1, -1, signature.width] if signature.per_token else [-1, signature.width]
+    inputs = [{"name": "TEXT", "datatype": "BYTES", "shape": [-1, 1]}]
+    if served.model.head.kind != "embed":
+        inputs.append({"name": "PAIR", "datatype": "BYTES", "shape": [-1, 1]})
+    return {
+        "name": served.name,
+        "versions": ["1"],
+        "platform": f"xopt_{served.model.bundle.target}",
+        "inputs": inputs,
+        "outputs": [
+            {"name": signature.output, "datatype": "FP32", "shape": shape},
+            {"name": "TOKENS", "datatype": "INT32", "shape": [-1, 1]},
+        ],
+    }
+
+
+async def infer(service: Service, served: Served, body: dict[str, Any]) -> dict[str, Any]:
+    """TEXT (and PAIR) in, the head's output and TOKENS out.
+
+    Embeddings are as the checkpoint's own library gives them; logits are what the head gives
+    before its last step, zero behind a text's last token.
+
+    Raises:
+        InputError: a tensor is missing, of another datatype, or of another shape than its data.
+    """
+    tensors = _tensors(body)
+    texts = tensors.get("TEXT")
+    if texts is None:
+        raise InputError("The input TEXT is missing.")
+    parameters = body.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise InputError("parameters is no JSON object.")
+    rows = text_rows(texts, tensors.get("PAIR"), ("TEXT", "PAIR"))
+    asking = served.model.asking(
+        truncate=bool(a_bool(parameters, "truncate", service.options.truncate))
+    )
+    found = await service.ask(served, rows, asking)
+    output = served.model.session.engine.signature.output
+    values = _stacked([_values(result) for result in found])
+    tokens = [result.tokens for result in found]
+    return {
+        "model_name": served.name,
+        "model_version": "1",
+        **({"id": body["id"]} if isinstance(body.get("id"), str) else {}),
+        "outputs": [
+            {
+                "name": output,
+                "datatype": "FP32",
+                "shape": list(values.shape),
+                "data": values.reshape(-1).tolist(),
+            },
+            {"name": "TOKENS", "datatype": "INT32", "shape": [len(tokens), 1], "data": tokens},
+        ],
+    }
+
+
+def _tensors(body: dict[str, Any]) -> dict[str, list[Any]]:
+    given = body.get("inputs")
+    if not isinstance(given, list):
+        raise InputError("inputs is no list of tensors.")
+    found: dict[str, list[Any]] = {}
+    for tensor in given:
+        if not isinstance(tensor, dict) or tensor.get("name") not in ("TEXT", "PAIR"):
+            name = tensor.get("name") if isinstance(tensor, dict) else tensor
+            raise InputError(f"There is no input {name!r:.60}; possible: TEXT, PAIR.")
+        name, data, shape = tensor["name"], tensor.get("data"), tensor.get("shape")
+        if tensor.get("datatype") != "BYTES":
+            raise InputError(f"{name} has the datatype {tensor.get('datatype')!r:.40}, not BYTES.")
+        if not isinstance(data, list):
+            raise InputError(f"{name} has no data; binary tensors are not read over REST.")
+        flat = [v for item in data for v in (item if isinstance(item, list) else [item])]
+        if not isinstance(shape, list) or shape not in ([len(flat)], [len(flat), 1]):
+            raise InputError(
+                f"{name} has the shape {shape!r:.40} and {len(flat)} texts.",
+                hint=f"Possible: [{len(flat)}, 1].",
+            )
+        found[name] = flat
+    return found
+
+
+def _values(result: Result) -> Array:
+    if isinstance(result, Embedding):
+        return result.values
+    assert isinstance(result, Prediction | Tags | Answer)
+    return result.logits
+
+
+def _stacked(rows: Sequence[Array]) -> Array:
+    """``[n, width]``, or ``[n, longest, width]`` with zeros behind a text's last token."""
+    if not rows:
+        return np.zeros((0, 0), np.float32)
+    if rows[0].ndim == 1:
+        return np.stack(rows)
+    table = np.zeros((len(rows), max(map(len, rows)), rows[0].shape[1]), np.float32)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return table

@@ -1,0 +1,120 @@
+"""OpenAI's ``/v1/embeddings`` and ``/v1/models``, as its own client speaks them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.errors import InputError
+from xopt.model.results import Embedding
+from xopt.model.texts import Row
+from xopt.serve.service import Served, Service
+from xopt.serve.wire import a_bool, a_name, a_text, single_or_many
+
+__all__ = ["embeddings", "error_body", "models"]
+
+Array = NDArray[np.float32]
+
+
+async def embeddings(service: Service, body: dict[str, Any]) -> dict[str, Any]:
+    """``input``, ``model``, ``encoding_format``, ``dimensions``; beside them ``prompt_name``.
+
+    Raises:
+        InputError: what the request asks cannot be done.
+    """
+    served = _embedding_model(service, a_name(body, "model"))
+    form = a_name(body, "encoding_format") or "float"
+    if form not in ("float", "base64"):
+        raise InputError(f"encoding_format is {form!r}; possible: float, base64.")
+    size = read_dimensions(service, served, body.get("dimensions"))
+    rows, _ = single_or_many(body.get("input"), "input", _row)
+    asking = served.model.asking(
+        prompt_name=a_name(body, "prompt_name"),
+        truncate=bool(a_bool(body, "truncate", service.options.truncate)),
+    )
+    found = [cast(Embedding, r) for r in await service.ask(served, rows, asking)]
+    tokens = sum(r.tokens for r in found)
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": n, "embedding": _written(cut(r.values, size), form)}
+            for n, r in enumerate(found)
+        ],
+        "model": served.name,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def models(served: Sequence[Served]) -> dict[str, Any]:
+    """The list of what is served."""
+    return {
+        "object": "list",
+        "data": [
+            {"id": s.name, "object": "model", "created": int(s.opened), "owned_by": "xopt"}
+            for s in served
+        ],
+    }
+
+
+def error_body(message: str, kind: str) -> dict[str, Any]:
+    """An error as OpenAI's client reads it."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+def read_dimensions(service: Service, served: Served, asked: Any) -> int | None:
+    """How many values of an embedding are kept.
+
+    Raises:
+        InputError: a size that this checkpoint was not trained for, as far as the server knows.
+    """
+    if asked is None:
+        return None
+    width = served.model.width
+    allowed = [*(n for n in service.options.dimensions if n < width), width]
+    if type(asked) is not int or asked not in allowed:
+        raise InputError(
+            f"dimensions is {asked!r:.40}; {served.name} gives {', '.join(map(str, allowed))}.",
+            hint="A checkpoint that was trained for shorter embeddings is served with "
+            "--dimensions 64,128,256.",
+        )
+    return asked
+
+
+def cut(values: Array, size: int | None) -> Array:
+    """The first ``size`` values, of length 1 again where the whole was (Kusupati et al., 2022)."""
+    if size is None or size == len(values):
+        return values
+    part = values[:size]
+    length = float(np.linalg.norm(values))
+    if abs(length - 1.0) < 1e-3:
+        part = part / max(float(np.linalg.norm(part)), 1e-12)
+    return part.astype(np.float32)
+
+
+def _embedding_model(service: Service, name: str | None) -> Served:
+    served = service.find(name)
+    if served.model.head.kind != "embed":
+        raise InputError(
+            f"{served.name} has the head {served.model.head.kind!r}; it gives no embeddings."
+        )
+    return served
+
+
+def _row(value: Any, name: str) -> Row:
+    if isinstance(value, int) or (isinstance(value, list) and value):
+        raise InputError(
+            f"{name} holds token ids; this server reads texts, because ids of another tokenizer "
+            "mean nothing to this checkpoint.",
+            hint="With langchain: OpenAIEmbeddings(check_embedding_ctx_length=False).",
+        )
+    return Row(a_text(value, name), None, name)
+
+
+def _written(values: Array, form: str) -> Any:
+    if form == "base64":
+        return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
+    return values.tolist()

@@ -1,0 +1,67 @@
+"""What a server is asked to do: one frozen value, from ``xopt.toml`` and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xopt.errors import InputError
+
+__all__ = ["ServeOptions"]
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Keys of ``[serve]`` in ``xopt.toml``; see ``xopt serve --help``.
+
+    Attributes:
+        host: address to listen at; this machine alone by default.
+        port: 0 for a free one.
+        threads: cores of the engine, on the CPU; all by default.
+        batch_tokens: most tokens of one batch.
+        wait_ms: how long a request waits at most for others to join it while the engine is idle.
+        queue_tokens: tokens that may wait; beyond that a request is answered with 429.
+        max_texts: of one request.
+        max_text_kib: of one text, in UTF-8; refused before it is tokenized.
+        max_body_kib: of one request.
+        timeout_s: a request that has waited longer is answered with 503.
+        drain_s: how long a stopping server finishes what runs.
+        api_key: asked for as ``Authorization: Bearer KEY``; none by default.
+        truncate: cut texts that are too long, where a request does not say.
+        dimensions: sizes that embeddings may be cut to, for checkpoints trained for it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    threads: int | None = None
+    batch_tokens: int = 4096
+    wait_ms: float = 2.0
+    queue_tokens: int = 262_144
+    max_texts: int = 2048
+    max_text_kib: int = 1024
+    max_body_kib: int = 32_768
+    timeout_s: float = 60.0
+    drain_s: float = 30.0
+    api_key: str | None = None
+    truncate: bool = False
+    dimensions: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        if not 0 <= self.port <= 65_535:
+            raise InputError(f"--port is {self.port}; possible: 0 (a free one) to 65535.")
+        least = {
+            "batch_tokens": 1, "queue_tokens": 1, "max_texts": 1, "max_text_kib": 1,
+            "max_body_kib": 1,
+        }  # fmt: skip
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; at least {bound}."
+                )
+        for name in ("wait_ms", "timeout_s", "drain_s"):
+            if not 0 <= getattr(self, name) < 1e6:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; possible: 0 and above."
+                )
+        if self.api_key is not None and not self.api_key.strip():
+            raise InputError("--api-key is empty.", hint="Leave it out, or give a key.")

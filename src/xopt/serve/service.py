@@ -1,0 +1,226 @@
+"""Open bundles by name, and what a request asks of them; no word of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from xopt.artifacts import Bundle
+from xopt.errors import InputError, did_you_mean
+from xopt.model.asking import Asking, read_rows
+from xopt.model.core import Model
+from xopt.model.finishing import finish
+from xopt.model.results import Result
+from xopt.model.texts import Row
+from xopt.packing import Encoding
+from xopt.serve.batching import Batcher, ClosedError
+from xopt.serve.options import ServeOptions
+
+__all__ = ["Served", "Service", "TooLargeError"]
+
+log = logging.getLogger(__name__)
+
+HEALTH_TEXT = "Habari"
+# Tokens of the texts that an engine answers before the first request.
+WARM_LENGTHS = (8, 16, 24, 32)
+
+
+class TooLargeError(InputError):
+    """A request with more, or longer, texts than this server takes."""
+
+
+@dataclass
+class Served:
+    """A model that is served, with the queue in front of it.
+
+    Attributes:
+        name: what requests call it.
+        model: an open one.
+        batcher: in front of its engine.
+        opened: seconds since the epoch.
+    """
+
+    name: str
+    model: Model
+    batcher: Batcher
+    opened: float = field(default_factory=time.time)
+
+    def close(self, drain_s: float) -> None:
+        """Finish what runs, then close the engine."""
+        self.batcher.close(drain_s)
+        self.model.close()
+
+
+class Service:
+    """Several bundles by name.
+
+    Args:
+        bundles: name -> folder; the first is what requests without a name get.
+        options: limits and waits.
+
+    Raises:
+        XoptError: a bundle cannot be opened; those that were are closed again.
+    """
+
+    def __init__(self, bundles: dict[str, Path], options: ServeOptions) -> None:
+        self.options = options
+        self.places = dict(bundles)
+        self.models: dict[str, Served] = {}
+        # Tokenizers leave Python; two threads keep up with two clients that send much at once.
+        self.readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="xopt-reader")
+        self.swapping = threading.Lock()
+        try:
+            for name, place in bundles.items():
+                self.models[name] = self._open(name, place)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, name: str, place: Path) -> Served:
+        model = Model.open(Bundle.open(place), threads=self.options.threads)
+        try:
+            _warm(model)
+            served = Served(
+                name,
+                model,
+                Batcher(
+                    model.session,
+                    batch_tokens=self.options.batch_tokens,
+                    wait_s=self.options.wait_ms / 1e3,
+                    queue_tokens=self.options.queue_tokens,
+                    timeout_s=self.options.timeout_s,
+                ),
+            )
+        except BaseException:
+            model.close()
+            raise
+        return served
+
+    def find(self, name: str | None) -> Served:
+        """The model of this name; without a name the first.
+
+        Raises:
+            InputError: there is none of this name.
+            ClosedError: the service has stopped.
+        """
+        if not self.models:
+            raise ClosedError("This server has stopped.", hint="Ask again.")
+        if name is None or name == "":
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise InputError(f"No model {name!r} is served.", hint=did_you_mean(name, self.models))
+        return self.models[name]
+
+    async def ask(self, served: Served, rows: Sequence[Row], asking: Asking) -> list[Result]:
+        """The answers to a request, in order.
+
+        Raises:
+            TooLargeError: too many texts, or one too long.
+            InputError: a text that cannot be answered; it is named.
+            FullError, LateError, ClosedError: too much to do.
+            BuildError: the engine answered with what is no number.
+        """
+        self._check(rows)
+        if not rows:
+            return []
+        model = served.model
+        loop = asyncio.get_running_loop()
+
+        def read() -> list[list[Encoding]]:
+            try:
+                return model.session.encode(
+                    lambda tokenizer: read_rows(tokenizer, rows, model.head.kind, asking)
+                )
+            except InputError as error:
+                # Its hint is for who types a command.
+                hint = 'Send "truncate": true, or split it.' if "--truncate" in error.hint else ""
+                raise InputError(error.message, hint=hint) from error
+
+        parts = await loop.run_in_executor(self.readers, read)
+        asked = served.batcher.submit([encoding for item in parts for encoding in item])
+        listed = await asyncio.wrap_future(asked)
+        answers = iter(listed)
+        return [
+            finish(model.head, row, item, [next(answers) for _ in item], asking.normalize)
+            for row, item in zip(rows, parts, strict=True)
+        ]
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        """Refuse what must not reach the tokenizer: its time grows with every byte."""
+        options = self.options
+        if len(rows) > options.max_texts:
+            raise TooLargeError(
+                f"The request has {len(rows):,} texts; this server takes {options.max_texts:,}.",
+                hint="Send several requests; they are joined again.",
+            )
+        most = options.max_text_kib * 2**10
+        for row in rows:
+            # A character has at most four bytes, so most texts need not be encoded for this.
+            if row.characters * 4 > most and _size(row) > most:
+                raise TooLargeError(
+                    f"{row.name} has more than {options.max_text_kib:,} KiB.",
+                    hint="Split it.",
+                )
+
+    async def check(self) -> dict[str, bool]:
+        """Whether each model answers just now."""
+        found = {}
+        for name, served in list(self.models.items()):
+            pair = HEALTH_TEXT if served.model.head.kind == "span" else None
+            try:
+                await self.ask(served, [Row(HEALTH_TEXT, pair)], Asking())
+                found[name] = True
+            except Exception as error:
+                log.error("%s does not answer: %s", name, error)
+                found[name] = False
+        return found
+
+    def reload(self) -> list[str]:
+        """Open every bundle that was replaced in its folder; what runs is finished by the old one.
+
+        Returns:
+            The names of those that were opened anew. One that cannot be opened keeps its old form.
+        """
+        changed = []
+        with self.swapping:
+            for name, place in self.places.items():
+                old = self.models[name]
+                try:
+                    if Bundle.open(place).fingerprint == old.model.bundle.fingerprint:
+                        continue
+                    self.models[name] = self._open(name, place)
+                except Exception as error:
+                    log.error("%s keeps its old bundle: %s", name, error)
+                    continue
+                old.close(self.options.drain_s)
+                changed.append(name)
+        return changed
+
+    def close(self) -> None:
+        """Finish what runs and close everything."""
+        models, self.models = list(self.models.values()), {}
+        for served in models:
+            served.close(self.options.drain_s)
+        self.readers.shutdown()
+
+
+def _warm(model: Model) -> None:
+    """Make every program before the first request: a text alone, like lengths, and ragged ones."""
+    ids = np.zeros(max(WARM_LENGTHS), np.int32)
+    encodings = [Encoding(ids[:n], ids[:n]) for n in WARM_LENGTHS if n <= model.max_tokens]
+    for batch in (encodings[:1], encodings[:1] * 2, encodings, encodings * 4):
+        model.session.start(batch)()
+
+
+def _size(row: Row) -> int:
+    return len(row.first.encode("utf-8", "replace")) + len(
+        (row.pair or "").encode("utf-8", "replace")
+    )

@@ -1,0 +1,160 @@
+"""The interface of text-embeddings-inference: ``/embed``, ``/predict``, ``/rerank``, ``/info``."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from xopt.errors import InputError
+from xopt.host import tool_versions
+from xopt.model.asking import Asking
+from xopt.model.results import Embedding, Prediction
+from xopt.model.texts import Row
+from xopt.serve.openai import cut, read_dimensions
+from xopt.serve.service import Served, Service
+from xopt.serve.wire import a_bool, a_name, a_text, single_or_many, text_rows
+
+__all__ = ["embed", "info", "predict", "rerank", "root"]
+
+
+async def embed(service: Service, body: dict[str, Any]) -> list[list[float]]:
+    """``inputs``, ``truncate``, ``normalize``, ``prompt_name``, ``dimensions``.
+
+    Without ``normalize`` an embedding is what the checkpoint's own library gives.
+
+    Raises:
+        InputError: what the request asks cannot be done.
+    """
+    served = _of_kind(service, body, "embed")
+    size = read_dimensions(service, served, body.get("dimensions"))
+    rows, _ = single_or_many(body.get("inputs"), "inputs", _text)
+    asking = served.model.asking(
+        prompt_name=a_name(body, "prompt_name"),
+        normalize=a_bool(body, "normalize", None),
+        truncate=_truncate(service, body),
+    )
+    found = await service.ask(served, rows, asking)
+    return [cut(cast(Embedding, r).values, size).tolist() for r in found]
+
+
+async def predict(service: Service, body: dict[str, Any]) -> Any:
+    """``inputs``: a text, a pair ``[a, b]``, or a list of ``[a]`` and ``[a, b]``; ``raw_scores``.
+
+    Returns:
+        ``[{"label", "score"}, …]`` for one input, the highest first; a list of these for a list.
+
+    Raises:
+        InputError: what the request asks cannot be done.
+    """
+    served = _of_kind(service, body, "classify")
+    rows, single = _sequences(body.get("inputs"))
+    raw = bool(a_bool(body, "raw_scores", False))
+    asking = Asking(truncate=_truncate(service, body))
+    found = [cast(Prediction, r) for r in await service.ask(served, rows, asking)]
+    listed = [_labelled(r, raw) for r in found]
+    return listed[0] if single else listed
+
+
+async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """``query``, ``texts``, ``raw_scores``, ``return_text``: the best text first.
+
+    Raises:
+        InputError: what the request asks cannot be done, or the model scores no pairs.
+    """
+    served = _of_kind(service, body, "classify")
+    if len(served.model.labels) != 1:
+        raise InputError(
+            f"{served.name} has {len(served.model.labels)} labels; a reranker has one score.",
+            hint="Serve a cross-encoder, or ask /predict.",
+        )
+    query = a_text(body.get("query"), "query")
+    texts = body.get("texts")
+    if not isinstance(texts, list) or not texts:
+        raise InputError("texts is no list of texts.")
+    rows = text_rows([query] * len(texts), texts, ("query", "texts"))
+    raw = bool(a_bool(body, "raw_scores", False))
+    back = bool(a_bool(body, "return_text", False))
+    asking = Asking(truncate=_truncate(service, body))
+    found = [cast(Prediction, r) for r in await service.ask(served, rows, asking)]
+    scores = [float((r.logits if raw else r.values)[0]) for r in found]
+    order = sorted(range(len(texts)), key=lambda n: (-scores[n], n))
+    return [{"index": n, "score": scores[n]} | ({"text": texts[n]} if back else {}) for n in order]
+
+
+async def root(service: Service, body: dict[str, Any]) -> Any:
+    """What huggingface_hub's client asks at ``/``: embeddings, or lists of labels."""
+    served = service.find(a_name(body, "model"))
+    parameters = body.get("parameters")
+    asked = body | parameters if isinstance(parameters, dict) else body
+    if served.model.head.kind == "embed":
+        return await embed(service, asked)
+    found = await predict(service, asked)
+    return found if isinstance(found[0], list) else [found]
+
+
+def info(service: Service, name: str | None) -> dict[str, Any]:
+    """What is served, under the names that TEI's clients read."""
+    served = service.find(name)
+    model, options = served.model, service.options
+    kind = model.head.kind
+    labels = {str(n): label for n, label in enumerate(model.labels)}
+    kinds: dict[str, Any] = {"classifier": {"id2label": labels}}
+    if kind == "embed":
+        kinds = {"embedding": {"pooling": model.bundle.head.get("pooling", "mean")}}
+    elif kind == "classify" and len(labels) == 1:
+        kinds = {"reranker": {"id2label": labels}}
+    return {
+        "model_id": served.name,
+        "model_sha": model.bundle.fingerprint,
+        "model_dtype": model.bundle.precision,
+        "model_type": kinds,
+        "max_input_length": model.max_tokens,
+        "max_batch_tokens": options.batch_tokens,
+        "max_client_batch_size": options.max_texts,
+        "max_concurrent_requests": options.queue_tokens,
+        "auto_truncate": options.truncate,
+        "version": tool_versions("xopt").get("xopt", ""),
+        "prompts": model.prompts,
+        "default_prompt_name": model.default_prompt,
+        "models": list(service.models),
+    }
+
+
+def _labelled(found: Prediction, raw: bool) -> list[dict[str, Any]]:
+    values = found.logits if raw else found.values
+    pairs = [{"label": n, "score": float(v)} for n, v in zip(found.labels, values, strict=True)]
+    return sorted(pairs, key=lambda pair: -cast(float, pair["score"]))
+
+
+def _of_kind(service: Service, body: dict[str, Any], kind: str) -> Served:
+    served = service.find(a_name(body, "model"))
+    if served.model.head.kind != kind:
+        ways = {"embed": "/embed", "classify": "/predict"}
+        other = ways.get(served.model.head.kind, "/v2/models/NAME/infer")
+        raise InputError(
+            f"{served.name} has the head {served.model.head.kind!r}.", hint=f"Ask {other}."
+        )
+    return served
+
+
+def _truncate(service: Service, body: dict[str, Any]) -> bool:
+    return bool(a_bool(body, "truncate", service.options.truncate))
+
+
+def _text(value: Any, name: str) -> Row:
+    return Row(a_text(value, name), None, name)
+
+
+def _sequences(inputs: Any) -> tuple[list[Row], bool]:
+    """As TEI reads them: strings in a list are one text or one pair, lists in a list are many."""
+    if isinstance(inputs, list) and inputs and all(isinstance(i, str) for i in inputs):
+        return [_sequence(inputs, "inputs")], True
+    return single_or_many(inputs, "inputs", _sequence)
+
+
+def _sequence(value: Any, name: str) -> Row:
+    if isinstance(value, list):
+        if len(value) not in (1, 2):
+            raise InputError(f"{name} has {len(value)} texts; possible: one, or a pair.")
+        pair = a_text(value[1], f"{name}[1]") if len(value) == 2 else None
+        return Row(a_text(value[0], f"{name}[0]"), pair, name)
+    return _text(value, name)

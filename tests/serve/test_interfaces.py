@@ -1,0 +1,321 @@
+"""Every interface gives what the model gives; asked by the clients that people have."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import openai
+import pytest
+
+import xopt.model.core
+from xopt.serve.openapi import PATHS
+
+TEXTS = ["Habari za asubuhi", "Guten Morgen, wie geht es Ihnen heute?", "おはよう", "شكرا"]
+PAIRS = [("Where is it?", "Beside the river."), ("Wo?", "Am Fluss, neben der alten Mühle.")]
+
+
+@pytest.fixture(scope="module")
+def models(bundles: dict[str, Path]) -> Any:
+    opened = {name: xopt.model.core.load(folder) for name, folder in bundles.items()}
+    yield opened
+    for model in opened.values():
+        model.close()
+
+
+def test_openai_client_gets_the_embeddings(server: Any, models: Any) -> None:
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none")
+    right = models["embed"].encode(TEXTS)
+    for form in ("float", "base64"):
+        found = client.embeddings.create(model="embed", input=TEXTS, encoding_format=form)
+        values = [
+            np.frombuffer(base64.b64decode(d.embedding), "<f4")
+            if isinstance(d.embedding, str)
+            else np.array(d.embedding, np.float32)
+            for d in found.data
+        ]
+        np.testing.assert_allclose(np.stack(values), right, atol=1e-5)
+        assert [d.index for d in found.data] == list(range(len(TEXTS)))
+    tokens = [e.tokens for _, e in models["embed"].stream(_rows(TEXTS))]
+    assert found.usage.prompt_tokens == sum(tokens)
+    assert [m.id for m in client.models.list()] == ["embed", "rerank", "nli", "tag", "span"]
+    with pytest.raises(openai.BadRequestError, match="token ids"):
+        client.embeddings.create(model="embed", input=[[1, 2, 3]])
+    with pytest.raises(openai.BadRequestError, match="No model 'embde'"):
+        client.embeddings.create(model="embde", input="x")
+    with pytest.raises(openai.BadRequestError, match="gives 64"):
+        client.embeddings.create(model="embed", input="x", dimensions=32)
+    client.close()
+
+
+def _rows(texts: list[str]) -> Any:
+    from xopt.model.texts import numbered
+
+    return numbered(texts)
+
+
+def test_huggingface_client_gets_embeddings_and_labels(
+    start: Callable[..., Any],
+    bundles: dict[str, Path],
+    models: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The tests forbid it the hub; this server is no hub.
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: False)
+    with start({"embed": bundles["embed"]}) as running:
+        client = huggingface_hub.InferenceClient(running.url)
+        found = client.feature_extraction(TEXTS[1])
+        np.testing.assert_allclose(found[0], models["embed"].encode([TEXTS[1]])[0], atol=1e-5)
+    with start({"nli": bundles["nli"]}) as running:
+        client = huggingface_hub.InferenceClient(running.url)
+        [right] = models["nli"].predict([TEXTS[0]])
+        labels = client.text_classification(TEXTS[0])
+        assert labels[0].label == right.label
+        assert labels[0].score == pytest.approx(right.value, abs=1e-5)
+
+
+def test_tei_embed_normalizes_when_asked(server: Any, models: Any) -> None:
+    status, found, _ = server.ask("/embed", {"inputs": TEXTS, "normalize": True})
+    assert status == 200
+    np.testing.assert_allclose(found, models["embed"].encode(TEXTS, normalize=True), atol=1e-5)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_tei_predict_reads_texts_pairs_and_lists(server: Any, models: Any) -> None:
+    def right(item: Any) -> dict[str, float]:
+        return dict(models["nli"].predict([item])[0].named())
+
+    for inputs, items in (
+        ("Habari", ["Habari"]),
+        (list(PAIRS[0]), [PAIRS[0]]),
+        ([["Habari"], list(PAIRS[1])], ["Habari", PAIRS[1]]),
+    ):
+        status, found, _ = server.ask("/predict", {"inputs": inputs, "model": "nli"})
+        assert status == 200, found
+        listed = [found] if len(items) == 1 else found
+        for item, given in zip(items, listed, strict=True):
+            scores = [entry["score"] for entry in given]
+            assert scores == sorted(scores, reverse=True)
+            named = {entry["label"]: entry["score"] for entry in given}
+            assert named == pytest.approx(right(item), abs=1e-5)
+
+
+def test_tei_rerank_orders_by_the_score_of_each_pair(server: Any, models: Any) -> None:
+    query, texts = "Wo ist der Bahnhof?", [*TEXTS, "Der Bahnhof ist neben dem Fluss."]
+    body = {"query": query, "texts": texts, "model": "rerank", "return_text": True}
+    status, found, _ = server.ask("/rerank", body)
+    assert status == 200
+    right = [models["rerank"].predict([(query, t)])[0] for t in texts]
+    assert [f["index"] for f in found] == sorted(
+        range(len(texts)), key=lambda n: -float(right[n].values[0])
+    )
+    for entry in found:
+        assert entry["score"] == pytest.approx(float(right[entry["index"]].values[0]), abs=1e-5)
+        assert entry["text"] == texts[entry["index"]]
+    _, raw, _ = server.ask("/rerank", body | {"raw_scores": True})
+    assert raw[0]["score"] == pytest.approx(float(right[raw[0]["index"]].logits[0]), abs=1e-4)
+    status, said, _ = server.ask("/rerank", body | {"model": "nli"})
+    assert (status, "one score" in said["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["embed", "nli", "tag", "span"])
+def test_kserve_gives_what_the_model_gives(server: Any, models: Any, name: str) -> None:
+    texts, pairs = [p[0] for p in PAIRS], [p[1] for p in PAIRS]
+    tensors = [_bytes("TEXT", texts)] + ([_bytes("PAIR", pairs)] if name == "span" else [])
+    status, found, _ = server.ask(f"/v2/models/{name}/infer", {"inputs": tensors, "id": "7"})
+    assert status == 200, found
+    assert found["id"] == "7"
+    output, tokens = found["outputs"]
+    values = np.array(output["data"], np.float32).reshape(output["shape"])
+    model = models[name]
+    if name == "embed":
+        np.testing.assert_allclose(values, model.encode(texts), atol=1e-5)
+    elif name == "nli":
+        right = np.stack([p.logits for p in model.predict(texts)])
+        np.testing.assert_allclose(values, right, atol=1e-5)
+    else:
+        results = model.tag(texts) if name == "tag" else model.answer(texts, pairs)
+        for row, result in zip(values, results, strict=True):
+            np.testing.assert_allclose(row[: result.tokens], result.logits, atol=1e-5)
+            assert not row[result.tokens :].any()
+        assert tokens["data"] == [r.tokens for r in results]
+    _, meta, _ = server.ask(f"/v2/models/{name}")
+    assert meta["outputs"][0]["name"] == output["name"]
+    assert len(meta["outputs"][0]["shape"]) == values.ndim
+
+
+def _bytes(name: str, texts: list[str]) -> dict[str, Any]:
+    return {"name": name, "datatype": "BYTES", "shape": [len(texts), 1], "data": texts}
+
+
+LONG = "Habari za asubuhi, rafiki yangu. " * 60
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/v1/embeddings", {"input": ""}, 400, "input is empty"),
+        ("/v1/embeddings", {"input": ["a", " \n"]}, 400, r"input[1] is empty"),
+        ("/v1/embeddings", {"input": []}, 400, "empty list"),
+        ("/v1/embeddings", {"input": 7}, 400, "token ids"),
+        ("/v1/embeddings", {}, 400, "no string"),
+        ("/v1/embeddings", {"input": LONG}, 400, 'Send "truncate": true'),
+        ("/v1/embeddings", {"input": "x" * 9000}, 413, "8 KiB"),
+        ("/v1/embeddings", {"input": ["x"] * 101}, 413, "101 texts"),
+        ("/v1/embeddings", {"input": "x" * 70_000}, 413, "body"),
+        ("/v1/embeddings", {"input": "x", "model": "nli"}, 400, "gives no embeddings"),
+        ("/v1/embeddings", {"input": "x", "model": 7}, 400, "no string"),
+        ("/v1/embeddings", {"input": "x", "encoding_format": "xml"}, 400, "float, base64"),
+        ("/v1/embeddings", {"input": "x", "prompt_name": "query"}, 400, "no prompt 'query'"),
+        ("/v1/embeddings", b"{", 400, "no JSON"),
+        ("/v1/embeddings", b"[1]", 400, "not a JSON object"),
+        ("/v1/embeddings", b'{"input": "\xff"}', 400, "no JSON"),
+        ("/v1/embeddings", b'{"input": "\\ud800"}', 400, "not valid UTF-8"),
+        ("/embed", {"inputs": "x", "normalize": "yes"}, 400, "possible: true, false"),
+        ("/embed", {"inputs": "x", "model": "span"}, 400, "has the head 'span'"),
+        ("/predict", {"inputs": [["a", "b", "c"]], "model": "nli"}, 400, "one, or a pair"),
+        ("/predict", {"inputs": ["a", " "], "model": "nli"}, 400, "its pair, is empty"),
+        ("/rerank", {"query": "a", "texts": [], "model": "rerank"}, 400, "no list of texts"),
+        ("/rerank", {"query": "a", "texts": ["b", 3], "model": "rerank"}, 400, "texts[1]"),
+        ("/v2/models/span/infer", {"inputs": [_bytes("TEXT", ["a"])]}, 400, "no context"),
+        ("/v2/models/nli/infer", {"inputs": [_bytes("WORD", ["a"])]}, 400, "TEXT, PAIR"),
+        (
+            "/v2/models/nli/infer",
+            {"inputs": [_bytes("TEXT", ["a", "b"]), _bytes("PAIR", ["c"])]},
+            400,
+            "2 TEXT and 1 PAIR",
+        ),
+        (
+            "/v2/models/nli/infer",
+            {"inputs": [_bytes("TEXT", ["a"]) | {"shape": [2]}]},
+            400,
+            "has the shape [2] and 1 texts",
+        ),
+        ("/v2/models/none/infer", {"inputs": []}, 400, "No model 'none'"),
+    ],
+)
+def test_a_clients_mistake_is_told_in_words_and_is_no_server_error(
+    server: Any, path: str, body: Any, status: int, said: str
+) -> None:
+    found = server.ask(path, body)
+    assert found[0] == status, found
+    text = json.dumps(found[1], ensure_ascii=False).replace('\\"', '"')
+    assert said in text
+    assert "xopt run" not in text
+    assert "--truncate" not in text
+    # The server goes on as before.
+    assert server.ask("/embed", {"inputs": "Habari"})[0] == 200
+
+
+def test_truncate_cuts_what_is_too_long(server: Any, models: Any) -> None:
+    status, found, _ = server.ask("/embed", {"inputs": LONG, "truncate": True})
+    assert status == 200
+    np.testing.assert_allclose(found, models["embed"].encode([LONG], truncate=True), atol=1e-5)
+
+
+def test_a_key_is_asked_of_everyone_but_a_probe(
+    start: Callable[..., Any], bundles: dict[str, Path]
+) -> None:
+    with start({"embed": bundles["embed"]}, api_key="secret") as running:
+        assert running.ask("/health")[0] == 200
+        status, found, headers = running.ask("/v1/embeddings", {"input": "x"})
+        assert (status, headers["www-authenticate"]) == (401, "Bearer")
+        assert "API key" in found["error"]["message"]
+        assert running.ask("/metrics", Authorization="Bearer wrong")[0] == 401
+        assert running.ask("/embed", {"inputs": "x"}, Authorization="Bearer secret")[0] == 200
+
+
+def test_a_full_queue_is_429_with_the_time_to_wait(
+    start: Callable[..., Any], bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start({"embed": bundles["embed"]}, queue_tokens=8) as running:
+        batcher = running.service.models["embed"].batcher
+        monkeypatch.setattr(batcher, "waiting_tokens", 20_000)
+        status, found, headers = running.ask("/embed", {"inputs": "Habari"})
+        assert status == 429
+        assert found["error_type"] == "overloaded"
+        assert int(headers["retry-after"]) >= 1
+
+
+def test_health_is_an_answer_and_not_a_promise(
+    start: Callable[..., Any], bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start({n: bundles[n] for n in ("embed", "span")}) as running:
+        assert running.ask("/health")[:2] == (200, {"models": {"embed": True, "span": True}})
+        session = running.service.models["span"].model.session
+
+        def broken(encodings: Any) -> Any:
+            raise RuntimeError("the engine is gone")
+
+        monkeypatch.setattr(session, "start", broken)
+        assert running.ask("/health")[:2] == (503, {"models": {"embed": True, "span": False}})
+        assert running.ask("/v2/health/ready")[0] == 503
+        assert running.ask("/v2/health/live")[0] == 200
+
+
+def test_a_replaced_bundle_is_served_without_a_lost_request(
+    start: Callable[..., Any],
+    bundles: dict[str, Path],
+    make_checkpoint: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    from xopt.compile.build import build_bundle
+    from xopt.compile.options import BuildOptions
+
+    def build(seed: int) -> None:
+        checkpoint = str(make_checkpoint(seed=seed))
+        options = BuildOptions(checkpoint=checkpoint, precision="fp32", out=str(tmp_path / "b"))
+        build_bundle(options, record=False)
+
+    build(21)
+    with start({"b": tmp_path / "b"}) as running:
+        before = running.ask("/embed", {"inputs": "Habari"})[1]
+        build(22)
+        statuses: list[int] = []
+        stop = threading.Event()
+
+        def load() -> None:
+            while not stop.is_set():
+                statuses.append(running.ask("/embed", {"inputs": ["Habari", "za asubuhi"]})[0])
+
+        threads = [threading.Thread(target=load) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert running.service.reload() == ["b"]
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200}
+        after = running.ask("/embed", {"inputs": "Habari"})[1]
+        assert not np.allclose(before, after)
+        assert running.service.reload() == []
+
+
+def test_metrics_count_answers_and_refusals(server: Any) -> None:
+    server.ask("/embed", {"inputs": "Habari"})
+    server.ask("/embed", {"inputs": ""})
+    _, text, _ = server.ask("/metrics")
+    assert 'xopt_requests_total{route="/embed",status="200"}' in text
+    assert 'xopt_requests_total{route="/embed",status="400"}' in text
+    assert 'xopt_queue_tokens{model="embed"} 0.0' in text
+    assert "Habari" not in text
+
+
+def test_openapi_names_every_route_that_is_not_a_page(server: Any) -> None:
+    status, found, _ = server.ask("/openapi.json")
+    assert status == 200
+    assert set(found["paths"]) == set(PATHS)
+    for path, methods in found["paths"].items():
+        if "get" in methods and "{name}" not in path:
+            assert server.ask(path)[0] == 200, path
+    assert "paths" in server.ask("/docs")[1]
+    assert "<title>xopt serve</title>" in server.ask("/")[1]
+    assert server.ask("/page/facts?model=nli")[1]["kind"] == "classify"
+    body = {"model": "embed", "texts": TEXTS}
+    assert np.shape(server.ask("/page/ask", body)[1]["similarity"]) == (4, 4)

@@ -1,0 +1,48 @@
+"""The command as a process: it starts, answers, and stops when it is told to."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from xopt.cli.serve import read_places
+from xopt.errors import InputError
+from xopt.serve.options import ServeOptions
+
+
+def test_sigterm_ends_the_server_after_what_runs(bundles: dict[str, Path]) -> None:
+    command = [sys.executable, "-P", "-m", "xopt", "serve", str(bundles["embed"]), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        address = next(line for line in lines if line.startswith("serving ")).split(" at ")[1]
+        body = json.dumps({"input": ["Habari"] * 50}).encode()
+        with urllib.request.urlopen(address.strip() + "v1/embeddings", body) as answer:
+            assert len(json.load(answer)["data"]) == 50
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate()
+        assert process.returncode in (0, -signal.SIGTERM)
+        assert "Traceback" not in rest
+
+
+def test_names_of_bundles() -> None:
+    assert read_places(["a/e5", "mini=b/c"]) == {"e5": Path("a/e5"), "mini": Path("b/c")}
+    for bundles, said in ((["a/e5", "b/e5"], "stands twice"), (["=b"], "has no name")):
+        with pytest.raises(InputError, match=said):
+            read_places(bundles)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", 70_000), ("batch_tokens", 0), ("wait_ms", -1.0), ("timeout_s", float("nan")),
+     ("api_key", " ")],
+)  # fmt: skip
+def test_options_that_cannot_be_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name.replace("_", "-")):
+        ServeOptions(**{name: value})  # type: ignore[arg-type]
