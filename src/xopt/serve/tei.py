@@ -114,7 +114,7 @@ def info(service: Service, name: str | None) -> dict[str, Any]:
         "auto_truncate": options.truncate,
         "version": tool_versions("xopt").get("xopt", ""),
         "prompts": model.prompts,
-        "default_prompt_name": model.default_prompt,
+        "default_prompt_name": (model.bundle.manifest.get("text") or {}).get("default_prompt"),
         "models": list(service.models),
     }
 
