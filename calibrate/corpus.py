@@ -12,6 +12,7 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
 from xopt.languages import NAMES
+from xopt.reading import read_lines
 
 __all__ = ["DEFAULT", "Corpus", "count_words", "load_corpus"]
 
@@ -98,11 +99,11 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
     language = path.stem if path.stem in NAMES else UNKNOWN
     match path.suffix:
         case ".txt":
-            for number, line in _lines(path):
+            for number, line in enumerate(read_lines(path), 1):
                 if line.strip():
                     yield language, _clean(line, path, number)
         case ".jsonl":
-            for number, line in _lines(path):
+            for number, line in enumerate(read_lines(path), 1):
                 if not line.strip():
                     continue
                 try:
@@ -122,16 +123,6 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
             raise InputError(
                 f"{path} has the ending {other!r}.", hint="Supported: .txt, .jsonl, .parquet."
             )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not valid UTF-8 (byte {error.start}).", hint="Convert it to UTF-8 first."
-        ) from error
-    yield from enumerate(text.split("\n"), 1)
 
 
 def _read_hub(name: str) -> Iterator[tuple[str, str]]:

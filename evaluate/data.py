@@ -13,6 +13,7 @@ from typing import Any
 
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, XoptError, require
+from xopt.reading import read_lines
 
 __all__ = ["REVISION", "SAMPLE", "Row", "Source", "open_source", "rows_fingerprint"]
 
@@ -162,13 +163,7 @@ def _check_parts(paths: Sequence[Path], split: str) -> None:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not valid UTF-8 (byte {error.start}).", hint="Convert it to UTF-8 first."
-        ) from error
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xopt.errors import InputError, did_you_mean
+from xopt.reading import read_text
 
 __all__ = ["FILE", "fits", "resolve"]
 
@@ -35,8 +36,8 @@ def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path 
     stored: dict[str, Any] = {}
     if path.is_file():
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            document = tomllib.loads(read_text(path, error=InputError))
+        except tomllib.TOMLDecodeError as error:
             raise InputError(f"{path} is damaged: {error}.") from error
         unknown = sorted(set(document) - set(SECTIONS))
         if unknown:

@@ -93,7 +93,7 @@ def test_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"fine\n\xff\xfe\n", "not valid UTF-8 .byte 5."),
+        ("a.txt", b"fine\n\xff\xfe\n", "not valid UTF-8: line 2, byte 5"),
         ("a.jsonl", b"{", "line 1: no JSON"),
         ("a.jsonl", b"[1]", "line 1: expected an object"),
         ("a.jsonl", b'{"words": "x"}', "line 1: no text column"),

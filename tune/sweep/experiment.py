@@ -14,6 +14,7 @@ from xopt.engines.base import ALIASES, BUILDERS
 from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
+from xopt.reading import read_text
 from xopt.settings import fits
 from xopt.tune.options import TuneOptions
 from xopt.tune.tasks import find_task
@@ -200,12 +201,12 @@ def read_experiment(path: Path, *, data: str | None = None) -> Experiment:
         InputError: no such file, damaged, or a key or value that no sweep has.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_text(path, error=InputError))
     except FileNotFoundError as error:
         raise InputError(
             f"There is no file {path}.", hint="docs/sweep.md shows what one looks like."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (tomllib.TOMLDecodeError, IsADirectoryError) as error:
         raise InputError(f"{path} is no readable TOML file: {error}.") from error
     given = {key.replace("-", "_"): value for key, value in document.items()}
     given.setdefault("name", path.stem)

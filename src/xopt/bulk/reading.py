@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from xopt.bulk.columns import Columns
-from xopt.bulk.lines import read_lines
 from xopt.errors import DataError, InputError, did_you_mean, require
 from xopt.model.texts import LONGEST, Row
+from xopt.reading import read_lines
 
 __all__ = ["ENDINGS", "FileInput", "GivenInput", "Input", "open_input"]
 

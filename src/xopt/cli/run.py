@@ -13,7 +13,6 @@ import typer
 
 from xopt.artifacts import Bundle
 from xopt.bulk.columns import Columns
-from xopt.bulk.lines import read_stream
 from xopt.bulk.reading import GivenInput, Input, open_input
 from xopt.cli.app import app
 from xopt.cli.common import JsonOption, find_bundle
@@ -21,6 +20,7 @@ from xopt.cli.run_show import print_answers, show_answers
 from xopt.errors import InputError
 from xopt.model.core import Model
 from xopt.model.texts import Row
+from xopt.reading import read_stream
 
 __all__ = ["run"]
 

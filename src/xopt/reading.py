@@ -1,0 +1,132 @@
+"""Text from outside: standard input, files of texts, data sets and settings.
+
+A text is UTF-8, with a byte order mark or without. A line ends in LF, CR LF or CR, and nowhere
+else: form feeds, U+0085, U+2028 and U+2029 belong to the line they stand in (``str.splitlines``
+would cut there, and a row of a data set would become two).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from xopt.errors import DataError, InputError, XoptError
+
+__all__ = ["LONGEST_LINE", "read_lines", "read_stream", "read_text"]
+
+# Bytes. No encoder takes more of a text; to keep it would need memory without end.
+LONGEST_LINE = 4_000_000
+BLOCK = 1 << 16
+LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r(?!\Z))")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_lines(
+    path: Path,
+    name: str | None = None,
+    *,
+    keep_ends: bool = False,
+    longest: int = LONGEST_LINE,
+    error: type[XoptError] = DataError,
+) -> Iterator[str]:
+    """The lines of a file, its path being its name by default; see :func:`read_stream`."""
+    with path.open("rb") as stream:
+        yield from read_stream(
+            stream, name or str(path), keep_ends=keep_ends, longest=longest, error=error
+        )
+
+
+def read_stream(
+    stream: IO[bytes],
+    name: str,
+    *,
+    keep_ends: bool = False,
+    longest: int = LONGEST_LINE,
+    error: type[XoptError] = InputError,
+) -> Iterator[str]:
+    """The lines of a text, one at a time, without byte order mark and line end.
+
+    Args:
+        stream: bytes; a line is given as soon as it is there.
+        name: what a message calls it.
+        keep_ends: keep line ends, as the standard library's reader of tables wants them.
+        longest: bytes of a line.
+        error: what is raised.
+
+    Raises:
+        XoptError: a line is not UTF-8, holds a NUL, or is longer than ``longest``. Lines are
+            counted from 1, bytes of the whole text from 0.
+    """
+    for number, (place, raw) in enumerate(_split(stream, name, longest, error), 1):
+        line = _decode(raw, name, number, place, error)
+        yield line if keep_ends else line.rstrip("\r\n")
+
+
+def read_text(path: Path, *, error: type[XoptError] = DataError) -> str:
+    """A whole text without its byte order mark; line ends as they are.
+
+    Raises:
+        XoptError: it is not UTF-8 or holds a NUL; file, line and byte are named.
+    """
+    return "".join(read_lines(path, keep_ends=True, longest=1 << 40, error=error))
+
+
+def _split(
+    stream: IO[bytes], name: str, longest: int, error: type[XoptError]
+) -> Iterator[tuple[int, bytes]]:
+    """(place in the text, bytes) of each line, line end included, byte order mark not."""
+    # A terminal or a pipe gives what it has; `read` would wait for a whole block.
+    read = getattr(stream, "read1", stream.read)
+    number, place, rest, last = 0, 0, b"", False
+    while not last:
+        block = read(BLOCK)
+        last = not block
+        rest += block
+        if place == 0 and number == 0:
+            if len(rest) < len(codecs.BOM_UTF8) and not last:
+                continue
+            if rest.startswith(UTF_16):
+                raise error(f"{name} is UTF-16, not UTF-8.", hint=_advice("utf-16"))
+            if rest.startswith(codecs.BOM_UTF8):
+                rest, place = rest[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
+        taken = 0
+        for found in LINE.finditer(rest):
+            number += 1
+            yield place, _short(found[0], name, number, longest, error)
+            place += len(found[0])
+            taken = found.end()
+        # Whether a CR at the end of a block is half of a CR LF shows in the next one.
+        rest = rest[taken:]
+        if rest:
+            _short(rest, name, number + 1, longest, error)
+    if rest:
+        yield place, rest
+
+
+def _short(raw: bytes, name: str, number: int, longest: int, error: type[XoptError]) -> bytes:
+    if len(raw) > longest + 2:
+        raise error(f"{name}, line {number} is longer than {longest:,} bytes.", hint="Split it.")
+    return raw
+
+
+def _decode(raw: bytes, name: str, number: int, place: int, error: type[XoptError]) -> str:
+    nul = raw.find(0)
+    if nul >= 0:
+        raise error(
+            f"{name} holds a NUL, which no text has: line {number}, byte {place + nul}.",
+            hint=f"If it is UTF-16: {_advice('utf-16')}",
+        )
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as found:
+        raise error(
+            f"{name} is not valid UTF-8: line {number}, byte {place + found.start}.",
+            hint=_advice("latin1"),
+        ) from found
+
+
+def _advice(encoding: str) -> str:
+    return f"Convert it to UTF-8 first: iconv -f {encoding} -t utf-8 FILE"
