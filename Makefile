@@ -6,10 +6,11 @@ CHECKPOINT ?=
 
 .PHONY: demo test check format clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.demo
 	$(BIN)/xopt build $(CHECKPOINT) --precision int8 -o bundles/demo
 	$(BIN)/xopt eval bundles/demo --task tatoeba
 	$(BIN)/xopt run bundles/demo "Where is the library?" "Wo ist die Bibliothek?" "Maktaba iko wapi?"
+	$(BIN)/xopt report bundles/demo -o bundles/demo.html
 
 test: $(VENV)/.installed check
 	$(BIN)/python -P -m pytest
@@ -26,11 +27,18 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 # PyTorch first and pinned: an open range would bring gigabytes of CUDA libraries.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from xopt.errors import InputError, did_you_mean
 from xopt.reading import read_text
 
-__all__ = ["FILE", "fits", "resolve"]
+__all__ = ["FILE", "SECTIONS", "fits", "line_of", "possible", "read_section", "resolve"]
 
 FILE = "xopt.toml"
 SECTIONS = ("build", "eval", "tune", "serve")
@@ -30,34 +30,81 @@ def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path 
         folder: where ``xopt.toml`` lies; the working folder by default.
 
     Raises:
-        InputError: the file is damaged, or has a key or a value that ``kind`` does not take.
+        InputError: the file is damaged, or has a key or a value that ``kind`` does not take; the
+            line is named.
+    """
+    stored = read_section(kind, section, folder)
+    return kind(**stored | {key: value for key, value in given.items() if value is not None})
+
+
+def read_section(kind: type, section: str, folder: Path | None = None) -> dict[str, Any]:
+    """What ``[section]`` of ``xopt.toml`` says, by the fields of ``kind``; nothing without a file.
+
+    Raises:
+        InputError: as :func:`resolve`.
     """
     path = (folder or Path.cwd()) / FILE
-    stored: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            document = tomllib.loads(read_text(path, error=InputError))
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{path} is damaged: {error}.") from error
-        unknown = sorted(set(document) - set(SECTIONS))
-        if unknown:
-            raise InputError(
-                f"{path}: there is no section {unknown[0]!r}.",
-                hint=did_you_mean(unknown[0], SECTIONS),
-            )
-        table = document.get(section, {})
-        if not isinstance(table, dict):
-            raise InputError(f"{path}: {section} is {table!r}, not a section [{section}].")
-        stored = {key.replace("-", "_"): value for key, value in table.items()}
+    if not path.is_file():
+        return {}
+    text = read_text(path, error=InputError)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    unknown = sorted(set(document) - set(SECTIONS))
+    if unknown:
+        raise InputError(
+            f"{path}: there is no section {unknown[0]!r}.",
+            hint=did_you_mean(unknown[0], SECTIONS),
+        )
+    table = document.get(section, {})
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: {section} is {table!r}, not a section [{section}].")
     hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key, value in stored.items():
+    names = [field.name for field in dataclasses.fields(kind)]
+    stored = {}
+    for written, value in table.items():
+        key = written.replace("-", "_")
+        place = f"{path}, line {line_of(text, section, written)}"
         if key not in names:
-            raise InputError(f"{path}: [{section}] has no {key!r}.", hint=did_you_mean(key, names))
+            raise InputError(f"{place}: [{section}] has no {key!r}.", hint=did_you_mean(key, names))
         if not fits(value, hints[key]):
-            raise InputError(f"{path}: [{section}] {key} is {value!r}, which is of the wrong type.")
-    stored |= {key: value for key, value in given.items() if value is not None}
-    return kind(**stored)
+            raise InputError(
+                f"{place}: [{section}] {key} is {value!r}, which is of the wrong type.",
+                hint=f"Possible: {possible(hints[key])}.",
+            )
+        stored[key] = tuple(value) if isinstance(value, list) else value
+    return stored
+
+
+def line_of(text: str, section: str, key: str) -> int:
+    """The line, from 1 on, on which ``key`` of ``[section]`` stands; 0 if it is written otherwise.
+
+    A key can also stand in an inline table or behind a dot; only the usual form has a line.
+    """
+    current = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            current = stripped.strip("[] ")
+        name, sign, _ = stripped.partition("=")
+        if sign and current == section and name.strip().strip("\"'") == key:
+            return number
+    return 0
+
+
+def possible(hint: Any) -> str:
+    """What a field takes, in words."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(
+            possible(part) for part in typing.get_args(hint) if part is not types.NoneType
+        )
+    if typing.get_origin(hint) is typing.Literal:
+        return ", ".join(f'"{value}"' for value in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return f'a list such as ["a", "b"], each {possible(typing.get_args(hint)[0])}'
+    words = {str: 'text in quotes, such as "a"', bool: "true, false", int: "a whole number"}
+    return words.get(hint, "a number")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -23,8 +23,10 @@ def test_the_command_line_is_above_the_file_and_the_file_above_defaults(tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[build]\nprecison = 'int8'\n", "has no 'precison'"),
-        ("[build]\nprecision = 8\n", "wrong type"),
+        ("[build]\nprecison = 'int8'\n", r"xopt\.toml, line 2: \[build\] has no 'precison'"),
+        ("[build]\n\n# why\nprecision = 8\n", r"line 4: .* wrong type\.\nPossible: text in"),
+        ("[eval]\nsmooth = 1\n[build]\nsmooth = 'a'\n", r"line 4: .*\nPossible: a number\."),
+        ("[build]\nlayer = 1.5\n", r"line 2: .*\nPossible: a whole number\."),
         ("[build\n", "damaged"),
         ("build = 3\n", "not a section"),
         ("[biuld]\n", "no section 'biuld'"),

@@ -56,6 +56,7 @@ def main() -> None:
         from xopt.cli import (  # noqa: F401
             bench,
             build,
+            config,
             deploy,
             doctor,
             evaluate,

@@ -1,0 +1,53 @@
+"""The file of options that xopt writes is one that it reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from xopt.cli.config import OPTIONS, init, template, values
+from xopt.errors import InputError
+from xopt.settings import FILE, SECTIONS, resolve
+
+
+def test_every_option_of_every_section_is_in_the_file_with_its_default() -> None:
+    assert set(OPTIONS) == set(SECTIONS)
+    lines = template().splitlines()
+    shown = [line for line in lines if not line.startswith("# ") or " = " in line]
+    # Without the marks it is TOML, and says what the defaults are.
+    bare = "\n".join(line.removeprefix("# ") for line in shown if "not set" not in line)
+    found = tomllib.loads("\n".join(line for line in bare.splitlines() if line[:1] != "#"))
+    for section, kind in OPTIONS.items():
+        for field in dataclasses.fields(kind):
+            if field.default is not None:
+                value = found[section][field.name]
+                expected = field.default
+                assert (tuple(value) if isinstance(value, list) else value) == expected
+
+
+def test_a_new_file_changes_nothing_and_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    init()
+    for section, kind in OPTIONS.items():
+        said = {"target": "xnli"} if section == "tune" else {}
+        assert resolve(kind, section, said) == kind(**said)
+        assert {entry["from"] for entry in values(section).values()} == {"default"}
+    with pytest.raises(InputError, match="there already"):
+        init()
+    init(force=True)
+
+
+def test_where_a_value_comes_from(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("[serve]\nport = 9\n\n[build]\n# fast\nsmooth = 0.5\n")
+    found = values("build", tmp_path)
+    assert found["smooth"] == {"value": 0.5, "from": "xopt.toml, line 6"}
+    assert found["precision"] == {"value": "int8", "from": "default"}
+    assert values("serve", tmp_path)["port"]["from"] == "xopt.toml, line 2"
+    (tmp_path / FILE).write_text("[build]\nseed = -1\n")
+    with pytest.raises(InputError, match="--seed is -1"):
+        values("build", tmp_path)
