@@ -14,7 +14,6 @@ import numpy as np
 from xopt.artifacts import (
     Bundle,
     Graph,
-    LoweredGraph,
     Ranges,
     fingerprint,
     publish,
@@ -24,26 +23,21 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import calibrate, ranges_fingerprint
 from xopt.calibrate.sampling import Sample, draw_sample
 from xopt.card import render_card
+from xopt.compile.builders import BUILDERS
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import column_maxima, lower_graph, lowered_fingerprint
+from xopt.compile.context import BuildContext
+from xopt.compile.lower import column_maxima, lowered_fingerprint
 from xopt.compile.options import BuildOptions
 from xopt.compile.recipes import Lowering, check_encoder, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
-from xopt.engines.base import BUILDERS
-from xopt.engines.tensorrt.compat import Machine
-from xopt.engines.tensorrt.listing import UnfusedError
-from xopt.engines.tensorrt.options import TensorRtOptions
-from xopt.engines.tensorrt.portable import copy_portable
+from xopt.engines.building import Built
 from xopt.evidence import record_build
 from xopt.host import tool_versions
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 
 __all__ = ["BuildOptions", "BuildResult", "build_bundle"]
-
-# Targets that build on the GPU the engine will run on, and so for no other.
-ON_GPU = ("tensorrt", "torch-tensorrt")
 
 
 @dataclass(frozen=True)
@@ -76,13 +70,14 @@ def build_bundle(
         source.folder, source=source.label, layer=options.layer, pooling=options.pooling
     )
     check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
+    builder = BUILDERS.resolve(options.engine)(options.builder)
     lowering = choose_lowering(options, checkpoint)
-    machine = _machine(options)
+    here = builder.look()
     sample = _sample(checkpoint, options) if lowering.activations != "none" else None
-    tensorrt = options.tensorrt
-    if machine is not None:
-        tensorrt = replace(tensorrt, lengths=_lengths(sample or _sample(checkpoint, options)))
-    digest = _bundle_fingerprint(checkpoint, options, tensorrt, lowering, sample, machine)
+    lengths: tuple[int, ...] = ()
+    if builder.reads_lengths:
+        lengths = _lengths(sample or _sample(checkpoint, options))
+    digest = _bundle_fingerprint(checkpoint, options, lowering, sample, lengths, here)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
     # A damaged one is built again.
     present = Bundle.find_whole(out, digest)
@@ -99,8 +94,9 @@ def build_bundle(
     # Mapped weights count as memory as long as anything refers to them.
     gc.collect()
     with publish(out) as work:
-        lowered, engine = _build_engine(work, options, tensorrt, graph, lowering, ranges, progress)
-        _write_bundle(work, digest, checkpoint, options, graph, ranges, lowered, engine)
+        context = BuildContext(checkpoint, graph, ranges, lowering, lengths, progress)
+        built = builder.build(context, work, progress)
+        _write_bundle(work, digest, context, options, built)
     bundle = Bundle.open(out)
     if record:
         record_build(bundle, _anywhere(options))
@@ -108,57 +104,9 @@ def build_bundle(
 
 
 def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
-    """The recipe's lowering; for TensorRT with our plugin, or fp16 where INT8 cannot fuse."""
+    """The recipe of target and precision, as the target's options change it for this encoder."""
     lowering = lowering_for(options.engine, options.precision)
-    if lowering.form == "tensorrt" and options.attention == "plugin":
-        return replace(lowering, form="tensorrt-plugin")
-    if lowering.form == "tensorrt" and options.tensorrt.fp16_attention(
-        checkpoint.config.max_tokens
-    ):
-        return replace(lowering, attention=False)
-    return lowering
-
-
-def _build_engine(
-    work: Path,
-    options: BuildOptions,
-    tensorrt: TensorRtOptions,
-    graph: Graph,
-    lowering: Lowering,
-    ranges: Ranges | None,
-    progress: Progress,
-) -> tuple[LoweredGraph, dict[str, Any]]:
-    """Lower and compile; once more with fp16 attention if INT8 did not fuse and that is allowed."""
-    progress.stage("lowering")
-    lowered = lower_graph(graph, lowering, ranges)
-    gc.collect()
-    progress.stage("compiling")
-    builder = BUILDERS.resolve(options.engine)()
-    try:
-        facts = builder.build(lowered, work, tensorrt, progress)
-        if lowering.form == "tensorrt-plugin":
-            # What answers for a GPU that is not there knows no plugin.
-            copy_portable(lower_graph(graph, replace(lowering, form="tensorrt"), ranges), work)
-        return lowered, facts
-    except UnfusedError:
-        if not (options.allow_unfused and lowering.attention):
-            raise
-    unfused = replace(lowering, attention=False)
-    return _build_engine(work, options, tensorrt, graph, unfused, ranges, progress)
-
-
-def _machine(options: BuildOptions) -> Machine | None:
-    """Where a target that builds on the GPU at hand will build; None for every other target.
-
-    Raises:
-        MissingExtraError: its library is not installed.
-        UnsupportedError: the library or the GPU cannot build what is asked for.
-    """
-    if options.engine not in ON_GPU:
-        return None
-    builder: Any = BUILDERS.resolve(options.engine)()
-    machine: Machine = builder.machine(options.tensorrt)
-    return machine
+    return replace(lowering, **options.builder.changes(checkpoint.config.max_tokens))
 
 
 def _lengths(sample: Sample) -> tuple[int, ...]:
@@ -194,19 +142,18 @@ def _sample(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
 def _bundle_fingerprint(
     checkpoint: Checkpoint,
     options: BuildOptions,
-    tensorrt: TensorRtOptions,
     lowering: Lowering,
     sample: Sample | None,
-    machine: Machine | None,
+    lengths: tuple[int, ...],
+    here: dict[str, Any],
 ) -> str:
     graph = graph_fingerprint(checkpoint)
     ranges = ranges_fingerprint(graph, sample, options.recipe) if sample else None
     lowered = lowered_fingerprint(graph, lowering, ranges)
     parts: list[Any] = [tool_versions("xopt", "openvino")]
-    if "tensorrt" in options.engine:
-        parts += [asdict(tensorrt), tool_versions(options.engine)]
-    if machine is not None:
-        parts.append(asdict(machine))
+    own = asdict(options.builder)
+    if own:
+        parts += [own, list(lengths), tool_versions(options.engine), here]
     return fingerprint(lowered, options.engine, *parts)
 
 
@@ -242,15 +189,10 @@ def _write_tokenizer(source: Path, target: Path) -> None:
 
 
 def _write_bundle(
-    work: Path,
-    digest: str,
-    checkpoint: Checkpoint,
-    options: BuildOptions,
-    graph: Graph,
-    ranges: Ranges | None,
-    lowered: LoweredGraph,
-    engine: dict[str, Any],
+    work: Path, digest: str, context: BuildContext, options: BuildOptions, built: Built
 ) -> None:
+    checkpoint, graph, ranges = context.checkpoint, context.graph, context.ranges
+    lowered, engine = built.lowered, built.facts
     _write_tokenizer(checkpoint.folder / "tokenizer.json", work / "tokenizer.json")
     config = checkpoint.config
     facts: dict[str, Any] = {

@@ -15,17 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xopt.artifacts import LoweredGraph
-from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.context import BuildContext
 from xopt.compile.packed_encoder import PackedEncoder, Watch
-from xopt.compile.sources import locate
 from xopt.compile.trace import AXES
 from xopt.encoders.plan import Attend
+from xopt.engines.building import Builder, Built
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine
 from xopt.engines.tensorrt.corpus_profiles import CorpusProfile, corpus_profiles
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.enterprise import bounds
-from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.tensorrt.options import TorchTensorRtOptions
 from xopt.engines.tensorrt.plugin import plugin_sm
 from xopt.engines.tensorrt.runtime import ENGINE
 from xopt.engines.torch_tensorrt import (
@@ -35,7 +34,7 @@ from xopt.engines.torch_tensorrt import (
     load_torch_tensorrt,
     register_converter,
 )
-from xopt.errors import ArtifactError, BuildError, UnsupportedError, require
+from xopt.errors import BuildError, require
 from xopt.packing import Encoding, pack
 from xopt.progress import Progress
 
@@ -93,53 +92,53 @@ def _tensor(array: Any) -> Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
 
 
-class TorchTensorRtBuilder:
+class TorchTensorRtBuilder(Builder[TorchTensorRtOptions, BuildContext]):
     """A checkpoint to an engine for the GPU at hand; the lowered graph only says which one."""
 
     target = "torch-tensorrt"
+    reads_lengths = True
 
-    def __init__(self, *, driver: Any = None) -> None:
+    def __init__(self, options: TorchTensorRtOptions, *, driver: Any = None) -> None:
+        super().__init__(options)
         self.driver = driver
 
-    def machine(self, options: TensorRtOptions) -> Machine:
-        """Look at the libraries and the GPU; what they cannot build is refused at once.
+    def look(self) -> dict[str, Any]:
+        """The libraries and the GPU; what they cannot build is refused at once.
 
         Raises:
             MissingExtraError: Torch-TensorRT is not installed.
             UnsupportedError: there is no GPU, or one that the plugin does not run on.
         """
-        if options.compat == "same-sm":
-            raise UnsupportedError(
-                "Torch-TensorRT builds no engine for every GPU of one SM.",
-                hint="Possible: --compat none, ampere-plus or version; or --target tensorrt.",
-            )
+        return asdict(self._machine())
+
+    def _machine(self) -> Machine:
         load_torch_tensorrt()
         trt = require("tensorrt", extra=EXTRA, why=WHY)
         machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
-        if options.attention == "plugin":
-            plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus")
+        if self.options.plugin:
+            self._plugin_sm(machine)
         return machine
 
-    def build(
-        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
-    ) -> dict[str, Any]:
+    def _plugin_sm(self, machine: Machine) -> int:
+        return plugin_sm(machine.sm, ampere_plus=self.options.compat == "ampere-plus")
+
+    def build(self, context: BuildContext, out: Path, progress: Progress) -> Built:
         """Write ``engine.trt``.
 
         Raises:
             MissingExtraError: Torch-TensorRT is not installed.
             UnsupportedError: there is no GPU, or one that the plugin does not run on.
-            ArtifactError: the checkpoint is not the one that was lowered.
             BuildError: Torch-TensorRT failed.
         """
-        machine = self.machine(options)
+        options = self.options
+        machine = self._machine()
         module = load_torch_tensorrt()
-        plugin = options.attention == "plugin"
-        if plugin:
-            everywhere = options.compat == "ampere-plus"
-            register_converter(module, plugin_sm(machine.sm, ampere_plus=everywhere))
-        flat = FlatEncoder(PackedEncoder.load(reopen(lowered)), plugin=plugin)
+        lowered = context.lower()
+        if options.plugin:
+            register_converter(module, self._plugin_sm(machine))
+        flat = FlatEncoder(PackedEncoder.load(context.checkpoint), plugin=options.plugin)
         profile = corpus_profiles(
-            options.lengths,
+            context.lengths,
             max_tokens=lowered.manifest["max_tokens"],
             batch_tokens=options.batch_tokens,
             padded="pad_index" in flat.names,
@@ -149,7 +148,7 @@ class TorchTensorRtBuilder:
         (out / ENGINE).write_bytes(engine)
         progress.share(1.0)
         runs_on = RunsOn.of_build(machine, options.compat)
-        return {
+        facts = {
             "library": f"torch-tensorrt {module.__version__}",
             "version": machine.version,
             "runs_on": runs_on.manifest(),
@@ -160,36 +159,14 @@ class TorchTensorRtBuilder:
             "build_s": round(time.perf_counter() - begin, 2),
             "engine_mib": round((out / ENGINE).stat().st_size / 2**20, 2),
         }
-
-
-def reopen(lowered: LoweredGraph) -> Checkpoint:
-    """The checkpoint that a graph was lowered from.
-
-    Raises:
-        ArtifactError: what lies there now is another one.
-    """
-    manifest = lowered.manifest
-    head = manifest["head"]
-    source = locate(manifest["checkpoint"])
-    checkpoint = Checkpoint.open(
-        source.folder,
-        source=source.label,
-        layer=head.get("layer"),
-        pooling=head.get("pooling") or "mean",
-    )
-    if checkpoint.head.manifest() != head:
-        raise ArtifactError(
-            f"The checkpoint {manifest['checkpoint']} is no longer the one that was lowered.",
-            hint="Build it again with: xopt build --target torch-tensorrt",
-        )
-    return checkpoint
+        return Built(lowered, facts)
 
 
 def convert(
     module: Any,
     flat: FlatEncoder,
     profile: CorpusProfile,
-    options: TensorRtOptions,
+    options: TorchTensorRtOptions,
     output: str,
 ) -> bytes:
     """The serialized engine.
@@ -209,8 +186,8 @@ def convert(
         )
         for name in flat.names
     ]
-    workspace = {} if options.workspace_mib is None else {
-        "workspace_size": options.workspace_mib * 2**20
+    workspace = {} if options.workspace is None else {
+        "workspace_size": options.workspace * 2**20
     }  # fmt: skip
     try:
         engine: bytes = module.dynamo.convert_exported_program_to_serialized_trt_engine(

@@ -6,21 +6,18 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.artifacts import Bundle, LoweredGraph
-from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.artifacts import Bundle
 from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError
 from xopt.packing import PackedBatch
-from xopt.progress import Progress
 from xopt.registry import Registry
 
-__all__ = ["ALIASES", "BUILDERS", "ENGINES", "Builder", "Engine", "Signature", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine"]
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -268,29 +265,6 @@ class Engine(ABC):
         self.close()
 
 
-class Builder(Protocol):
-    """Makes an engine's files from a lowered graph."""
-
-    target: str
-
-    def build(
-        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
-    ) -> dict[str, Any]:
-        """Write the engine's files into ``out`` and return facts for the manifest.
-
-        Args:
-            lowered: for this target.
-            out: an existing folder.
-            options: read by the TensorRT targets alone.
-            progress: told the share that is done, where the library says it.
-
-        Raises:
-            MissingExtraError: the native library is not installed.
-            BuildError: the native library failed.
-        """
-        ...
-
-
 ENGINES: Registry[type[Engine]] = Registry(
     "target",
     {
@@ -303,23 +277,6 @@ ENGINES: Registry[type[Engine]] = Registry(
         "null": "xopt.engines.null:NullEngine",
     },
 )
-
-BUILDERS: Registry[type[Builder]] = Registry(
-    "target",
-    {
-        "openvino": "xopt.engines.openvino:OpenVinoBuilder",
-        "cuda": "xopt.engines.cuda:CudaBuilder",
-        "tensorrt": "xopt.engines.tensorrt.enterprise:TensorRtBuilder",
-        "tensorrt-rtx": "xopt.engines.tensorrt.rtx:RtxBuilder",
-        # The only one that starts from the checkpoint, which no engine knows.
-        "torch-tensorrt": "xopt.compile.export_torch_tensorrt:TorchTensorRtBuilder",
-        "null": "xopt.engines.null:NullBuilder",
-    },
-)
-
-# `cpu` is what people type.
-ALIASES = {"cpu": "openvino"}
-
 
 # Targets whose bundles carry a graph that the CPU can answer from.
 PREDICTABLE = ("tensorrt", "tensorrt-rtx")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.artifacts import Bundle, LoweredGraph
+from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
+from xopt.engines.building import Builder, BuilderOptions, Built, Context
 from xopt.engines.cuda_weights import TENSORS, read_facts, read_lowered, write_weights
-from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.errors import InputError, UnsupportedError, did_you_mean, require
 from xopt.host import tool_versions
 from xopt.packing import PackedBatch
@@ -142,20 +142,19 @@ def open_device(name: str) -> torch.device:
     return device  # type: ignore[no-any-return]
 
 
-class CudaBuilder:
+class CudaBuilder(Builder[BuilderOptions, Context]):
     """A lowered graph to safetensors, which needs neither ONNX nor a GPU later."""
 
     target = "cuda"
 
-    def build(
-        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
-    ) -> dict[str, Any]:
+    def build(self, context: Context, out: Path, progress: Progress) -> Built:
         """Write ``weights.safetensors`` and ``engine.json``.
 
         Raises:
             BuildError: the graph has another form than the tracer gives it.
             UnsupportedError: the kernels do not take this head size.
         """
+        lowered = context.lower()
         tensors, facts = read_lowered(lowered)
         write_weights(tensors, facts, out)
-        return tool_versions("torch", "triton")
+        return Built(lowered, tool_versions("torch", "triton"))

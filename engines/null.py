@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.artifacts import Bundle, LoweredGraph
+from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
-from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.building import Builder, BuilderOptions, Built, Context
 from xopt.packing import PackedBatch
 from xopt.progress import Progress
 
@@ -37,14 +36,12 @@ class NullEngine(Engine):
         return np.concatenate(rows)
 
 
-class NullBuilder:
+class NullBuilder(Builder[BuilderOptions, Context]):
     """Writes the seed."""
 
     target = "null"
 
-    def build(
-        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
-    ) -> dict[str, Any]:
+    def build(self, context: Context, out: Path, progress: Progress) -> Built:
         """Write ``engine.json``."""
         (out / "engine.json").write_text(json.dumps({"seed": 7}) + "\n")
-        return {"files": ["engine.json"]}
+        return Built(context.lower(), {"files": ["engine.json"]})

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.artifacts import Bundle, LoweredGraph
+from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
-from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.building import Builder, BuilderOptions, Built, Context
 from xopt.errors import BuildError, XoptError, require
 from xopt.host import cpu_count
 from xopt.packing import PackedBatch, length_groups
@@ -237,20 +237,19 @@ def _drop_gathers(openvino: Any, model: Any) -> None:
     model.validate_nodes_and_infer_types()
 
 
-class OpenVinoBuilder:
+class OpenVinoBuilder(Builder[BuilderOptions, Context]):
     """ONNX to OpenVINO's own format, which the base install reads without any ONNX library."""
 
     target = "openvino"
 
-    def build(
-        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
-    ) -> dict[str, Any]:
+    def build(self, context: Context, out: Path, progress: Progress) -> Built:
         """Write ``model.xml`` and ``model.bin``.
 
         Raises:
             BuildError: OpenVINO could not read the graph.
         """
         openvino = require("openvino", extra="build", why="Building for the CPU")
+        lowered = context.lower()
         try:
             model = open_core().read_model(lowered.path)
             openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
@@ -258,4 +257,4 @@ class OpenVinoBuilder:
             raise
         except Exception as error:
             raise BuildError(f"OpenVINO could not convert the graph: {error}.") from error
-        return {"openvino": openvino.get_version()}
+        return Built(lowered, {"openvino": openvino.get_version()})

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from xopt.artifacts import LoweredGraph
+from xopt.engines.building import Builder, Built, Context
 from xopt.engines.tensorrt.child import run_child
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine, version_of
 from xopt.engines.tensorrt.corpus_profiles import corpus_profiles
@@ -42,47 +42,51 @@ BROKEN_PLUGINS = (10, 14)
 MIB = 2**20
 
 
-class TensorRtBuilder:
+class TensorRtBuilder(Builder[TensorRtOptions, Context]):
     """A lowered graph to an engine for the GPU at hand."""
 
     target = "tensorrt"
+    reads_lengths = True
 
-    def __init__(self, *, driver: Any = None) -> None:
+    def __init__(self, options: TensorRtOptions, *, driver: Any = None) -> None:
+        super().__init__(options)
         self.driver = driver
 
-    def machine(self, options: TensorRtOptions) -> Machine:
-        """Look at the library and the GPU; what they cannot build is refused before it is lowered.
+    def look(self) -> dict[str, Any]:
+        """The library and the GPU; what they cannot build is refused before it is lowered.
 
         Raises:
             MissingExtraError: TensorRT is not installed.
             UnsupportedError: it is too old, or there is no GPU, or one that cannot run it.
         """
+        return asdict(self._machine())
+
+    def _machine(self) -> Machine:
         trt = require("tensorrt", extra="tensorrt", why="Building for tensorrt")
-        plugin = options.attention == "plugin"
+        plugin = self.options.plugin
         check_library(trt.__version__, plugin=plugin)
         machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
         if plugin:
-            plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus")
+            plugin_sm(machine.sm, ampere_plus=self.options.compat == "ampere-plus")
         return machine
 
-    def build(
-        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
-    ) -> dict[str, Any]:
-        """Write ``engine.trt`` and ``layers.json``, and ``portable/`` if there is no plugin in it.
+    def build(self, context: Context, out: Path, progress: Progress) -> Built:
+        """Write ``engine.trt``, ``layers.json`` and ``portable/``.
 
         Raises:
             MissingExtraError: TensorRT is not installed.
             UnsupportedError: it is too old, or there is no GPU, or one that cannot run it.
             BuildError: TensorRT refused or died.
         """
+        options, plugin = self.options, self.options.plugin
+        machine = self._machine()
+        lowered = context.lower()
         manifest = lowered.manifest
-        plugin = manifest["lowering"]["form"] == "tensorrt-plugin"
-        machine = self.machine(options)
         domains = (NAMESPACE,) if plugin else ()
         check_graph(lowered.path, layers=manifest["layers"], plugins=domains)
         inputs = graph_inputs(lowered.path)
         profiles = corpus_profiles(
-            options.lengths,
+            context.lengths,
             max_tokens=manifest["max_tokens"],
             batch_tokens=options.batch_tokens,
             padded="pad_index" in inputs,
@@ -102,10 +106,10 @@ class TensorRtBuilder:
                 setup_options=setup_options(machine, options, out, plugin=plugin),
             )
             run_child(request, progress)
-        if not plugin:
-            copy_portable(lowered, out)
+        # What answers for a GPU that is not there knows no plugin.
+        copy_portable(context.lower(form="tensorrt") if plugin else lowered, out)
         runs_on = RunsOn.of_build(machine, options.compat)
-        return {
+        facts = {
             "library": f"tensorrt {machine.version}",
             "version": machine.version,
             "runs_on": runs_on.manifest(),
@@ -117,6 +121,7 @@ class TensorRtBuilder:
             "build_s": round(time.perf_counter() - begin, 2),
             "engine_mib": round((out / ENGINE).stat().st_size / MIB, 2),
         }
+        return Built(lowered, facts)
 
 
 def check_library(version: str, *, plugin: bool) -> None:
@@ -165,7 +170,7 @@ def setup_options(
     sm = plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus") if plugin else None
     return {
         "compat": options.compat,
-        "workspace_mib": options.workspace_mib,
+        "workspace_mib": options.workspace,
         "refit": options.refit,
         "plugin_sm": sm,
         "timing_cache": str(timing_cache_path(machine)),

@@ -1,18 +1,18 @@
-"""What only the TensorRT targets are asked for: one frozen value that every part reads.
-
-``sm`` and ``allow_unfused`` belong to ``tensorrt-rtx``, which builds for GPUs it does not see;
-``compat``, ``workspace_mib``, ``attention`` and ``refit`` to ``tensorrt``, which builds on the GPU
-it will run on.
-"""
+"""What the TensorRT targets are asked for: one frozen value for each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from xopt.errors import InputError, did_you_mean
+from xopt.engines.building import BuilderOptions
+from xopt.errors import InputError, UnsupportedError, did_you_mean
+from xopt.settings import option
 
-__all__ = ["ATTENTION", "COMPAT", "PORTABLE_SM", "RTX_SM", "TensorRtOptions", "read_sm"]
+__all__ = [
+    "ATTENTION", "COMPAT", "PORTABLE_SM", "RTX_SM", "RtxOptions", "SlotOptions", "TensorRtOptions",
+    "TorchTensorRtOptions", "fp16_beyond", "read_sm",
+]  # fmt: skip
 
 # What TensorRT-RTX builds for when it is not told (its documentation, "portable" engines).
 PORTABLE_SM = (80, 86, 89, 120)
@@ -20,7 +20,7 @@ PORTABLE_SM = (80, 86, 89, 120)
 RTX_SM = (75, 80, 86, 89, 120, 121)
 # Has no fused INT8 attention for batches of varying shape.
 TURING = 75
-# The longest sentence of an INT8 attention kernel.
+# The longest sentence that attention takes in INT8.
 INT8_LONGEST = 512
 
 COMPAT: dict[str, str] = {
@@ -35,50 +35,82 @@ ATTENTION: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class TensorRtOptions:
-    """The part of a build that only TensorRT and TensorRT-RTX read.
+@dataclass(frozen=True, kw_only=True)
+class SlotOptions(BuilderOptions):
+    """What TensorRT and TensorRT-RTX are both asked for."""
 
-    Attributes:
-        sm: compute capabilities to build for, as 10 · major + minor; the portable set if empty.
-        batch_tokens: most slots of one run, tokens and padding together; memory grows with it.
-        allow_unfused: fall back to fp16 attention, rather than fail, where INT8 attention did not
-            become one kernel.
-        compat: a key of :data:`COMPAT`: where the engine shall run besides here.
-        workspace_mib: most scratch memory a kernel may use, in MiB; TensorRT's own bound if None.
-        attention: a key of :data:`ATTENTION`.
-        refit: whether the weights can be replaced later by ones for which the engine was built
-            identically (TensorRT's REFIT_IDENTICAL).
-        lengths: tokens of the corpus's sentences, as quantiles: what profiles are tuned for.
-    """
-
-    sm: tuple[int, ...] = ()
-    batch_tokens: int = 8192
-    allow_unfused: bool = False
-    compat: str = "none"
-    workspace_mib: int | None = None
-    attention: Literal["native", "plugin"] = "native"
-    refit: bool = False
-    lengths: tuple[int, ...] = ()
+    batch_tokens: int = option(
+        8192, "TensorRT: most slots of one run; the GPU's memory grows with it."
+    )
 
     def __post_init__(self) -> None:
-        """Check what can be checked without a TensorRT."""
-        unknown = [sm for sm in self.sm if sm not in RTX_SM]
+        """Check the number."""
+        super().__post_init__()
+        if self.batch_tokens < 1:
+            raise InputError(f"--batch-tokens is {self.batch_tokens}; at least 1 is needed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtxOptions(SlotOptions):
+    """Options of ``tensorrt-rtx``, which builds for GPUs that it does not see."""
+
+    sm: str | None = option(
+        None,
+        "tensorrt-rtx: GPUs to build for, of 75, 80, 86, 89, 120, 121; 75 by itself. "
+        "Default: 80,86,89,120.",
+    )
+    allow_unfused: bool = option(
+        False, "tensorrt-rtx: fp16 attention where INT8 does not fuse.", "--allow-unfused"
+    )
+
+    def __post_init__(self) -> None:
+        """Check the list of GPUs."""
+        super().__post_init__()
+        asked = read_sm(self.sm)
+        unknown = [sm for sm in asked if sm not in RTX_SM]
         if unknown:
             raise InputError(
                 f"TensorRT-RTX builds for no SM {unknown[0]}.",
                 hint=f"Possible: {', '.join(map(str, RTX_SM))}.",
             )
-        if len(set(self.sm)) != len(self.sm):
-            raise InputError(f"--sm names a GPU twice: {','.join(map(str, self.sm))}.")
-        if TURING in self.sm and len(self.sm) > 1:
+        if len(set(asked)) != len(asked):
+            raise InputError(f"--sm names a GPU twice: {self.sm}.")
+        if TURING in asked and len(asked) > 1:
             raise InputError(
                 f"SM {TURING} is built by itself: its attention runs in fp16, that of later GPUs "
                 "in INT8.",
                 hint=f"Build twice: --sm {TURING}, and --sm with the others.",
             )
-        if self.batch_tokens < 1:
-            raise InputError(f"--batch-tokens is {self.batch_tokens}; at least 1 is needed.")
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Compute capabilities to build for, as 10 · major + minor."""
+        return read_sm(self.sm) or PORTABLE_SM
+
+    def changes(self, max_tokens: int) -> dict[str, Any]:
+        """fp16 attention where INT8 does not fuse or does not hold: on Turing, and long texts."""
+        if TURING in self.targets:
+            return {"attention": False}
+        return fp16_beyond(max_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRtOptions(SlotOptions):
+    """Options of ``tensorrt``, which builds on the GPU that it will run on."""
+
+    compat: str = option(
+        "none",
+        "tensorrt: where the engine shall run besides here: none, same-sm, ampere-plus or version.",
+    )
+    workspace: int | None = option(None, "tensorrt: most scratch memory of a kernel, in MiB.")
+    attention: Literal["native", "plugin"] = option(
+        "native", "tensorrt: native, or plugin for xopt's own kernel."
+    )
+    refit: bool = option(False, "tensorrt: weights can be replaced later.", "--refit")
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a TensorRT."""
+        super().__post_init__()
         if self.compat not in COMPAT:
             raise InputError(
                 f"Unknown compatibility {self.compat!r}.", hint=did_you_mean(self.compat, COMPAT)
@@ -88,27 +120,45 @@ class TensorRtOptions:
                 f"Unknown attention {self.attention!r}.",
                 hint=did_you_mean(self.attention, ATTENTION),
             )
-        if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise InputError(f"--workspace is {self.workspace_mib} MiB; at least 1 is needed.")
+        if self.workspace is not None and self.workspace < 1:
+            raise InputError(f"--workspace is {self.workspace} MiB; at least 1 is needed.")
 
     @property
-    def targets(self) -> tuple[int, ...]:
-        """The compute capabilities of a TensorRT-RTX build."""
-        return self.sm or PORTABLE_SM
+    def plugin(self) -> bool:
+        """Whether attention is our own kernel."""
+        return self.attention == "plugin"
 
-    def fp16_attention(self, max_tokens: int) -> str:
-        """Why attention must stay in fp16, as half a sentence; empty if INT8 can do.
+    def changes(self, max_tokens: int) -> dict[str, Any]:
+        """The form with the plugin, and fp16 attention where INT8 does not hold."""
+        form = {"form": "tensorrt-plugin"} if self.plugin else {}
+        return form | fp16_beyond(max_tokens)
 
-        Args:
-            max_tokens: of one sentence.
-        """
-        if TURING in self.sm:
-            return f"TensorRT-RTX fuses no INT8 attention of varying shapes on SM {TURING}"
-        if max_tokens > INT8_LONGEST:
-            return (
-                f"INT8 attention fuses up to {INT8_LONGEST} tokens, this encoder takes {max_tokens}"
+
+@dataclass(frozen=True, kw_only=True)
+class TorchTensorRtOptions(TensorRtOptions):
+    """Options of ``torch-tensorrt``, which starts from the checkpoint and not from the graph."""
+
+    def __post_init__(self) -> None:
+        """Refuse what Torch-TensorRT cannot promise."""
+        super().__post_init__()
+        if self.compat == "same-sm":
+            raise UnsupportedError(
+                "Torch-TensorRT builds no engine for every GPU of one SM.",
+                hint="Possible: --compat none, ampere-plus or version; or --target tensorrt.",
             )
-        return ""
+
+    def changes(self, max_tokens: int) -> dict[str, Any]:
+        """None: the lowered graph only says which one it is."""
+        return {}
+
+
+def fp16_beyond(max_tokens: int) -> dict[str, Any]:
+    """Attention in fp16 for encoders whose sentences are too long for INT8.
+
+    TensorRT's own kernels end there. In ours the probabilities of a long, evenly attended sentence
+    fall below half a step of INT8.
+    """
+    return {"attention": False} if max_tokens > INT8_LONGEST else {}
 
 
 def read_sm(text: str | None) -> tuple[int, ...]:

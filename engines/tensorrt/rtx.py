@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import Bundle, LoweredGraph
+from xopt.engines.building import Builder, Built, Context
 from xopt.engines.tensorrt.child import run_child
 from xopt.engines.tensorrt.compat import RunsOn, this_machine
 from xopt.engines.tensorrt.device import Device
@@ -26,13 +27,14 @@ from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.listing import (
     Kernel,
     Listing,
+    UnfusedError,
     chosen_kernels,
     read_alphas,
     read_log,
     read_padded_lengths,
 )
 from xopt.engines.tensorrt.network import Request
-from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.tensorrt.options import RtxOptions
 from xopt.engines.tensorrt.portable import copy_portable
 from xopt.engines.tensorrt.profiles import plan_profiles
 from xopt.engines.tensorrt.runtime import (
@@ -55,14 +57,12 @@ KERNELS = "kernels.json"
 SPECIALIZE = ("none", "lazy", "eager")
 
 
-class RtxBuilder:
+class RtxBuilder(Builder[RtxOptions, Context]):
     """A lowered graph to an engine for every GPU that is asked for; needs no GPU and no driver."""
 
     target = "tensorrt-rtx"
 
-    def build(
-        self, lowered: LoweredGraph, out: Path, options: TensorRtOptions, progress: Progress
-    ) -> dict[str, Any]:
+    def build(self, context: Context, out: Path, progress: Progress) -> Built:
         """Write ``engine.trt``, ``kernels.json`` and ``portable/``.
 
         Raises:
@@ -70,6 +70,18 @@ class RtxBuilder:
             UnfusedError: attention did not become one kernel in every layer.
             BuildError: TensorRT refused or died, or a linear layer is no INT8 product.
         """
+        lowered = context.lower()
+        try:
+            return Built(lowered, self._compile(lowered, out, progress))
+        except UnfusedError:
+            if not (self.options.allow_unfused and lowered.manifest["lowering"]["attention"]):
+                raise
+        lowered = context.lower(attention=False)
+        return Built(lowered, self._compile(lowered, out, progress))
+
+    def _compile(self, lowered: LoweredGraph, out: Path, progress: Progress) -> dict[str, Any]:
+        """Build the engine and read back what it became; facts for the manifest."""
+        options = self.options
         version = library_version()
         manifest = lowered.manifest
         check_graph(lowered.path, layers=manifest["layers"])

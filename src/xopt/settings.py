@@ -13,11 +13,26 @@ from typing import Any, TypeVar
 from xopt.errors import InputError, did_you_mean
 from xopt.reading import read_text
 
-__all__ = ["FILE", "SECTIONS", "fits", "line_of", "possible", "read_section", "resolve"]
+__all__ = [
+    "FILE", "SECTIONS", "fits", "line_of", "option", "possible", "read_section", "resolve",
+]  # fmt: skip
 
 FILE = "xopt.toml"
 SECTIONS = ("build", "eval", "tune", "serve")
 T = TypeVar("T")
+
+
+def option(default: Any, help: str, *flags: str, argument: bool = False) -> Any:
+    """A field of an options dataclass, with what the command line says of it.
+
+    Args:
+        default: the field's value if neither file nor command line has one.
+        help: one line.
+        flags: as they are typed, where ``--name`` is not right.
+        argument: whether it is given by its place.
+    """
+    said = {"help": help, "flags": flags, "argument": argument}
+    return dataclasses.field(default=default, metadata=said)
 
 
 def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path | None = None) -> T:

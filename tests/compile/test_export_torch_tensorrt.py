@@ -15,15 +15,15 @@ import torch
 
 from xopt.compile.build import build_bundle
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.context import BuildContext
 from xopt.compile.export_torch_tensorrt import FlatEncoder, TorchTensorRtBuilder, export_encoder
-from xopt.compile.lower import lower_graph
 from xopt.compile.options import BuildOptions
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.filling import Sizes
-from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.tensorrt.options import TorchTensorRtOptions
 from xopt.engines.torch_tensorrt import (
     TorchTensorRtEngine,
     attention_operator,
@@ -136,12 +136,15 @@ def test_the_operator_has_a_shape_without_a_device() -> None:
 
 
 def build(folder: Path, out: Path, **options: Any) -> dict[str, Any]:
-    graph = trace_checkpoint(Checkpoint.open(folder, source=str(folder)))
-    lowered = lower_graph(graph, lowering_for("torch-tensorrt", "fp16"), None)
+    # The label of a source is for people; nothing opens it again.
+    checkpoint = Checkpoint.open(folder, source="hub:somebody/model")
+    graph = trace_checkpoint(checkpoint)
+    lowering = lowering_for("torch-tensorrt", "fp16")
+    context = BuildContext(checkpoint, graph, None, lowering, options.pop("lengths", ()), Silent())
     out.mkdir()
     driver = load("fake_cuda").FakeDriver()
-    builder = TorchTensorRtBuilder(driver=driver)
-    return builder.build(lowered, out, TensorRtOptions(**options), Silent())
+    builder = TorchTensorRtBuilder(TorchTensorRtOptions(**options), driver=driver)
+    return builder.build(context, out, Silent()).facts
 
 
 @pytest.mark.parametrize("attention", ["native", "plugin"])
@@ -149,7 +152,7 @@ def test_what_the_library_is_given(
     make_checkpoint: Factory, tmp_path: Path, library: Any, attention: str
 ) -> None:
     folder = make_checkpoint("xlm-roberta", "tag", **SIZES)
-    options: dict[str, Any] = {"attention": attention, "workspace_mib": 64, "compat": "version"}
+    options: dict[str, Any] = {"attention": attention, "workspace": 64, "compat": "version"}
     facts = build(folder, tmp_path / "out", lengths=(10, 20), **options)
     [(program, settings)] = library.calls
     names = settings["arg_input_binding_names"]
@@ -203,6 +206,8 @@ def test_a_bundle_from_the_command_on(
     bundle = build_bundle(options, record=False).bundle
     assert bundle.manifest["engine"]["library"] == "torch-tensorrt 2.14.0"
     assert len(library.calls) == 1
+    # A folder outside of the working folder is named by its last part, which leads nowhere.
+    assert not Path(bundle.manifest["checkpoint"]).exists()
 
 
 def test_the_engine_feeds_what_the_module_reads() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xopt.artifacts import fingerprint
+from xopt.compile.builders import ALIASES
 from xopt.compile.recipes import LOWERINGS
-from xopt.engines.base import ALIASES
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task

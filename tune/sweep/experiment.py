@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from xopt.compile.build import BuildOptions
+from xopt.compile.builders import ALIASES, BUILDERS
 from xopt.compile.recipes import PRECISIONS
-from xopt.engines.base import ALIASES, BUILDERS
 from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task

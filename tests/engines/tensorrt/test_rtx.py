@@ -46,7 +46,7 @@ from xopt.engines.tensorrt.listing import (
     read_padded_lengths,
 )
 from xopt.engines.tensorrt.network import Request
-from xopt.engines.tensorrt.options import TensorRtOptions
+from xopt.engines.tensorrt.options import RtxOptions, TensorRtOptions
 from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, plan_profiles
 from xopt.errors import BuildError, CheckpointError, InputError, UnsupportedError
 from xopt.packing import Encoding, pack
@@ -59,6 +59,18 @@ Spoil = Callable[[onnx.ModelProto], None]
 needs_rtx = pytest.mark.skipif(
     not rtx.is_installed(), reason="no TensorRT: tensorrt-rtx is not installed"
 )
+
+
+class Given:
+    """A build whose graph is lowered already."""
+
+    lengths = ()
+
+    def __init__(self, lowered: LoweredGraph) -> None:
+        self.lowered = lowered
+
+    def lower(self, **changes: Any) -> LoweredGraph:
+        return self.lowered
 
 
 def lower_int8(folder: Path) -> LoweredGraph:
@@ -436,7 +448,7 @@ def test_a_spoiled_graph_never_reaches_the_parser(
 
     monkeypatch.setattr(rtx, "run_child", started)
     with pytest.raises(error, match=message):
-        rtx.RtxBuilder().build(broken, tmp_path, TensorRtOptions(), Silent())
+        rtx.RtxBuilder(RtxOptions()).build(Given(broken), tmp_path, Silent())
 
 
 def test_a_kernel_without_its_factor_is_not_trusted() -> None:
@@ -448,9 +460,13 @@ def test_a_kernel_without_its_factor_is_not_trusted() -> None:
 
 
 def test_lengths_above_512_and_turing_take_fp16_attention() -> None:
-    assert TensorRtOptions().fp16_attention(512) == ""
-    assert "up to 512" in TensorRtOptions().fp16_attention(513)
-    assert "SM 75" in TensorRtOptions(sm=(75,)).fp16_attention(128)
+    fp16 = {"attention": False}
+    assert (RtxOptions().changes(512), RtxOptions().changes(513)) == ({}, fp16)
+    assert RtxOptions(sm="75").changes(128) == fp16
+    assert (TensorRtOptions().changes(512), TensorRtOptions().changes(513)) == ({}, fp16)
+    plugin = TensorRtOptions(attention="plugin")
+    form = {"form": "tensorrt-plugin"}
+    assert (plugin.changes(512), plugin.changes(513)) == (form, form | fp16)
 
 
 @pytest.mark.parametrize(
@@ -463,8 +479,9 @@ def test_gpus_that_cannot_be_built_for(sm: str, message: str) -> None:
 
 
 def test_options_of_tensorrt_are_refused_elsewhere() -> None:
-    with pytest.raises(InputError, match="takes no option of TensorRT"):
+    with pytest.raises(InputError, match="takes no --sm") as caught:
         BuildOptions(target="cpu", sm="89")
+    assert "--target tensorrt-rtx" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -479,7 +496,7 @@ def test_options_of_tensorrt_are_refused_elsewhere() -> None:
 def test_an_option_of_another_tensorrt_is_refused(
     target: str, options: dict[str, Any], named: str
 ) -> None:
-    with pytest.raises(InputError, match=f"--target {target} takes no {named}"):
+    with pytest.raises(InputError, match=f"target {target} takes no {named}"):
         BuildOptions(target=target, **options)
 
 

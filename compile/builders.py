@@ -1,0 +1,26 @@
+"""The table of targets that can be built for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xopt.engines.building import Builder
+from xopt.registry import Registry
+
+__all__ = ["ALIASES", "BUILDERS"]
+
+BUILDERS: Registry[type[Builder[Any, Any]]] = Registry(
+    "target",
+    {
+        "openvino": "xopt.engines.openvino:OpenVinoBuilder",
+        "cuda": "xopt.engines.cuda:CudaBuilder",
+        "tensorrt": "xopt.engines.tensorrt.enterprise:TensorRtBuilder",
+        "tensorrt-rtx": "xopt.engines.tensorrt.rtx:RtxBuilder",
+        # The only one that starts from the checkpoint, which no engine knows.
+        "torch-tensorrt": "xopt.compile.export_torch_tensorrt:TorchTensorRtBuilder",
+        "null": "xopt.engines.null:NullBuilder",
+    },
+)
+
+# `cpu` is what people type.
+ALIASES = {"cpu": "openvino"}

@@ -1,0 +1,45 @@
+"""What a builder is given: the checkpoint, its graph and its ranges, and the graph lowered."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xopt.artifacts import Graph, LoweredGraph, Ranges
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.lower import lower_graph
+from xopt.compile.recipes import Lowering
+from xopt.progress import Progress
+
+__all__ = ["BuildContext"]
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """One build, up to its builder.
+
+    Attributes:
+        checkpoint: what is built.
+        graph: it, traced.
+        ranges: what was measured, if the recipe quantizes activations.
+        lowering: the recipe.
+        lengths: tokens of the corpus's sentences, as quantiles; empty if the builder reads none.
+        progress: told when a graph is lowered and when it is compiled.
+    """
+
+    checkpoint: Checkpoint
+    graph: Graph
+    ranges: Ranges | None
+    lowering: Lowering
+    lengths: tuple[int, ...]
+    progress: Progress
+
+    def lower(self, **changes: Any) -> LoweredGraph:
+        """The graph by the recipe, but for ``changes`` of its fields; from the cache if there."""
+        self.progress.stage("lowering")
+        lowered = lower_graph(self.graph, replace(self.lowering, **changes), self.ranges)
+        # Mapped weights count as memory as long as anything refers to them.
+        gc.collect()
+        self.progress.stage("compiling")
+        return lowered
