@@ -28,7 +28,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.context import BuildContext
 from xopt.compile.lower import column_maxima, lowered_fingerprint
 from xopt.compile.options import BuildOptions
-from xopt.compile.recipes import Lowering, check_encoder, lowering_for
+from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
 from xopt.engines.building import Built
@@ -72,6 +72,7 @@ def build_bundle(
     check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
     builder = BUILDERS.resolve(options.engine)(options.builder)
     lowering = choose_lowering(options, checkpoint)
+    check_head(options.engine, lowering, checkpoint.head)
     here = builder.look()
     sample = _sample(checkpoint, options) if lowering.activations != "none" else None
     lengths: tuple[int, ...] = ()
@@ -106,7 +107,7 @@ def build_bundle(
 def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     """The recipe of target and precision, as the target's options change it for this encoder."""
     lowering = lowering_for(options.engine, options.precision)
-    return replace(lowering, **options.builder.changes(checkpoint.config.max_tokens))
+    return replace(lowering, **options.builder.changes(checkpoint.text.max_tokens))
 
 
 def _lengths(sample: Sample) -> tuple[int, ...]:
@@ -130,7 +131,7 @@ def _default_place(checkpoint: Checkpoint, options: BuildOptions) -> Path:
 
 
 def _sample(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
-    tokenizer = Tokenizer.open(checkpoint.folder / "tokenizer.json", checkpoint.config.max_tokens)
+    tokenizer = Tokenizer.open(checkpoint.folder, checkpoint.text)
     return draw_sample(
         load_corpus(options.calibration),
         tokenizer,
@@ -201,6 +202,7 @@ def _write_bundle(
         "target": options.engine,
         "precision": options.precision,
         "head": checkpoint.head.manifest(),
+        "text": checkpoint.text.manifest(),
         "signature": checkpoint.signature(graph.manifest["inputs"], graph.manifest["output"]),
         "shape": {"layers": checkpoint.depth, "hidden": config.hidden, "heads": config.heads},
         "parity": graph.manifest["parity"],

@@ -1,66 +1,30 @@
-"""A Hugging Face checkpoint, read without running any of its code."""
+"""A checkpoint, read once and without running any of its code: what its own library would read."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xopt.artifacts import fingerprint
+from xopt.compile.head_reading import MULTIPLE_CHOICE, Choice, read_head
+from xopt.compile.head_spec import Head, read_pooling
+from xopt.compile.st_folder import CONFIG, encoder_folder, read_json, read_modules
+from xopt.compile.text_reading import check_rows, read_text_spec
+from xopt.compile.weight_files import refuse_adapter, weight_files
 from xopt.encoders.config import Config
 from xopt.encoders.families import family_of
 from xopt.encoders.family import Family
-from xopt.encoders.spec import EncoderSpec, HeadForm
+from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
+from xopt.text_spec import TextSpec
 
-__all__ = ["Checkpoint", "Head", "HeadKind", "Pooling"]
-
-HeadKind = Literal["classify", "tag", "span", "embed"]
-Pooling = Literal["mean", "cls"]
-
-MULTIPLE_CHOICE = "ForMultipleChoice"
-# Architecture suffix in config.json -> head.
-HEADS: dict[str, HeadKind] = {
-    "ForSequenceClassification": "classify",
-    # One score per sequence; the choice is the caller's, among the sequences of a question.
-    MULTIPLE_CHOICE: "classify",
-    "ForTokenClassification": "tag",
-    "ForQuestionAnswering": "span",
-    "ForMaskedLM": "embed",
-    "Model": "embed",
-}
-
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
-
-
-@dataclass(frozen=True)
-class Head:
-    """What the encoder's states are turned into.
-
-    Attributes:
-        kind: ``classify``, ``tag``, ``span`` or ``embed``.
-        labels: label names by id; empty for ``embed``.
-        layer: for ``embed``, which hidden state is pooled: 0 the embeddings, ``layers`` the last.
-        pooling: for ``embed``, ``mean`` over all tokens with the special ones, or ``cls``.
-        form: of every other kind, what stands between the states and the logits.
-    """
-
-    kind: HeadKind
-    labels: tuple[str, ...] = ()
-    layer: int | None = None
-    pooling: Pooling | None = None
-    form: HeadForm | None = None
-
-    def manifest(self) -> dict[str, Any]:
-        """As a JSON object."""
-        if self.kind == "embed":
-            return {"kind": self.kind, "layer": self.layer, "pooling": self.pooling}
-        return {"kind": self.kind, "labels": list(self.labels)}
+__all__ = ["Checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -68,12 +32,15 @@ class Checkpoint:
     """A folder with ``config.json``, safetensors weights and ``tokenizer.json``.
 
     Attributes:
-        folder: where it lies.
+        folder: where the encoder's files lie.
         source: where it came from, in words that stand in every report.
         raw: config.json as it is.
         config: the encoder's description.
         family: which reads its config and names its tensors.
-        head: read from the config's architecture.
+        head: read from the module files or the config's architecture.
+        text: how its own library reads a text.
+        root: what was given; the same folder but in sentence-transformers' old layout.
+        files: sentence-transformers' module files that were read; none in another folder.
     """
 
     folder: Path
@@ -82,6 +49,9 @@ class Checkpoint:
     config: EncoderSpec
     family: Family
     head: Head
+    text: TextSpec
+    root: Path
+    files: tuple[Path, ...] = ()
 
     @classmethod
     def open(
@@ -90,62 +60,64 @@ class Checkpoint:
         *,
         source: str | None = None,
         layer: int | None = None,
-        pooling: Pooling = "mean",
+        pooling: str | None = None,
     ) -> Checkpoint:
         """Read and check a checkpoint folder.
 
         Args:
-            folder: a local folder.
+            folder: a local folder, of transformers or of sentence-transformers.
             source: what reports call it; the folder's name by default.
-            layer: for an ``embed`` head, the hidden state to pool; the last by default.
-            pooling: for an ``embed`` head.
+            layer: for an ``embed`` head, the hidden state to pool in place of the last.
+            pooling: for an ``embed`` head, in place of the checkpoint's own: ``cls``, ``mean+max``.
 
         Raises:
-            CheckpointError: a file is missing or unsafe, or the architecture is not supported.
+            CheckpointError: a file is missing or unsafe, or asks for what xopt does not do.
+            InputError: no such pooling.
         """
-        raw = _read_config(folder)
-        asked = Config(raw, str(folder))
-        family = family_of(str(raw.get("model_type")), str(folder))
+        place = encoder_folder(folder)
+        refuse_adapter(folder, place)
+        raw = _read_config(place)
+        asked = Config(raw, str(place))
+        family = family_of(str(raw.get("model_type")), str(place))
         config = family.read(asked)
-        head = _head(asked, family, config.layers, layer, pooling)
-        if not (folder / "tokenizer.json").is_file():
+        modules = read_modules(folder, config.hidden)
+        path = folder / CONFIG
+        sentence = read_json(path) if path.is_file() else {}
+        choice = Choice(layer, None if pooling is None else read_pooling(pooling))
+        head = read_head(asked, family, config, modules, sentence, choice)
+        if not (place / "tokenizer.json").is_file():
             raise CheckpointError(
-                f"{folder} has no tokenizer.json.",
+                f"{place} has no tokenizer.json.",
                 hint="Make one with: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
             )
-        checkpoint = cls(folder, source or folder.name, raw, config, family, head)
-        checkpoint.weight_files  # noqa: B018  (raises early when weights are missing or pickled)
-        return checkpoint
+        files = (*(modules.files if modules else ()), *([path] if path.is_file() else []))
+        name = source or folder.resolve().name
+        made = cls(
+            place, name, raw, config, family, head, TextSpec(config.max_tokens), folder, files
+        )
+        text = read_text_spec(
+            place,
+            config,
+            modules,
+            sentence,
+            sentences=made.library == "sentence-transformers",
+            counts_prompts=not head.include_prompt,
+        )
+        made.weight_files  # noqa: B018  (raises early when weights are missing or pickled)
+        check_rows(place, config.vocabulary)
+        return replace(made, text=text)
 
     @cached_property
     def weight_files(self) -> list[Path]:
-        """The safetensors files, one or several."""
-        index = self.folder / "model.safetensors.index.json"
-        if index.is_file():
-            try:
-                found = json.loads(index.read_text())["weight_map"].values()
-                names = sorted({str(name) for name in found})
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise CheckpointError(f"{index} is damaged: {error!r}.") from error
-            paths = [self.folder / name for name in names]
-            root = self.folder.resolve()
-            for path in paths:
-                if path.parent.resolve() != root:
-                    raise CheckpointError(f"{index} names {path.name!r} outside of its folder.")
-        else:
-            paths = [self.folder / "model.safetensors"]
-        missing = [path.name for path in paths if not path.is_file()]
-        if not missing:
-            return paths
-        pickled = [name for name in PICKLED if (self.folder / name).is_file()]
-        if pickled:
-            raise CheckpointError(
-                f"{self.folder} has its weights as a pickle ({pickled[0]}); xopt reads safetensors "
-                "only, because loading a pickle can run any code.",
-                hint="Convert it where you trust it: AutoModel.from_pretrained(FOLDER)"
-                ".save_pretrained(NEW)",
-            )
-        raise CheckpointError(f"{self.folder} has no {', '.join(missing)}.")
+        """The safetensors files of the encoder, one or several."""
+        return weight_files(self.folder)
+
+    @property
+    def library(self) -> str:
+        """The library whose folder this is: ``transformers`` or ``sentence-transformers``."""
+        written = isinstance(self.raw.get("sentence_transformers"), dict)
+        written |= self.raw.get("sbert_ce_default_activation_function") is not None
+        return "sentence-transformers" if self.files or written else "transformers"
 
     @property
     def is_choice(self) -> bool:
@@ -154,10 +126,19 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over config, weights and tokenizer, and the head's choices."""
-        files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weight_files]
+        """sha256 over config, weights, tokenizer and module files, and the head's choices."""
+        names = (
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+        )
+        files = [self.folder / name for name in names if (self.folder / name).is_file()]
+        files += [*self.weight_files, *self.files]
         return fingerprint(
-            [[path.name, sha256_file_cached(path)] for path in files], self.head.manifest()
+            [[_within(path, self.root), sha256_file_cached(path)] for path in files],
+            self.head.manifest(),
+            self.text.manifest(),
         )
 
     @cached_property
@@ -167,7 +148,7 @@ class Checkpoint:
         Raises:
             CheckpointError: ``training.json`` is damaged.
         """
-        path = self.folder / "training.json"
+        path = self.root / "training.json"
         if not path.is_file():
             return None
         try:
@@ -185,8 +166,8 @@ class Checkpoint:
             "inputs": list(inputs),
             "output": output,
             "per_token": head.kind in ("tag", "span"),
-            "width": config.hidden if head.kind == "embed" else len(head.labels),
-            "max_tokens": config.max_tokens,
+            "width": head.width(config.hidden),
+            "max_tokens": self.text.max_tokens,
             "first_position": config.first_position,
             "vocabulary": config.vocabulary,
             "types": max(config.types, 1),
@@ -212,57 +193,9 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
             f"{folder} is no checkpoint: it has no config.json.",
             hint="Give a Hugging Face folder, a hub id, or pip:multilingual-e5-small.",
         )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}.") from error
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} is damaged: it holds no JSON object.")
+    raw: Mapping[str, Any] = read_json(path)
     return raw
 
 
-def _head(config: Config, family: Family, layers: int, layer: int | None, pooling: Pooling) -> Head:
-    raw = config.raw
-    names = raw.get("architectures")
-    if names is not None and not (isinstance(names, list) and names):
-        raise CheckpointError(f"config.json: architectures is {names!r}, not a list of names.")
-    prefix = family.types[raw["model_type"]][0]
-    name = str(names[0]) if names else prefix + "Model"
-    suffix = name.removeprefix(prefix)
-    kind = HEADS.get(suffix)
-    form = None
-    if kind not in (None, "embed"):
-        form = family.head(config, "choice" if suffix == MULTIPLE_CHOICE else str(kind))
-    if kind is None or (kind != "embed" and form is None):
-        raise CheckpointError(f"The head {name!r} is not supported.", hint=_heads(config, family))
-    if kind == "embed":
-        chosen = layers if layer is None else layer
-        if not 0 <= chosen <= layers:
-            raise CheckpointError(
-                f"There is no layer {chosen}.",
-                hint=f"Layers are 0 (embeddings) to {layers} (the last).",
-            )
-        return Head("embed", layer=chosen, pooling=pooling)
-    if layer is not None:
-        raise CheckpointError(
-            f"--layer is for encoders without a head; {name} has one.",
-            hint="Leave --layer out, or give the encoder alone.",
-        )
-    if kind == "span":
-        return Head("span", labels=("start", "end"), form=form)
-    if suffix == MULTIPLE_CHOICE:
-        return Head("classify", labels=("score",), form=form)
-    labels = raw.get("id2label") or {}
-    if not isinstance(labels, dict):
-        raise CheckpointError("config.json: id2label is no object of label names.")
-    count = len(labels) or config.size("num_labels", 2)
-    found = tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(count))
-    return Head(kind, labels=found, form=form)
-
-
-def _heads(config: Config, family: Family) -> str:
-    """The heads that this family has, by the names of its classes."""
-    prefix = family.types[config.raw["model_type"]][0]
-    kinds = {s: "choice" if s == MULTIPLE_CHOICE else kind for s, kind in HEADS.items()}
-    found = [s for s, kind in kinds.items() if kind == "embed" or family.head(config, kind)]
-    return "Supported: " + ", ".join(prefix + suffix for suffix in found) + "."
+def _within(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -55,7 +55,7 @@ class FlatEncoder(nn.Module):
         self.names = list(encoder.inputs)
         if plugin:
             # A mean is taken over the padded form; nothing else is.
-            mean = encoder.spec.kind == "embed" and encoder.spec.pooling == "mean"
+            mean = encoder.spec.kind == "embed" and encoder.spec.pooling == ("mean",)
             dropped = {"unpad_index"} if mean else {"unpad_index", "pad_index", "attention_bias"}
             kept = [name for name in self.names if name not in dropped | {"cu_seqlens"}]
             self.names = [*kept, "cu_seqlens"]

@@ -12,7 +12,7 @@ Every choice here is one that decides which kernels TensorRT-RTX 1.7 takes, read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from onnx import TensorProto, helper
 from xopt.compile.editing import GraphEditor
 from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
 from xopt.compile.recipes import Lowering
-from xopt.compile.tensorrt_head import emit_head, mean_over_slots
+from xopt.compile.tensorrt_head import emit_head, pool_slots
 from xopt.compile.traced import SITE, WORDS, bias_of, drop_attention, linear_of
 from xopt.errors import UnsupportedError
 
@@ -39,6 +39,7 @@ INPUTS: dict[str, tuple[int, list[str | int]]] = {
     "attention_bias": (TensorProto.FLOAT16, ["B", 1, 1, "S"]),
     "first_index": (TensorProto.INT64, ["B", 1]),
     "cu_seqlens": (TensorProto.INT32, ["B_plus_1"]),
+    "prompt_tokens": (TensorProto.INT64, ["B", 1]),
 }
 IDS = ("input_ids", "position_ids", "token_type_ids")
 
@@ -62,7 +63,7 @@ def lower_tensorrt(
         amax: ``site -> range``; not read when nothing is quantized.
         smooth: ``site -> [in]``, SmoothQuant's divisors.
         shifts: ``site -> [in]``, the middle of each channel, from which ``amax`` is counted.
-        facts: ``head``, ``heads``, ``hidden`` and ``output`` of the graph's manifest.
+        facts: ``head``, ``heads``, ``layers``, ``hidden`` and ``output`` of the graph's manifest.
         lowerer: another one than :class:`Lowerer`.
 
     Raises:
@@ -71,13 +72,15 @@ def lower_tensorrt(
     """
     work = (lowerer or Lowerer)(editor, lowering, amax, smooth, shifts, facts)
     norms = [i for i, n in enumerate(editor.source) if n.op_type == "LayerNormalization"]
-    for node in editor.source[: norms[-1] + 1]:
+    # A LayerNorm of the head is none of the encoder's: two a layer, and the embeddings' own.
+    end = norms[2 * facts["layers"]] + 1
+    for node in editor.source[:end]:
         if node.output[0] not in editor.dropped:
             work.lower(node)
     emit_head(
         editor,
-        editor.source[norms[-1]].output[0],
-        [node for node in editor.source[norms[-1] + 1 :] if node.op_type == "Gemm"],
+        editor.source[end - 1].output[0],
+        editor.source[end:],
         facts,
         work,
     )
@@ -325,9 +328,9 @@ class Lowerer:
             rows = self.dequantize(rows, source, source + ".dq")
         return rows
 
-    def mean(self, hidden: str) -> str:
-        """``[B, hidden]`` fp32: the mean over a sentence's tokens."""
-        return mean_over_slots(self.editor, hidden)
+    def pool(self, hidden: str, modes: Sequence[str], *, include_prompt: bool) -> list[str]:
+        """``[B, hidden]`` fp32 for each mode."""
+        return pool_slots(self.editor, hidden, modes, include_prompt=include_prompt)
 
 
 def _declare(model: onnx.ModelProto, output: str, *, per_token: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from xopt.calibrate.ranges import CalibrationRecipe
 from xopt.compile.builders import ALIASES, BUILDERS
-from xopt.compile.checkpoint import Pooling
+from xopt.compile.head_spec import read_pooling
 from xopt.compile.recipes import lowering_for
 from xopt.engines.building import BuilderOptions
 from xopt.engines.options import TargetOptions
@@ -42,8 +42,14 @@ class BuildOptions(TargetOptions):
     percentile: float = option(99.99, "For --ranges percentile.")
     smooth: float = option(0.8, "SmoothQuant's alpha, 0 to below 1; 0 turns it off.")
     seed: int = option(0, "Of the calibration sample.")
-    layer: int | None = option(None, "Encoders without a head: the hidden state to pool.")
-    pooling: Pooling = option("mean", "Encoders without a head: mean or cls.")
+    layer: int | None = option(
+        None, "Encoders without a head: the hidden state to pool, in place of the last."
+    )
+    pooling: str | None = option(
+        None,
+        "Encoders without a head, in place of the checkpoint's own: mean, cls, max, "
+        "mean_sqrt_len_tokens, weightedmean, lasttoken, or several as mean+max.",
+    )
     out: str | None = option(
         None, "The bundle's folder; bundles/NAME-PRECISION-TARGET by default.", "-o", "--out"
     )
@@ -51,8 +57,8 @@ class BuildOptions(TargetOptions):
     def __post_init__(self) -> None:
         """Check what can be checked without reading anything."""
         super().__post_init__()
-        if self.pooling not in ("mean", "cls"):
-            raise InputError(f"Unknown pooling {self.pooling!r}.", hint="Possible: mean, cls.")
+        if self.pooling is not None:
+            read_pooling(self.pooling)
         if self.calibration_tokens < 64:
             raise InputError(
                 f"--calibration-tokens is {self.calibration_tokens}; at least 64 are needed."

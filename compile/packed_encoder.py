@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xopt.compile.attention import attend, attend_jointly
-from xopt.compile.checkpoint import Checkpoint, Head
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.head_spec import Head
 from xopt.compile.heads import head_inputs, make_head
 from xopt.compile.modules import ACTIVATE, make_norm
 from xopt.compile.weights import encoder_state, rotations
@@ -39,6 +40,7 @@ __all__ = ["PackedEncoder", "Watch", "graph_inputs"]
 ORDER = (
     "input_ids", "position_ids", "token_type_ids", "pad_index", "attention_bias", "unpad_index",
     "window_queries", "window_keys", "window_slots", "window_bias", "cu_seqlens",
+    "prompt_tokens",
 )  # fmt: skip
 
 # Called at each quantization site with its name and value.

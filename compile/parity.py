@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.head_spec import Head
 from xopt.engines.openvino import open_core
 from xopt.errors import ParityError, require
 from xopt.packing import Encoding, PackedBatch, pack
@@ -40,8 +41,8 @@ def parity_batches(checkpoint: Checkpoint) -> list[list[Encoding]]:
 
     That limit is :data:`LONGEST` tokens for an encoder that takes more.
     """
-    limit = checkpoint.config.max_tokens
-    tokenizer = Tokenizer.open(checkpoint.folder / "tokenizer.json", limit)
+    limit = checkpoint.text.max_tokens
+    tokenizer = Tokenizer.open(checkpoint.folder, checkpoint.text)
     texts = [text for language, text in load_corpus().rows if language in _SCRIPTS]
     short = tokenizer.encode(texts[::7], max_tokens=min(96, limit))
     longest = tokenizer.encode([" ".join(texts[:40])], max_tokens=min(LONGEST, limit))
@@ -118,13 +119,41 @@ def reference_answers(
             answer = torch.stack([out.start_logits, out.end_logits], dim=-1)[mask]
         case _:
             states = out.hidden_states[checkpoint.head.layer]
-            weights = mask[:, :, None].float()
-            if checkpoint.head.pooling == "cls":
-                answer = states[:, 0]
-            else:
-                answer = (states * weights).sum(1) / weights.sum(1)
+            prompts = torch.tensor([e.prompt_tokens for e in encodings])
+            answer = _pooled(states, mask, prompts, checkpoint.head)
+            if checkpoint.head.modules:
+                from xopt.compile.packed_encoder import PackedEncoder
+
+                head: Any = PackedEncoder.load(checkpoint).head
+                for module in head.modules_behind:
+                    answer = module(answer)
     found: NDArray[np.float32] = answer.numpy()
     return found
+
+
+def _pooled(
+    states: torch.Tensor, mask: torch.Tensor, prompts: torch.Tensor, head: Head
+) -> torch.Tensor:
+    """sentence-transformers' pooling of padded states ``[B, S, hidden]``."""
+    import torch
+
+    places = torch.arange(mask.shape[1])[None, :].expand(mask.shape)
+    if not head.include_prompt:
+        mask = mask & (places >= prompts[:, None])
+    rows = torch.arange(len(states))
+    weights = mask[:, :, None].float()
+    parts = {
+        "cls": lambda: states[rows, mask.int().argmax(1)],
+        "lasttoken": lambda: states[rows, (places * mask).amax(1)],
+        "max": lambda: states.masked_fill(~mask[:, :, None], -torch.inf).amax(1),
+        "mean": lambda: (states * weights).sum(1) / weights.sum(1),
+        "mean_sqrt_len_tokens": lambda: (states * weights).sum(1) / weights.sum(1).sqrt(),
+        "weightedmean": lambda: (
+            (states * weights * (places + 1)[:, :, None]).sum(1)
+            / (weights * (places + 1)[:, :, None]).sum(1)
+        ),
+    }
+    return torch.cat([parts[mode]() for mode in head.pooling], dim=-1)
 
 
 def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ kernel. The step of the context divides that of v, which the kernel reads anyway
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,10 @@ class PluginLowerer(Lowerer):
             aot=1,
             **attributes,
         )
+
+    def pool(self, hidden: str, modes: Sequence[str], *, include_prompt: bool) -> list[str]:
+        """``[B, hidden]`` fp32 for each mode, which is the mean: the rest was refused before."""
+        return [self.mean(hidden) for _ in modes]
 
     def mean(self, hidden: str) -> str:
         """``[B, hidden]`` fp32: the mean over a sentence's tokens, as a product with 0 and 1."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from xopt.compile.head_spec import Head
 from xopt.encoders.plan import needs
 from xopt.encoders.spec import EncoderSpec, HeadForm
 from xopt.errors import InputError, UnsupportedError, did_you_mean
 
-__all__ = ["LOWERINGS", "PRECISIONS", "Lowering", "check_encoder", "lowering_for"]
+__all__ = ["LOWERINGS", "PRECISIONS", "Lowering", "check_encoder", "check_head", "lowering_for"]
 
 PRECISIONS: dict[str, str] = {
     "fp32": "every weight and every operation in fp32: the reference",
@@ -107,3 +108,30 @@ def lowering_for(target: str, precision: str) -> Lowering:
             hint=f"Possible for {target}: {', '.join(possible) or 'none'}.",
         )
     return found
+
+
+# Targets that do every pooling and every module behind it; the others do mean or cls alone.
+EVERY_HEAD = ("openvino", "null", "tensorrt-rtx", "tensorrt")
+
+
+def check_head(target: str, lowering: Lowering, head: Head) -> None:
+    """Refuse a head that this target cannot do, before anything is calibrated.
+
+    Raises:
+        UnsupportedError: names the targets that can.
+    """
+    if head.kind != "embed":
+        return
+    simple = head.include_prompt and head.pooling in (("mean",), ("cls",))
+    plugin = lowering.form == "tensorrt-plugin"
+    if (simple and (plugin or not head.modules)) or (target in EVERY_HEAD and not plugin):
+        return
+    parts = ["+".join(head.pooling) + " pooling"]
+    parts += [] if head.include_prompt else ["without the prompt"]
+    parts += [type(module).__name__ for module in head.modules]
+    what = f"{target} with the attention plugin" if plugin else target
+    raise UnsupportedError(
+        f"The target {what} does not do this checkpoint's head yet: {', '.join(parts)}.",
+        hint="It does mean or cls pooling alone. Every head is done by "
+        "--target cpu, tensorrt-rtx, or tensorrt with --attention native.",
+    )

@@ -1,8 +1,8 @@
-"""The heads in TensorRT's form: fp16 inside, the answer in fp32."""
+"""The heads in TensorRT's form: fp16 for logits, fp32 from the pooling on, the answer in fp32."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +12,11 @@ from onnx import TensorProto
 
 from xopt.compile.editing import GraphEditor
 
-__all__ = ["emit_head", "mean_over_slots"]
+__all__ = ["emit_head", "pool_slots"]
 
 Array = NDArray[np.float32]
+# Nothing real is below it.
+LOWEST = np.finfo(np.float32).min
 
 
 class HeadParts(Protocol):
@@ -28,15 +30,15 @@ class HeadParts(Protocol):
         """``[out, in]`` and ``[out]`` of a Gemm."""
         ...
 
-    def mean(self, hidden: str) -> str:
-        """``[B, hidden]`` fp32: the mean over a sentence's tokens."""
+    def pool(self, hidden: str, modes: Sequence[str], *, include_prompt: bool) -> list[str]:
+        """``[B, hidden]`` fp32 for each mode that reads more than the first token."""
         ...
 
 
 def emit_head(
     editor: GraphEditor,
     hidden: str,
-    layers: Sequence[onnx.NodeProto],
+    behind: Sequence[onnx.NodeProto],
     facts: Mapping[str, Any],
     lowerer: HeadParts,
 ) -> None:
@@ -45,15 +47,25 @@ def emit_head(
     Args:
         editor: over the traced graph.
         hidden: the encoder's last output.
-        layers: the head's linear layers, a tanh between each two.
+        behind: the traced nodes behind the encoder.
         facts: ``head`` and ``output`` of the graph's manifest.
         lowerer: the lowering.
     """
-    kind = facts["head"]["kind"]
-    if kind == "embed" and facts["head"]["pooling"] == "mean":
-        hidden = lowerer.mean(hidden)
-    elif kind in ("classify", "embed"):
-        hidden = editor.emit("GatherND", [hidden, "first_index"], "head.first")
+    head = facts["head"]
+    if head["kind"] == "embed":
+        answer = _embedding(editor, hidden, behind, head, lowerer)
+    else:
+        if head["kind"] == "classify":
+            hidden = editor.emit("GatherND", [hidden, "first_index"], "head.first")
+        layers = [node for node in behind if node.op_type == "Gemm"]
+        answer = _logits(editor, hidden, layers, lowerer)
+    editor.emit("Cast", [answer], facts["output"], to=TensorProto.FLOAT)
+
+
+def _logits(
+    editor: GraphEditor, hidden: str, layers: Sequence[onnx.NodeProto], lowerer: HeadParts
+) -> str:
+    """The head's linear layers, a tanh between each two."""
     for number, node in enumerate(layers):
         if number:
             hidden = editor.emit("Tanh", [hidden], "head.tanh")
@@ -63,23 +75,198 @@ def emit_head(
         exact = editor.emit("MatMul", [hidden, values], name + ".product")
         shift = lowerer.half(name + ".bias", bias)
         hidden = editor.emit("Add", [exact, shift], name + ".out")
-    editor.emit("Cast", [hidden], facts["output"], to=TensorProto.FLOAT)
+    return hidden
 
 
-def mean_over_slots(editor: GraphEditor, hidden: str) -> str:
-    """``[B, hidden]`` fp32: the mean over a sentence's tokens, summed in fp32."""
+def _embedding(
+    editor: GraphEditor,
+    hidden: str,
+    behind: Sequence[onnx.NodeProto],
+    head: Mapping[str, Any],
+    lowerer: HeadParts,
+) -> str:
+    modes, whole = head["pooling"], head["include_prompt"]
+    firsts = [mode for mode in modes if mode == "cls" and whole]
+    others = lowerer.pool(
+        hidden, [mode for mode in modes if mode not in firsts], include_prompt=whole
+    )
+    pooled = iter(others)
+    parts = []
+    for mode in modes:
+        if mode in firsts:
+            first = editor.emit("GatherND", [hidden, "first_index"], "head.first")
+            parts.append(editor.emit("Cast", [first], "head.first.full", to=TensorProto.FLOAT))
+        else:
+            parts.append(next(pooled))
+    answer = parts[0]
+    if len(parts) > 1:
+        answer = editor.emit("Concat", parts, "head.pooled", axis=1)
+    return _modules(editor, answer, behind, head["modules"], lowerer)
+
+
+def _modules(
+    editor: GraphEditor,
+    x: str,
+    behind: Sequence[onnx.NodeProto],
+    modules: Sequence[Mapping[str, Any]],
+    lowerer: HeadParts,
+) -> str:
+    """What follows the pooling, in fp32: a row a sentence costs nothing."""
+    linear = iter([node for node in behind if node.op_type == "Gemm"])
+    norms = iter([node for node in behind if node.op_type == "LayerNormalization"])
+    last = editor.constant("axis.last", np.array([-1], np.int64))
+    for number, module in enumerate(modules):
+        name = f"head.{number}"
+        match module["type"]:
+            case "Dense":
+                out = _activate(
+                    editor, module["activation"], _linear(editor, x, name, linear, lowerer), name
+                )
+                if module["residual"]:
+                    widened = module["inputs"] != module["outputs"]
+                    kept = _linear(editor, x, name + ".kept", linear, lowerer) if widened else x
+                    out = editor.emit("Add", [out, kept], name + ".residual")
+                x = out
+            case "LayerNorm":
+                node = next(norms)
+                values = [
+                    editor.constant(f"{name}.norm.{i}", editor.array(part))
+                    for i, part in enumerate(node.input[1:])
+                ]
+                x = editor.emit(
+                    "LayerNormalization",
+                    [x, *values],
+                    name + ".norm",
+                    axis=-1,
+                    epsilon=module["epsilon"],
+                )
+            case "Normalize":
+                least = editor.constant("least.length", np.array(1e-12, np.float32))
+                length = editor.emit("ReduceL2", [x, last], name + ".length", keepdims=1)
+                length = editor.emit("Max", [length, least], name + ".divisor")
+                x = editor.emit("Div", [x, length], name + ".unit")
+            case "Truncate":
+                bounds = [
+                    editor.constant(f"{name}.{i}", np.array([value], np.int64))
+                    for i, value in enumerate((0, module["width"]))
+                ]
+                x = editor.emit("Slice", [x, *bounds, last], name + ".cut")
+    return x
+
+
+def _linear(
+    editor: GraphEditor, x: str, name: str, nodes: Iterator[onnx.NodeProto], lowerer: HeadParts
+) -> str:
+    weight, bias = lowerer.weight_and_bias(next(nodes))
+    values = editor.constant(name + ".weight", np.ascontiguousarray(weight.T))
+    product = editor.emit("MatMul", [x, values], name + ".product")
+    return editor.emit("Add", [product, editor.constant(name + ".bias", bias)], name + ".out")
+
+
+def _activate(editor: GraphEditor, kind: str, x: str, name: str) -> str:
+    """A class of ``torch.nn`` with its usual options, as ONNX operators."""
+    emit = editor.emit
+
+    def number(value: float) -> str:
+        return editor.constant(f"number.{value}", np.array(value, np.float32))
+
+    def clip(source: str, low: float, high: float, out: str) -> str:
+        return emit("Clip", [source, number(low), number(high)], out)
+
+    def gated(gate: str) -> str:
+        return emit("Mul", [x, gate], name + ".act")
+
+    simple = {
+        "ELU": "Elu", "GELU": "Gelu", "ReLU": "Relu", "SELU": "Selu", "Sigmoid": "Sigmoid",
+        "Softplus": "Softplus", "Softsign": "Softsign", "Tanh": "Tanh",
+    }  # fmt: skip
+    if kind in simple:
+        return emit(simple[kind], [x], name + ".act")
+    made: dict[str, Callable[[], str]] = {
+        "Identity": lambda: x,
+        "LeakyReLU": lambda: emit("LeakyRelu", [x], name + ".act", alpha=0.01),
+        "Hardsigmoid": lambda: emit("HardSigmoid", [x], name + ".act", alpha=1 / 6, beta=0.5),
+        "Hardtanh": lambda: clip(x, -1.0, 1.0, name + ".act"),
+        "ReLU6": lambda: clip(x, 0.0, 6.0, name + ".act"),
+        "SiLU": lambda: gated(emit("Sigmoid", [x], name + ".gate")),
+        "Hardswish": lambda: gated(emit("HardSigmoid", [x], name + ".gate", alpha=1 / 6, beta=0.5)),
+        "Mish": lambda: gated(
+            emit("Tanh", [emit("Softplus", [x], name + ".soft")], name + ".gate")
+        ),
+    }
+    return made[kind]()
+
+
+def pool_slots(
+    editor: GraphEditor, hidden: str, modes: Sequence[str], *, include_prompt: bool
+) -> list[str]:
+    """``[B, hidden]`` fp32 for each mode, over the padded slots, summed in fp32.
+
+    A single token is a sum with one weight: an index made in the graph would be a scalar kernel.
+    """
+    if not modes:
+        return []
     emit, constant = editor.emit, editor.constant
     middle = constant("axes.middle", np.array([1, 2], np.int64))
     last = constant("axis.last", np.array([-1], np.int64))
     over = constant("axis.slots", np.array([1], np.int64))
     zero = constant("zero.fp16", np.array(0, np.float16))
+    one = constant("one.full", np.array(1, np.float32))
     bias = emit("Squeeze", ["attention_bias", middle], "head.bias")
     real = emit("GreaterOrEqual", [bias, zero], "head.real")
-    real = emit("Cast", [real], "head.counted", to=TensorProto.FLOAT)
-    counted = emit("Unsqueeze", [real, last], "head.weights")
+    counted = emit("Cast", [real], "head.counted", to=TensorProto.FLOAT)
+    everything = counted
     rows = emit("GatherND", [hidden, "pad_index"], "head.padded")
     rows = emit("Cast", [rows], "head.rows", to=TensorProto.FLOAT)
-    rows = emit("Mul", [rows, counted], "head.kept")
-    total = emit("ReduceSum", [rows, over], "head.sum", keepdims=0)
-    length = emit("ReduceSum", [real, over], "head.length", keepdims=1)
-    return emit("Div", [total, length], "head.mean")
+
+    def places() -> str:
+        """``[B, S]``: the place of each slot in its sentence, from 0 on."""
+        slots = emit("Squeeze", ["pad_index", last], "head.slots")
+        within = emit("Sub", [slots, "first_index"], "head.within")
+        return emit("Cast", [within], "head.places", to=TensorProto.FLOAT)
+
+    def at(place: str, name: str) -> str:
+        """1 at one place of each sentence."""
+        found = emit("Equal", [within, place], f"head.{name}.here")
+        found = emit("Cast", [found], f"head.{name}.one", to=TensorProto.FLOAT)
+        return emit("Mul", [found, everything], f"head.{name}.weights")
+
+    within = ""
+    if not include_prompt or set(modes) & {"weightedmean", "lasttoken"}:
+        within = places()
+    prompt = length = ""
+    if not include_prompt or "lasttoken" in modes:
+        length = emit("ReduceSum", [everything, over], "head.tokens", keepdims=1)
+    if not include_prompt:
+        prompt = emit("Cast", ["prompt_tokens"], "head.prompt", to=TensorProto.FLOAT)
+        behind = emit("GreaterOrEqual", [within, prompt], "head.behind")
+        behind = emit("Cast", [behind], "head.behind.one", to=TensorProto.FLOAT)
+        counted = emit("Mul", [everything, behind], "head.kept")
+    made = []
+    for mode in modes:
+        name = f"head.{mode}"
+        if mode == "max":
+            kept = emit("Cast", [counted], f"{name}.real", to=TensorProto.BOOL)
+            kept = emit("Unsqueeze", [kept, last], f"{name}.rows")
+            low = constant("lowest", np.array(LOWEST, np.float32))
+            masked = emit("Where", [kept, rows, low], f"{name}.masked")
+            made.append(emit("ReduceMax", [masked, over], f"{name}.pooled", keepdims=0))
+            continue
+        weights, divides = counted, mode not in ("cls", "lasttoken")
+        if mode == "weightedmean":
+            ranks = emit("Add", [within, one], f"{name}.ranks")
+            weights = emit("Mul", [counted, ranks], f"{name}.weights")
+        elif mode == "lasttoken":
+            weights = at(emit("Sub", [length, one], f"{name}.place"), mode)
+        elif mode == "cls":
+            inside = emit("Less", [prompt, length], f"{name}.inside")
+            inside = emit("Cast", [inside], f"{name}.inside.one", to=TensorProto.FLOAT)
+            weights = at(emit("Mul", [prompt, inside], f"{name}.place"), mode)
+        total = emit("ReduceSum", [weights, over], f"{name}.total", keepdims=1)
+        wide = emit("Unsqueeze", [weights, last], f"{name}.wide")
+        summed = emit("Mul", [rows, wide], f"{name}.taken")
+        summed = emit("ReduceSum", [summed, over], f"{name}.sum", keepdims=0)
+        if mode == "mean_sqrt_len_tokens":
+            total = emit("Sqrt", [total], f"{name}.root")
+        made.append(emit("Div", [summed, total], f"{name}.pooled") if divides else summed)
+    return made

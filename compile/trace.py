@@ -40,6 +40,7 @@ AXES: dict[str, dict[int, str]] = {
     "pad_index": {0: "B", 1: "S"},
     "unpad_index": {0: "T"},
     "attention_bias": {0: "B", 3: "S"},
+    "prompt_tokens": {0: "B"},
     "window_queries": {0: "N", 1: "Q"},
     "window_keys": {0: "N", 1: "K"},
     "window_slots": {0: "T"},
@@ -50,7 +51,7 @@ AXES: dict[str, dict[int, str]] = {
 def graph_fingerprint(checkpoint: Checkpoint) -> str:
     """The fingerprint its graph has, known before it is traced."""
     return fingerprint(
-        checkpoint.fingerprint, {"opset": OPSET, "format": 1}, tool_versions("torch", "onnxscript")
+        checkpoint.fingerprint, {"opset": OPSET, "format": 2}, tool_versions("torch", "onnxscript")
     )
 
 
@@ -81,7 +82,7 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
         "heads": checkpoint.config.heads,
         "hidden": checkpoint.config.hidden,
         "first_position": checkpoint.config.first_position,
-        "max_tokens": checkpoint.config.max_tokens,
+        "max_tokens": checkpoint.text.max_tokens,
         "types": max(checkpoint.config.types, 1),
         "window": checkpoint.config.window,
         "tools": tool_versions("xopt", "torch", "onnx", "onnxscript"),

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.head_spec import Dense, LayerNorm
+from xopt.encoders.config import Config
 from xopt.encoders.plan import Attend, Embed, Linear, Normalize, Op, plan
 from xopt.encoders.spec import EncoderSpec, Norm
 from xopt.errors import CheckpointError, require
@@ -44,6 +46,7 @@ def encoder_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     form = checkpoint.head.form
     if form is not None and form.activation is not None and not form.dense_bias:
         found["head.dense.bias"] = torch.zeros(spec.hidden)
+    found |= _module_weights(checkpoint)
     for number, theta in enumerate(rotations(ops)):
         for name, values in zip(("cos", "sin"), rotary_table(spec, theta), strict=True):
             found[f"rotary.{number}.{name}"] = torch.from_numpy(values)
@@ -128,6 +131,8 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
     }
     skipped = range(checkpoint.depth, checkpoint.config.layers)
     idle = [re.compile(p) for p in (*family.idle, *map(family.layer_pattern, skipped))]
+    if checkpoint.head.form is None:
+        idle += [re.compile(re.escape(name) + r"\..*") for name in _head_names(checkpoint)]
     if checkpoint.depth < checkpoint.config.layers:
         # The norm behind the last layer is not reached.
         idle += [
@@ -159,6 +164,45 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
             + "\n  ".join(wrong)
         )
     return found
+
+
+def _head_names(checkpoint: Checkpoint) -> set[str]:
+    """What the family's heads are called: an encoder is also read out of a checkpoint with one."""
+    asked = Config(checkpoint.raw, str(checkpoint.folder))
+    forms = [checkpoint.family.head(asked, kind) for kind in ("classify", "choice", "tag", "span")]
+    return {name for form in forms if form is not None for name in form.tensors}
+
+
+def _module_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The weights of the modules behind the pooling, by our names, fp32.
+
+    A Dense without a bias gets one of zeros: every linear layer of a graph has the same form then.
+    """
+    import torch
+
+    weights: dict[str, torch.Tensor] = {}
+    for number, module in enumerate(checkpoint.head.modules):
+        if not isinstance(module, Dense | LayerNorm):
+            continue
+        shapes: Shapes = {"norm.weight": (module.width,), "norm.bias": (module.width,)}
+        if isinstance(module, Dense):
+            shapes = {"linear.weight": (module.outputs, module.inputs)}
+            shapes |= {"linear.bias": (module.outputs,)} if module.bias else {}
+            if module.projects_residual:
+                shapes["residual.weight"] = (module.outputs, module.inputs)
+        path = checkpoint.root / module.path / "model.safetensors"
+        found = dict(_read([path]))
+        if {name: tuple(value.shape) for name, value in found.items()} != shapes:
+            raise CheckpointError(
+                f"{path} does not fit its config.json.\n"
+                f"  it holds {', '.join(f'{n} {list(v.shape)}' for n, v in found.items())}\n"
+                f"  needed is {', '.join(f'{n} {list(v)}' for n, v in shapes.items())}"
+            )
+        if isinstance(module, Dense):
+            for name in [key for key in shapes if key.endswith(".weight")]:
+                found.setdefault(name.replace("weight", "bias"), torch.zeros(module.outputs))
+        weights |= {f"head.modules_behind.{number}.{name}": value for name, value in found.items()}
+    return weights
 
 
 def _cut(

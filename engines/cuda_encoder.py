@@ -262,7 +262,7 @@ class Encoder:
 
     def _answer(self, x: Tensor, cu_seqlens: Tensor) -> Tensor:
         """The head, in fp32 as in the lowered graph."""
-        if self.kind == "embed" and self.pooling == "mean":
+        if self.kind == "embed" and self.pooling == ["mean"]:
             return kernels.mean_pool(x, cu_seqlens)
         if self.kind in ("classify", "embed"):
             # An empty sentence that fills up a bucket begins behind the last token.

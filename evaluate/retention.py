@@ -152,7 +152,10 @@ def _in_turn(texts: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _pooling(session: Session) -> dict[str, Any]:
-    return {k: v for k, v in session.bundle.head.items() if k in ("layer", "pooling")}
+    head = session.bundle.head
+    if head["kind"] != "embed":
+        return {}
+    return {"layer": head["layer"], "pooling": "+".join(head["pooling"])}
 
 
 def _measure(

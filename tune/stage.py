@@ -76,7 +76,7 @@ def run_stage(
         work: for the Trainer's checkpoints.
         progress: told the share that is done.
     """
-    tokenizer = Tokenizer.open(checkpoint.folder / "tokenizer.json", checkpoint.config.max_tokens)
+    tokenizer = Tokenizer.open(checkpoint.folder / "tokenizer.json", checkpoint.text.max_tokens)
     padding = _padding(checkpoint)
     train: dict[str, list[Item]] = {}
     dev: dict[str, DevSet] = {}

@@ -22,7 +22,7 @@ def tensorrt_arrays(batch: PackedBatch) -> dict[str, NDArray[Any]]:
         ``input_ids``, ``position_ids`` and ``token_type_ids`` ``[T]``, ``pad_index`` ``[B, S, 1]``,
         ``unpad_index`` ``[T, 1]``, ``first_index`` ``[B, 1]``, all int64, and ``attention_bias``
         ``[B, 1, 1, S]`` float16, and, for attention as our own plugin, ``cu_seqlens`` ``[B + 1]``
-        int32.
+        int32; ``prompt_tokens`` ``[B, 1]`` int64 where the prompt is left out of the pooling.
     """
     return {
         "input_ids": batch.input_ids.astype(np.int64),
@@ -33,4 +33,5 @@ def tensorrt_arrays(batch: PackedBatch) -> dict[str, NDArray[Any]]:
         "attention_bias": batch.attention_bias.astype(np.float16),
         "first_index": batch.cu_seqlens[:-1].astype(np.int64)[:, None],
         "cu_seqlens": batch.cu_seqlens,
+        "prompt_tokens": batch.prompt_tokens.astype(np.int64)[:, None],
     }

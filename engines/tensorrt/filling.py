@@ -75,6 +75,7 @@ def fill(arrays: Mapping[str, NDArray[Any]], batch: PackedBatch, sizes: Sizes) -
         "first_index": ((b, 1), 0),
         "attention_bias": ((b, 1, 1, s), MASKED),
         "cu_seqlens": ((b + 1,), batch.tokens),
+        "prompt_tokens": ((b, 1), 0),
     }
     filled: Arrays = {}
     for name, values in arrays.items():

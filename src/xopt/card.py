@@ -21,8 +21,7 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
         f"{manifest['target']}",
         "",
         f"- checkpoint: {manifest['checkpoint']}",
-        f"- head: {head['kind']}"
-        + (f", layer {head['layer']}, {head['pooling']} pooling" if "layer" in head else ""),
+        f"- head: {head['kind']}" + _head_text(head),
         f"- longest input: {manifest['signature']['max_tokens']} tokens",
         f"- parity of the fp32 graph with transformers: max |Δ| "
         f"{manifest['parity']['max_abs_difference']:.1e} over {manifest['parity']['sentences']} "
@@ -47,6 +46,24 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     for report in reports:
         lines += _report_section(report)
     return "\n".join(lines)
+
+
+def _head_text(head: Mapping[str, Any]) -> str:
+    """The rest of the line on the head: pooling and modules, or how logits become answers."""
+    if head["kind"] != "embed":
+        return f", {head['activation']}" if "activation" in head else ""
+    parts = [f"layer {head['layer']}", f"{' + '.join(head['pooling'])} pooling"]
+    parts += [] if head["include_prompt"] else ["without the prompt's tokens"]
+    for module in head["modules"]:
+        size = f" to {module['outputs']}, {module['activation']}" if "outputs" in module else ""
+        parts.append(module["type"] + size)
+    parts += ["length 1"] if head["normalize"] else []
+    own = [
+        f"{name} {' + '.join(value) if isinstance(value, list) else value}"
+        for name, value in head.get("overridden", {}).items()
+    ]
+    said = f" (chosen by hand; the checkpoint itself says {', '.join(own)})" if own else ""
+    return f", {', '.join(parts)}{said}"
 
 
 PHASES = {

@@ -7,7 +7,7 @@ Layout after ByteTransformer (Zhai et al., 2023): every token-wise operation run
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,8 @@ class Encoding:
         sequence: ``[n]`` int32, which text a token comes from (0, 1, or -1 for special tokens), if
             asked for.
         words: ``[n]`` int32, index of the token's word (-1 for special tokens), if asked for.
+        prompt_tokens: how many tokens at its begin are of a prompt; read where the prompt is left
+            out of the pooling.
     """
 
     ids: IntArray
@@ -43,6 +45,7 @@ class Encoding:
     offsets: IntArray | None = None
     sequence: IntArray | None = None
     words: IntArray | None = None
+    prompt_tokens: int = 0
 
     def __len__(self) -> int:
         """Number of tokens."""
@@ -58,12 +61,19 @@ class PackedBatch:
         position_ids: ``[T]`` int32, counted as the checkpoint counts them.
         token_type_ids: ``[T]`` int32.
         cu_seqlens: ``[B + 1]`` int32, where each sentence starts; the last entry is T.
+        prompt_tokens: ``[B]`` int32, tokens of each sentence's prompt.
     """
 
     input_ids: IntArray
     position_ids: IntArray
     token_type_ids: IntArray
     cu_seqlens: IntArray
+    prompt_tokens: IntArray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def __post_init__(self) -> None:
+        """Sentences whose prompt is not told have none."""
+        if not len(self.prompt_tokens):
+            object.__setattr__(self, "prompt_tokens", np.zeros(self.sentences, np.int32))
 
     @cached_property
     def lengths(self) -> IntArray:
@@ -130,6 +140,7 @@ class PackedBatch:
             "pad_index": self.pad_index,
             "unpad_index": self.unpad_index,
             "attention_bias": self.attention_bias,
+            "prompt_tokens": self.prompt_tokens,
         }
 
     def token_index(self, sentences: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -149,6 +160,7 @@ class PackedBatch:
             self.position_ids[index],
             self.token_type_ids[index],
             np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
+            self.prompt_tokens[sentences],
         )
 
     def _within(self) -> IntArray:
@@ -179,6 +191,7 @@ def pack(encodings: Sequence[Encoding], *, first_position: int) -> PackedBatch:
         within + np.int32(first_position),
         np.concatenate([e.type_ids for e in encodings]).astype(np.int32),
         cu_seqlens,
+        np.array([e.prompt_tokens for e in encodings], np.int32),
     )
 
 

@@ -150,6 +150,7 @@ def test_a_layer_is_only_for_encoders_without_a_head(make_checkpoint: Factory) -
 
 
 def test_an_index_may_not_leave_its_folder(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
     index = {"weight_map": {"x": "../model.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="outside of its folder"):

@@ -135,10 +135,11 @@ def _changes(candidate: Bundle, wishes: Wishes) -> dict[str, Any]:
     """What is wanted of an ``embed`` head and is not so yet."""
     wanted = {"layer": wishes.layer, "pooling": wishes.pooling}
     head = candidate.head
+    if head["kind"] != "embed":
+        return {}
+    found = {"layer": head["layer"], "pooling": "+".join(head["pooling"])}
     return {
-        name: value
-        for name, value in wanted.items()
-        if value is not None and head["kind"] == "embed" and head.get(name) != value
+        name: value for name, value in wanted.items() if value is not None and found[name] != value
     }
 
 

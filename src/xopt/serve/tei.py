@@ -99,7 +99,7 @@ def info(service: Service, name: str | None) -> dict[str, Any]:
     labels = {str(n): label for n, label in enumerate(model.labels)}
     kinds: dict[str, Any] = {"classifier": {"id2label": labels}}
     if kind == "embed":
-        kinds = {"embedding": {"pooling": model.bundle.head.get("pooling", "mean")}}
+        kinds = {"embedding": {"pooling": "+".join(model.bundle.head.get("pooling", ["mean"]))}}
     elif kind == "classify" and len(labels) == 1:
         kinds = {"reranker": {"id2label": labels}}
     return {

@@ -1,0 +1,349 @@
+"""A sentence-transformers folder: its module files and what they decide, read as that library does.
+
+Read after its versions 2 to 6: ``modules.json`` lists the modules, each with a ``config.json`` in
+its own folder; the Transformer may lie in the folder itself or, in older ones, in
+``0_Transformer/``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from xopt.compile.head_spec import (
+    ACTIVATIONS,
+    POOLING_MODES,
+    Dense,
+    HeadModule,
+    LayerNorm,
+    Normalize,
+)
+from xopt.errors import CheckpointError
+
+__all__ = [
+    "CONFIG",
+    "MODULES",
+    "Modules",
+    "encoder_folder",
+    "module_paths",
+    "read_json",
+    "read_modules",
+]
+
+MODULES = "modules.json"
+CONFIG = "config_sentence_transformers.json"
+# Where the Transformer module's own options lie; the first that says anything counts.
+TRANSFORMER_CONFIGS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+# Flags of files before version 5.
+FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+# Options of the Transformer module that change no answer of ours: how and where it is loaded.
+LOADING = {
+    "add_pooling_layer", "attn_implementation", "cache_dir", "device_map", "dtype",
+    "local_files_only", "low_cpu_mem_usage", "model_max_length", "padding_side", "revision",
+    "token", "torch_dtype", "trust_remote_code", "use_fast", "use_safetensors",
+}  # fmt: skip
+ARGUMENTS = (
+    "model_args", "tokenizer_args", "config_args",
+    "model_kwargs", "processor_kwargs", "config_kwargs",
+)  # fmt: skip
+SENTENCE = "sentence_embedding"
+
+
+@dataclass(frozen=True)
+class Modules:
+    """What the module files of a folder decide.
+
+    Attributes:
+        options: of the Transformer module: ``max_seq_length`` and so on.
+        task: the Transformer's, ``feature-extraction`` or ``sequence-classification``.
+        pooling: modes, one behind the other.
+        include_prompt: whether the prompt's tokens are pooled too.
+        modules: what follows the pooling; a last Normalize is ``normalize`` instead.
+        normalize: whether the answer gets length 1.
+        files: every file that was read.
+    """
+
+    options: Mapping[str, Any]
+    task: str
+    pooling: tuple[str, ...]
+    include_prompt: bool
+    modules: tuple[HeadModule, ...]
+    normalize: bool
+    files: tuple[Path, ...]
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """A JSON file that holds an object (or a list).
+
+    Raises:
+        CheckpointError: it is damaged, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+    if not isinstance(found, kind):
+        wanted = "JSON object" if kind is dict else "list"
+        raise CheckpointError(f"{path} is damaged: it holds no {wanted}.")
+    return found
+
+
+def module_paths(folder: Path) -> list[tuple[str, str]]:
+    """(class, path within the folder) of every module; none where there is no ``modules.json``.
+
+    Raises:
+        CheckpointError: the file is damaged, leaves its folder, or names a class of another
+            library.
+    """
+    path = folder / MODULES
+    if not path.is_file():
+        return []
+    found: list[tuple[str, str]] = []
+    for entry in read_json(path, list):
+        try:
+            kind, place = str(entry["type"]), str(entry["path"])
+        except (TypeError, KeyError) as error:
+            raise CheckpointError(f"{path} is damaged: {entry!r} is no module.") from error
+        parts = PurePosixPath(place.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts:
+            raise CheckpointError(f"{path} names {place!r} outside of its folder.")
+        if not kind.startswith("sentence_transformers."):
+            raise CheckpointError(
+                f"{path} names the module {kind!r}, whose code is not sentence-transformers' own; "
+                "xopt runs no code of a checkpoint."
+            )
+        found.append((kind.rsplit(".", 1)[-1], parts.as_posix() if place else ""))
+    return found
+
+
+def encoder_folder(folder: Path) -> Path:
+    """Where the encoder's own files lie: the folder itself but in the old layout.
+
+    Raises:
+        CheckpointError: ``modules.json`` is damaged, or names what xopt cannot do.
+    """
+    listed = module_paths(folder)
+    return folder / listed[0][1] if listed else folder
+
+
+def read_modules(folder: Path, hidden: int) -> Modules | None:
+    """Read ``modules.json`` and what it names; None where the folder has none.
+
+    Args:
+        folder: with ``modules.json``.
+        hidden: width of the encoder's states.
+
+    Raises:
+        CheckpointError: a file is damaged, or asks for what xopt cannot do; it is named.
+    """
+    listed = module_paths(folder)
+    if not listed:
+        return None
+    reader = _Reader(folder, listed, hidden)
+    reader.read()
+    return reader.result()
+
+
+class _Reader:
+    """Walks through the modules of one folder."""
+
+    def __init__(self, folder: Path, listed: list[tuple[str, str]], hidden: int) -> None:
+        self.folder, self.listed = folder, listed
+        self.files = [folder / MODULES]
+        self.options: Mapping[str, Any] = {}
+        self.pooling: tuple[str, ...] = ()
+        self.include_prompt = True
+        self.modules: list[HeadModule] = []
+        self.hidden, self.width = hidden, 0
+
+    def read(self) -> None:
+        """Take the modules one after another."""
+        readers = {
+            "Transformer": self._transformer,
+            "Pooling": self._pooling,
+            "Dense": self._dense,
+            "LayerNorm": self._layer_norm,
+            "Normalize": self._normalize,
+            "Dropout": self._dropout,
+        }
+        for number, (kind, place) in enumerate(self.listed):
+            if kind not in readers:
+                raise CheckpointError(
+                    f"{self.folder / MODULES} names the module {kind}, which xopt does not do.",
+                    hint=f"xopt does {', '.join(readers)}.",
+                )
+            if (number == 0) != (kind == "Transformer"):
+                raise self._wrong(
+                    MODULES, "its first module, and no other, must be the Transformer"
+                )
+            if kind in ("Dense", "LayerNorm", "Normalize") and not self.pooling:
+                raise self._wrong(
+                    MODULES, f"{kind} ({place}) stands before any Pooling, for single tokens"
+                )
+            readers[kind](place)
+
+    def result(self) -> Modules:
+        """What was read."""
+        task = str(self.options.get("transformer_task") or "feature-extraction")
+        if task == "sequence-classification" and len(self.listed) > 1:
+            raise self._wrong(MODULES, "modules follow a classifier's Transformer")
+        if task == "feature-extraction" and not self.pooling:
+            raise self._wrong(MODULES, "there is no Pooling, so no embedding of a text")
+        normalize = bool(self.modules) and isinstance(self.modules[-1], Normalize)
+        kept = tuple(self.modules[:-1] if normalize else self.modules)
+        return Modules(
+            self.options,
+            task,
+            self.pooling,
+            self.include_prompt,
+            kept,
+            normalize,
+            tuple(self.files),
+        )
+
+    def _transformer(self, place: str) -> None:
+        for name in TRANSFORMER_CONFIGS:
+            path = self.folder / place / name
+            if path.is_file():
+                self.files.append(path)
+                self.options = read_json(path)
+                if self.options:
+                    _check_transformer(self.options, path)
+                    return
+
+    def _pooling(self, place: str) -> None:
+        config = self._config(place)
+        if self.pooling:
+            raise self._wrong(MODULES, "there are two Poolings")
+        modes = config.get("pooling_mode")
+        if modes is None:
+            modes = [mode for flag, mode in FLAGS.items() if config.get(flag)] or ["mean"]
+        modes = [modes] if isinstance(modes, str) else modes
+        if not (isinstance(modes, list) and modes and set(map(str, modes)) <= set(POOLING_MODES)):
+            raise self._wrong(f"{place}/config.json", f"it pools by {modes!r}", POOLING_MODES)
+        self.pooling = tuple(map(str, modes))
+        self.include_prompt = bool(config.get("include_prompt", True))
+        self.width = self.hidden * len(modes)
+
+    def _dense(self, place: str) -> None:
+        config, name = self._config(place), f"{place}/config.json"
+        self._on_sentences(config, name)
+        activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+        if not str(activation).startswith("torch."):
+            # sentence-transformers runs no other code either, and takes its default.
+            activation = "torch.nn.modules.activation.Tanh"
+        kind = str(activation).rsplit(".", 1)[-1]
+        if kind not in ACTIVATIONS:
+            raise self._wrong(name, f"its activation is {activation!r}", ACTIVATIONS)
+        inputs, outputs = (self._size(config, key, name) for key in ("in_features", "out_features"))
+        self._fits(inputs, name)
+        made = Dense(
+            place,
+            inputs,
+            outputs,
+            bias=bool(config.get("bias", True)),
+            activation=kind,
+            residual=bool(config.get("use_residual", False)),
+        )
+        self._weights(place)
+        self.modules.append(made)
+        self.width = outputs
+
+    def _layer_norm(self, place: str) -> None:
+        config, name = self._config(place), f"{place}/config.json"
+        width = self._size(config, "dimension", name)
+        self._fits(width, name)
+        self._weights(place)
+        self.modules.append(LayerNorm(place, width))
+        self.width = width
+
+    def _normalize(self, place: str) -> None:
+        if (self.folder / place / "config.json").is_file():
+            self._on_sentences(self._config(place), f"{place}/config.json")
+        self.modules.append(Normalize(self.width))
+
+    def _dropout(self, place: str) -> None:
+        """Nothing, outside of training."""
+
+    def _config(self, place: str) -> Mapping[str, Any]:
+        path = self.folder / place / "config.json"
+        if not place or not path.is_file():
+            raise CheckpointError(
+                f"{self.folder / MODULES} names {place or 'a module without a folder'}, "
+                f"and {path} is not there.",
+                hint="Copy or download the whole folder again.",
+            )
+        self.files.append(path)
+        found: Mapping[str, Any] = read_json(path)
+        return found
+
+    def _on_sentences(self, config: Mapping[str, Any], name: str) -> None:
+        for key in ("module_input_name", "module_output_name"):
+            if config.get(key) not in (None, SENTENCE):
+                raise self._wrong(name, f"{key} is {config[key]!r}, not {SENTENCE!r}")
+
+    def _size(self, config: Mapping[str, Any], key: str, name: str) -> int:
+        value = config.get(key)
+        if type(value) is not int or value < 1:
+            raise self._wrong(name, f"{key} is {value!r}")
+        return value
+
+    def _fits(self, inputs: int, name: str) -> None:
+        if self.width and inputs != self.width:
+            raise self._wrong(name, f"it reads {inputs} values where {self.width} come in")
+
+    def _weights(self, place: str) -> None:
+        folder = self.folder / place
+        if (folder / "model.safetensors").is_file():
+            self.files.append(folder / "model.safetensors")
+            return
+        if (folder / "pytorch_model.bin").is_file():
+            raise CheckpointError(
+                f"{folder / 'pytorch_model.bin'} is a pickle; xopt reads safetensors only, because "
+                "loading a pickle can run any code.",
+                hint="Convert it where you trust it: "
+                "SentenceTransformer(FOLDER).save_pretrained(NEW)",
+            )
+        raise CheckpointError(f"{folder} has no model.safetensors.")
+
+    def _wrong(self, name: str, what: str, possible: tuple[str, ...] = ()) -> CheckpointError:
+        hint = f"xopt does {', '.join(possible)}." if possible else ""
+        return CheckpointError(f"{self.folder / name}: xopt does not do this: {what}.", hint=hint)
+
+
+def _check_transformer(options: Mapping[str, Any], path: Path) -> None:
+    """Refuse what would change the encoder's answers and what xopt does not read."""
+
+    def refuse(what: str) -> CheckpointError:
+        return CheckpointError(f"{path}: xopt does not do this: {what}.")
+
+    task = options.get("transformer_task", "feature-extraction")
+    if task not in ("feature-extraction", "sequence-classification"):
+        raise refuse(f"transformer_task is {task!r}")
+    for key in ("query_length", "document_length", "query_expansion", "tokenizer_name_or_path"):
+        if options.get(key) is not None:
+            raise refuse(f"{key} is {options[key]!r}")
+    for name in ARGUMENTS:
+        unknown = sorted(set(options.get(name) or {}) - LOADING)
+        if unknown:
+            raise refuse(f"{name} sets {unknown[0]!r}")
+    for part in (options.get("processing_kwargs") or {}).values():
+        if part and not set(part) <= {"padding", "truncation", "return_tensors"}:
+            raise refuse(f"processing_kwargs holds {part!r}")
+    reads = (options.get("modality_config") or {}).get("text")
+    wanted = "logits" if task == "sequence-classification" else "last_hidden_state"
+    if reads and (reads.get("method"), reads.get("method_output_name")) != ("forward", wanted):
+        raise refuse(f"it takes {reads!r} from the encoder, not {wanted}")

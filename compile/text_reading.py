@@ -1,0 +1,141 @@
+"""What sentence-transformers and transformers do to a text: limits, lower case, prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xopt.compile.st_folder import CONFIG, Modules, read_json
+from xopt.encoders.spec import EncoderSpec
+from xopt.errors import CheckpointError, require
+from xopt.text_spec import TextSpec
+
+__all__ = ["check_rows", "read_text_spec"]
+
+
+def read_text_spec(
+    folder: Path,
+    config: EncoderSpec,
+    modules: Modules | None,
+    sentence: Mapping[str, Any],
+    *,
+    sentences: bool,
+    counts_prompts: bool,
+) -> TextSpec:
+    """How the folder's library reads texts.
+
+    Args:
+        folder: of the encoder and its tokenizer.
+        config: of the encoder.
+        modules: of a sentence-transformers folder.
+        sentence: ``config_sentence_transformers.json``, empty where there is none.
+        sentences: whether sentence-transformers is the folder's library, which cuts texts to
+            its own limit; transformers' pipelines take what the encoder takes.
+        counts_prompts: whether the prompt's tokens are left out of the pooling.
+
+    Raises:
+        CheckpointError: a limit is no number, or the default prompt is not among the prompts.
+    """
+    options = modules.options if modules else {}
+    limit = config.max_tokens
+    if sentences:
+        limit = min(limit, _limit(folder, config, options))
+    lower = bool(options.get("do_lower_case")) and not _lowers(folder)
+    prompts = sentence.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(
+        isinstance(prompt, str | None) for prompt in prompts.values()
+    ):
+        raise CheckpointError(f"{CONFIG}: prompts is {prompts!r}, not names with texts.")
+    # encode_query and encode_document of sentence-transformers find these two in every folder.
+    known = {"query": "", "document": ""} if modules or prompts else {}
+    known |= {str(name): prompt or "" for name, prompt in prompts.items()}
+    default = sentence.get("default_prompt_name")
+    if default is not None and default not in known:
+        raise CheckpointError(
+            f"{CONFIG}: the default prompt {default!r} is not among its prompts "
+            f"({', '.join(known) or 'none'}).",
+            hint="sentence-transformers refuses the folder too: correct default_prompt_name.",
+        )
+    special = _special_ids(folder) if counts_prompts else ()
+    return TextSpec(limit, "none", lower, known, default, special)
+
+
+def _limit(folder: Path, config: EncoderSpec, options: Mapping[str, Any]) -> int:
+    """``max_seq_length`` as the Transformer module decides it, up to what the encoder takes."""
+    arguments = options.get("processor_kwargs") or options.get("tokenizer_args") or {}
+    for value, name in (
+        (arguments.get("model_max_length"), "model_max_length"),
+        (options.get("max_seq_length"), "max_seq_length"),
+    ):
+        if value is not None:
+            return _positive(value, f"The Transformer module's {name}")
+    path = folder / "tokenizer_config.json"
+    facts = read_json(path) if path.is_file() else {}
+    value = facts.get("model_max_length", facts.get("max_len"))
+    return config.max_tokens if value is None else _positive(value, f"{path}: model_max_length")
+
+
+def _positive(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
+        raise CheckpointError(f"{name} is {value!r}, not a number of tokens.")
+    return int(min(value, 2**31))
+
+
+def _special_ids(folder: Path) -> tuple[int, ...]:
+    """The tokens that transformers calls special; tokenizer.json alone does not say it."""
+    transformers = require("transformers", extra="build", why="Counting a prompt's tokens")
+    try:
+        made = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        raise CheckpointError(f"transformers cannot open {folder}'s tokenizer: {error}.") from error
+    return tuple(sorted(int(number) for number in made.all_special_ids))
+
+
+def _lowers(folder: Path) -> bool:
+    """Whether tokenizer.json has a Lowercase step, so that none is put before it."""
+    try:
+        found = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["normalizer"]
+        steps = found.get("normalizers", [found]) if found else []
+        return any(step["type"] == "Lowercase" for step in steps)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # What is wrong with the file is said by whoever opens it.
+        return False
+
+
+def check_rows(folder: Path, rows: int) -> None:
+    """Refuse a tokenizer that has tokens without a row in the embeddings.
+
+    Args:
+        folder: with ``tokenizer.json``.
+        rows: of the word embeddings.
+
+    Raises:
+        CheckpointError: the tokens are named.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    try:
+        fast = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise CheckpointError(f"{path} is no readable tokenizer.json: {error}.") from error
+    if fast.get_vocab_size(with_added_tokens=True) <= rows:
+        added = fast.get_added_tokens_decoder()
+        if max(added, default=0) < rows:
+            return
+    beyond = sorted((i, token) for token, i in fast.get_vocab().items() if i >= rows)
+    if not beyond:
+        return
+    shown = ", ".join(f"{token!r} ({number})" for number, token in beyond[:5])
+    more = f" and {len(beyond) - 5} more" if len(beyond) > 5 else ""
+    raise CheckpointError(
+        f"{path} has tokens without a row among the encoder's {rows:,} word embeddings: "
+        f"{shown}{more}.",
+        hint="A text with one of them could not be answered. Take them out of tokenizer.json, or "
+        "give the encoder rows for them: model.resize_token_embeddings(len(tokenizer)), and train "
+        "them.",
+    )

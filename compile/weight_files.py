@@ -1,0 +1,94 @@
+"""Which files hold the encoder's weights; what is no safetensors is refused with a way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xopt.compile.st_folder import MODULES, read_json
+from xopt.errors import CheckpointError
+
+__all__ = ["refuse_adapter", "weight_files"]
+
+WHOLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
+ADAPTER = "adapter_config.json"
+# PEFT's task -> its class that loads the adapter with its base, and the number of outputs to give.
+PEFT_CLASSES = {
+    "SEQ_CLS": "AutoPeftModelForSequenceClassification",
+    "TOKEN_CLS": "AutoPeftModelForTokenClassification",
+    "QUESTION_ANS": "AutoPeftModelForQuestionAnswering",
+}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files, one or several; one whole file comes before an index.
+
+    transformers looks for them in the same order: a folder saved in shards once and as one file
+    later keeps its old index.
+
+    Raises:
+        CheckpointError: files are missing, pickled, or lie outside of the folder.
+    """
+    paths = [folder / WHOLE]
+    index = folder / INDEX
+    if not paths[0].is_file() and index.is_file():
+        try:
+            names = sorted({str(name) for name in read_json(index)["weight_map"].values()})
+        except (KeyError, AttributeError, TypeError) as error:
+            raise CheckpointError(f"{index} is damaged: {error!r}.") from error
+        paths = [folder / name for name in names]
+        for path in paths:
+            if path.parent.resolve() != folder.resolve():
+                raise CheckpointError(f"{index} names {path.name!r} outside of its folder.")
+    missing = [path.name for path in paths if not path.is_file()]
+    if not missing:
+        return paths
+    pickled = [name for name in PICKLED if (folder / name).is_file()]
+    if pickled:
+        raise CheckpointError(
+            f"{folder} has its weights as a pickle ({pickled[0]}); xopt reads safetensors "
+            "only, because loading a pickle can run any code.",
+            hint="Convert it where you trust it: AutoModel.from_pretrained(FOLDER)"
+            ".save_pretrained(NEW)",
+        )
+    raise CheckpointError(f"{folder} has no {', '.join(missing)}.")
+
+
+def refuse_adapter(folder: Path, transformer: Path) -> None:
+    """Refuse an adapter (LoRA and its like), and say how to merge it.
+
+    Args:
+        folder: what was given.
+        transformer: where the encoder's weights lie; the same but in old layouts.
+
+    Raises:
+        CheckpointError: there is an ``adapter_config.json``.
+    """
+    path = transformer / ADAPTER
+    if not path.is_file():
+        return
+    facts = read_json(path)
+    base = facts.get("base_model_name_or_path")
+    if (folder / MODULES).is_file():
+        lines = (
+            "from sentence_transformers import SentenceTransformer as S; "
+            f"m = S({str(folder)!r}); m[0].model.merge_and_unload(); "
+            "m.save_pretrained('merged')"
+        )
+    else:
+        name = PEFT_CLASSES.get(str(facts.get("task_type")), "AutoPeftModelForFeatureExtraction")
+        options = ", num_labels=N" if "Classification" in name else ""
+        lines = (
+            f"from peft import {name} as A; from transformers import AutoTokenizer as T; "
+            f"A.from_pretrained({str(folder)!r}{options}).merge_and_unload()"
+            ".save_pretrained('merged'); "
+            f"T.from_pretrained({str(base)!r}).save_pretrained('merged')"
+        )
+    more = " (N: how many labels it has)" if "num_labels=N" in lines else ""
+    raise CheckpointError(
+        f"{folder} holds an adapter ({path.name}) of {base!r}, not the weights of an encoder.",
+        hint=f"Merge it{more}, then build 'merged':\n"
+        f'  pip install peft\n  python -c "{lines}"\n'
+        "If its weights are merged already, remove the adapter's files.",
+    )
