@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,11 +146,11 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
         plain = family.plain(name, model_type)
         key = plain if plain in expected else name
         if key in expected:
-            seen.add(key)
+            seen.update(expected[key])
             wrong += _cut(tensor, expected[key], shapes, found)
         elif not any(pattern.fullmatch(plain) for pattern in idle):
             unused.append(name)
-    unset = sorted(expected.keys() - seen)
+    unset = _unset(expected, seen)
     if unset or unused:
         raise CheckpointError(
             f"The weights of {checkpoint.folder} do not fit its config.json.\n"
@@ -203,6 +203,15 @@ def _module_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
                 found.setdefault(name.replace("weight", "bias"), torch.zeros(module.outputs))
         weights |= {f"head.modules_behind.{number}.{name}": value for name, value in found.items()}
     return weights
+
+
+def _unset(expected: Mapping[str, list[str]], seen: set[str]) -> list[str]:
+    """The checkpoint's name, in its first spelling, of everything of ours that was not there."""
+    first: dict[str, str] = {}
+    for theirs, ours in expected.items():
+        for name in ours:
+            first.setdefault(name, theirs)
+    return sorted({theirs for name, theirs in first.items() if name not in seen})
 
 
 def _cut(

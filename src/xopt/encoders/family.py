@@ -15,10 +15,6 @@ __all__ = ["Family", "Place"]
 Place = tuple[str, ...]
 
 
-def _nothing(config: Config) -> tuple[str, ...]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Family:
     """One family of encoders.
@@ -28,11 +24,13 @@ class Family:
             head's.
         read: the description of a config.
         modules: the checkpoint's name of a module, with ``{n}`` for the layer -> ours, or several
-            of ours where their rows lie in one tensor.
+            of ours where their rows lie in one tensor. Two names of one of ours are two spellings,
+            of which a checkpoint has either.
         head: the form of the head of this kind (``classify``, ``choice``, ``tag``, ``span``), None
             where the family has no such class.
         idle: tensors that a checkpoint may carry and no supported head reads, as patterns.
         renamed: older spellings, pattern -> replacement, applied to every name.
+        retired: a ``model_type`` of the same encoder that is not read -> what to do instead.
     """
 
     types: Mapping[str, tuple[str, str]]
@@ -41,6 +39,7 @@ class Family:
     head: Callable[[Config, str], HeadForm | None]
     idle: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    retired: Mapping[str, str] = field(default_factory=dict)
 
     def plain(self, name: str, model_type: str) -> str:
         """A tensor's name without the encoder's prefix, as today's version would save it."""

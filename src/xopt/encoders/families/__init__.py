@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from xopt.encoders.families import bert, distilbert
+from xopt.encoders.families import bert, distilbert, electra, modernbert, rotary, xlm_roberta_xl
 from xopt.encoders.family import Family
 from xopt.errors import CheckpointError, did_you_mean
 
 __all__ = ["FAMILIES", "family_of"]
 
-FAMILIES: tuple[Family, ...] = (bert.FAMILY, distilbert.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    bert.FAMILY,
+    distilbert.FAMILY,
+    electra.FAMILY,
+    xlm_roberta_xl.FAMILY,
+    modernbert.FAMILY,
+    rotary.GTE,
+    rotary.JINA,
+    rotary.EUROBERT,
+)
 
 
 def family_of(model_type: str, where: str) -> Family:
@@ -20,6 +29,11 @@ def family_of(model_type: str, where: str) -> Family:
     for family in FAMILIES:
         if model_type in family.types:
             return family
+        if model_type in family.retired:
+            raise CheckpointError(
+                f"{where} is of the architecture {model_type!r}, which needs code of its own.",
+                hint=family.retired[model_type],
+            )
     names = [name for family in FAMILIES for name in family.types]
     raise CheckpointError(
         f"{where} is of the architecture {model_type!r}, which xopt does not compile.",

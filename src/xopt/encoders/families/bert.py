@@ -7,12 +7,13 @@ from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 from xopt.errors import CheckpointError
 
-__all__ = ["BIASES", "FAMILY"]
+__all__ = ["BIASES", "FAMILY", "MODULES", "RENAMED", "read", "roberta_head"]
 
 BIASES = frozenset(("q", "k", "v", "attention_output", "ffn_in", "ffn_out"))
 
 
-def _read(config: Config) -> EncoderSpec:
+def read(config: Config) -> EncoderSpec:
+    """The block of BERT with the sizes of a config."""
     positions = config.get("position_embedding_type", "absolute")
     if positions != "absolute":
         raise CheckpointError(
@@ -44,11 +45,16 @@ def _read(config: Config) -> EncoderSpec:
     )
 
 
+def roberta_head(config: Config, kind: str) -> HeadForm | None:
+    """As the classes of RoBERTa and of what descends from it have them."""
+    if kind == "classify":
+        names = {"classifier.dense": "dense", "classifier.out_proj": "output"}
+        return HeadForm(names, "first", "tanh")
+    return _head(config, kind)
+
+
 def _head(config: Config, kind: str) -> HeadForm | None:
     match kind:
-        case "classify" if config.raw["model_type"] != "bert":
-            names = {"classifier.dense": "dense", "classifier.out_proj": "output"}
-            return HeadForm(names, "first", "tanh")
         case "classify" | "choice":
             return HeadForm({"pooler.dense": "dense", "classifier": "output"}, "first", "tanh")
         case "tag":
@@ -58,6 +64,27 @@ def _head(config: Config, kind: str) -> HeadForm | None:
     return None
 
 
+def _any_head(config: Config, kind: str) -> HeadForm | None:
+    return (_head if config.raw["model_type"] == "bert" else roberta_head)(config, kind)
+
+
+MODULES = {
+    "embeddings.word_embeddings": "embeddings.word",
+    "embeddings.position_embeddings": "embeddings.position",
+    "embeddings.token_type_embeddings": "embeddings.token_type",
+    "embeddings.LayerNorm": "embeddings.norm",
+    "encoder.layer.{n}.attention.self.query": "layers.{n}.q",
+    "encoder.layer.{n}.attention.self.key": "layers.{n}.k",
+    "encoder.layer.{n}.attention.self.value": "layers.{n}.v",
+    "encoder.layer.{n}.attention.output.dense": "layers.{n}.attention_output",
+    "encoder.layer.{n}.attention.output.LayerNorm": "layers.{n}.attention_norm",
+    "encoder.layer.{n}.intermediate.dense": "layers.{n}.ffn_in",
+    "encoder.layer.{n}.output.dense": "layers.{n}.ffn_out",
+    "encoder.layer.{n}.output.LayerNorm": "layers.{n}.ffn_norm",
+}
+# Checkpoints converted from TensorFlow call LayerNorm's weight gamma and its bias beta.
+RENAMED = {r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"}
+
 FAMILY = Family(
     types={
         "bert": ("Bert", "bert."),
@@ -65,28 +92,14 @@ FAMILY = Family(
         "xlm-roberta": ("XLMRoberta", "roberta."),
         "camembert": ("Camembert", "roberta."),
     },
-    read=_read,
-    modules={
-        "embeddings.word_embeddings": "embeddings.word",
-        "embeddings.position_embeddings": "embeddings.position",
-        "embeddings.token_type_embeddings": "embeddings.token_type",
-        "embeddings.LayerNorm": "embeddings.norm",
-        "encoder.layer.{n}.attention.self.query": "layers.{n}.q",
-        "encoder.layer.{n}.attention.self.key": "layers.{n}.k",
-        "encoder.layer.{n}.attention.self.value": "layers.{n}.v",
-        "encoder.layer.{n}.attention.output.dense": "layers.{n}.attention_output",
-        "encoder.layer.{n}.attention.output.LayerNorm": "layers.{n}.attention_norm",
-        "encoder.layer.{n}.intermediate.dense": "layers.{n}.ffn_in",
-        "encoder.layer.{n}.output.dense": "layers.{n}.ffn_out",
-        "encoder.layer.{n}.output.LayerNorm": "layers.{n}.ffn_norm",
-    },
-    head=_head,
+    read=read,
+    modules=MODULES,
+    head=_any_head,
     idle=(
         r"embeddings\.position_ids",
         r"pooler\.dense\.(weight|bias)",
         r"lm_head\..*",
         r"cls\.(predictions|seq_relationship)\..*",
     ),
-    # Checkpoints converted from TensorFlow call LayerNorm's weight gamma and its bias beta.
-    renamed={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+    renamed=RENAMED,
 )

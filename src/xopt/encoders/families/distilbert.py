@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xopt.encoders.config import Config
-from xopt.encoders.families.bert import BIASES
+from xopt.encoders.families.bert import BIASES, RENAMED
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -69,5 +69,5 @@ FAMILY = Family(
         r"embeddings\.position_ids",
         r"vocab_(transform|layer_norm|projector)\..*",
     ),
-    renamed={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+    renamed=RENAMED,
 )

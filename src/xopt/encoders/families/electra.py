@@ -1,0 +1,41 @@
+"""ELECTRA (Clark et al., 2020): BERT's block behind embeddings that may be narrower."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xopt.encoders.config import Config
+from xopt.encoders.families.bert import MODULES, RENAMED, read
+from xopt.encoders.family import Family
+from xopt.encoders.spec import EncoderSpec, HeadForm
+
+__all__ = ["FAMILY"]
+
+
+def _read(config: Config) -> EncoderSpec:
+    return replace(read(config), first_position=0, word_width=config.size("embedding_size", 128))
+
+
+def _head(config: Config, kind: str) -> HeadForm | None:
+    match kind:
+        case "classify":
+            names = {"classifier.dense": "dense", "classifier.out_proj": "output"}
+            return HeadForm(names, "first", "gelu")
+        case "tag":
+            return HeadForm({"classifier": "output"})
+        case "span":
+            return HeadForm({"qa_outputs": "output"})
+    return None
+
+
+FAMILY = Family(
+    types={"electra": ("Electra", "electra.")},
+    read=_read,
+    modules=MODULES | {"embeddings_project": "embeddings.project"},
+    head=_head,
+    idle=(
+        r"embeddings\.position_ids",
+        r"(generator|discriminator)_(predictions|lm_head)\..*",
+    ),
+    renamed=RENAMED,
+)
