@@ -211,7 +211,7 @@ def _site_ranges(
             values = values - means[site]
         divide = inverse.get(site, 1)
         collect(site, values * divide)
-        if kind == "context":
+        if kind == "context" and f"{layer}.v" in means:
             collect(site + "_centered", (values - means[f"{layer}.v"]) * divide)
         if kind in SHIFTED:
             collect(site + "_shifted", (values - means[site]) * divide)

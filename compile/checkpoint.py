@@ -171,6 +171,7 @@ class Checkpoint:
             "first_position": config.first_position,
             "vocabulary": config.vocabulary,
             "types": max(config.types, 1),
+            "window": config.window,
         }
 
     @property

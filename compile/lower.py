@@ -25,7 +25,7 @@ from xopt.compile.lower_tensorrt import lower_tensorrt
 from xopt.compile.plugin_attention import lower_plugin
 from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import READER, SITE, WORDS, bias_of, linear_of
+from xopt.compile.traced import READERS, SITE, WORDS, bias_of, linear_of
 from xopt.host import tool_versions
 
 __all__ = ["column_maxima", "lower_graph", "lowered_fingerprint"]
@@ -97,12 +97,13 @@ def _lower_nodes(
     heads: int,
 ) -> onnx.ModelProto:
     """The form that OpenVINO and the CUDA engine read."""
+    done: dict[str, str] = {}
     for node in editor.source:
         linear = linear_of(node)
         if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
             _lower_words(editor, node, lowering)
         elif linear and lowering.weights == "int8":
-            _lower_linear(editor, node, *linear, lowering, amax, smooth, heads)
+            _lower_linear(editor, node, *linear, lowering, amax, smooth, heads, done)
         elif linear and lowering.weights == "fp16":
             _halve_linear(editor, node)
         elif node.op_type == "Softmax" and lowering.attention:
@@ -155,13 +156,17 @@ def _lower_linear(
     amax: Mapping[str, float],
     smooth: Mapping[str, Array],
     heads: int,
+    done: dict[str, str],
 ) -> None:
-    """Replace ``Gemm(x, W, b)`` by its quantized form."""
+    """Replace ``Gemm(x, W, b)`` by its quantized form; ``done`` are the sites quantized so far."""
     name, bias = node.input[1], _bias(editor, node)
     weight = np.asarray(editor.weights[name], np.float32)
     site = f"{layer}.{SITE[linear]}"
     divisor = smooth.get(site)
-    quantized = _quantize_activation(editor, node.input[0], site, amax[site], divisor, lowering)
+    if site not in done:
+        source = node.input[0]
+        done[site] = _quantize_activation(editor, source, site, amax[site], divisor, lowering)
+    quantized = done[site]
     if linear == "qkv" and lowering.split_qkv:
         split = _split_attention_inputs(editor, node, heads)
         values = editor.array(bias)
@@ -182,7 +187,22 @@ def _lower_linear(
         scales = np.repeat(np.array(steps, np.float32), len(weight) // 3)
         _quantize_pair(editor, out + ".exact", f"{layer}.qkv_out", scales, out)
         return
+    if linear in ("q", "k", "v") and lowering.split_qkv:
+        _quantized_product(editor, quantized, weight, bias, name, out + ".exact")
+        _bar(editor, out + ".exact", out)
+        return
     _quantized_product(editor, quantized, weight, bias, name, out)
+
+
+def _bar(editor: GraphEditor, source: str, out: str) -> str:
+    """A Clip that bounds nothing.
+
+    Without it OpenVINO moves the dequantization behind the gather, where it runs by itself over
+    every padding slot; a Clip it cannot pass, and the product takes both in.
+    """
+    low = editor.constant("clip.low", np.array(-65504, np.float32))
+    high = editor.constant("clip.high", np.array(65504, np.float32))
+    return editor.emit("Clip", [source, low, high], out)
 
 
 def _quantize_probs(editor: GraphEditor, node: onnx.NodeProto) -> None:
@@ -240,15 +260,8 @@ class _AttentionInputs:
     scale: float
 
     def emit(self, editor: GraphEditor, source: str, number: int) -> None:
-        """Gather one projection into its padded, per-head form.
-
-        The Clip bounds nothing. Without it OpenVINO moves the dequantization behind the gather,
-        where it runs by itself over every padding slot; a Clip it cannot pass, and the product
-        takes both in.
-        """
-        low = editor.constant("clip.low", np.array(-65504, np.float32))
-        high = editor.constant("clip.high", np.array(65504, np.float32))
-        barred = editor.emit("Clip", [source, low, high], source + ".clip")
+        """Gather one projection into its padded, per-head form."""
+        barred = _bar(editor, source, source + ".clip")
         padded = editor.emit("Gather", [barred, self.pad_index], source + ".padded", axis=0)
         heads = editor.emit("Reshape", [padded, self.shape], source + ".heads")
         editor.emit("Transpose", [heads], self.outputs[number], perm=[0, 2, 1, 3])
@@ -311,8 +324,9 @@ def column_maxima(graph: Graph) -> Callable[[str], Array]:
 
     def columns(site: str) -> Array:
         layer, _, name = site.rpartition(".")
-        weight = np.asarray(weights[f"{layer}.{READER[name]}.weight"], np.float32)
-        largest: Array = np.abs(weight).max(axis=0)
+        readers = [f"{layer}.{linear}.weight" for linear in READERS[name]]
+        found = [np.abs(weights[reader]).max(axis=0) for reader in readers if reader in weights]
+        largest: Array = np.max(found, axis=0).astype(np.float32)
         return largest
 
     return columns

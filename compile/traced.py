@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from xopt.compile.editing import GraphEditor
 
-__all__ = ["READER", "SITE", "WORDS", "AttentionChain", "bias_of", "drop_attention", "linear_of"]
+__all__ = ["READERS", "SITE", "WORDS", "AttentionChain", "bias_of", "drop_attention", "linear_of"]
 
-# The linear layer that reads each site.
-READER = {
-    "qkv_in": "qkv",
-    "context": "attention_output",
-    "ffn_in": "ffn_in",
-    "ffn_act": "ffn_out",
+# The linear layers that read each site: queries, keys and values are one or three.
+READERS = {
+    "qkv_in": ("qkv", "q", "k", "v"),
+    "context": ("attention_output",),
+    "ffn_in": ("ffn_in", "ffn_gate"),
+    "ffn_act": ("ffn_out",),
 }
-SITE = {linear: site for site, linear in READER.items()}
-LINEAR = re.compile(r"^(layers\.\d+)\.(qkv|attention_output|ffn_in|ffn_out)\.weight$")
+SITE = {linear: site for site, linears in READERS.items() for linear in linears}
+LINEAR = re.compile(rf"^(layers\.\d+)\.({'|'.join(SITE)})\.weight$")
 WORDS = "embeddings.word.weight"
 
 

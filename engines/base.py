@@ -35,6 +35,7 @@ class Signature:
         first_position: position id of a sentence's first token.
         vocabulary: token ids are below it.
         types: token type ids are below it.
+        window: how far a token sees to each side where not over the whole sentence; or None.
     """
 
     inputs: tuple[str, ...]
@@ -45,6 +46,7 @@ class Signature:
     first_position: int
     vocabulary: int
     types: int
+    window: int | None = None
 
     @classmethod
     def read(cls, manifest: Mapping[str, Any]) -> Signature:

@@ -16,7 +16,8 @@ import torch
 from xopt.artifacts import check_place, fingerprint
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.sources import locate
-from xopt.errors import require
+from xopt.encoders.families import bert
+from xopt.errors import UnsupportedError, require
 from xopt.host import host_facts, tool_versions
 from xopt.progress import Progress, Silent
 from xopt.tune.data import TaskData, load_task, open_folder
@@ -83,6 +84,20 @@ class Parent:
     training: dict[str, Any] | None = None
 
 
+def check_tunable(checkpoint: Checkpoint) -> None:
+    """Refuse, before any data are read, an encoder whose modules the phases do not know.
+
+    Raises:
+        UnsupportedError: says which are known, and what to do.
+    """
+    if checkpoint.family is not bert.FAMILY:
+        raise UnsupportedError(
+            f"xopt tune trains {', '.join(bert.FAMILY.types)}; {checkpoint.source} is of the type "
+            f"{checkpoint.config.model_type}.",
+            hint="Tune it with transformers, then compile it: xopt build FOLDER --precision int8",
+        )
+
+
 def tune_checkpoint(options: TuneOptions, progress: Progress | None = None) -> TuneResult:
     """Tune what ``options`` ask for, or find that it is tuned already.
 
@@ -104,9 +119,10 @@ def tune_checkpoint(options: TuneOptions, progress: Progress | None = None) -> T
     stages = stages_of(options)
     if options.out is not None:
         check_place(Path(options.out))
-    folders = open_folder(options.data), options.translated and open_folder(options.translated)
     source = locate(options.checkpoint)
     checkpoint = Checkpoint.open(source.folder, source=source.label)
+    check_tunable(checkpoint)
+    folders = open_folder(options.data), options.translated and open_folder(options.translated)
     parent = Parent(source.folder, source.label, checkpoint.fingerprint, checkpoint.training)
     cached = True
     for stage in stages:

@@ -20,8 +20,8 @@ def _read(config: Config) -> EncoderSpec:
     heads = config.heads(hidden)
     norm = _norm(config)
     attention, feed_forward = config.flag("attention_bias", False), config.flag("mlp_bias", False)
-    biases = ("q", "k", "v", "attention_output") if attention else ()
-    biases += ("ffn_in", "ffn_gate", "ffn_out") if feed_forward else ()
+    biases = {"q", "k", "v", "attention_output"} if attention else set()
+    biases |= {"ffn_in", "ffn_gate", "ffn_out"} if feed_forward else set()
     activation = config.activation("hidden_activation", "gelu")
     bases = {
         FULL: config.theta(160_000.0, FULL, old="global_rope_theta"),

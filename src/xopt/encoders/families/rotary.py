@@ -78,8 +78,8 @@ def _read_jina(config: Config) -> EncoderSpec:
 def _read_eurobert(config: Config) -> EncoderSpec:
     norm = Norm(config.epsilon("rms_norm_eps", 1e-5), "rms", bias=False)
     attention, feed_forward = config.flag("attention_bias", False), config.flag("mlp_bias", False)
-    biases = ("q", "k", "v", "attention_output") if attention else ()
-    biases += ("ffn_in", "ffn_gate", "ffn_out") if feed_forward else ()
+    biases = {"q", "k", "v", "attention_output"} if attention else set()
+    biases |= {"ffn_in", "ffn_gate", "ffn_out"} if feed_forward else set()
     block = Block(
         "pre", norm, norm, config.activation("hidden_act", "silu"), gated=True,
         theta=config.theta(10_000.0), biases=frozenset(biases),
