@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 import torch
 import transformers
 
@@ -52,8 +52,9 @@ def save(folder: Path, prefix: str, head: str, seed: int = 0, **numbers: Any) ->
                 # Larger than an initialisation, so that attention is not uniform.
                 parameter.normal_(0, 1.5 / parameter.shape[-1] ** 0.5)
     model.save_pretrained(folder)
-    # Never read here, but a checkpoint has one.
-    (folder / "tokenizer.json").write_text(json.dumps({}))
+    # Encodes nothing here, but a checkpoint has one.
+    words = tokenizers.models.WordLevel({"<unk>": 0}, unk_token="<unk>")
+    tokenizers.Tokenizer(words).save(str(folder / "tokenizer.json"))
     return folder
 
 
