@@ -25,7 +25,7 @@ from xopt.engines.tensorrt.corpus_profiles import CorpusProfile, corpus_profiles
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.enterprise import bounds
 from xopt.engines.tensorrt.options import TorchTensorRtOptions
-from xopt.engines.tensorrt.plugin import plugin_sm
+from xopt.engines.tensorrt.plugin import plugin_ptx, plugin_sm
 from xopt.engines.tensorrt.runtime import ENGINE
 from xopt.engines.torch_tensorrt import (
     EXTRA,
@@ -70,7 +70,7 @@ class FlatEncoder(nn.Module):
 def _attend(op: Attend, qkv: Tensor, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
     """:func:`~xopt.compile.attention.attend_jointly` as our operator; nothing is watched."""
     operator = attention_operator()
-    answer: Tensor = operator(qkv, arrays["cu_seqlens"], op.heads, op.head_dim)
+    answer: Tensor = operator(qkv, arrays["cu_seqlens"], op.head_dim, op.heads)
     return answer
 
 
@@ -154,6 +154,7 @@ class TorchTensorRtBuilder(Builder[TorchTensorRtOptions, BuildContext]):
             "runs_on": runs_on.manifest(),
             "runs_on_text": runs_on.describe(),
             "attention": options.attention,
+            "plugin_ptx": plugin_ptx(self._plugin_sm(machine)) if options.plugin else None,
             "profiles": [asdict(bounds(profile))],
             "inputs": {name: _named_shape(name) for name in flat.names},
             "build_s": round(time.perf_counter() - begin, 2),
@@ -193,9 +194,9 @@ def convert(
         engine: bytes = module.dynamo.convert_exported_program_to_serialized_trt_engine(
             program,
             arg_inputs=inputs,
-            arg_input_binding_names=flat.names,
-            output_binding_names=[output],
-            use_explicit_typing=True,
+            # The trees that the program was traced with: a tuple of arguments, and one answer.
+            arg_input_binding_names=tuple(flat.names),
+            output_binding_names=output,
             immutable_weights=not options.refit,
             version_compatible=options.compat == "version",
             hardware_compatible=options.compat == "ampere-plus",

@@ -134,6 +134,9 @@ class Programs:
                 self.programs.popitem(last=False)
             program = Program(*key, self.forward, self.device, self.filler)
         self.programs[key] = program
+        if self.memory is not None and not self.captured:
+            # PyTorch takes no graph into a pool whose graphs are all gone.
+            self.memory = torch.cuda.graph_pool_handle()
         return program.run(batch, rows, self.memory)
 
     @property

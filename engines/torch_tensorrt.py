@@ -66,24 +66,24 @@ def load_torch_tensorrt() -> ModuleType:
 
 @functools.cache
 def attention_operator() -> Any:
-    """``torch.ops.xopt.VarlenAttention(qkv, cu_seqlens, heads, head_dim)``, defined once.
+    """``torch.ops.xopt.VarlenAttention(qkv, cu_seqlens, head_dim, heads)``, defined once.
 
     ``qkv`` is ``[T, 3·H]``, the answer ``[T, H]``; eagerly it runs our Triton kernel.
     """
     torch = require("torch", extra=EXTRA, why=WHY)
 
-    def attend(qkv: Any, cu_seqlens: Any, heads: int, head_dim: int) -> Any:
+    def attend(qkv: Any, cu_seqlens: Any, head_dim: int, heads: int) -> Any:
         from xopt.engines.kernels.attention import varlen_attention
 
         tokens = qkv.shape[0]
         split = qkv.view(tokens, 3, heads, head_dim)
         return varlen_attention(split, cu_seqlens, max(1, tokens)).view(tokens, heads * head_dim)
 
-    def shape(qkv: Any, cu_seqlens: Any, heads: int, head_dim: int) -> Any:
+    def shape(qkv: Any, cu_seqlens: Any, head_dim: int, heads: int) -> Any:
         return qkv.new_empty(qkv.shape[0], heads * head_dim)
 
     name = f"{NAMESPACE}::{ATTENTION}"
-    schema = "(Tensor qkv, Tensor cu_seqlens, int heads, int head_dim) -> Tensor"
+    schema = "(Tensor qkv, Tensor cu_seqlens, int head_dim, int heads) -> Tensor"
     operator = torch.library.custom_op(name, attend, mutates_args=(), schema=schema)
     operator.register_fake(shape)
     return getattr(getattr(torch.ops, NAMESPACE), ATTENTION)

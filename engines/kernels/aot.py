@@ -25,6 +25,7 @@ from xopt.registry import Registry
 
 __all__ = [
     "KERNELS",
+    "PTX_ISA",
     "SHARED_BYTES",
     "TENSORRT_SHARED_BYTES",
     "AotKernel",
@@ -55,6 +56,10 @@ SHARED_BYTES = {
     100: 227 * 1024,
     120: 99 * 1024,
 }
+# SM to the PTX ISA compiled for, as 10 · major + minor: the oldest that has what the kernels use
+# there. A driver takes none beyond its own level (9.0 for CUDA 13.0's), and Triton's default
+# follows its own ptxas (9.4 in 3.9).
+PTX_ISA = {80: 80, 86: 80, 87: 80, 89: 80, 90: 80, 100: 86, 120: 87}
 # It is not documented that TensorRT asks for more than the default of 48 KiB. One byte below it,
 # because a launch with exactly the default is a case that nobody documents either.
 TENSORRT_SHARED_BYTES = 48 * 1024 - 1
@@ -68,6 +73,7 @@ class AotKernel:
         name: the operation, as in :data:`KERNELS`.
         sm: the compute capability compiled for, as 10 · major + minor.
         entry: the kernel's name in the PTX.
+        ptx_version: its ISA, as 10 · major + minor.
         ptx: the module, without Triton's two hidden parameters.
         parameters: name and type of each argument, in the order of the launch.
         constants: what was baked in.
@@ -80,6 +86,7 @@ class AotKernel:
     name: str
     sm: int
     entry: str
+    ptx_version: int
     ptx: str
     parameters: tuple[tuple[str, str], ...]
     constants: Mapping[str, Any]
@@ -109,7 +116,7 @@ def compile_kernel(
         sm: 80, 86, 87, 89, 90, 100 or 120. PTX for 80 runs on every later one too.
         max_shared_bytes: what the launch may ask for; the SM's maximum by default, and
             :data:`TENSORRT_SHARED_BYTES` for TensorRT.
-        ptx_version: PTX ISA as 10 · major + minor, for a driver older than Triton's default.
+        ptx_version: PTX ISA as 10 · major + minor; that of :data:`PTX_ISA` by default.
         shape: the arguments of the kernel's ``*_specs`` function.
 
     Raises:
@@ -152,8 +159,7 @@ def compile_spec(spec: KernelSpec, *, sm: int, ptx_version: int | None = None) -
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in pointers},
     )
     options = {"num_warps": spec.num_warps, "num_stages": spec.num_stages, **OPTIONS}
-    if ptx_version is not None:
-        options["ptx_version"] = ptx_version
+    options["ptx_version"] = PTX_ISA[sm] if ptx_version is None else ptx_version
     with triton.knobs.compilation.scope():
         # Line information holds the paths of the machine that compiles.
         triton.knobs.compilation.disable_line_info = True
@@ -171,6 +177,7 @@ def compile_spec(spec: KernelSpec, *, sm: int, ptx_version: int | None = None) -
         name=spec.name,
         sm=sm,
         entry=metadata.name,
+        ptx_version=options["ptx_version"],
         ptx=ptx,
         parameters=tuple(types.items()),
         constants=dict(spec.constants),

@@ -120,7 +120,9 @@ class Device:
         self.call("cuStreamSynchronize", self._stream)
 
     def close(self) -> None:
-        """Let go of the stream and the context."""
+        """Let go of the stream and the context, in whatever thread."""
+        if self._context.value:
+            self.call("cuCtxSetCurrent", self._context)
         if self._stream.value:
             self.call("cuStreamDestroy_v2", self._stream)
             self._stream = ctypes.c_void_p()

@@ -21,11 +21,17 @@ from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import TensorRtOptions
-from xopt.engines.tensorrt.plugin import NAMESPACE, PluginTarget, plugin_sm, register_plugins
+from xopt.engines.tensorrt.plugin import (
+    NAMESPACE,
+    PluginTarget,
+    plugin_ptx,
+    plugin_sm,
+    register_plugins,
+)
 from xopt.engines.tensorrt.portable import copy_portable
 from xopt.engines.tensorrt.profiles import LengthProfile
 from xopt.engines.tensorrt.runtime import ENGINE, quiet_logger
-from xopt.errors import UnsupportedError, require
+from xopt.errors import BuildError, UnsupportedError, require
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
@@ -40,6 +46,11 @@ PLUGINS = (10, 9)
 # Ahead-of-time Python plugins do not work in this one (torch_tensorrt excludes it too).
 BROKEN_PLUGINS = (10, 14)
 MIB = 2**20
+# An engine for later versions carries a library that the package `tensorrt` does not bring.
+LEAN = (
+    "--compat version needs TensorRT's lean runtime, and of the same version: "
+    "pip install tensorrt-lean=={}. Where it is installed, leave --refit out too."
+)
 
 
 class TensorRtBuilder(Builder[TensorRtOptions, Context]):
@@ -67,8 +78,11 @@ class TensorRtBuilder(Builder[TensorRtOptions, Context]):
         check_library(trt.__version__, plugin=plugin)
         machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
         if plugin:
-            plugin_sm(machine.sm, ampere_plus=self.options.compat == "ampere-plus")
+            self._plugin_sm(machine)
         return machine
+
+    def _plugin_sm(self, machine: Machine) -> int:
+        return plugin_sm(machine.sm, ampere_plus=self.options.compat == "ampere-plus")
 
     def build(self, context: Context, out: Path, progress: Progress) -> Built:
         """Write ``engine.trt``, ``layers.json`` and ``portable/``.
@@ -105,7 +119,12 @@ class TensorRtBuilder(Builder[TensorRtOptions, Context]):
                 setup=f"{__name__}:configure",
                 setup_options=setup_options(machine, options, out, plugin=plugin),
             )
-            run_child(request, progress)
+            try:
+                run_child(request, progress)
+            except BuildError as error:
+                if options.compat != "version":
+                    raise
+                raise BuildError(error.message, hint=LEAN.format(machine.version)) from error
         # What answers for a GPU that is not there knows no plugin.
         copy_portable(context.lower(form="tensorrt") if plugin else lowered, out)
         runs_on = RunsOn.of_build(machine, options.compat)
@@ -116,6 +135,7 @@ class TensorRtBuilder(Builder[TensorRtOptions, Context]):
             "runs_on_text": runs_on.describe(),
             "attention": options.attention,
             "refit": options.refit,
+            "plugin_ptx": plugin_ptx(self._plugin_sm(machine)) if plugin else None,
             "profiles": [asdict(bounds(profile)) for profile in profiles],
             "inputs": inputs,
             "build_s": round(time.perf_counter() - begin, 2),
@@ -202,9 +222,12 @@ def configure(
         config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
     place = Path(options["timing_cache"])
     known = place.read_bytes() if place.is_file() else b""
-    # A cache of another GPU or version is refused, and begun anew.
-    if not config.set_timing_cache(config.create_timing_cache(known), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+    # A cache of another GPU or version is refused, a damaged one is not even made: begun anew.
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):
+        cache = config.create_timing_cache(b"")
+        if cache is not None:
+            config.set_timing_cache(cache, False)
     if options["plugin_sm"] is not None:
         plugins = importlib.import_module(f"{trt.__name__}.plugin")
         register_plugins(trt, plugins, PluginTarget(options["plugin_sm"]))
@@ -217,9 +240,14 @@ def configure(
 
 
 def _keep_timings(config: Any, place: Path) -> None:
+    cache = config.get_timing_cache()
+    content = None if cache is None else cache.serialize()
+    if content is None:
+        # The next build measures again; this one is whole.
+        return
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(bytes(config.get_timing_cache().serialize()))
+    partial.write_bytes(bytes(content))
     partial.replace(place)
 
 
@@ -228,7 +256,14 @@ def _inspect(trt: Any, engine: Any, options: Mapping[str, Any]) -> None:
     runtime = trt.Runtime(quiet_logger(trt))
     # This process has just built it.
     runtime.engine_host_code_allowed = options["compat"] == "version"
-    inspector = runtime.deserialize_cuda_engine(engine).create_engine_inspector()
+    read = runtime.deserialize_cuda_engine(engine)
+    inspector = None if read is None else read.create_engine_inspector()
+    if inspector is None:
+        raise BuildError(
+            f"TensorRT {trt.__version__} does not read the engine that it has just built.",
+            hint="Most often the GPU's memory is full: free some, or build with a smaller "
+            "--batch-tokens and --workspace.",
+        )
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     Path(options["layers"]).write_text(
         json.dumps(json.loads(text), indent=1) + "\n", encoding="utf-8"

@@ -1,4 +1,4 @@
-"""Running an engine of TensorRT proper: a context per thread, CUDA graphs, the caller's buffers."""
+"""Running an engine of TensorRT proper: sessions for the threads that run, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from xopt.engines.tensorrt.compat import RunsOn, this_machine
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.filling import Sizes, bucket_of, fill
+from xopt.engines.tensorrt.pool import SessionPool
 from xopt.engines.tensorrt.profiles import choose_profile, split_batch
 from xopt.engines.tensorrt.runtime import (
     describe_profiles,
@@ -30,12 +31,13 @@ __all__ = ["EnterpriseEngine"]
 
 
 class EnterpriseEngine(Engine):
-    """A deserialized engine on one GPU; any number of threads may run batches at the same time.
+    """A deserialized engine on one GPU; any number of threads may ask it at the same time.
 
     Args:
         bundle: of the target ``tensorrt``.
         device: which GPU, as the driver counts them.
-        programs: most shapes of batch that a thread keeps memory and CUDA graphs for.
+        programs: most shapes of batch that a session keeps memory and CUDA graphs for.
+        sessions: most batches that run at the same time; each takes its memory on the GPU.
         driver: the driver's library; a fake in tests.
     """
 
@@ -43,11 +45,18 @@ class EnterpriseEngine(Engine):
     extra = "tensorrt"
 
     def __init__(
-        self, bundle: Bundle, *, device: int = 0, programs: int = 32, driver: Any = None
+        self,
+        bundle: Bundle,
+        *,
+        device: int = 0,
+        programs: int = 32,
+        sessions: int = 4,
+        driver: Any = None,
     ) -> None:
         super().__init__(bundle)
-        if programs < 1:
-            raise InputError(f"programs is {programs}; at least 1 is needed.")
+        for name, number in (("programs", programs), ("sessions", sessions)):
+            if number < 1:
+                raise InputError(f"{name} is {number}; at least 1 is needed.")
         facts, self.profiles, self.inputs = read_facts(bundle)
         self.runs_on = RunsOn.read(facts)
         trt = require("tensorrt", extra=self.extra, why="Running this bundle")
@@ -59,10 +68,8 @@ class EnterpriseEngine(Engine):
         self.trt, self.bound = trt, programs
         self.runtime: Any = None
         self.engine: Any = None
-        self._thread = threading.local()
-        self._sessions: list[Session] = []
-        self._lock = threading.Lock()
         self._making = threading.Lock()
+        self.pool = SessionPool(self._opened, sessions)
         try:
             self._open()
         except BaseException:
@@ -96,7 +103,9 @@ class EnterpriseEngine(Engine):
         rows = sizes.tokens if self.signature.per_token else sizes.sentences
         shape = (rows, self.signature.width)
         answer = np.empty(self._shape(part), np.float32)
-        if self._session().run(number, arrays, self.signature.output, shape, answer):
+        with self.pool.session() as session:
+            prepared = session.run(number, arrays, self.signature.output, shape, answer)
+        if prepared:
             self.prepare_s += time.perf_counter() - begin
         return answer
 
@@ -105,33 +114,20 @@ class EnterpriseEngine(Engine):
         whole = tensorrt_arrays(batch)
         return fill({name: whole[name] for name in self.inputs}, batch, sizes)
 
-    def _opened(self) -> Device:
-        """The GPU, with a stream of its own for this thread."""
-        return Device(self._number, self._driver)
-
-    def _session(self) -> Session:
-        """This thread's session."""
-        session: Session | None = getattr(self._thread, "session", None)
-        if session is None:
-            session = Session(self.trt, self.engine, self._opened(), self.bound, self._making)
-            self._thread.session = session
-            with self._lock:
-                self._sessions.append(session)
-        return session
+    def _opened(self) -> Session:
+        """A session with a stream of its own."""
+        device = Device(self._number, self._driver)
+        return Session(self.trt, self.engine, device, self.bound, self._making)
 
     def close(self) -> None:
-        """Free the memory of every thread; none may be running."""
-        for session in self._sessions:
-            session.device.enter()
-            session.close()
-        self._sessions.clear()
-        self._thread = threading.local()
+        """Free the memory of every session; none may be running."""
+        self.pool.close()
         self.engine = self.runtime = None
         self.device.close()
 
     def describe(self) -> dict[str, Any]:
         """GPU, versions, profiles, and the shapes that run as CUDA graphs."""
-        programs = [p for session in self._sessions for p in session.programs.values()]
+        programs = [p for session in self.pool.sessions for p in session.programs.values()]
         return {
             "engine": self.name,
             "device": self.machine.gpu,

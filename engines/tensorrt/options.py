@@ -27,7 +27,8 @@ COMPAT: dict[str, str] = {
     "none": "the GPU and TensorRT version that built it, and no other",
     "same-sm": "every GPU of the same compute capability",
     "ampere-plus": "every GPU from SM 80 on; 48 KiB of shared memory and fewer fused kernels",
-    "version": "later TensorRT versions on that GPU; the engine then carries a lean runtime",
+    "version": "later TensorRT versions on that GPU; the engine then carries the lean runtime, "
+    "which the build needs as a package of its own: pip install tensorrt-lean",
 }
 ATTENTION: dict[str, str] = {
     "native": "TensorRT's own attention over padded sentences",

@@ -2,16 +2,18 @@
 
 Written for ``tensorrt.plugin`` ("quickly deployable plugins") of TensorRT 10.9 and later, whose
 rules are these. Type hints are read as they stand, so no string may stand for one. Tensors come
-before attributes, and every attribute is handed to the ahead-of-time function by position. A layer
+before attributes, and every attribute is handed to the ahead-of-time function by position, in the
+order in which the parser found it: so they are registered by the alphabet, as ONNX's library writes
+them, and none is taken for another. A layer
 is one kernel without scratch memory; its arguments are the inputs, then 32-bit integers, then the
 outputs; its grid follows from shapes alone. An expression over shapes stands to the left of a
 number, never to the right.
 
 Two operators, both over packed sentences, ``T`` tokens of ``B`` sentences:
 
-    xopt::VarlenAttention      (qkv [T, 3·H] fp16, cu_seqlens [B + 1] int32; heads, head_dim)
+    xopt::VarlenAttention      (qkv [T, 3·H] fp16, cu_seqlens [B + 1] int32; head_dim, heads)
     xopt::VarlenAttentionInt8  (qkv [T, 3·H] int8, cu_seqlens, qkv_scale [3] fp32;
-                                heads, head_dim, out_int8)
+                                head_dim, heads, out_int8)
 
 give ``[T, H]``: fp16, or int8 where ``out_int8`` is 1. An int8 result has no scale of its own: its
 step divides the scale of V, in ``qkv_scale``, so that one compiled kernel serves every layer.
@@ -35,6 +37,7 @@ __all__ = [
     "NAMESPACE",
     "VERSION",
     "PluginTarget",
+    "plugin_ptx",
     "plugin_sm",
     "register_plugins",
 ]
@@ -83,6 +86,13 @@ def plugin_sm(device: int, *, ampere_plus: bool = False) -> int:
     if device in SHARED_BYTES:
         return device
     return max(sm for sm in FORWARD if sm <= device)
+
+
+def plugin_ptx(sm: int) -> dict[str, int]:
+    """What of a kernel's PTX decides which driver takes it: SM, and ISA as 10 · major + minor."""
+    from xopt.engines.kernels.aot import PTX_ISA
+
+    return {"sm": sm, "isa": PTX_ISA[sm]}
 
 
 @functools.cache
@@ -134,21 +144,21 @@ def register_plugins(trt: Any, trtp: ModuleType | Any, target: PluginTarget) -> 
 def _register_attention(trt: Any, trtp: Any, target: PluginTarget) -> None:
     name = f"{NAMESPACE}::{ATTENTION}"
 
-    def describe(qkv: Any, cu_seqlens: Any, heads: int, head_dim: int) -> Any:
+    def describe(qkv: Any, cu_seqlens: Any, head_dim: int, heads: int) -> Any:
         return _context(trtp, qkv, heads, head_dim, trt.DataType.HALF)
 
-    def tune(qkv: Any, cu_seqlens: Any, heads: int, head_dim: int, outputs: Any) -> Any:
+    def tune(qkv: Any, cu_seqlens: Any, head_dim: int, heads: int, outputs: Any) -> Any:
         kernels = fitting_kernels(ATTENTION, target.sm, heads, head_dim, False)
         return _combinations(trtp, "FP16, INT32, FP16", len(kernels))
 
     def launch(
-        qkv: Any, cu_seqlens: Any, heads: int, head_dim: int, outputs: Any, tactic: int
+        qkv: Any, cu_seqlens: Any, head_dim: int, heads: int, outputs: Any, tactic: int
     ) -> Any:
         kernels = fitting_kernels(ATTENTION, target.sm, heads, head_dim, False)
         return _launch(trtp, _choose(kernels, tactic), qkv, cu_seqlens)
 
     tensors = ("qkv", "cu_seqlens")
-    _hint(trtp, (describe, tune, launch), tensors, ("heads", "head_dim"))
+    _hint(trtp, (describe, tune, launch), tensors, ("head_dim", "heads"))
     trtp.register(name)(describe)
     trtp.autotune(name)(tune)
     trtp.aot_impl(name)(launch)
@@ -158,13 +168,13 @@ def _register_attention_int8(trt: Any, trtp: Any, target: PluginTarget) -> None:
     name = f"{NAMESPACE}::{ATTENTION_INT8}"
 
     def describe(
-        qkv: Any, cu_seqlens: Any, qkv_scale: Any, heads: int, head_dim: int, out_int8: int
+        qkv: Any, cu_seqlens: Any, qkv_scale: Any, head_dim: int, heads: int, out_int8: int
     ) -> Any:
         dtype = trt.DataType.INT8 if out_int8 else trt.DataType.HALF
         return _context(trtp, qkv, heads, head_dim, dtype)
 
     def tune(
-        qkv: Any, cu_seqlens: Any, qkv_scale: Any, heads: int, head_dim: int, out_int8: int,
+        qkv: Any, cu_seqlens: Any, qkv_scale: Any, head_dim: int, heads: int, out_int8: int,
         outputs: Any,
     ) -> Any:  # fmt: skip
         kernels = fitting_kernels(ATTENTION_INT8, target.sm, heads, head_dim, bool(out_int8))
@@ -172,14 +182,14 @@ def _register_attention_int8(trt: Any, trtp: Any, target: PluginTarget) -> None:
         return _combinations(trtp, f"INT8, INT32, FP32, {result}", len(kernels))
 
     def launch(
-        qkv: Any, cu_seqlens: Any, qkv_scale: Any, heads: int, head_dim: int, out_int8: int,
+        qkv: Any, cu_seqlens: Any, qkv_scale: Any, head_dim: int, heads: int, out_int8: int,
         outputs: Any, tactic: int,
     ) -> Any:  # fmt: skip
         kernels = fitting_kernels(ATTENTION_INT8, target.sm, heads, head_dim, bool(out_int8))
         return _launch(trtp, _choose(kernels, tactic), qkv, cu_seqlens)
 
     tensors = ("qkv", "cu_seqlens", "qkv_scale")
-    _hint(trtp, (describe, tune, launch), tensors, ("heads", "head_dim", "out_int8"))
+    _hint(trtp, (describe, tune, launch), tensors, ("head_dim", "heads", "out_int8"))
     trtp.register(name)(describe)
     trtp.autotune(name)(tune)
     trtp.aot_impl(name)(launch)

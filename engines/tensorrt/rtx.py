@@ -219,14 +219,24 @@ class RtxEngine(TensorRtEngine):
         config.dynamic_shapes_kernel_specialization_strategy = getattr(
             strategies, specialize.upper()
         )
-        self._cache = config.create_runtime_cache()
+        self._cache = self._made(config.create_runtime_cache(), "runtime cache")
         self.cache_path = runtime_cache_path(self.bundle, self.device.sm, self.version)
         if self.cache_path.is_file():
             # One that another driver or version wrote is refused, and written anew.
             self._cache.deserialize(self.cache_path.read_bytes())
         config.set_runtime_cache(self._cache)
-        self.context = self._engine.create_execution_context(config)
+        self.context = self._made(
+            self._engine.create_execution_context(config), "execution context"
+        )
         self._config = config
+
+    def _made(self, made: Any, what: str) -> Any:
+        if made is None:
+            raise UnsupportedError(
+                f"TensorRT-RTX {self.version} made no {what} on {self.device.name}.",
+                hint="Its messages are above; most often the GPU's memory is full.",
+            )
+        return made
 
     def _check_validity(self, trt: Any, plan: bytes) -> None:
         validity, diagnostics = self._runtime.get_engine_validity(plan)

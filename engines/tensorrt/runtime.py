@@ -108,6 +108,9 @@ class TensorRtEngine(Engine):
     def close(self) -> None:
         """Free the GPU's memory."""
         self.context = None
+        if self._buffers:
+            # It may be closed in another thread than ran it.
+            self.device.enter()
         for address, _ in self._buffers.values():
             self.device.free(address)
         self._buffers.clear()

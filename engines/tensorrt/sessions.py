@@ -1,4 +1,4 @@
-"""One thread's share of an engine: a stream, and for each shape a context with its CUDA graph.
+"""What one batch at a time runs with: a stream, and for each shape a context with its CUDA graph.
 
 Every shape has an execution context of its own, because a graph holds the state of the context it
 was captured from; their scratch memory is one and the same, since they run one after the other.
@@ -26,14 +26,14 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Session:
-    """What one thread runs batches with.
+    """What one thread at a time runs batches with.
 
     Args:
         trt: the module.
-        engine: deserialized; threads share it.
-        device: this thread's own.
+        engine: deserialized; sessions share it.
+        device: this session's own.
         bound: most shapes to keep.
-        lock: held while a context is made; threads share it.
+        lock: held while a context is made; sessions share it.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Session:
         return context
 
     def close(self) -> None:
-        """Free this thread's memory."""
+        """Free its memory."""
         for program in self.programs.values():
             program.close()
         self.programs.clear()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 import types
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_flatten
 
 from xopt.compile.build import build_bundle
 from xopt.compile.checkpoint import Checkpoint
@@ -50,6 +53,13 @@ def load(name: str) -> Any:
     return module
 
 
+# What the real function takes and we give; `test_the_real_function` looks there.
+SETTINGS = {
+    "arg_inputs", "arg_input_binding_names", "output_binding_names", "immutable_weights",
+    "version_compatible", "hardware_compatible", "workspace_size",
+}  # fmt: skip
+
+
 class FakeInput:
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
@@ -64,6 +74,16 @@ def fake_torch_tensorrt() -> Any:
     module.converters = []
 
     def convert(program: torch.export.ExportedProgram, **settings: Any) -> bytes:
+        unknown = set(settings) - SETTINGS
+        assert not unknown, f"the library swallows {unknown}"
+        signature = program.module_call_graph[0].signature
+        for name, tree in (
+            ("arg_input_binding_names", signature.in_spec.child(0)),
+            ("output_binding_names", signature.out_spec),
+        ):
+            leaves, given = tree_flatten(settings[name])
+            assert all(isinstance(leaf, str) for leaf in leaves)
+            assert given == tree, f"{name}: {given}, not {tree}"
         module.calls.append((program, settings))
         return b"plan"
 
@@ -155,10 +175,10 @@ def test_what_the_library_is_given(
     options: dict[str, Any] = {"attention": attention, "workspace": 64, "compat": "version"}
     facts = build(folder, tmp_path / "out", lengths=(10, 20), **options)
     [(program, settings)] = library.calls
-    names = settings["arg_input_binding_names"]
+    names = list(settings["arg_input_binding_names"])
     assert isinstance(program, torch.export.ExportedProgram)
     assert list(facts["inputs"]) == names
-    assert settings["output_binding_names"] == ["logits"]
+    assert settings["output_binding_names"] == "logits"
     assert settings["workspace_size"] == 64 * 2**20
     assert settings["version_compatible"] is True
     assert settings["hardware_compatible"] is False
@@ -176,6 +196,7 @@ def test_what_the_library_is_given(
         assert name == "xopt::VarlenAttention"
         assert asked == {"supports_dynamic_shapes": True, "use_aot_if_available": True}
         assert library.registry[name].launch is not None
+        assert facts["plugin_ptx"] == {"sm": 89, "isa": 80}
     else:
         assert "pad_index" in names
         assert library.converters == []
@@ -276,3 +297,39 @@ def test_what_the_library_cannot_promise(
     folder = make_checkpoint("xlm-roberta", "tag", **SIZES)
     with pytest.raises(UnsupportedError, match="every GPU of one SM"):
         build(folder, tmp_path / "out", compat="same-sm")
+
+
+def real_compiler() -> Path:
+    """``_compiler.py`` of the real wheel, which is read and not imported: that wants a GPU."""
+    found = importlib.util.find_spec("torch_tensorrt")
+    if found is None or found.origin is None:
+        pytest.skip("torch-tensorrt is not installed (pip install --no-deps torch-tensorrt)")
+    return Path(found.origin).parent / "dynamo" / "_compiler.py"
+
+
+def test_the_real_function(make_checkpoint: Factory) -> None:
+    """The binding names and every keyword, by the code of the real library."""
+    tree = ast.parse(real_compiler().read_text(encoding="utf-8"))
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    convert = functions["convert_exported_program_to_serialized_trt_engine"]
+    assert {a.arg for a in convert.args.kwonlyargs} >= SETTINGS
+
+    class Mismatch(ValueError):
+        def __init__(self, **fields: Any) -> None:
+            super().__init__(str(fields))
+
+    names: dict[str, Any] = {"BindingNameMismatchError": Mismatch, "Any": Any}
+    names |= {"ExportedProgram": torch.export.ExportedProgram}
+    names |= {n: getattr(typing, n) for n in ("Optional", "Tuple", "List")}
+    for name in ("_binding_name_specs", "_resolve_pytree_binding_names"):
+        exec(compile(ast.Module([functions[name]], []), name, "exec"), names)
+    checkpoint = Checkpoint.open(make_checkpoint("xlm-roberta", "tag", **SIZES))
+    for plugin in (False, True):
+        flat = FlatEncoder(PackedEncoder.load(checkpoint), plugin=plugin)
+        inputs, _, output = names["_binding_name_specs"](export_encoder(flat))
+        resolve = names["_resolve_pytree_binding_names"]
+        assert resolve(tuple(flat.names), "arg_input", inputs) == flat.names
+        assert resolve("logits", "output", output) == ["logits"]
+        for wrong in ((flat.names, "arg_input", inputs), (["logits"], "output", output)):
+            with pytest.raises(Mismatch):
+                resolve(*wrong)

@@ -7,6 +7,7 @@ times: launch by launch, while its graph is captured, and replayed.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -35,6 +36,7 @@ from xopt.packing import Encoding, PackedBatch, pack
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
+from xopt.engines import cuda_programs  # noqa: E402
 from xopt.engines.cuda import CudaEngine, open_device  # noqa: E402
 from xopt.engines.cuda_programs import bucket  # noqa: E402
 from xopt.engines.cuda_weights import (  # noqa: E402
@@ -422,3 +424,35 @@ def test_the_benchmark_says_that_nothing_is_measured() -> None:
     )
     assert run.returncode == 2
     assert "not measured" in run.stdout
+
+
+def test_a_pool_whose_graphs_are_gone_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch asserts on such a pool; with one program every second capture met it."""
+    handles = itertools.count()
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
+    live: list[Any] = []
+
+    class Captured:
+        def __init__(self, tokens: int, *arguments: Any) -> None:
+            self.graph: Any = None
+            self.runs = 0
+
+        def run(self, batch: PackedBatch, rows: int, memory: Any) -> Any:
+            if self.runs == 1:
+                self.graph = memory
+                live.append((memory, [p.graph for p in programs.programs.values()]))
+            self.runs += 1
+            return memory
+
+    monkeypatch.setattr(cuda_programs, "Program", Captured)
+    for bound, fresh in ((1, 3), (2, 1)):
+        programs = cuda_programs.Programs(lambda ids: None, torch.device("cuda"), 1, bound)
+        live.clear()
+        for length in (3, 60, 3):
+            batch = pack(
+                [Encoding(np.full(length, 5, np.int32), np.zeros(length, np.int32))],
+                first_position=2,
+            )
+            for _ in range(2):
+                programs.run(batch, 1)
+        assert len({memory for memory, _ in live}) == fresh

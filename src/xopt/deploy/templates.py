@@ -7,6 +7,25 @@ from string import Template
 __all__ = ["COMPOSE", "DOCKERFILE", "ENGINE", "FRONT", "MODEL", "README"]
 
 # Texts in, answers out: gathers the texts of concurrent requests into one packed batch.
+# Of a front that answers by itself. One before an engine of its own has none: Triton may load it
+# before that engine, which warms itself up.
+FRONT_WARMUP = """\
+model_warmup [
+  {
+    name: "one text"
+    batch_size: 1
+    inputs {
+      key: "TEXT"
+      value: {
+        data_type: TYPE_STRING
+        dims: [ 1 ]
+        input_data_file: "text"
+      }
+    }
+  }
+]
+"""
+
 FRONT = Template(
     """\
 name: "$name"
@@ -46,21 +65,7 @@ instance_group [
     kind: $kind
   }
 ]
-model_warmup [
-  {
-    name: "one text"
-    batch_size: 1
-    inputs {
-      key: "TEXT"
-      value: {
-        data_type: TYPE_STRING
-        dims: [ 1 ]
-        input_data_file: "text"
-      }
-    }
-  }
-]
-parameters: {
+${warmup}parameters: {
   key: "engine"
   value: { string_value: "$engine" }
 }

@@ -21,7 +21,7 @@ import numpy as np
 
 from xopt import __version__
 from xopt.artifacts import Bundle
-from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
+from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, FRONT_WARMUP, MODEL, README
 from xopt.engines.base import Signature
 from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
@@ -151,11 +151,12 @@ def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
         (version / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
     else:
         shutil.copytree(bundle.folder, version / "bundle")
-    warm = work / "models" / name / "warmup"
-    warm.mkdir()
-    text = WARM_TEXT.encode()
-    # A string of Triton's raw form: its length in four bytes, then its bytes.
-    (warm / "text").write_bytes(struct.pack("<I", len(text)) + text)
+    if not plan:
+        warm = work / "models" / name / "warmup"
+        warm.mkdir()
+        text = WARM_TEXT.encode()
+        # A string of Triton's raw form: its length in four bytes, then its bytes.
+        (warm / "text").write_bytes(struct.pack("<I", len(text)) + text)
     on_gpu = bundle.target != "openvino"
     rows = "-1, " if signature.per_token else ""
     config = FRONT.substitute(
@@ -166,6 +167,7 @@ def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
         delay=options.delay_us,
         kind="KIND_GPU" if on_gpu and not plan else "KIND_CPU",
         engine=f"{name}_engine" if plan else "",
+        warmup="" if plan else FRONT_WARMUP,
     )
     (work / "models" / name / "config.pbtxt").write_text(config)
     _write_server(bundle, work, name, signature, on_gpu=on_gpu)

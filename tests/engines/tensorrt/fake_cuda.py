@@ -18,6 +18,7 @@ import numpy as np
 
 NAME = b"Fake GPU"
 SM = (8, 9)
+INVALID_CONTEXT = 201
 
 
 class FakeDriver:
@@ -37,6 +38,7 @@ class FakeDriver:
         self.launches = 0
         self.streams = 0
         self._handles = itertools.count(1)
+        self._threads = threading.local()
 
     def cuInit(self, flags: int) -> int:
         return 0
@@ -67,7 +69,16 @@ class FakeDriver:
         return 0
 
     def cuCtxSetCurrent(self, context: Any) -> int:
+        self._threads.context = context.value
         return 0
+
+    def __getattribute__(self, name: str) -> Any:
+        # What works on the GPU needs its context current in the thread that calls.
+        find = object.__getattribute__
+        works = name.startswith(("cuMem", "cuStream", "cuGraph"))
+        if works and not getattr(find(self, "_threads"), "context", None):
+            return lambda *arguments: INVALID_CONTEXT
+        return find(self, name)
 
     def cuStreamCreate(self, stream: Any, flags: int) -> int:
         self.streams += 1
@@ -172,7 +183,9 @@ class Context:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = shape
         largest = self.engine.limits[self.profile][name]
-        return len(shape) == len(largest) and all(map(int.__le__, shape, largest))
+        return len(shape) == len(largest) and all(
+            1 <= size <= most for size, most in zip(shape, largest, strict=True)
+        )
 
     def execute_async_v3(self, stream: int) -> bool:
         driver = self.engine.driver

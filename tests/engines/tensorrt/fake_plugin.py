@@ -60,9 +60,21 @@ class SymIntExpr:
         return self._op(other, lambda a, b: a // b)
 
     def __bool__(self) -> bool:
-        raise TypeError("the value of an expression is not known while the engine is built")
+        raise RuntimeError("the value of an expression is not known while the engine is built")
 
-    __index__ = __int__ = __bool__  # type: ignore[assignment]
+    def __index__(self) -> int:
+        raise TypeError("an expression is no number")
+
+    __int__ = __index__
+
+    # Both give an expression again, also for use as a condition.
+    def __eq__(self, other: object) -> Any:
+        return self._op(other, lambda a, b: int(a == b))
+
+    def __lt__(self, other: Any) -> Any:
+        return self._op(other, lambda a, b: int(a < b))
+
+    __hash__ = object.__hash__
 
 
 class SymInt32(SymIntExpr):
@@ -266,9 +278,16 @@ def build_layer(
     plugin = REGISTRY[plugin_id]
     if set(attributes) != set(plugin.attributes) or len(inputs) != len(plugin.tensors):
         raise ValueError(f"{plugin_id} has tensors {plugin.tensors}, {list(plugin.attributes)}")
-    ordered = {name: kind(attributes[name]) for name, kind in plugin.attributes.items()}
+    # In the order of the fields that the parser hands over.
+    ordered = {name: plugin.attributes[name](value) for name, value in attributes.items()}
+    unknown = [TensorDesc(_shape(["?"] * len(shape)), dtype) for shape, dtype in inputs]
+    first = plugin.describe(*unknown, **ordered)
     described = [TensorDesc(_shape(shape), dtype) for shape, dtype in inputs]
     output = plugin.describe(*described, **ordered)
+    if first.dtype != output.dtype:
+        raise ValueError(
+            "the type must not depend on shapes: it is asked for before they are known"
+        )
     outputs = (output,)
     tactics: list[int] = []
     if plugin.autotune:

@@ -156,8 +156,44 @@ def test_timings_are_kept_for_the_device(
     place.unlink(missing_ok=True)
     told = [build(graphs, tmp_path / str(n), driver)[1]["cached"] for n in range(2)]
     assert told == ["", "timed 11.4.0.106"]
-    place.write_bytes(b"of another GPU")
-    assert build(graphs, tmp_path / "2", driver)[1]["cached"] == ""
+    for number, content in enumerate((b"of another GPU", b"damaged"), 2):
+        place.write_bytes(content)
+        assert build(graphs, tmp_path / str(number), driver)[1]["cached"] == ""
+
+
+def test_a_library_that_keeps_no_timings_builds_all_the_same(
+    graphs: dict[str, LoweredGraph],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XOPT_FAKE_TENSORRT", "11.4.0.107 untimed")
+    sys.modules.pop("tensorrt", None)
+    assert build(graphs, tmp_path / "out", driver)[1]["cached"] is None
+    assert (tmp_path / "out" / "layers.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "message", "hint"),
+    [
+        ("unread", {}, "does not read the engine that it has just built", "--batch-tokens"),
+        ("lean", {"compat": "version"}, "built no engine", "pip install tensorrt-lean==11.4.0.106"),
+    ],
+)
+def test_an_engine_that_is_none_says_what_to_do(
+    graphs: dict[str, LoweredGraph],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+    options: dict[str, Any],
+    message: str,
+    hint: str,
+) -> None:
+    monkeypatch.setenv("XOPT_FAKE_TENSORRT", f"11.4.0.106 {word}")
+    with pytest.raises(BuildError, match=message) as caught:
+        build(graphs, tmp_path / "out", driver, **options)
+    assert hint in caught.value.hint
 
 
 def test_the_plugin_is_registered_and_compiled_in_the_child(
@@ -168,6 +204,7 @@ def test_the_plugin_is_registered_and_compiled_in_the_child(
     assert [plugin[:2] for plugin in told["plugins"]] == [["VarlenAttention", "HALF"]] * layers
     assert all(kernels >= 1 for _, _, kernels in told["plugins"])
     assert facts["attention"] == "plugin"
+    assert facts["plugin_ptx"] == {"sm": 89, "isa": 80}
     assert "cu_seqlens" in told["profiles"][0]
     # What answers for a GPU that is not there knows no plugin.
     portable = (tmp_path / "out" / "portable" / "graph.onnx").read_bytes()

@@ -132,9 +132,12 @@ def test_the_least_recently_used_shape_is_dropped(bundle: Bundle, trt: Any, driv
         assert len(driver.memory) == 2 * 3 + 1
 
 
-def test_threads_have_contexts_of_their_own(bundle: Bundle, trt: Any, driver: Any) -> None:
+@pytest.mark.parametrize("sessions", [1, 2, 4])
+def test_threads_have_contexts_of_their_own(
+    bundle: Bundle, trt: Any, driver: Any, sessions: int
+) -> None:
     failures: list[Any] = []
-    with EnterpriseEngine(bundle, driver=driver) as engine:
+    with EnterpriseEngine(bundle, driver=driver, sessions=sessions) as engine:
         together = threading.Barrier(3)
 
         def work(seed: int) -> None:
@@ -157,8 +160,41 @@ def test_threads_have_contexts_of_their_own(bundle: Bundle, trt: Any, driver: An
         assert not failures
         [made] = trt.engines
         assert made.overlaps == 0
-        assert len({context.scratch for context in made.contexts}) == 3
+        scratch = {context.scratch for context in made.contexts}
+        assert 1 <= len(scratch) <= min(sessions, 3)
+        assert len(engine.pool.sessions) == len(scratch)
     assert not driver.memory
+    assert driver.streams == 0
+
+
+def test_a_thread_for_every_request_costs_one_session(
+    bundle: Bundle, trt: Any, driver: Any
+) -> None:
+    batch = batch_of([3, 17])
+    answers: list[Any] = []
+    with EnterpriseEngine(bundle, driver=driver) as engine:
+        for _ in range(20):
+            thread = threading.Thread(target=lambda: answers.append(engine.run(batch)))
+            thread.start()
+            thread.join()
+        assert len(engine.pool.sessions) == 1
+        # Two inputs, an output, and the scratch memory.
+        assert len(driver.memory) == 4
+        assert driver.launches > 0
+    assert all((a["embeddings"] == expected(batch)).all() for a in answers)
+    assert len(answers) == 20
+
+
+def test_a_session_that_did_not_open_leaves_its_place(
+    bundle: Bundle, trt: Any, driver: Any
+) -> None:
+    batch = batch_of([3, 17])
+    with EnterpriseEngine(bundle, driver=driver, sessions=1) as engine:
+        driver.left = 0
+        with pytest.raises(UnsupportedError, match="memory is full"):
+            engine.run(batch)
+        driver.left = None
+        assert (engine.run(batch)["embeddings"] == expected(batch)).all()
 
 
 @pytest.mark.parametrize("step", ["cuStreamEndCapture", "cuGraphInstantiateWithFlags", "submit"])

@@ -1,24 +1,14 @@
-"""The attention plugin against a fake ``tensorrt.plugin``: no TensorRT, no GPU."""
+"""The attention plugin's choices, and how strict the fake of ``tensorrt.plugin`` is."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 
-from xopt.engines.kernels import attention, attention_int8
-from xopt.engines.kernels.aot import TENSORRT_SHARED_BYTES
-from xopt.engines.kernels.tiles import Tile
 from xopt.engines.tensorrt import plugin
 from xopt.errors import BuildError, UnsupportedError
 
@@ -36,24 +26,11 @@ def fake() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="session")
-def layers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What ``compile_plugin.py`` prints."""
-    environment = dict(os.environ)
-    environment.pop("TRITON_INTERPRET", None)
-    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, str(HERE / "compile_plugin.py")]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    rows: list[dict[str, Any]] = json.loads(run.stdout)
-    return rows
-
-
 def test_registers_tensors_then_attributes(fake: ModuleType) -> None:
     plugin.register_plugins(fake, fake, plugin.PluginTarget())
     found = {k: (p.tensors, p.attributes) for k, p in fake.REGISTRY.items()}
-    sizes = {"heads": int, "head_dim": int}
+    # As ONNX's library sorts them: the real one hands them over by position in the node's order.
+    sizes = {"head_dim": int, "heads": int}
     assert found == {
         "xopt::VarlenAttention": (["qkv", "cu_seqlens"], sizes),
         "xopt::VarlenAttentionInt8": (
@@ -61,90 +38,8 @@ def test_registers_tensors_then_attributes(fake: ModuleType) -> None:
             sizes | {"out_int8": int},
         ),
     }
+    assert all(list(p.attributes) == sorted(p.attributes) for p in fake.REGISTRY.values())
     assert all(p.autotune and p.launch for p in fake.REGISTRY.values())
-
-
-def test_output_shape_and_type(layers: list[dict[str, Any]]) -> None:
-    for row in layers:
-        assert row["dtype"] == ("INT8" if row["out_int8"] else "HALF")
-        width = row["heads"] * row["head_dim"]
-        assert row["shape"] == [[sizes["T"], width] for sizes in row["sizes"]]
-
-
-def launched_grid(
-    monkeypatch: pytest.MonkeyPatch, row: dict[str, Any], tile: Tile, sizes: dict[str, int]
-) -> tuple[int, ...]:
-    """The grid that our own launch of the kernel asks Triton for, on a batch of these sizes."""
-    grids: list[tuple[int, ...]] = []
-
-    class Recorder:
-        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-            grids.append(grid)
-            return lambda *arguments, **options: None
-
-    shape = (sizes["T"], 3, row["heads"], row["head_dim"])
-    begins = torch.zeros(sizes["B1"], dtype=torch.int32)
-    if row["operator"] == plugin.ATTENTION:
-        monkeypatch.setattr(attention, "_varlen_attention_kernel", Recorder())
-        attention.launch_attention(torch.zeros(shape, dtype=torch.float16), begins, tile)
-    else:
-        monkeypatch.setattr(attention_int8, "_varlen_attention_int8_kernel", Recorder())
-        attention_int8.launch_attention_int8(
-            torch.zeros(shape, dtype=torch.int8), begins, tile, qkv_scale=torch.ones(3)
-        )
-    return grids[0]
-
-
-def test_launches_as_our_own_engine_does(
-    layers: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for row in layers:
-        for kernel, (block_m, block_n, warps, shared) in zip(
-            row["kernels"], row["tiles"], strict=True
-        ):
-            tile = Tile(block_m, block_n, warps, 1)
-            grids = zip(kernel["grid_x"], kernel["grid_y"], kernel["grid_z"], strict=True)
-            for sizes, grid in zip(row["sizes"], grids, strict=True):
-                assert grid == launched_grid(monkeypatch, row, tile, sizes)
-            same = len(row["sizes"])
-            assert kernel["block_x"] == [32 * warps] * same
-            assert kernel["block_y"] == kernel["block_z"] == [1] * same
-            assert kernel["shared_mem"] == [shared] * same
-
-
-def test_a_launch_asks_for_less_shared_memory_than_tensorrt_gives(
-    layers: list[dict[str, Any]],
-) -> None:
-    for row in layers:
-        for kernel in row["kernels"]:
-            assert 0 < max(kernel["shared_mem"]) <= TENSORRT_SHARED_BYTES < 48 * 1024
-
-
-def test_tactics_are_counted_from_one_and_have_their_own_kernels(
-    layers: list[dict[str, Any]],
-) -> None:
-    for row in layers:
-        tactics = [kernel["tactic"] for kernel in row["kernels"]]
-        assert tactics == list(range(1, len(tactics) + 1))
-        assert len({kernel["ptx"] for kernel in row["kernels"]}) == len(tactics)
-
-
-def test_ptx_takes_what_tensorrt_passes_and_nothing_hidden(layers: list[dict[str, Any]]) -> None:
-    for row in layers:
-        for kernel, parameters in zip(row["kernels"], row["parameters"], strict=True):
-            entries = re.findall(r"\.entry (\w+)\(([^)]*)\)", kernel["ptx"])
-            assert [name for name, _ in entries] == [kernel["name"]]
-            found = [".u64" if ".u64" in part else ".u32" for part in entries[0][1].split(",")]
-            passed = [".u64"] * row["tensors"] + [".u32"] * len(kernel["extra"]) + [".u64"]
-            assert found == passed
-            assert [name for name, _ in parameters[-3:]] == ["tokens", "sentences", "out"]
-            assert kernel["extra"] == [
-                [sizes["T"] for sizes in row["sizes"]],
-                [sizes["B1"] - 1 for sizes in row["sizes"]],
-            ]
-            target = re.search(r"^\.target sm_(\d+)", kernel["ptx"], re.MULTILINE)
-            assert target is not None
-            assert int(target[1]) == row["sm"]
 
 
 def test_tensorrt_may_not_ask_for_a_kernel_that_was_not_offered() -> None:
@@ -179,6 +74,8 @@ class TestTheFakeIsStrict:
         for operation in (lambda: 2 * size, lambda: 1 + size, lambda: int(size), lambda: size / 2):
             with pytest.raises(TypeError):
                 operation()
+        with pytest.raises(RuntimeError):
+            bool(size < 5)
 
     def test_hints_as_strings(self, fake: ModuleType) -> None:
         def describe(qkv: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
@@ -41,6 +42,7 @@ class FakeDriver:
         self.sm, self.broken = sm, broken
         self.memory: dict[int, Any] = {}
         self.contexts = self.streams = 0
+        self._threads = threading.local()
 
     def cuInit(self, flags: int) -> int:
         return 999 if self.broken else 0
@@ -77,7 +79,16 @@ class FakeDriver:
 
     def cuCtxSetCurrent(self, context: Any) -> int:
         assert context.value == 11
+        self._threads.context = 11
         return 0
+
+    def __getattribute__(self, name: str) -> Any:
+        # What works on the GPU needs its context current in the thread that calls.
+        find = object.__getattribute__
+        works = name.startswith(("cuMem", "cuStream"))
+        if works and not getattr(find(self, "_threads"), "context", None):
+            return lambda *arguments: 201
+        return find(self, name)
 
     def cuStreamCreate(self, out: Any, flags: int) -> int:
         self.streams += 1
@@ -175,13 +186,12 @@ class FakeContext:
 
 
 class Validity(IntEnum):
-    INVALID = 0
-    VALID = 1
+    VALID, SUBOPTIMAL, INVALID = range(3)
 
 
 class Diagnostics(IntEnum):
-    VERSION_MISMATCH = 1
-    OLD_CUDA_DRIVER = 4
+    VERSION_MISMATCH, UNSUPPORTED_CC, OLD_CUDA_DRIVER, OLD_CUDA_RUNTIME = 1, 2, 4, 8
+    INSUFFICIENT_GPU_MEMORY, MALFORMED_ENGINE, CUDA_ERROR = 16, 32, 64
 
 
 class FakeLibrary(ModuleType):
@@ -209,6 +219,7 @@ class FakeLibrary(ModuleType):
         self.shapes = [
             LengthProfile(**profile).shapes(facts["inputs"]) for profile in facts["profiles"]
         ]
+        self.made: FakeContext | None = FakeContext(self)
         self.Logger: Any = lambda severity: object()
         self.Logger.WARNING = 2
 
@@ -217,7 +228,7 @@ class FakeLibrary(ModuleType):
             assert plan == b"plan"
             return SimpleNamespace(
                 create_runtime_config=lambda: self.config,
-                create_execution_context=lambda config: FakeContext(self),
+                create_execution_context=lambda config: self.made,
             )
 
         return SimpleNamespace(
@@ -371,6 +382,35 @@ def test_what_the_library_finds_wrong_is_said(
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
     with pytest.raises(UnsupportedError, match="refuses this engine on Fake RTX: old cuda driver"):
         RtxEngine(bundles["tag"], device=Device(0, driver))
+
+
+def test_it_may_be_closed_in_another_thread(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    driver = FakeDriver()
+    engine, _ = opened(bundles["tag"], monkeypatch, driver)
+    engine.run(batch_of([4]))
+    thread = threading.Thread(target=engine.close)
+    thread.start()
+    thread.join()
+    assert (driver.memory, driver.contexts, driver.streams) == ({}, 0, 0)
+
+
+@pytest.mark.parametrize("what", ["runtime cache", "execution context"])
+def test_what_the_library_does_not_make_is_said(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    driver = FakeDriver()
+    library = FakeLibrary(bundles["tag"], driver)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
+    if what == "runtime cache":
+        library.config.create_runtime_cache = lambda: None
+    else:
+        library.made = None
+    with pytest.raises(UnsupportedError, match=f"made no {what}"):
+        RtxEngine(bundles["tag"], device=Device(0, driver))
+    assert (driver.contexts, driver.streams) == (0, 0)
 
 
 def test_no_library_and_no_driver_are_told_apart(

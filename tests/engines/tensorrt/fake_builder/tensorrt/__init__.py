@@ -1,6 +1,7 @@
 """The part of TensorRT that a build uses, strict about it; the engine is JSON of what it was told.
 
-``XOPT_FAKE_TENSORRT`` is a version, and a word: ``slow`` takes its time over every step.
+``XOPT_FAKE_TENSORRT`` is a version, and words: ``slow`` takes its time over every step, ``unread``
+does not read its own engine, ``lean`` has no lean runtime, ``untimed`` keeps no timings.
 """
 
 import json
@@ -25,7 +26,7 @@ class MemoryPoolType(IntEnum):
 
 
 class BuilderFlag(IntEnum):
-    VERSION_COMPATIBLE, REFIT, REFIT_IDENTICAL = range(3)
+    REFIT, VERSION_COMPATIBLE, REFIT_IDENTICAL = 4, 12, 19
 
 
 class HardwareCompatibilityLevel(IntEnum):
@@ -33,7 +34,8 @@ class HardwareCompatibilityLevel(IntEnum):
 
 
 class NetworkDefinitionCreationFlag(IntEnum):
-    STRONGLY_TYPED = 1
+    # Every network is, from 11 on; the flag is ignored.
+    STRONGLY_TYPED = 0
 
 
 class ProfilingVerbosity(IntEnum):
@@ -80,7 +82,8 @@ class Config:
         self.pools[MemoryPoolType(pool).name] = size
 
     def create_timing_cache(self, content):
-        return TimingCache(content)
+        # A damaged one is none.
+        return None if content == b"damaged" or "untimed" in _told else TimingCache(content)
 
     def set_timing_cache(self, cache, ignore_mismatch):
         if cache.content not in (b"", b"timed " + __version__.encode()):
@@ -133,6 +136,8 @@ class Builder:
             if not monitor.step_complete("Building engine", step):
                 return None
         monitor.phase_finish("Building engine")
+        if "lean" in _told and "VERSION_COMPATIBLE" in config.flags:
+            return None
         for profile in config.profiles:
             assert set(profile) == set(network.inputs)
         told = {
@@ -140,7 +145,7 @@ class Builder:
             "pools": config.pools,
             "level": config.hardware_compatibility_level.name,
             "verbosity": ProfilingVerbosity(config.profiling_verbosity).name,
-            "cached": config.cache.content.decode(),
+            "cached": config.cache.content.decode() if config.cache else None,
             "profiles": config.profiles,
             "layers": network.layers,
             "plugins": network.plugins,
@@ -200,6 +205,8 @@ class Runtime:
         pass
 
     def deserialize_cuda_engine(self, content):
+        if "unread" in _told:
+            return None
         told = json.loads(content)
         assert self.engine_host_code_allowed == ("VERSION_COMPATIBLE" in told["flags"])
         information = json.dumps({"Layers": told["layers"]})
