@@ -17,7 +17,8 @@ from xopt.evaluate.tasks.base import Examples, Task
 from xopt.evaluate.throughput import measure_latency, throughput
 from xopt.host import host_facts
 from xopt.languages import check_languages, to_iso1
-from xopt.model.session import Session, Usage
+from xopt.model.session import Session
+from xopt.model.usage import Usage
 
 __all__ = ["choose_languages", "compare_bundles"]
 

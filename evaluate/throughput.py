@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xopt.model.session import Session, Usage
+from xopt.model.session import Session
+from xopt.model.usage import Usage
 from xopt.packing import pack
 
 __all__ = ["measure_latency", "padding_share", "throughput"]

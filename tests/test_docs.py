@@ -2,29 +2,28 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from xopt.cli import (  # noqa: F401
-    app,
-    bench,
-    build,
-    deploy,
-    doctor,
-    evaluate,
-    inspect,
-    report,
-    run,
-    serve,
-    sweep,
-    tune,
-)
+from xopt.cli import app
 
+MODULES: dict[str, str] = import_module("xopt.cli.app").COMMANDS
+for name in MODULES.values():
+    import_module(f"xopt.cli.{name}")
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def test_a_command_alone_is_found_by_its_name() -> None:
+    """`main` imports only the module of the command that was typed."""
+    assert set(MODULES) == set(COMMANDS)
+    for name, module in MODULES.items():
+        owner = COMMANDS[name].callback.__module__
+        assert owner == f"xopt.cli.{module}" or name == "deploy", name
 
 
 def typed_commands() -> list[str]:

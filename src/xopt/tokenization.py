@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import normalizers
 
-from xopt.composing import Composed, compose
+from xopt.composing import Composed
+from xopt.composing import compose as compose_text
 from xopt.errors import ArtifactError
 from xopt.packing import Encoding
 from xopt.text_spec import TextSpec
@@ -53,15 +54,20 @@ class Tokenizer:
         if isinstance(spec, int):
             spec = TextSpec(spec)
         try:
-            fast = FastTokenizer.from_file(str(path))
+            return cls.build(path.read_text(encoding="utf-8"), spec)
         except Exception as error:
             raise ArtifactError(f"{path} is no readable tokenizer.json: {error}.") from error
+
+    @classmethod
+    def build(cls, text: str, spec: TextSpec) -> Tokenizer:
+        """From the text of a ``tokenizer.json``."""
+        fast = FastTokenizer.from_str(text)
         fast.no_padding()
         fast.no_truncation()
         if spec.lower:
             own = [] if fast.normalizer is None else [fast.normalizer]
             fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
-        return cls(fast, spec)
+        return Tokenizer(fast, spec)
 
     def encode(
         self,
@@ -86,7 +92,7 @@ class Tokenizer:
             rows = [[text] for text in texts]
         else:
             rows = [[text, pair] for text, pair in zip(texts, pairs, strict=True)]
-        items = [self._compose(row) for row in rows]
+        items = [self.compose(row) for row in rows]
         given = [tuple(row) if pairs is not None else row[0] for row, _ in items]
         found = self._run(given, limit, details, pretokenized=False)
         return [_convert(e, details, made) for e, (_, made) in zip(found, items, strict=True)]
@@ -98,17 +104,17 @@ class Tokenizer:
 
         Offsets count the characters of the token's own word.
         """
-        items = [self._compose(words) for words in sentences]
+        items = [self.compose(words) for words in sentences]
         found = self._run([words for words, _ in items], max_tokens, True, pretokenized=True)
         return [
             _convert(e, True, made, by_word=True) for e, (_, made) in zip(found, items, strict=True)
         ]
 
-    def _compose(self, texts: Sequence[str]) -> tuple[list[str], list[Composed | None]]:
+    def compose(self, texts: Sequence[str]) -> tuple[list[str], list[Composed | None]]:
         """Texts as the tokenizer shall see them, and those that differ from what was given."""
         if self.spec.normalize == "none":
             return list(texts), []
-        made = [compose(text) for text in texts]
+        made = [compose_text(text) for text in texts]
         ready = [text if m is None else m.text for text, m in zip(texts, made, strict=True)]
         return ready, made
 

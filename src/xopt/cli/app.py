@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
@@ -17,6 +19,23 @@ __all__ = ["app", "main"]
 
 # What a shell calls a command that Ctrl-C ended: 128 and the signal's number.
 CANCELLED = 130
+
+# Command -> its module here.
+COMMANDS = {
+    "bench": "bench",
+    "build": "build",
+    "config": "config",
+    "deploy": "deploy",
+    "doctor": "doctor",
+    "eval": "evaluate",
+    "init": "config",
+    "inspect": "inspect",
+    "report": "report",
+    "run": "run",
+    "serve": "serve",
+    "sweep": "sweep",
+    "tune": "tune",
+}
 
 app = typer.Typer(
     name="xopt",
@@ -53,21 +72,7 @@ def main() -> None:
     """Run the command line; 0 on success, 1 when a gate failed, 2 on an error, 130 on Ctrl-C."""
     _take_any_bytes()
     try:
-        from xopt.cli import (  # noqa: F401
-            bench,
-            build,
-            config,
-            deploy,
-            doctor,
-            evaluate,
-            inspect,
-            report,
-            run,
-            serve,
-            sweep,
-            tune,
-        )
-
+        _load_commands(sys.argv[1:])
         app()
     except XoptError as error:
         _fail(error.message, error.hint)
@@ -85,6 +90,19 @@ def main() -> None:
         if done.code != CANCELLED:
             raise
         _cancelled()
+
+
+def _load_commands(words: Sequence[str]) -> None:
+    """Import the command that was typed; all of them for help, completion or a mistake.
+
+    `xopt config` shows the options of them all.
+    """
+    named = next((word for word in words if not word.startswith("-")), "")
+    completes = any(name.endswith("_COMPLETE") for name in os.environ)
+    alone = named in COMMANDS and named != "config" and not completes
+    chosen = (named,) if alone else COMMANDS
+    for name in chosen:
+        import_module(f"xopt.cli.{COMMANDS[name]}")
 
 
 def _cancelled() -> NoReturn:

@@ -19,6 +19,7 @@ from xopt.cli.common import JsonOption, find_bundle
 from xopt.cli.run_show import print_answers, show_answers
 from xopt.errors import InputError
 from xopt.model.core import Model
+from xopt.model.prompts import find_prompt
 from xopt.model.texts import Row
 from xopt.reading import read_stream
 
@@ -120,18 +121,24 @@ def run(
             )
         run_to_file(opened, given, Path(output), asked, ray=ray, workers=workers, quiet=as_json)
         return
+    known: list[Row] | None = None
     if source is not None:
         rows = open_input(Path(source), Columns(column, pair_column), pair).rows()
     elif texts:
-        rows = GivenInput(texts, pair).rows()
+        rows = iter(known := list(GivenInput(texts, pair).rows()))
     else:
         rows = _stdin(pair)
-    _answer(opened, rows, asked, as_json=as_json)
+    _answer(opened, rows, known, asked, as_json=as_json)
 
 
-def _answer(bundle: Bundle, rows: Iterator[Row], asked: Asked, *, as_json: bool) -> None:
-    """Print the answers as they come."""
-    with Model.open(bundle, threads=asked.threads, device=asked.device) as model:
+def _answer(
+    bundle: Bundle, rows: Iterator[Row], known: list[Row] | None, asked: Asked, *, as_json: bool
+) -> None:
+    """Print the answers as they come; ``known`` holds the rows if they are few."""
+    if known is not None:
+        prompt = find_prompt(bundle, asked.prompt)
+        known = [Row(prompt + row.first, row.pair) for row in known]
+    with Model.open(bundle, threads=asked.threads, device=asked.device, known=known) as model:
         asking = model.asking(
             asked.prompt,
             normalize=asked.normalize,

@@ -49,10 +49,19 @@ class Model:
         threads: int | None = None,
         device: str | int | None = None,
         batch_tokens: int = BATCH_TOKENS,
+        known: Sequence[Row] | None = None,
     ) -> Self:
-        """As :func:`load`, of a bundle whose manifest was read."""
+        """As :func:`load`, of a bundle whose manifest was read.
+
+        Where ``known`` holds the few rows that will be asked, with their prompts, the first answer
+        comes sooner.
+        """
         options = engine_options(bundle.target, threads, device)
-        session = Session.open(bundle, batch_tokens=batch_tokens, lengths=False, **options)
+        if bundle.head["kind"] not in ("embed", "classify"):
+            known = None
+        session = Session.open(
+            bundle, batch_tokens=batch_tokens, lengths=False, known=known, **options
+        )
         try:
             return cls(session)
         except BaseException:

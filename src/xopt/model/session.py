@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,10 @@ import numpy as np
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine, open_engine
 from xopt.errors import InputError
+from xopt.model.few import open_few
 from xopt.model.stream import Array, encode_ahead, run_chunks
+from xopt.model.texts import Row
+from xopt.model.usage import Usage
 from xopt.packing import Encoding, pack
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
@@ -37,25 +41,6 @@ FIRST = 256
 
 def _unheard(share: float) -> None:
     """Progress that nobody watches."""
-
-
-@dataclass
-class Usage:
-    """What a session has done so far; seconds of wall time."""
-
-    sentences: int = 0
-    tokens: int = 0
-    engine_s: float = 0.0
-    tokenization_s: float = 0.0
-    lengths: list[int] = field(default_factory=list)
-
-    def add(self, other: Usage) -> None:
-        """Count what another session, or another language, has done too."""
-        self.sentences += other.sentences
-        self.tokens += other.tokens
-        self.engine_s += other.engine_s
-        self.tokenization_s += other.tokenization_s
-        self.lengths += other.lengths
 
 
 class Session:
@@ -95,6 +80,7 @@ class Session:
         *,
         batch_tokens: int = BATCH_TOKENS,
         lengths: bool = True,
+        known: Sequence[Row] | None = None,
         **options: Any,
     ) -> Self:
         """Open a bundle, whose files are verified first.
@@ -103,19 +89,28 @@ class Session:
             bundle: what to open.
             batch_tokens: as above.
             lengths: as above.
+            known: the rows that will be asked, where they are few and known, prompts included: then
+                the first answer comes sooner.
             options: of :func:`~xopt.engines.base.open_engine`.
         """
-        return cls.of(open_engine(bundle, **options), batch_tokens=batch_tokens, lengths=lengths)
+        engine = open_engine(bundle, **options)
+        if known is None:
+            return cls.of(engine, batch_tokens=batch_tokens, lengths=lengths)
+        with _closing_on_error(engine), ThreadPoolExecutor(max_workers=1) as pool:
+            # The engine makes its first program while the tokenizer is read.
+            ready = pool.submit(_warm, engine, len(known))
+            path = bundle.folder / "tokenizer.json"
+            texts = [text for row in known for text in (row.first, row.pair) if text is not None]
+            tokenizer = open_few(path, TextSpec.read(bundle.manifest), texts)
+            ready.result()
+        return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
 
     @classmethod
     def of(cls, engine: Engine, *, batch_tokens: int = BATCH_TOKENS, lengths: bool = True) -> Self:
         """An open engine with its bundle's tokenizer; it is closed where that cannot be read."""
-        try:
+        with _closing_on_error(engine):
             tokenizer = Tokenizer.open(engine.bundle.folder, TextSpec.read(engine.bundle.manifest))
-            return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
-        except BaseException:
-            engine.close()
-            raise
+        return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
 
     @property
     def bundle(self) -> Bundle:
@@ -281,3 +276,19 @@ def _ranges(count: int) -> Iterator[tuple[int, int]]:
 
 def _share_of(count: int, progress: Progress) -> Callable[[tuple[int, int], float], None]:
     return lambda job, share: progress((job[0] + share * (job[1] - job[0])) / count)
+
+
+@contextlib.contextmanager
+def _closing_on_error(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _warm(engine: Engine, sentences: int) -> None:
+    """Answer one sentence, or two of unlike lengths, so that the program for them is there."""
+    lengths = [2] if sentences == 1 else [2, 3]
+    encodings = [Encoding(np.zeros(n, np.int32), np.zeros(n, np.int32)) for n in lengths]
+    engine.run(pack(encodings, first_position=engine.signature.first_position))

@@ -1,0 +1,88 @@
+"""A tokenizer of few pieces gives the ids that the whole one gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+from xopt.calibrate.corpus import load_corpus
+from xopt.model import few
+from xopt.model.few import FewPieces, open_few
+from xopt.text_spec import TextSpec
+from xopt.tokenization import Tokenizer
+
+TEXTS = [text for _, text in load_corpus().rows]
+ODD = [
+    "a <mask> b",
+    "\u1100\u1161",
+    "e\u0301te\u0301",
+    "x" * 40,
+    "\U0010ffff",
+    "\x00\t",
+    "ﬁ①",
+    " a  b ",
+]
+
+
+@pytest.fixture(scope="module", params=["template", "roberta"])
+def unigram(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Unigram tokenizer as XLM-R has one, trained on the calibration texts."""
+    fast = FastTokenizer(models.Unigram())
+    fast.normalizer = normalizers.NFKC()
+    fast.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=3000, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    fast.train_from_iterator(TEXTS, trainer)
+    fast.add_special_tokens(["<mask>"])
+    if request.param == "roberta":
+        fast.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    else:
+        fast.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>",
+            pair="<s> $A </s> </s> $B:1 </s>:1",
+            special_tokens=[("<s>", 0), ("</s>", 2)],
+        )
+    path = tmp_path_factory.mktemp("unigram") / "tokenizer.json"
+    fast.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("spec", [TextSpec(512), TextSpec(48, normalize="nfc", lower=True)])
+def test_the_ids_are_those_of_the_whole_tokenizer(
+    unigram: Path, spec: TextSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few, "LEAST", 100)
+    whole = Tokenizer.open(unigram, spec)
+    groups = [TEXTS[start : start + 6] for start in range(0, 240, 6)]
+    for texts in [*groups, *([text, "Habari"] for text in ODD)]:
+        ours = open_few(unigram, spec, texts)
+        cut_down = isinstance(ours, FewPieces)
+        assert cut_down or "<mask>" in texts[0]
+        if isinstance(ours, FewPieces):
+            assert len(ours.numbers) < 1000
+        for pairs in (None, texts[::-1]):
+            found = ours.encode(texts, pairs)
+            expected = whole.encode(texts, pairs)
+            assert [e.ids.tolist() for e in found] == [e.ids.tolist() for e in expected]
+            assert [e.type_ids.tolist() for e in found] == [e.type_ids.tolist() for e in expected]
+
+
+def test_a_text_that_was_not_known_is_read_whole(
+    unigram: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few, "LEAST", 100)
+    ours = open_few(unigram, TextSpec(512), ["Habari"])
+    whole = Tokenizer.open(unigram, TextSpec(512))
+    for text in TEXTS[:5]:
+        assert ours.encode([text])[0].ids.tolist() == whole.encode([text])[0].ids.tolist()
+    words = ours.encode_words([["Nairobi", "ni"]])[0]
+    assert words.ids.tolist() == whole.encode_words([["Nairobi", "ni"]])[0].ids.tolist()
+
+
+def test_another_kind_of_tokenizer_is_read_whole(tokenizer_file: Path) -> None:
+    assert not isinstance(open_few(tokenizer_file, TextSpec(512), ["Habari"]), FewPieces)
