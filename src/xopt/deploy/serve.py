@@ -25,9 +25,10 @@ from xopt.engines.tensorrt.profiles import LengthProfile, split_batch
 from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.asking import read_rows
 from xopt.model.core import Model
-from xopt.model.session import Session
+from xopt.model.remote import check_sizes, for_clients, warm
+from xopt.model.session import BATCH_TOKENS, Session
 from xopt.model.texts import numbered
-from xopt.packing import Encoding, PackedBatch
+from xopt.packing import Encoding, PackedBatch, plan_batches
 
 __all__ = ["BackendEngine", "TritonPythonModel"]
 
@@ -95,9 +96,14 @@ class TritonPythonModel:
         else:
             bundle = Bundle.open(folder / "bundle")
             self.model = Model.open(bundle, device=_device(bundle.target, args))
+            # Not where the engine is another model: Triton answers no model while it starts.
+            warm(self.model.session)
         self.signature = self.model.session.engine.signature
+        self.max_text_kib = int(parameters["max_text_kib"]["string_value"])
+        truncate = parameters["truncate"]["string_value"].lower() == "true"
         # A context is not read in windows: there is one answer of the engine for each text.
-        self.asking = replace(self.model.asking(), windows=False)
+        self.asking = replace(self.model.asking(truncate=truncate), windows=False)
+        self.refused = self._counter(args["model_name"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request."""
@@ -111,10 +117,31 @@ class TritonPythonModel:
             if isinstance(rows, list):
                 response = _attempt(partial(self._respond, found, rows))
             if isinstance(response, Exception):
-                failure = self.triton.TritonError(_said(response))
-                response = self.triton.InferenceResponse(error=failure)
+                response = self.triton.InferenceResponse(error=self._failure(response))
             responses.append(response)
         return responses
+
+    def _counter(self, name: str) -> Any:
+        """Requests that were refused, for Triton's metrics; None where it has no metrics."""
+        try:
+            family = self.triton.MetricFamily(
+                name="xopt_refused_requests",
+                description="Requests that cannot be answered as they are.",
+                kind=self.triton.MetricFamily.COUNTER,
+            )
+            self.family = family
+            return family.Metric(labels={"model": name})
+        except Exception:
+            return None
+
+    def _failure(self, error: Exception) -> Any:
+        """The error as Triton tells it: INVALID_ARG where the client has to change its request."""
+        if isinstance(error, InputError):
+            if self.refused is not None:
+                self.refused.increment(1)
+            said = str(for_clients(error)).replace("\n", " ")
+            return self.triton.TritonError(said, self.triton.TritonError.INVALID_ARG)
+        return self.triton.TritonError(_said(error))
 
     def _answers(self, requests: list[list[Encoding]]) -> list[Rows | Exception]:
         """Each request's rows, from one batch; each by itself where the batch fails."""
@@ -144,6 +171,7 @@ class TritonPythonModel:
         if not texts:
             raise InputError("There is no text.")
         rows = list(numbered(texts, pairs or None))
+        check_sizes(rows, self.max_text_kib)
         kind = self.model.head.kind
         read = self.model.session.encode(lambda t: read_rows(t, rows, kind, self.asking))
         return [encoding for encodings in read for encoding in encodings]
@@ -159,7 +187,11 @@ class TritonPythonModel:
 
     def _answer(self, encodings: list[Encoding]) -> Rows:
         """``[width]`` or ``[tokens, width]`` of each text."""
-        rows = self.model.session.start(encodings)()
+        rows: Rows = [np.empty(0, np.float32)] * len(encodings)
+        for indices in plan_batches([len(e) for e in encodings], BATCH_TOKENS):
+            answers = self.model.session.start([encodings[i] for i in indices])()
+            for index, row in zip(indices, answers, strict=True):
+                rows[index] = row
         if self.model.head.kind == "embed":
             rows = [self.model.head.finish_embeddings(row) for row in rows]
         return rows

@@ -6,31 +6,11 @@ from string import Template
 
 __all__ = ["COMPOSE", "DOCKERFILE", "ENGINE", "FRONT", "MODEL", "README"]
 
-# Texts in, answers out: gathers the texts of concurrent requests into one packed batch.
-# Of a front that answers by itself. One before an engine of its own has none: Triton may load it
-# before that engine, which warms itself up.
-FRONT_WARMUP = """\
-model_warmup [
-  {
-    name: "one text"
-    batch_size: 1
-    inputs {
-      key: "TEXT"
-      value: {
-        data_type: TYPE_STRING
-        dims: [ 1 ]
-        input_data_file: "text"
-      }
-    }
-  }
-]
-"""
-
 FRONT = Template(
     """\
 name: "$name"
 backend: "python"
-max_batch_size: $texts
+max_batch_size: $most
 input [
   {
     name: "TEXT"
@@ -48,7 +28,7 @@ output [
   {
     name: "$output"
     data_type: TYPE_FP32
-    dims: [ $dims ]
+    dims: [ $dims ]$labels
   },
   {
     name: "TOKENS"
@@ -57,7 +37,13 @@ output [
   }
 ]
 dynamic_batching {
+  preferred_batch_size: [ $texts ]
   max_queue_delay_microseconds: $delay
+  default_queue_policy {
+    timeout_action: REJECT
+    default_timeout_microseconds: 60000000
+    max_queue_size: $queue
+  }
 }
 instance_group [
   {
@@ -65,9 +51,17 @@ instance_group [
     kind: $kind
   }
 ]
-${warmup}parameters: {
+parameters: {
   key: "engine"
   value: { string_value: "$engine" }
+}
+parameters: {
+  key: "max_text_kib"
+  value: { string_value: "1024" }
+}
+parameters: {
+  key: "truncate"
+  value: { string_value: "false" }
 }
 """
 )
@@ -120,6 +114,8 @@ DOCKERFILE = Template(
 # $wheel lies beside this file; README.md says how it is made.
 ARG TRITON_IMAGE
 FROM $${TRITON_IMAGE}
+RUN python3 -c "import sys; sys.exit(sys.version_info < (3, 11) and 'xopt needs Python 3.11; \\\
+take a later release of Triton: this image has %d.%d' % sys.version_info[:2])"
 COPY $wheel /tmp/
 RUN pip install --no-cache-dir '/tmp/$wheel$extra'
 """
@@ -133,7 +129,17 @@ services:
       context: .
       args:
         TRITON_IMAGE: "$${TRITON_IMAGE:?$advice}"
-    command: ["tritonserver", "--model-repository=/models", "--exit-on-error=true"$flags]
+    command: [$command$flags]
+    restart: unless-stopped
+    stop_grace_period: 40s
+    # A server can be ready and its model gone: only an answer says that it works.
+    healthcheck:
+      test: ["CMD", "curl", "-sf", "-m", "10", "-d", '$probe',
+             "http://localhost:8000/v2/models/$name/generate"]
+      interval: 15s
+      timeout: 12s
+      retries: 3
+      start_period: 120s
     volumes:
       - ./models:/models:ro
     ports:
@@ -163,6 +169,29 @@ Then:
     TRITON_IMAGE=nvcr.io/nvidia/tritonserver:YY.MM-py3 docker compose up --build
 
 `$name` takes TEXT (and PAIR, for pairs of texts) and answers `$output` and TOKENS, the number of
-tokens of each text. Requests that wait at the same time run as one packed batch.
-$more"""
+tokens of each text. Requests that wait at the same time run as one packed batch, and one request
+may hold up to $most texts. A text that cannot be answered is told as INVALID_ARG (HTTP 400).
+$more
+## Asking
+
+    curl -d '$probe' localhost:8000/v2/models/$name/generate
+
+    import numpy as np
+    import tritonclient.http as triton        # or tritonclient.grpc, at port 8001
+
+    client = triton.InferenceServerClient("localhost:8000")
+    texts = np.array([["Habari za asubuhi"], ["Good morning"]], object)    # [N, 1], UTF-8
+    tensor = triton.InferInput("TEXT", list(texts.shape), "BYTES")
+    tensor.set_data_from_numpy(texts)
+    answer = client.infer("$name", [tensor])
+    print(answer.as_numpy("$output").shape, answer.as_numpy("TOKENS"))
+
+The compose file restarts the server when it ends, and calls it unhealthy when a text is not
+answered; Docker itself does not restart what is unhealthy (Swarm, Kubernetes and autoheal do).
+A text of more than `max_text_kib` (1,024) is refused before it is tokenized, and `truncate` cuts
+texts that are too long: both are parameters in `models/$name/config.pbtxt`.
+
+Seen with Triton 2.51: its Python backend ends at the first answer under numpy 2, so the image keeps
+the numpy that it came with.
+"""
 )

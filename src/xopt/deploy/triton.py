@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 
 from xopt import __version__
 from xopt.artifacts import Bundle
-from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, FRONT_WARMUP, MODEL, README
+from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
 from xopt.engines.base import Signature
 from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
@@ -35,8 +34,14 @@ __all__ = ["TritonOptions", "write_repository"]
 MARK = "xopt-deploy.json"
 TYPES = {"int64": "TYPE_INT64", "int32": "TYPE_INT32", "float16": "TYPE_FP16"}
 WARM_TOKENS = 16
-WARM_TEXT = "Habari za asubuhi"
+# Most texts of one request; they are answered in batches of the engine's own size.
+MOST_TEXTS = 2048
+# Requests that may wait; Triton refuses the next one.
+QUEUE = 4096
 EXTRAS = {"cuda": "[cuda]", "tensorrt-rtx": "[tensorrt-rtx]", "torch-tensorrt": "[torch-tensorrt]"}
+COMMAND = (
+    '"tritonserver", "--model-repository=/models", "--exit-on-error=true", "--exit-timeout-secs=30"'
+)
 # Without it Triton's TensorRT backend takes no engine that carries code.
 LATER = ', "--backend-config=tensorrt,version-compatible=true"'
 ON_GPU = """\
@@ -151,23 +156,23 @@ def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
         (version / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
     else:
         shutil.copytree(bundle.folder, version / "bundle")
-    if not plan:
-        warm = work / "models" / name / "warmup"
-        warm.mkdir()
-        text = WARM_TEXT.encode()
-        # A string of Triton's raw form: its length in four bytes, then its bytes.
-        (warm / "text").write_bytes(struct.pack("<I", len(text)) + text)
+    labels = bundle.head.get("labels") if bundle.head["kind"] == "classify" else None
+    if labels:
+        text = "".join(f"{label}\n" for label in labels)
+        (work / "models" / name / "labels.txt").write_text(text, encoding="utf-8")
     on_gpu = bundle.target != "openvino"
     rows = "-1, " if signature.per_token else ""
     config = FRONT.substitute(
         name=name,
         texts=options.texts,
+        most=max(options.texts, MOST_TEXTS),
+        queue=QUEUE,
+        labels='\n    label_filename: "labels.txt"' if labels else "",
         output=signature.output,
         dims=f"{rows}{signature.width}",
         delay=options.delay_us,
         kind="KIND_GPU" if on_gpu and not plan else "KIND_CPU",
         engine=f"{name}_engine" if plan else "",
-        warmup="" if plan else FRONT_WARMUP,
     )
     (work / "models" / name / "config.pbtxt").write_text(config)
     _write_server(bundle, work, name, signature, on_gpu=on_gpu)
@@ -217,12 +222,16 @@ def _write_server(
 ) -> None:
     advice, more = _advice(bundle, name)
     facts: dict[str, Any] = {"advice": advice, "name": name, "version": __version__}
+    probe = {"TEXT": "Habari za asubuhi"}
+    if bundle.head["kind"] == "span":
+        probe["PAIR"] = "Habari za asubuhi, rafiki yangu."
+    facts |= {"probe": json.dumps(probe), "most": MOST_TEXTS}
     facts["wheel"] = f"xopt-{__version__}-py3-none-any.whl"
     extra = EXTRAS.get(bundle.target, "")
     (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts, extra=extra))
     devices = ON_GPU if on_gpu else ""
     flags = LATER if _runs_on_later(bundle) else ""
-    compose = COMPOSE.substitute(facts, devices=devices, flags=flags)
+    compose = COMPOSE.substitute(facts, command=COMMAND, devices=devices, flags=flags)
     (work / "compose.yaml").write_text(compose)
     readme = README.substitute(
         facts,

@@ -22,11 +22,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xopt.errors import InputError, XoptError
+from xopt.model.remote import TooLargeError
 from xopt.serve import kserve, openai, page, tei
 from xopt.serve.batching import ClosedError, FullError, LateError
 from xopt.serve.metrics import Metrics
 from xopt.serve.openapi import describe
-from xopt.serve.service import Service, TooLargeError
+from xopt.serve.service import Service
 from xopt.serve.wire import parse
 
 __all__ = ["make_app"]

@@ -11,30 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, did_you_mean
 from xopt.model.asking import Asking, read_rows
 from xopt.model.core import Model
 from xopt.model.finishing import finish
+from xopt.model.remote import TooLargeError, check_sizes, for_clients, warm
 from xopt.model.results import Result
 from xopt.model.texts import Row
 from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError
 from xopt.serve.options import ServeOptions
 
-__all__ = ["Served", "Service", "TooLargeError"]
+__all__ = ["Served", "Service"]
 
 log = logging.getLogger(__name__)
 
 HEALTH_TEXT = "Habari"
-# Tokens of the texts that an engine answers before the first request.
-WARM_LENGTHS = (8, 16, 24, 32)
-
-
-class TooLargeError(InputError):
-    """A request with more, or longer, texts than this server takes."""
 
 
 @dataclass
@@ -87,7 +80,7 @@ class Service:
     def _open(self, name: str, place: Path) -> Served:
         model = Model.open(Bundle.open(place), threads=self.options.threads)
         try:
-            _warm(model)
+            warm(model.session)
             served = Served(
                 name,
                 model,
@@ -140,9 +133,7 @@ class Service:
                     lambda tokenizer: read_rows(tokenizer, rows, model.head.kind, asking)
                 )
             except InputError as error:
-                # Its hint is for who types a command.
-                hint = 'Send "truncate": true, or split it.' if "--truncate" in error.hint else ""
-                raise InputError(error.message, hint=hint) from error
+                raise for_clients(error) from error
 
         parts = await loop.run_in_executor(self.readers, read)
         asked = served.batcher.submit([encoding for item in parts for encoding in item])
@@ -161,14 +152,7 @@ class Service:
                 f"The request has {len(rows):,} texts; this server takes {options.max_texts:,}.",
                 hint="Send several requests; they are joined again.",
             )
-        most = options.max_text_kib * 2**10
-        for row in rows:
-            # A character has at most four bytes, so most texts need not be encoded for this.
-            if row.characters * 4 > most and _size(row) > most:
-                raise TooLargeError(
-                    f"{row.name} has more than {options.max_text_kib:,} KiB.",
-                    hint="Split it.",
-                )
+        check_sizes(rows, options.max_text_kib)
 
     async def check(self) -> dict[str, bool]:
         """Whether each model answers just now."""
@@ -210,17 +194,3 @@ class Service:
         for served in models:
             served.close(self.options.drain_s)
         self.readers.shutdown()
-
-
-def _warm(model: Model) -> None:
-    """Make every program before the first request: a text alone, like lengths, and ragged ones."""
-    ids = np.zeros(max(WARM_LENGTHS), np.int32)
-    encodings = [Encoding(ids[:n], ids[:n]) for n in WARM_LENGTHS if n <= model.max_tokens]
-    for batch in (encodings[:1], encodings[:1] * 2, encodings, encodings * 4):
-        model.session.start(batch)()
-
-
-def _size(row: Row) -> int:
-    return len(row.first.encode("utf-8", "replace")) + len(
-        (row.pair or "").encode("utf-8", "replace")
-    )
