@@ -174,7 +174,7 @@ def pack(encodings: Sequence[Encoding], *, first_position: int) -> PackedBatch:
     Args:
         encodings: at least one; each of at least one token.
         first_position: what the first token's position id is: 0 for BERT, ``padding_idx + 1`` for
-            RoBERTa, XLM-RoBERTa and CamemBERT.
+            RoBERTa, XLM-RoBERTa and CamemBERT, where padding tokens in a text are not counted.
 
     Raises:
         InputError: no sentence, or one without a token.
@@ -185,14 +185,30 @@ def pack(encodings: Sequence[Encoding], *, first_position: int) -> PackedBatch:
     if int(lengths.min()) == 0:
         raise InputError(f"Sentence {int(lengths.argmin())} of the batch has no token.")
     cu_seqlens = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    within = np.arange(cu_seqlens[-1], dtype=np.int32) - np.repeat(cu_seqlens[:-1], lengths)
+    ids = np.concatenate([e.ids for e in encodings]).astype(np.int32)
     return PackedBatch(
-        np.concatenate([e.ids for e in encodings]).astype(np.int32),
-        within + np.int32(first_position),
+        ids,
+        _positions(ids, cu_seqlens, first_position),
         np.concatenate([e.type_ids for e in encodings]).astype(np.int32),
         cu_seqlens,
         np.array([e.prompt_tokens for e in encodings], np.int32),
     )
+
+
+def _positions(ids: IntArray, cu_seqlens: IntArray, first: int) -> IntArray:
+    """``[T]`` int32: as ``create_position_ids_from_input_ids`` of transformers' RoBERTa counts.
+
+    Where positions begin behind the padding token's id, a padding token has that id as its position
+    and is not counted, also one that the text itself names.
+    """
+    lengths = np.diff(cu_seqlens)
+    counted = np.ones(len(ids), np.int32)
+    if first > 0:
+        counted = (ids != first - 1).astype(np.int32)
+    through = np.concatenate(([0], np.cumsum(counted))).astype(np.int32)
+    within = through[1:] - np.repeat(through[cu_seqlens[:-1]], lengths)
+    positions: IntArray = np.where(counted == 1, within + np.int32(first - 1), np.int32(first - 1))
+    return positions
 
 
 def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[NDArray[np.intp]]:

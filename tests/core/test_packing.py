@@ -12,7 +12,7 @@ lengths_of = st.lists(st.integers(1, 40), min_size=1, max_size=24)
 def encodings(lengths: list[int]) -> list[Encoding]:
     generator = np.random.default_rng(sum(lengths))
     return [
-        Encoding(generator.integers(0, 99, n).astype(np.int32), np.zeros(n, np.int32))
+        Encoding(generator.integers(2, 99, n).astype(np.int32), np.zeros(n, np.int32))
         for n in lengths
     ]
 
@@ -94,3 +94,30 @@ def test_nothing_to_pack_is_an_error() -> None:
     empty = Encoding(np.zeros(0, np.int32), np.zeros(0, np.int32))
     with pytest.raises(InputError, match="no token"):
         pack([empty], first_position=0)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 5])
+def test_positions_are_those_of_roberta_wherever_a_text_names_the_padding(padding: int) -> None:
+    import torch
+    from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
+
+    generator = np.random.default_rng(padding)
+    # Every third token is the padding's, also at the ends, in a row, and all of them.
+    rows = [generator.integers(0, 3, n) for n in (1, 7, 40)]
+    texts = [np.where(row == 0, padding, row + 10).astype(np.int32) for row in rows]
+    texts += [np.full(4, padding, np.int32), np.array([padding, 8, padding], np.int32)]
+    batch = pack([Encoding(ids, np.zeros_like(ids)) for ids in texts], first_position=padding + 1)
+    expected = [
+        XLMRobertaEmbeddings.create_position_ids_from_input_ids(torch.tensor(ids[None]), padding)
+        for ids in texts
+    ]
+    assert batch.position_ids.tolist() == torch.cat(expected, dim=1)[0].tolist()
+    assert batch.position_ids.dtype == np.int32
+    part = batch.select(np.array([3, 1]))
+    assert part.position_ids.tolist() == torch.cat([expected[3], expected[1]], 1)[0].tolist()
+
+
+def test_bert_counts_every_token() -> None:
+    ids = np.array([0, 3, 0, 0, 7], np.int32)
+    batch = pack([Encoding(ids, np.zeros_like(ids))] * 2, first_position=0)
+    assert batch.position_ids.tolist() == [0, 1, 2, 3, 4] * 2
