@@ -15,6 +15,7 @@ from xopt.compile.head_reading import MULTIPLE_CHOICE, Choice, read_head
 from xopt.compile.head_spec import Head, read_pooling
 from xopt.compile.st_folder import CONFIG, encoder_folder, read_json, read_modules
 from xopt.compile.text_reading import check_rows, read_text_spec
+from xopt.compile.tokens import TokenizerFile, read_tokenizer
 from xopt.compile.weight_files import refuse_adapter, weight_files
 from xopt.encoders.config import Config
 from xopt.encoders.families import family_of
@@ -22,14 +23,14 @@ from xopt.encoders.family import Family
 from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
-from xopt.text_spec import TextSpec
+from xopt.text_spec import Normalize, TextSpec
 
 __all__ = ["Checkpoint"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with ``config.json``, safetensors weights and ``tokenizer.json``.
+    """A folder with ``config.json``, safetensors weights and a tokenizer.
 
     Attributes:
         folder: where the encoder's files lie.
@@ -39,6 +40,7 @@ class Checkpoint:
         family: which reads its config and names its tensors.
         head: read from the module files or the config's architecture.
         text: how its own library reads a text.
+        tokenizer: what that library makes of its tokenizer's files.
         root: what was given; the same folder but in sentence-transformers' old layout.
         files: sentence-transformers' module files that were read; none in another folder.
     """
@@ -50,6 +52,7 @@ class Checkpoint:
     family: Family
     head: Head
     text: TextSpec
+    tokenizer: TokenizerFile
     root: Path
     files: tuple[Path, ...] = ()
 
@@ -61,6 +64,7 @@ class Checkpoint:
         source: str | None = None,
         layer: int | None = None,
         pooling: str | None = None,
+        normalize: Normalize | None = None,
     ) -> Checkpoint:
         """Read and check a checkpoint folder.
 
@@ -69,6 +73,9 @@ class Checkpoint:
             source: what reports call it; the folder's name by default.
             layer: for an ``embed`` head, the hidden state to pool in place of the last.
             pooling: for an ``embed`` head, in place of the checkpoint's own: ``cls``, ``mean+max``.
+            normalize: ``nfc`` or ``none``, before the tokenizer; NFC by default where the
+                tokenizer's normalizer is SentencePiece's, which `tokenizers` does not follow for
+                decomposed text.
 
         Raises:
             CheckpointError: a file is missing or unsafe, or asks for what xopt does not do.
@@ -85,27 +92,30 @@ class Checkpoint:
         sentence = read_json(path) if path.is_file() else {}
         choice = Choice(layer, None if pooling is None else read_pooling(pooling))
         head = read_head(asked, family, config, modules, sentence, choice)
-        if not (place / "tokenizer.json").is_file():
-            raise CheckpointError(
-                f"{place} has no tokenizer.json.",
-                hint="Make one with: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
-            )
+        tokenizer = read_tokenizer(
+            place,
+            rows=config.vocabulary,
+            types=max(config.types, 1),
+            options=modules.tokenizer_options if modules else {},
+        )
         files = (*(modules.files if modules else ()), *([path] if path.is_file() else []))
         name = source or folder.resolve().name
         made = cls(
-            place, name, raw, config, family, head, TextSpec(config.max_tokens), folder, files
-        )
+            place, name, raw, config, family, head, TextSpec(config.max_tokens), tokenizer, folder,
+            files,
+        )  # fmt: skip
         text = read_text_spec(
             place,
             config,
+            tokenizer,
             modules,
             sentence,
             sentences=made.library == "sentence-transformers",
             counts_prompts=not head.include_prompt,
         )
         made.weight_files  # noqa: B018  (raises early when weights are missing or pickled)
-        check_rows(place, config.vocabulary)
-        return replace(made, text=text)
+        check_rows(tokenizer.path, place, config.vocabulary)
+        return replace(made, text=text if normalize is None else replace(text, normalize=normalize))
 
     @cached_property
     def weight_files(self) -> list[Path]:
@@ -127,16 +137,10 @@ class Checkpoint:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over config, weights, tokenizer and module files, and the head's choices."""
-        names = (
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-        )
-        files = [self.folder / name for name in names if (self.folder / name).is_file()]
-        files += [*self.weight_files, *self.files]
+        files = [self.folder / "config.json", *self.weight_files, *self.files]
         return fingerprint(
             [[_within(path, self.root), sha256_file_cached(path)] for path in files],
+            sha256_file_cached(self.tokenizer.path),
             self.head.manifest(),
             self.text.manifest(),
         )

@@ -13,6 +13,7 @@ from xopt.engines.building import BuilderOptions
 from xopt.engines.options import TargetOptions
 from xopt.errors import InputError
 from xopt.settings import option
+from xopt.text_spec import NORMALIZE, Normalize
 
 __all__ = ["BuildOptions"]
 
@@ -42,6 +43,11 @@ class BuildOptions(TargetOptions):
     percentile: float = option(99.99, "For --ranges percentile.")
     smooth: float = option(0.8, "SmoothQuant's alpha, 0 to below 1; 0 turns it off.")
     seed: int = option(0, "Of the calibration sample.")
+    normalize: Normalize | None = option(
+        None,
+        "Before the tokenizer: nfc, which composes decomposed text, or none. Default: nfc where "
+        "the tokenizer is SentencePiece's.",
+    )
     layer: int | None = option(
         None, "Encoders without a head: the hidden state to pool, in place of the last."
     )
@@ -59,6 +65,10 @@ class BuildOptions(TargetOptions):
         super().__post_init__()
         if self.pooling is not None:
             read_pooling(self.pooling)
+        if self.normalize not in (None, *NORMALIZE):
+            raise InputError(
+                f"--normalize is {self.normalize!r}; possible: {', '.join(NORMALIZE)}."
+            )
         if self.calibration_tokens < 64:
             raise InputError(
                 f"--calibration-tokens is {self.calibration_tokens}; at least 64 are needed."

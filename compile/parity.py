@@ -42,7 +42,7 @@ def parity_batches(checkpoint: Checkpoint) -> list[list[Encoding]]:
     That limit is :data:`LONGEST` tokens for an encoder that takes more.
     """
     limit = checkpoint.text.max_tokens
-    tokenizer = Tokenizer.open(checkpoint.folder, checkpoint.text)
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     texts = [text for language, text in load_corpus().rows if language in _SCRIPTS]
     short = tokenizer.encode(texts[::7], max_tokens=min(96, limit))
     longest = tokenizer.encode([" ".join(texts[:40])], max_tokens=min(LONGEST, limit))

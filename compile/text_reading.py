@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xopt.compile.st_folder import CONFIG, Modules, read_json
+from xopt.compile.tokens import TokenizerFile, normalizer_steps
 from xopt.encoders.spec import EncoderSpec
-from xopt.errors import CheckpointError, require
-from xopt.text_spec import TextSpec
+from xopt.errors import CheckpointError
+from xopt.text_spec import Normalize, TextSpec
 
 __all__ = ["check_rows", "read_text_spec"]
 
@@ -18,6 +18,7 @@ __all__ = ["check_rows", "read_text_spec"]
 def read_text_spec(
     folder: Path,
     config: EncoderSpec,
+    tokenizer: TokenizerFile,
     modules: Modules | None,
     sentence: Mapping[str, Any],
     *,
@@ -29,6 +30,7 @@ def read_text_spec(
     Args:
         folder: of the encoder and its tokenizer.
         config: of the encoder.
+        tokenizer: as the library makes it.
         modules: of a sentence-transformers folder.
         sentence: ``config_sentence_transformers.json``, empty where there is none.
         sentences: whether sentence-transformers is the folder's library, which cuts texts to
@@ -41,8 +43,10 @@ def read_text_spec(
     options = modules.options if modules else {}
     limit = config.max_tokens
     if sentences:
-        limit = min(limit, _limit(folder, config, options))
-    lower = bool(options.get("do_lower_case")) and not _lowers(folder)
+        limit = min(limit, _limit(folder, config, modules))
+    steps = normalizer_steps(tokenizer.path)
+    lower = bool(options.get("do_lower_case")) and "Lowercase" not in steps
+    normalize: Normalize = "nfc" if "Precompiled" in steps else "none"
     prompts = sentence.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(
         isinstance(prompt, str | None) for prompt in prompts.values()
@@ -58,16 +62,16 @@ def read_text_spec(
             f"({', '.join(known) or 'none'}).",
             hint="sentence-transformers refuses the folder too: correct default_prompt_name.",
         )
-    special = _special_ids(folder) if counts_prompts else ()
-    return TextSpec(limit, "none", lower, known, default, special)
+    special = tokenizer.special_ids if counts_prompts else ()
+    return TextSpec(limit, normalize, lower, known, default, special)
 
 
-def _limit(folder: Path, config: EncoderSpec, options: Mapping[str, Any]) -> int:
+def _limit(folder: Path, config: EncoderSpec, modules: Modules | None) -> int:
     """``max_seq_length`` as the Transformer module decides it, up to what the encoder takes."""
-    arguments = options.get("processor_kwargs") or options.get("tokenizer_args") or {}
+    arguments = modules.tokenizer_options if modules else {}
     for value, name in (
         (arguments.get("model_max_length"), "model_max_length"),
-        (options.get("max_seq_length"), "max_seq_length"),
+        (modules.options.get("max_seq_length") if modules else None, "max_seq_length"),
     ):
         if value is not None:
             return _positive(value, f"The Transformer module's {name}")
@@ -83,34 +87,12 @@ def _positive(value: Any, name: str) -> int:
     return int(min(value, 2**31))
 
 
-def _special_ids(folder: Path) -> tuple[int, ...]:
-    """The tokens that transformers calls special; tokenizer.json alone does not say it."""
-    transformers = require("transformers", extra="build", why="Counting a prompt's tokens")
-    try:
-        made = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:
-        raise CheckpointError(f"transformers cannot open {folder}'s tokenizer: {error}.") from error
-    return tuple(sorted(int(number) for number in made.all_special_ids))
-
-
-def _lowers(folder: Path) -> bool:
-    """Whether tokenizer.json has a Lowercase step, so that none is put before it."""
-    try:
-        found = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["normalizer"]
-        steps = found.get("normalizers", [found]) if found else []
-        return any(step["type"] == "Lowercase" for step in steps)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # What is wrong with the file is said by whoever opens it.
-        return False
-
-
-def check_rows(folder: Path, rows: int) -> None:
+def check_rows(made: Path, folder: Path, rows: int) -> None:
     """Refuse a tokenizer that has tokens without a row in the embeddings.
 
     Args:
-        folder: with ``tokenizer.json``.
+        made: ``tokenizer.json`` as the library makes it.
+        folder: of the checkpoint, whose own ``tokenizer.json`` is looked at where it has one.
         rows: of the word embeddings.
 
     Raises:
@@ -119,6 +101,7 @@ def check_rows(folder: Path, rows: int) -> None:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
+    path = path if path.is_file() else made
     try:
         fast = Tokenizer.from_file(str(path))
     except Exception as error:

@@ -8,9 +8,7 @@ library makes, so where that gives other tokens than the file, it is what a bund
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +17,23 @@ from typing import Any, ClassVar
 from tokenizers import Tokenizer as FastTokenizer
 
 from xopt.artifacts import Artifact, fingerprint, publish, write_manifest
+from xopt.compile.token_library import (
+    CONFIG,
+    FILE,
+    VOCABULARIES,
+    Library,
+    Tokens,
+    convert,
+    open_library,
+)
 from xopt.compile.token_texts import Sample, token_samples
-from xopt.errors import CheckpointError, require
+from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
 from xopt.host import tool_versions
 
-__all__ = ["TokenizerFile", "normalize_steps", "read_tokenizer"]
+__all__ = ["TokenizerFile", "normalizer_steps", "read_tokenizer"]
 
-FILE = "tokenizer.json"
-CONFIG = "tokenizer_config.json"
-VOCABULARIES = (
-    "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json",
-    "merges.txt",
-)  # fmt: skip
-READ = (FILE, CONFIG, "special_tokens_map.json", "added_tokens.json", "config.json", *VOCABULARIES)
-Tokens = tuple[list[int], list[int]]
+READ = (FILE, CONFIG, "special_tokens_map.json", "added_tokens.json", *VOCABULARIES)
 
 
 @dataclass(frozen=True)
@@ -53,36 +53,10 @@ class TokenizerFile(Artifact):
         found: dict[str, Any] = dict(self.manifest["tokenizer"])
         return found
 
-
-@dataclass(frozen=True)
-class _Library:
-    """What transformers makes of a folder: a tokenizer, or the reason why it makes none."""
-
-    made: Any = None
-    reason: str = ""
-
     @property
-    def name(self) -> str:
-        return type(self.made).__name__
-
-    @property
-    def document(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.made.backend_tokenizer.to_str())
-        return found | {"truncation": None, "padding": None}
-
-    def tokens(self, sample: Sample) -> Tokens | None:
-        """Ids and types; None where it refuses such a text."""
-        words = isinstance(sample.text, tuple)
-        try:
-            found = self.made(
-                list(sample.text) if words else sample.text, sample.pair, is_split_into_words=words
-            )
-        except AssertionError:
-            # A byte-level tokenizer without add_prefix_space takes no words.
-            return None
-        ids = list(found["input_ids"])
-        # A model that is given no types takes 0 for every token.
-        return ids, list(found.get("token_type_ids") or [0] * len(ids))
+    def special_ids(self) -> tuple[int, ...]:
+        """The tokens that the library calls special."""
+        return tuple(self.manifest["special_ids"])
 
 
 def read_tokenizer(
@@ -100,28 +74,32 @@ def read_tokenizer(
         CheckpointError: there is no tokenizer, it cannot be read, or two of its files disagree.
     """
     files = {name: sha256_file_cached(folder / name) for name in READ if (folder / name).is_file()}
+    named = _read_object(folder / "config.json")
+    kind = [named.get("model_type"), named.get("tokenizer_class")]
     used = tool_versions("transformers", "tokenizers")
-    digest = fingerprint("tokenizer", files, rows, types > 1, dict(options or {}), used)
+    digest = fingerprint("tokenizer", files, kind, rows, types > 1, dict(options or {}), used)
     place = TokenizerFile.place(digest)
     found = TokenizerFile.find_whole(place, digest)
     if found is not None:
         return found
-    library = _open_library(folder, options or {})
+    library = open_library(folder, options or {})
     if FILE in files:
         document, facts = _choose(folder, library, rows, types)
     else:
-        document, facts = _convert(folder, library), {"adopted": True, "texts": 0, "different": 0}
-    source = FILE if FILE in files else _vocabulary(folder)
+        document, facts = convert(folder, library), {"adopted": True, "texts": 0, "different": 0}
+    source = FILE if FILE in files else next(name for name in VOCABULARIES if name in files)
     version = used["transformers"]
     facts = {"source": source, "library": "transformers", "version": version, **facts}
     with publish(place) as work:
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         (work / FILE).write_text(text, encoding="utf-8")
-        write_manifest(work, TokenizerFile.kind, digest, {"tokenizer": facts})
+        special = _special(library if "reason" not in facts else Library(), document)
+        manifest = {"tokenizer": facts, "special_ids": special}
+        write_manifest(work, TokenizerFile.kind, digest, manifest)
     return TokenizerFile.open(place)
 
 
-def normalize_steps(path: Path) -> list[str]:
+def normalizer_steps(path: Path) -> list[str]:
     """The steps of a ``tokenizer.json``'s normalizer, outermost first, by their types."""
 
     def steps(part: Any) -> list[str]:
@@ -133,25 +111,8 @@ def normalize_steps(path: Path) -> list[str]:
     return steps(json.loads(path.read_text(encoding="utf-8")).get("normalizer"))
 
 
-def _open_library(folder: Path, options: Mapping[str, Any]) -> _Library:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    transformers = require("transformers", extra="build", why="Reading a tokenizer")
-    transformers.logging.set_verbosity_error()
-    kept = {k: v for k, v in options.items() if k not in ("trust_remote_code", "local_files_only")}
-    try:
-        made = transformers.AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, **kept
-        )
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        return _Library(reason=f"{type(error).__name__}: {reason}")
-    if not getattr(made, "is_fast", False):
-        return _Library(reason=f"{type(made).__name__} has no fast form")
-    return _Library(made)
-
-
 def _choose(
-    folder: Path, library: _Library, rows: int, types: int
+    folder: Path, library: Library, rows: int, types: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The file's own tokenizer where it gives the library's tokens, else the library's."""
     path = folder / FILE
@@ -219,17 +180,28 @@ def _drop_types(part: Any) -> None:
 
 def _names_class(folder: Path) -> bool:
     """Whether a file of the folder names the class of its tokenizer."""
-    for name in (CONFIG, "config.json"):
-        try:
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict) and found.get("tokenizer_class"):
-            return True
-    return False
+    return any(
+        _read_object(folder / name).get("tokenizer_class") for name in (CONFIG, "config.json")
+    )
 
 
-def _disagreement(folder: Path, library: _Library, document: Mapping[str, Any]) -> CheckpointError:
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one where there is none, which whoever needs it refuses."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _special(library: Library, document: Mapping[str, Any]) -> list[int]:
+    """Ids of the special tokens: the library's, or without one those that the file calls so."""
+    if library.made is not None:
+        return sorted(int(number) for number in library.made.all_special_ids)
+    return sorted(int(token["id"]) for token in document["added_tokens"] if token["special"])
+
+
+def _disagreement(folder: Path, library: Library, document: Mapping[str, Any]) -> CheckpointError:
     return CheckpointError(
         f"{folder}: {FILE} and {CONFIG} disagree. {FILE} holds a {document['model']['type']} "
         f"tokenizer; with {CONFIG}, transformers makes a {library.name} that gives other tokens, "
@@ -237,49 +209,3 @@ def _disagreement(folder: Path, library: _Library, document: Mapping[str, Any]) 
         hint=f"Correct tokenizer_class in {CONFIG} (PreTrainedTokenizerFast takes {FILE} as it "
         "is), or save both again: AutoTokenizer.from_pretrained(ORIGINAL).save_pretrained(FOLDER)",
     )
-
-
-def _convert(folder: Path, library: _Library) -> dict[str, Any]:
-    """A tokenizer made of a vocabulary alone.
-
-    Raises:
-        CheckpointError: there is none, or it is not the one that the class reads.
-    """
-    present = [name for name in VOCABULARIES if (folder / name).is_file()]
-    if not present:
-        raise CheckpointError(
-            f"{folder} has no {FILE}, and no vocabulary that one could be made of.",
-            hint=f"Copy one of {', '.join((FILE, *VOCABULARIES))} from where the checkpoint was "
-            "trained.",
-        )
-    if library.made is None:
-        raise _cannot_convert(folder, present, library)
-    # transformers makes an empty tokenizer, without a word, where the file of its class is missing.
-    needed = {k: v for k, v in library.made.vocab_files_names.items() if k != "tokenizer_file"}
-    lacking = sorted(set(needed.values()) - set(present))
-    if lacking:
-        raise CheckpointError(
-            f"{folder} has no {FILE}, and lacks {', '.join(lacking)}, of which transformers' "
-            f"{library.name} would make one; it has {', '.join(present)}.",
-            hint=f"Name another tokenizer_class in {CONFIG}, or copy the missing file there.",
-        )
-    return library.document
-
-
-def _cannot_convert(folder: Path, present: list[str], library: _Library) -> CheckpointError:
-    pieces = [name for name in present if name.endswith(".model")]
-    if pieces and importlib.util.find_spec("sentencepiece") is None:
-        return CheckpointError(
-            f"{folder} has no {FILE}; to make one of {pieces[0]}, the package sentencepiece is "
-            "needed.",
-            hint="Install it with: pip install sentencepiece protobuf",
-        )
-    return CheckpointError(
-        f"{folder} has no {FILE}, and transformers could not make one of {', '.join(present)}: "
-        f"{library.reason}.",
-        hint=f"Copy a {FILE} from where the checkpoint was trained.",
-    )
-
-
-def _vocabulary(folder: Path) -> str:
-    return next(name for name in VOCABULARIES if (folder / name).is_file())

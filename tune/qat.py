@@ -72,7 +72,7 @@ def measure_sites(
     progress = progress or Silent()
     checkpoint = Checkpoint.open(folder)
     defaults = BuildOptions()
-    tokenizer = Tokenizer.open(folder / "tokenizer.json", checkpoint.text.max_tokens)
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     sample = draw_sample(
         load_corpus(), tokenizer, max_tokens=defaults.calibration_tokens, seed=defaults.seed
     )

@@ -76,7 +76,7 @@ def run_stage(
         work: for the Trainer's checkpoints.
         progress: told the share that is done.
     """
-    tokenizer = Tokenizer.open(checkpoint.folder / "tokenizer.json", checkpoint.text.max_tokens)
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     padding = _padding(checkpoint)
     train: dict[str, list[Item]] = {}
     dev: dict[str, DevSet] = {}
@@ -193,7 +193,7 @@ def _masked_batches(
     options: TuneOptions,
     numbers: Numbers,
 ) -> MlmBatches:
-    mask, special = masking_ids(checkpoint.folder / "tokenizer.json")
+    mask, special = masking_ids(checkpoint.tokenizer.path)
     return MlmBatches(
         texts,
         tokenizer,

@@ -23,7 +23,8 @@ __all__ = ["TRAINING", "TunedCheckpoint", "copy_tuned", "locked", "write_tuned"]
 TRAINING = "training.json"
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "sentencepiece.bpe.model", "vocab.txt", "vocab.json", "merges.txt",
+    "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json",
+    "merges.txt",
 )  # fmt: skip
 
 

@@ -1,0 +1,288 @@
+"""A bundle's tokenizer against transformers' AutoTokenizer, for every way that the two part."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xopt.calibrate.corpus import load_corpus
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.token_library import Library, convert
+from xopt.compile.tokens import TokenizerFile, read_tokenizer
+from xopt.errors import CheckpointError
+from xopt.tokenization import Tokenizer
+
+CheckpointFactory = Callable[..., Path]
+
+TEXTS = (
+    "Guten Morgen, Herr Müller", "Où est la Gare de Lyon ?", "Habari  za asubuhi ", " TIẾNG VIỆT\n",
+    "ΟΔΥΣΣΕΥΣ İzmir", "മലയാള\u200dം \u200cതെലുഗు", "日本語\u3000中文",
+    "a <mask> b </s>", "[SEP] x [PAD]", unicodedata.normalize("NFD", "한국어 Việt"), "ﬁ ① ２０２６",
+)  # fmt: skip
+PAIRS = (("Erste Frage?", "Zweiter  Satz "), ("第一", "<s> ２"))
+
+
+def corpus() -> list[str]:
+    return [text for _, text in load_corpus().rows]
+
+
+@pytest.fixture(scope="module")
+def unigram() -> dict[str, Any]:
+    """XLM-R's special tokens; a Metaspace pre-tokenizer and normalizers of the file's own."""
+    from tokenizers import Tokenizer as Fast
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    made = Fast(models.Unigram())
+    made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("ss", "ß")])
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=2600, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    made.train_from_iterator(corpus()[::3], trainer)
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B:1 </s>:1",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    document: dict[str, Any] = json.loads(made.to_str())
+    return document
+
+
+@pytest.fixture(scope="module")
+def wordpiece(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cased WordPiece tokenizer, as ``tokenizer.json`` and as ``vocab.txt``."""
+    from tokenizers import BertWordPieceTokenizer
+
+    made = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
+    texts = corpus()[::3]
+    made.train_from_iterator(texts + [t.lower() for t in texts], 2000, show_progress=False)
+    folder = tmp_path_factory.mktemp("wordpiece")
+    made.save_model(str(folder))
+    document = json.loads(made.to_str())
+    numbers = made.get_vocab()
+    document["post_processor"] = {
+        "type": "BertProcessing",
+        "sep": ["[SEP]", numbers["[SEP]"]],
+        "cls": ["[CLS]", numbers["[CLS]"]],
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    return folder
+
+
+def folder_of(
+    place: Path, model_type: str, config: dict[str, Any] | None, **files: str | bytes
+) -> Path:
+    place.mkdir(exist_ok=True)
+    (place / "config.json").write_text(json.dumps({"model_type": model_type}))
+    if config is not None:
+        (place / "tokenizer_config.json").write_text(json.dumps(config))
+    for name, content in files.items():
+        raw = content if isinstance(content, bytes) else content.encode()
+        (place / name.replace("__", ".")).write_bytes(raw)
+    return place
+
+
+def assert_same_tokens(folder: Path, found: TokenizerFile, *, types: bool = True) -> None:
+    import transformers
+
+    library = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    ours = Tokenizer.open(found.path, 512)
+    for text in TEXTS:
+        [got] = ours.encode([text])
+        assert got.ids.tolist() == library(text)["input_ids"], text
+    for first, second in PAIRS:
+        [got] = ours.encode([first], [second])
+        expected = library(first, second)
+        assert got.ids.tolist() == expected["input_ids"]
+        if types:
+            assert got.type_ids.tolist() == expected.get("token_type_ids", [0] * len(got))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"tokenizer_class": "XLMRobertaTokenizer"}, {"tokenizer_class": "XLMRobertaTokenizerFast"}],
+)
+def test_a_class_that_drops_steps_of_the_file_is_followed(
+    tmp_path: Path, unigram: dict[str, Any], config: dict[str, Any]
+) -> None:
+    folder = folder_of(tmp_path / "x", "bert", config, tokenizer__json=json.dumps(unigram))
+    found = read_tokenizer(folder, rows=2600, types=2)
+    assert found.facts["adopted"]
+    assert found.facts["class"] == "XLMRobertaTokenizer"
+    assert found.facts["different"] > 10
+    assert_same_tokens(folder, found)
+    # XLM-R's class gives its model no types: both texts are 0, whatever the file says.
+    [pair] = Tokenizer.open(found.path, 64).encode(["a"], ["b"])
+    assert not pair.type_ids.any()
+
+
+def test_a_file_that_gives_the_librarys_tokens_is_kept(
+    tmp_path: Path, unigram: dict[str, Any]
+) -> None:
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+    folder = folder_of(tmp_path / "x", "bert", config, tokenizer__json=json.dumps(unigram))
+    found = read_tokenizer(folder, rows=2600, types=2)
+    assert not found.facts["adopted"]
+    assert json.loads(found.path.read_text()) == unigram
+    assert_same_tokens(folder, found)
+    # The other way round: what transformers saves is what it reads.
+    saved = tmp_path / "saved"
+    import transformers
+
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "XLMRobertaTokenizer"}')
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(saved)
+    (saved / "config.json").write_text('{"model_type": "xlm-roberta"}')
+    again = read_tokenizer(saved, rows=2600, types=1)
+    assert not again.facts["adopted"]
+    assert_same_tokens(saved, again, types=False)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"do_lower_case": True},
+        {"do_lower_case": False, "strip_accents": True},
+        {"do_lower_case": False, "tokenize_chinese_chars": False},
+        {"do_lower_case": False, "strip_accents": False},
+    ],
+)  # fmt: skip
+def test_lower_case_and_accents_are_those_of_the_configuration(
+    tmp_path: Path, wordpiece: Path, config: dict[str, Any]
+) -> None:
+    file = (wordpiece / "tokenizer.json").read_bytes()
+    named = {"tokenizer_class": "BertTokenizer"} | config
+    folder = folder_of(tmp_path / "x", "bert", named, tokenizer__json=file)
+    found = read_tokenizer(folder, rows=2000, types=2)
+    assert found.facts["adopted"] is (config != {"do_lower_case": False, "strip_accents": False})
+    assert_same_tokens(folder, found)
+
+
+def test_files_that_disagree_stop_the_build_and_are_named(
+    tmp_path: Path, unigram: dict[str, Any]
+) -> None:
+    file = json.dumps(unigram)
+    config = {"tokenizer_class": "BertTokenizer"}
+    folder = folder_of(tmp_path / "x", "bert", config, tokenizer__json=file)
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json disagree"):
+        read_tokenizer(folder, rows=2600, types=2)
+    # Where no file names a class, the encoder's type alone would choose it: the file stands.
+    folder = folder_of(tmp_path / "y", "bert", None, tokenizer__json=file)
+    found = read_tokenizer(folder, rows=2600, types=2)
+    assert json.loads(found.path.read_text()) == unigram
+    assert "names a tokenizer class" in found.facts["reason"]
+
+
+def test_a_token_that_the_class_adds_without_a_row_is_left_out(
+    tmp_path: Path, unigram: dict[str, Any]
+) -> None:
+    document = json.loads(json.dumps(unigram))
+    document["added_tokens"] = [t for t in document["added_tokens"] if t["content"] != "<mask>"]
+    document["model"]["vocab"] = [v for v in document["model"]["vocab"] if v[0] != "<mask>"]
+    rows = len(document["model"]["vocab"])
+    config = {"tokenizer_class": "XLMRobertaTokenizer"}
+    folder = folder_of(tmp_path / "x", "bert", config, tokenizer__json=json.dumps(document))
+    found = read_tokenizer(folder, rows=rows, types=2)
+    [masked] = Tokenizer.open(found.path, 64).encode(["a <mask> b"])
+    assert masked.ids.max() < rows
+
+
+@pytest.mark.parametrize("config", [None, {"tokenizer_class": "BertTokenizer"}])
+def test_a_vocabulary_alone_becomes_what_the_library_makes_of_it(
+    tmp_path: Path, wordpiece: Path, config: dict[str, Any] | None
+) -> None:
+    from tokenizers import ByteLevelBPETokenizer
+
+    text = (wordpiece / "vocab.txt").read_bytes()
+    folder = folder_of(tmp_path / "x", "bert", config, vocab__txt=text)
+    found = read_tokenizer(folder, rows=2000, types=2)
+    assert found.facts["source"] == "vocab.txt"
+    assert_same_tokens(folder, found)
+    bpe = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    bpe.train_from_iterator(corpus()[::9], 900, show_progress=False, special_tokens=special)
+    folder = folder_of(tmp_path / "y", "roberta", None)
+    bpe.save_model(str(folder))
+    found = read_tokenizer(folder, rows=900, types=1)
+    assert found.facts["source"] == "vocab.json"
+    assert_same_tokens(folder, found, types=False)
+    (folder / "merges.txt").unlink()
+    with pytest.raises(CheckpointError, match="merges"):
+        read_tokenizer(folder, rows=900, types=1)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_sentencepiece_model_alone_builds_and_is_composed(
+    tmp_path: Path, make_checkpoint: CheckpointFactory, kind: str
+) -> None:
+    pieces = pytest.importorskip("sentencepiece")
+    (tmp_path / "texts").write_text("\n".join(corpus()[::2]), encoding="utf-8")
+    pieces.SentencePieceTrainer.train(
+        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "sp"), vocab_size=3000,
+        hard_vocab_limit=False, minloglevel=2, model_type=kind,
+    )  # fmt: skip
+    raw = (tmp_path / "sp.model").read_bytes()
+    folder = make_checkpoint("xlm-roberta", vocab_size=3010)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "XLMRobertaTokenizer"}')
+    (folder / "spiece.model").write_bytes(raw)
+    # transformers would make a tokenizer of five tokens, and say nothing.
+    with pytest.raises(CheckpointError, match=r"lacks sentencepiece\.bpe\.model"):
+        Checkpoint.open(folder)
+    (folder / "spiece.model").rename(folder / "sentencepiece.bpe.model")
+    checkpoint = Checkpoint.open(folder)
+    assert_same_tokens(folder, checkpoint.tokenizer, types=False)
+    composed = "Tiếng Việt, 한국어"
+    apart = unicodedata.normalize("NFD", composed)
+    assert checkpoint.text.normalize == "nfc"
+    first, second = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text).encode(
+        [composed, apart]
+    )
+    assert first.ids.tolist() == second.ids.tolist()
+    plain = Checkpoint.open(folder, normalize="none")
+    assert plain.text.normalize == "none"
+    assert plain.fingerprint != checkpoint.fingerprint
+    first, second = Tokenizer.open(plain.tokenizer.path, plain.text).encode([composed, apart])
+    assert first.ids.tolist() != second.ids.tolist()
+
+
+def test_advice_names_what_the_conversion_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CheckpointError, match="the package sentencepiece is needed") as caught:
+        convert(tmp_path, Library(reason="ValueError: `tiktoken` is required"))
+    assert "pip install" in caught.value.hint
+    assert "tiktoken" not in str(caught.value)
+    (tmp_path / "sentencepiece.bpe.model").unlink()
+    with pytest.raises(CheckpointError, match="no vocabulary that one could be made of"):
+        convert(tmp_path, Library(reason="OSError: nothing"))
+
+
+def test_a_text_may_name_the_padding_and_the_mask(make_checkpoint: CheckpointFactory) -> None:
+    import torch
+    import transformers
+
+    from xopt.compile.packed_encoder import PackedEncoder
+    from xopt.packing import pack
+
+    for model_type in ("xlm-roberta", "bert"):
+        checkpoint = Checkpoint.open(make_checkpoint(model_type))
+        library = transformers.AutoTokenizer.from_pretrained(checkpoint.folder)
+        model = transformers.AutoModel.from_pretrained(checkpoint.folder).eval()
+        texts = ["<pad> one <pad><pad> two", "plain", "three </s> <s> four <pad>"]
+        ours = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+        batch = pack(ours.encode(texts), first_position=checkpoint.config.first_position)
+        trail: list[torch.Tensor] = []
+        PackedEncoder.load(checkpoint).run(batch, trail=trail)
+        with torch.inference_mode():
+            expected = [
+                model(**library(text, return_tensors="pt")).last_hidden_state[0] for text in texts
+            ]
+        assert float((trail[-1] - torch.cat(expected)).abs().max()) < 1e-4
