@@ -125,7 +125,11 @@ def test_a_class_that_drops_steps_of_the_file_is_followed(
 def test_a_file_that_gives_the_librarys_tokens_is_kept(
     tmp_path: Path, unigram: dict[str, Any]
 ) -> None:
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "<pad>",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+    }
     folder = folder_of(tmp_path / "x", "bert", config, tokenizer__json=json.dumps(unigram))
     found = read_tokenizer(folder, rows=2600, types=2)
     assert not found.facts["adopted"]

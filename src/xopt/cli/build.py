@@ -71,6 +71,25 @@ def _layers(bundle: Bundle) -> str:
     )
 
 
+def _tokens(bundle: Bundle) -> str:
+    """Where the bundle's tokenizer is from, if not from ``tokenizer.json`` as it stands."""
+    found = bundle.manifest["tokenizer"]
+    library = f"{found['library']} {found['version']}"
+    lines = ""
+    if found["adopted"] and found["texts"]:
+        lines += (
+            f"  tokens       as {library} makes them ({found['class']}); tokenizer.json alone gives "
+            f"others in {found['different']} of {found['texts']} texts\n"
+        )
+    elif found["adopted"]:
+        lines += f"  tokens       {library} made the tokenizer of {found['source']}\n"
+    if bundle.manifest["text"]["normalize"] == "nfc":
+        lines += (
+            "  texts        composed (NFC) before the tokenizer; --normalize none leaves that out\n"
+        )
+    return lines
+
+
 def _show(result: BuildResult) -> None:
     bundle = result.bundle
     out = console()
@@ -82,6 +101,7 @@ def _show(result: BuildResult) -> None:
         f"  precision    {bundle.precision} for {bundle.target}, {bundle.size_mib:.1f} MiB\n"
         f"  parity       fp32 graph within {parity['max_abs_difference']:.1e} of transformers\n"
         f"{_layers(bundle)}"
+        f"{_tokens(bundle)}"
         f"  fingerprint  {bundle.fingerprint[:16]}\n"
         f"  peak memory  {peak_rss_mib():,.0f} MiB",
         highlight=False,
