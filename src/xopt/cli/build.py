@@ -78,7 +78,7 @@ def _tokens(bundle: Bundle) -> str:
     lines = ""
     if found["adopted"] and found["texts"]:
         lines += (
-            f"  tokens       as {library} makes them ({found['class']}); tokenizer.json alone gives "
+            f"  tokens       as {library} makes them ({found['class']}); tokenizer.json gives "
             f"others in {found['different']} of {found['texts']} texts\n"
         )
     elif found["adopted"]:
