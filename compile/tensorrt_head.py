@@ -216,6 +216,7 @@ def pool_slots(
     real = emit("GreaterOrEqual", [bias, zero], "head.real")
     counted = emit("Cast", [real], "head.counted", to=TensorProto.FLOAT)
     everything = counted
+    least = constant("least.total", np.array(1e-9, np.float32))
     rows = emit("GatherND", [hidden, "pad_index"], "head.padded")
     rows = emit("Cast", [rows], "head.rows", to=TensorProto.FLOAT)
 
@@ -262,7 +263,8 @@ def pool_slots(
             inside = emit("Less", [prompt, length], f"{name}.inside")
             inside = emit("Cast", [inside], f"{name}.inside.one", to=TensorProto.FLOAT)
             weights = at(emit("Mul", [prompt, inside], f"{name}.place"), mode)
-        total = emit("ReduceSum", [weights, over], f"{name}.total", keepdims=1)
+        total = emit("ReduceSum", [weights, over], f"{name}.all", keepdims=1)
+        total = emit("Max", [total, least], f"{name}.total")
         wide = emit("Unsqueeze", [weights, last], f"{name}.wide")
         summed = emit("Mul", [rows, wide], f"{name}.taken")
         summed = emit("ReduceSum", [summed, over], f"{name}.sum", keepdims=0)

@@ -62,7 +62,8 @@ def read_text_spec(
             f"({', '.join(known) or 'none'}).",
             hint="sentence-transformers refuses the folder too: correct default_prompt_name.",
         )
-    special = tokenizer.special_ids if counts_prompts else ()
+    # Never empty where they are counted: that would say that the prompt is pooled.
+    special = (tokenizer.special_ids or (-1,)) if counts_prompts else ()
     return TextSpec(limit, normalize, lower, known, default, special)
 
 

@@ -118,7 +118,10 @@ def make_checkpoint(
         folder = tmp_path_factory.mktemp(f"{model_type}-{head}")
         model.save_pretrained(folder)
         (folder / "tokenizer.json").write_bytes(tokenizer_file.read_bytes())
-        fast = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+        fast: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+        if model_type == "bert":
+            # What BertTokenizer gives by itself; a model without it takes 0 for both texts.
+            fast["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
         (folder / "tokenizer_config.json").write_text(json.dumps(fast))
         return folder
 

@@ -23,7 +23,7 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
         f"- checkpoint: {manifest['checkpoint']}",
         f"- head: {head['kind']}" + _head_text(head),
         f"- longest input: {manifest['signature']['max_tokens']} tokens",
-        f"- parity of the fp32 graph with transformers: max |Δ| "
+        f"- parity of the fp32 graph with {manifest['parity']['against']}: max |Δ| "
         f"{manifest['parity']['max_abs_difference']:.1e} over {manifest['parity']['sentences']} "
         "multilingual sentences",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,19 @@ class Tokenizer:
         given = [tuple(row) if pairs is not None else row[0] for row, _ in items]
         found = self._run(given, limit, details, pretokenized=False)
         return [_convert(e, details, made) for e, (_, made) in zip(found, items, strict=True)]
+
+    def count_prompt(self, encodings: list[Encoding], prompt: str) -> list[Encoding]:
+        """The same encodings; each knows its prompt's tokens if they are left out of the pooling.
+
+        Args:
+            encodings: of texts that begin with ``prompt``.
+            prompt: may be empty.
+        """
+        if not prompt or not self.spec.special_ids:
+            return encodings
+        [alone] = self.encode([prompt])
+        count = self.spec.prompt_tokens(alone.ids.tolist())
+        return [replace(encoding, prompt_tokens=count) for encoding in encodings]
 
     def encode_words(
         self, sentences: Sequence[Sequence[str]], *, max_tokens: int | None = None

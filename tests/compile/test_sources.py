@@ -1,4 +1,9 @@
+import fnmatch
+import json
+import shutil
 import struct
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -110,4 +115,89 @@ def test_a_local_hub_snapshot_is_found_offline(
     (snapshot / "tokenizer.json").write_text("{}")
     found = sources.locate(None)
     assert found.folder == snapshot
-    assert found.label == "hub:intfloat/multilingual-e5-small"
+    # transformers made this copy: nobody has asked whether there is a modules.json.
+    assert found.label.startswith("hub:intfloat/multilingual-e5-small (a local copy without")
+    marker = root / ".no_exist" / "abc" / "modules.json"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    assert sources.locate(None).label == "hub:intfloat/multilingual-e5-small"
+
+
+class FakeHub(types.ModuleType):
+    """The hub's library over a folder: it copies what the patterns allow."""
+
+    def __init__(self, remote: Path, cache: Path) -> None:
+        super().__init__("huggingface_hub")
+        self.remote, self.cache = remote, cache
+        self.downloads = 0
+
+    def snapshot_download(self, name: str, allow_patterns: list[str]) -> str:
+        self.downloads += 1
+        root = self.cache / ("models--" + name.replace("/", "--"))
+        folder = root / "snapshots" / "abc"
+        for path in self.remote.rglob("*"):
+            place = path.relative_to(self.remote).as_posix()
+            if path.is_file() and any(fnmatch.fnmatch(place, p) for p in allow_patterns):
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / place)
+        (root / "refs").mkdir(exist_ok=True)
+        (root / "refs" / "main").write_text("abc")
+        return str(folder)
+
+    def hf_hub_download(self, name: str, file: str, revision: str) -> str:
+        root = self.cache / ("models--" + name.replace("/", "--"))
+        (root / ".no_exist" / revision).mkdir(parents=True, exist_ok=True)
+        (root / ".no_exist" / revision / file).touch()
+        raise FileNotFoundError(file)
+
+
+@pytest.mark.parametrize("place", ["", "0_Transformer"])
+def test_the_files_of_every_module_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    remote = tmp_path / "remote"
+    types_ = {place: "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    for folder in types_:
+        (remote / folder).mkdir(parents=True, exist_ok=True)
+        (remote / folder / "config.json").write_text("{}")
+    entries = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for path, kind in types_.items()
+    ]
+    (remote / "modules.json").write_text(json.dumps(entries))
+    for name in ("tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json"):
+        (remote / place / name).write_text("{}")
+    (remote / "onnx").mkdir()
+    for part in (Path(place), Path("2_Dense"), Path("onnx")):
+        (remote / part / "model.safetensors").write_text("")
+    (remote / "2_Dense" / "pytorch_model.bin").write_text("")
+    hub = FakeHub(remote, tmp_path / "hub")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    found = sources.locate("someone/labse")
+    assert found.label == "hub:someone/labse"
+    fetched = {p.relative_to(found.folder).as_posix() for p in found.folder.rglob("*")}
+    assert {"modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors"} <= fetched
+    assert (found.folder / place / "tokenizer_config.json").is_file()
+    assert not fetched & {"onnx/model.safetensors", "2_Dense/pytorch_model.bin"}
+    before = hub.downloads
+    assert sources.locate("someone/labse").folder == found.folder
+    assert hub.downloads == before, "a whole copy is taken as it is"
+    # A copy that lacks a module's weights is not whole.
+    (found.folder / "2_Dense" / "model.safetensors").unlink()
+    assert (sources.locate("someone/labse").folder / "2_Dense" / "model.safetensors").is_file()
+
+
+def test_a_plain_encoder_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (remote / name).write_text("{}")
+    hub = FakeHub(remote, tmp_path / "hub")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for _ in range(3):
+        assert sources.locate("someone/plain").label == "hub:someone/plain"
+    assert hub.downloads == 1

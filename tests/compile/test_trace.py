@@ -14,7 +14,8 @@ from xopt.compile import parity
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.external import WEIGHTS, load_model
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.parity import reference_answers, reference_model
+from xopt.compile.parity import reference_answers
+from xopt.compile.reference import reference_model
 from xopt.compile.trace import trace_checkpoint
 from xopt.errors import ArtifactError, ParityError
 from xopt.packing import pack
@@ -116,11 +117,15 @@ def test_a_difference_stops_the_build_and_names_the_layer(
 
 def test_parity_covers_ragged_single_and_longest(make_checkpoint: Factory) -> None:
     checkpoint = Checkpoint.open(make_checkpoint("bert", "classify"))
-    ragged, single, longest = parity.parity_batches(checkpoint)
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+    ragged, single, pairs, longest = (
+        parity.encode_asked(checkpoint, tokenizer, asked)
+        for asked in parity.parity_texts(checkpoint)
+    )
     assert len({len(e) for e in ragged}) > 5
-    assert any(e.type_ids.max() == 1 for e in ragged), "a pair with both token types"
+    assert any(e.type_ids.max() == 1 for e in pairs), "a pair with both token types"
     assert len(single) == 1
-    assert len(longest[0]) == checkpoint.config.max_tokens
+    assert len(longest[0]) == checkpoint.text.max_tokens
 
 
 @torch.inference_mode()

@@ -14,7 +14,8 @@ from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.parity import reference_answers, reference_model
+from xopt.compile.parity import reference_answers
+from xopt.compile.reference import reference_model
 from xopt.engines.base import open_engine
 from xopt.errors import UnsupportedError
 from xopt.packing import pack

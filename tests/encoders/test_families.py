@@ -15,7 +15,8 @@ from tests.encoders.families import save, tokens
 
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.parity import reference_answers, reference_model
+from xopt.compile.parity import reference_answers
+from xopt.compile.reference import reference_model
 from xopt.encoders.families import FAMILIES
 from xopt.errors import CheckpointError
 from xopt.packing import pack

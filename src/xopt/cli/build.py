@@ -99,7 +99,7 @@ def _show(result: BuildResult) -> None:
     out.print(
         f"  checkpoint   {bundle.manifest['checkpoint']}\n"
         f"  precision    {bundle.precision} for {bundle.target}, {bundle.size_mib:.1f} MiB\n"
-        f"  parity       fp32 graph within {parity['max_abs_difference']:.1e} of transformers\n"
+        f"  parity       within {parity['max_abs_difference']:.1e} of {parity['against']}\n"
         f"{_layers(bundle)}"
         f"{_tokens(bundle)}"
         f"  fingerprint  {bundle.fingerprint[:16]}\n"

@@ -123,6 +123,7 @@ def encode_rows(
         pairs = [str(rows[i].pair)[:LONGEST] for i in chosen] if paired else None
         limit = tokenizer.max_tokens if truncate else None
         encoded = tokenizer.encode(texts, pairs, max_tokens=limit, details=details)
+        encoded = tokenizer.count_prompt(encoded, prompt)
         for i, encoding in zip(chosen, encoded, strict=True):
             if len(encoding) > tokenizer.max_tokens:
                 raise too_long(rows[i], len(encoding), tokenizer.max_tokens)

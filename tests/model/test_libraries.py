@@ -1,0 +1,150 @@
+"""From texts to answers: `xopt.load` beside the library whose folder it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.sentence_transformer import modules as parts
+
+import xopt
+from xopt.calibrate.corpus import load_corpus
+from xopt.compile.build import BuildOptions, build_bundle
+
+Factory = Callable[..., Path]
+SCRIPTS = ("am", "ar", "el", "en", "hi", "ja", "ka", "ko", "ru", "sw", "ta", "th", "zh")
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    found = [text[:50] for language, text in load_corpus().rows if language in SCRIPTS][::9]
+    return [*found[:14], "a"]
+
+
+def load(folder: Path, out: Path) -> Any:
+    options = BuildOptions(checkpoint=str(folder), precision="fp32", out=str(out))
+    return xopt.load(build_bundle(options, record=False).bundle.folder)
+
+
+def classifier(
+    make_checkpoint: Factory, place: Path, labels: int, seed: int = 0, **config: Any
+) -> Path:
+    names = [f"name {n}" for n in range(labels)]
+    made = make_checkpoint("xlm-roberta", "classify", labels=names, seed=seed)
+    folder = Path(shutil.copytree(made, place))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["e5", "labse"])
+def test_encode_is_sentence_transformers(
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str], form: str
+) -> None:
+    behind: list[torch.nn.Module] = [parts.Pooling(64), parts.Normalize()]
+    if form == "labse":
+        behind = [parts.Pooling(64, "cls"), parts.Dense(64, 24), parts.Normalize()]
+    model = SentenceTransformer(
+        modules=[parts.Transformer(str(make_checkpoint(seed=11))), *behind],
+        device="cpu",
+        prompts={"query": "query: ", "passage": "passage: "},
+        default_prompt_name="query" if form == "e5" else None,
+    )
+    model.max_seq_length = 120
+    model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
+    theirs = SentenceTransformer(str(tmp_path / "st"), device="cpu")
+    with load(tmp_path / "st", tmp_path / "bundle") as ours:
+        for name in (None, "query", "passage"):
+            found = ours.encode(texts, prompt_name=name, truncate=True)
+            np.testing.assert_allclose(found, theirs.encode(texts, prompt_name=name), atol=1e-4)
+        long = " ".join(texts * 3)
+        np.testing.assert_allclose(
+            ours.encode([long], truncate=True), theirs.encode([long]), atol=1e-4
+        )
+        assert ours.max_tokens == theirs.max_seq_length == 120
+        parity = ours.bundle.manifest["parity"]
+        assert parity["against"].startswith("sentence-transformers 6")
+        card = (ours.bundle.folder / "card.md").read_text(encoding="utf-8")
+        assert f"with {parity['against']}" in card
+
+
+def test_encode_a_text_of_4000_tokens(make_checkpoint: Factory, tmp_path: Path) -> None:
+    folder = make_checkpoint(
+        seed=4, max_position_embeddings=8194, hidden_size=32, num_attention_heads=1
+    )
+    model = SentenceTransformer(
+        modules=[parts.Transformer(str(folder)), parts.Pooling(32, "cls"), parts.Normalize()],
+        device="cpu",
+    )
+    model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
+    theirs = SentenceTransformer(str(tmp_path / "st"), device="cpu")
+    corpus = [text for _, text in load_corpus().rows]
+    long = " ".join(corpus[:200])
+    pieces = theirs.tokenizer(long, return_offsets_mapping=True)["offset_mapping"]
+    asked = [long[: pieces[4000][1]], "short"]
+    with load(tmp_path / "st", tmp_path / "bundle") as ours:
+        assert ours.max_tokens == 8192
+        np.testing.assert_allclose(ours.encode(asked), theirs.encode(asked), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "config"),
+    [
+        (1, {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}),
+        (1, {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"}),
+        (3, {"sentence_transformers": {"version": "5.1.0"}}),
+    ],
+)
+def test_predict_is_the_cross_encoder(
+    make_checkpoint: Factory,
+    tmp_path: Path,
+    texts: list[str],
+    labels: int,
+    config: dict[str, Any],
+) -> None:
+    folder = classifier(make_checkpoint, tmp_path / "ce", labels, seed=labels, **config)
+    pairs = [(a[:30], b[:30]) for a, b in zip(texts[:6], texts[6:12], strict=True)]
+    theirs = CrossEncoder(str(folder), device="cpu")
+    expected = theirs.predict(pairs).reshape(len(pairs), -1)
+    with load(folder, tmp_path / "bundle") as ours:
+        found = ours.predict(pairs)
+        assert "sentence-transformers 6" in ours.bundle.manifest["parity"]["against"]
+    np.testing.assert_allclose([p.values for p in found], expected, atol=1e-4)
+    assert np.std(expected, axis=0).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem", "says"),
+    [
+        (1, "regression", "score"),
+        (3, "regression", "score"),
+        (4, "multi_label_classification", "probability"),
+        (1, None, "probability"),
+    ],
+)
+def test_predict_is_the_pipeline(
+    make_checkpoint: Factory,
+    tmp_path: Path,
+    texts: list[str],
+    labels: int,
+    problem: str | None,
+    says: str,
+) -> None:
+    folder = classifier(make_checkpoint, tmp_path / "c", labels, problem_type=problem)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    pipe = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
+    with load(folder, tmp_path / "bundle") as ours:
+        found = ours.predict(texts)
+    for prediction, entries in zip(found, pipe(texts, top_k=None), strict=True):
+        expected = {entry["label"]: entry["score"] for entry in entries}
+        assert prediction.says == says
+        assert prediction.named() == pytest.approx(expected, abs=1e-4)
