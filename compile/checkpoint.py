@@ -13,7 +13,8 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.compile.head_reading import MULTIPLE_CHOICE, Choice, read_head
 from xopt.compile.head_spec import Head, read_pooling
-from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, read_json, read_modules
+from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, read_modules
+from xopt.compile.st_transformer import read_json
 from xopt.compile.text_reading import check_rows, read_text_spec
 from xopt.compile.tokens import TokenizerFile, read_tokenizer
 from xopt.compile.weight_files import refuse_adapter, weight_files

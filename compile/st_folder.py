@@ -7,7 +7,6 @@ its own folder; the Transformer may lie in the folder itself or, in older ones, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from xopt.compile.head_spec import (
     LayerNorm,
     Normalize,
 )
+from xopt.compile.st_transformer import read_json, read_transformer
 from xopt.errors import CheckpointError
 
 __all__ = [
@@ -29,17 +29,11 @@ __all__ = [
     "Modules",
     "encoder_folder",
     "module_paths",
-    "read_json",
     "read_modules",
 ]
 
 MODULES = "modules.json"
 CONFIG = "config_sentence_transformers.json"
-# Where the Transformer module's own options lie; the first that says anything counts.
-TRANSFORMER_CONFIGS = tuple(
-    f"sentence_{name}_config.json"
-    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
 # Flags of files before version 5.
 FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -49,16 +43,6 @@ FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# Options of the Transformer module that change no answer of ours: how and where it is loaded.
-LOADING = {
-    "add_pooling_layer", "attn_implementation", "cache_dir", "device_map", "dtype",
-    "local_files_only", "low_cpu_mem_usage", "model_max_length", "padding_side", "revision",
-    "token", "torch_dtype", "trust_remote_code", "use_fast", "use_safetensors",
-}  # fmt: skip
-ARGUMENTS = (
-    "model_args", "tokenizer_args", "config_args",
-    "model_kwargs", "processor_kwargs", "config_kwargs",
-)  # fmt: skip
 SENTENCE = "sentence_embedding"
 
 
@@ -89,22 +73,6 @@ class Modules:
         """What the Transformer module gives to transformers' loader of tokenizers."""
         found = self.options.get("processor_kwargs") or self.options.get("tokenizer_args") or {}
         return found if isinstance(found, dict) else {}
-
-
-def read_json(path: Path, kind: type = dict) -> Any:
-    """A JSON file that holds an object (or a list).
-
-    Raises:
-        CheckpointError: it is damaged, or holds something else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}.") from error
-    if not isinstance(found, kind):
-        wanted = "JSON object" if kind is dict else "list"
-        raise CheckpointError(f"{path} is damaged: it holds no {wanted}.")
-    return found
 
 
 def module_paths(folder: Path) -> list[tuple[str, str]]:
@@ -221,14 +189,8 @@ class _Reader:
         )
 
     def _transformer(self, place: str) -> None:
-        for name in TRANSFORMER_CONFIGS:
-            path = self.folder / place / name
-            if path.is_file():
-                self.files.append(path)
-                self.options = read_json(path)
-                if self.options:
-                    _check_transformer(self.options, path)
-                    return
+        self.options, read = read_transformer(self.folder / place)
+        self.files += read
 
     def _pooling(self, place: str) -> None:
         config = self._config(place)
@@ -328,28 +290,3 @@ class _Reader:
     def _wrong(self, name: str, what: str, possible: tuple[str, ...] = ()) -> CheckpointError:
         hint = f"xopt does {', '.join(possible)}." if possible else ""
         return CheckpointError(f"{self.folder / name}: xopt does not do this: {what}.", hint=hint)
-
-
-def _check_transformer(options: Mapping[str, Any], path: Path) -> None:
-    """Refuse what would change the encoder's answers and what xopt does not read."""
-
-    def refuse(what: str) -> CheckpointError:
-        return CheckpointError(f"{path}: xopt does not do this: {what}.")
-
-    task = options.get("transformer_task", "feature-extraction")
-    if task not in ("feature-extraction", "sequence-classification"):
-        raise refuse(f"transformer_task is {task!r}")
-    for key in ("query_length", "document_length", "query_expansion", "tokenizer_name_or_path"):
-        if options.get(key) is not None:
-            raise refuse(f"{key} is {options[key]!r}")
-    for name in ARGUMENTS:
-        unknown = sorted(set(options.get(name) or {}) - LOADING)
-        if unknown:
-            raise refuse(f"{name} sets {unknown[0]!r}")
-    for part in (options.get("processing_kwargs") or {}).values():
-        if part and not set(part) <= {"padding", "truncation", "return_tensors"}:
-            raise refuse(f"processing_kwargs holds {part!r}")
-    reads = (options.get("modality_config") or {}).get("text")
-    wanted = "logits" if task == "sequence-classification" else "last_hidden_state"
-    if reads and (reads.get("method"), reads.get("method_output_name")) != ("forward", wanted):
-        raise refuse(f"it takes {reads!r} from the encoder, not {wanted}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xopt.compile.st_folder import CONFIG, Modules, read_json
+from xopt.compile.st_folder import CONFIG, Modules
+from xopt.compile.st_transformer import read_json
 from xopt.compile.tokens import TokenizerFile, normalizer_steps
 from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xopt.compile.st_folder import MODULES, read_json
+from xopt.compile.st_folder import MODULES
+from xopt.compile.st_transformer import read_json
 from xopt.errors import CheckpointError
 
 __all__ = ["refuse_adapter", "weight_files"]

@@ -1,0 +1,90 @@
+"""The options of sentence-transformers' Transformer module, and which of them xopt can follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xopt.errors import CheckpointError
+
+__all__ = ["read_json", "read_transformer"]
+
+# Where the Transformer module's own options lie; the first that says anything counts.
+TRANSFORMER_CONFIGS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+# Options of the Transformer module that change no answer of ours: how and where it is loaded.
+LOADING = {
+    "add_pooling_layer", "attn_implementation", "cache_dir", "device_map", "dtype",
+    "local_files_only", "low_cpu_mem_usage", "model_max_length", "padding_side", "revision",
+    "token", "torch_dtype", "trust_remote_code", "use_fast", "use_safetensors",
+}  # fmt: skip
+ARGUMENTS = (
+    "model_args", "tokenizer_args", "config_args",
+    "model_kwargs", "processor_kwargs", "config_kwargs",
+)  # fmt: skip
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """A JSON file that holds an object (or a list).
+
+    Raises:
+        CheckpointError: it is damaged, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+    if not isinstance(found, kind):
+        wanted = "JSON object" if kind is dict else "list"
+        raise CheckpointError(f"{path} is damaged: it holds no {wanted}.")
+    return found
+
+
+def read_transformer(folder: Path) -> tuple[Mapping[str, Any], list[Path]]:
+    """The options, and the files that were read.
+
+    Args:
+        folder: of the module.
+
+    Raises:
+        CheckpointError: a file is damaged, or asks for what xopt does not do.
+    """
+    files: list[Path] = []
+    for name in TRANSFORMER_CONFIGS:
+        path = folder / name
+        if path.is_file():
+            files.append(path)
+            options: Mapping[str, Any] = read_json(path)
+            if options:
+                _check_transformer(options, path)
+                return options, files
+    return {}, files
+
+
+def _check_transformer(options: Mapping[str, Any], path: Path) -> None:
+    """Refuse what would change the encoder's answers and what xopt does not read."""
+
+    def refuse(what: str) -> CheckpointError:
+        return CheckpointError(f"{path}: xopt does not do this: {what}.")
+
+    task = options.get("transformer_task", "feature-extraction")
+    if task not in ("feature-extraction", "sequence-classification"):
+        raise refuse(f"transformer_task is {task!r}")
+    for key in ("query_length", "document_length", "query_expansion", "tokenizer_name_or_path"):
+        if options.get(key) is not None:
+            raise refuse(f"{key} is {options[key]!r}")
+    for name in ARGUMENTS:
+        unknown = sorted(set(options.get(name) or {}) - LOADING)
+        if unknown:
+            raise refuse(f"{name} sets {unknown[0]!r}")
+    for part in (options.get("processing_kwargs") or {}).values():
+        if part and not set(part) <= {"padding", "truncation", "return_tensors"}:
+            raise refuse(f"processing_kwargs holds {part!r}")
+    reads = (options.get("modality_config") or {}).get("text")
+    wanted = "logits" if task == "sequence-classification" else "last_hidden_state"
+    if reads and (reads.get("method"), reads.get("method_output_name")) != ("forward", wanted):
+        raise refuse(f"it takes {reads!r} from the encoder, not {wanted}")
