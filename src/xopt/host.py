@@ -10,7 +10,21 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["cpu_count", "cpu_flags", "host_facts", "peak_rss_mib", "tool_versions"]
+from xopt.cores import usable_cores
+from xopt.errors import InputError
+
+__all__ = [
+    "check_count",
+    "cpu_count",
+    "cpu_facts",
+    "cpu_flags",
+    "host_facts",
+    "peak_rss_mib",
+    "tool_versions",
+]
+
+
+MOST_THREADS = 1024
 
 
 @cache
@@ -31,11 +45,28 @@ def cpu_flags() -> list[str]:
     return [flag for flag in wanted if flag in have]
 
 
+def cpu_facts() -> dict[str, str]:
+    """Model and instruction sets: what machine code for this CPU depends on."""
+    return {key: _cpuinfo().get(key, "") for key in ("model name", "flags")}
+
+
 def cpu_count() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many cores this process may keep busy; see :func:`xopt.cores.usable_cores`."""
+    return usable_cores()
+
+
+def check_count(name: str, value: int) -> int:
+    """``value``, a number of threads or streams.
+
+    Raises:
+        InputError: it is not in 1..1024.
+    """
+    if not 1 <= value <= MOST_THREADS:
+        raise InputError(
+            f"{name} is {value}; it must lie in 1..{MOST_THREADS}.",
+            hint=f"This machine has {cpu_count()} cores to use; without the option all are used.",
+        )
+    return value
 
 
 def memory_mib() -> int:

@@ -6,6 +6,7 @@ Layout after ByteTransformer (Zhai et al., 2023): every token-wise operation run
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,15 @@ from numpy.typing import NDArray
 from xopt.errors import InputError
 from xopt.windows import Windows, cut_windows
 
-__all__ = ["MASKED", "Encoding", "PackedBatch", "length_groups", "pack", "plan_batches"]
+__all__ = [
+    "MASKED",
+    "Encoding",
+    "PackedBatch",
+    "balanced_groups",
+    "length_groups",
+    "pack",
+    "plan_batches",
+]
 
 # Added to the attention scores of padding slots. Finite in fp16, and exp() of it is exactly 0.
 MASKED = -10000.0
@@ -240,7 +249,7 @@ def length_groups(
 
     Args:
         lengths: ``[B]``, tokens of each sentence.
-        groups: a power of two.
+        groups: at least 1.
         slot_cost: what one attention slot costs, in tokens.
     """
     order = np.argsort(np.asarray(lengths), kind="stable")
@@ -253,7 +262,32 @@ def length_groups(
         tokens = np.cumsum(sizes)
         left = tokens[:-1] + slot_cost * counts * sizes[:-1] ** 2
         right = tokens[-1] - tokens[:-1] + slot_cost * (len(part) - counts) * sizes[-1] ** 2
-        cut = int(np.argmin(np.maximum(left, right))) + 1
-        return split(part[:cut], into // 2) + split(part[cut:], into // 2)
+        less, more = into // 2, into - into // 2
+        cut = int(np.argmin(np.maximum(left / less, right / more))) + 1
+        return split(part[:cut], less) + split(part[cut:], more)
 
     return split(order, groups)
+
+
+def balanced_groups(
+    lengths: NDArray[np.integer], groups: int, *, slot_cost: float
+) -> list[NDArray[np.intp]]:
+    """Split a batch into at most ``groups`` groups that cost about the same, nothing being padded.
+
+    A sentence of n tokens costs ``n + slot_cost · n²``; the costliest ones are given away first,
+    each to the group that has least (Graham, 1969: at most 4/3 of the best there is).
+
+    Args:
+        lengths: ``[B]``, tokens of each sentence.
+        groups: at least 1.
+        slot_cost: what one attention slot costs, in tokens.
+    """
+    sizes = np.asarray(lengths, np.float64)
+    costs = sizes + slot_cost * sizes**2
+    chosen: list[list[int]] = [[] for _ in range(min(groups, len(sizes)))]
+    heap = [(0.0, number) for number in range(len(chosen))]
+    for sentence in np.argsort(-costs, kind="stable"):
+        cost, number = heap[0]
+        chosen[number].append(int(sentence))
+        heapq.heapreplace(heap, (cost + float(costs[sentence]), number))
+    return [np.array(sorted(group), np.intp) for group in chosen]

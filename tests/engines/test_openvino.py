@@ -105,12 +105,12 @@ def test_every_way_a_batch_runs_gives_the_torch_answer(
 
 
 def test_parts_of_one_new_size_do_not_run_at_the_same_time(
-    engines: dict[tuple[str, str], OpenVinoEngine], monkeypatch: pytest.MonkeyPatch
+    engines: dict[tuple[str, str], OpenVinoEngine],
 ) -> None:
-    """At once they lost their GELU about once in 100 new sizes; see ``OpenVinoEngine._meet``."""
-    engine = open_engine(engines["embed", "fp32"].bundle, threads=2)
+    """At once they lost their GELU about once in 100 new sizes; see ``openvino_parts``."""
+    bundle = engines["embed", "fp32"].bundle
+    engine = open_engine(bundle, threads=2, own_attention=False)
     assert isinstance(engine, OpenVinoEngine)
-    real = engine._request
     busy: set[int] = set()
     most = 0
 
@@ -131,18 +131,16 @@ def test_parts_of_one_new_size_do_not_run_at_the_same_time(
             self.request.wait()
             busy.discard(id(self))
 
-    def watched(program: tuple[bool, int]) -> Watched:
-        # Not one that was given back: it is watched already.
-        engine._idle.pop(program, None)
-        return Watched(real(program))
-
-    monkeypatch.setattr(engine, "_request", watched)
+    for dense in (False, True):
+        program = engine._compiled((dense, 2))
+        program.idle = [Watched(program.model.create_infer_request()) for _ in range(4)]
 
     def together(*lengths: list[int]) -> int:
         nonlocal most
         most = 0
         batches = [pack(sentences(part, 1), first_position=2) for part in lengths]
-        for part in [engine._start(batch, 2) for batch in batches]:
+        started = [engine._start(batch, 2) for batch in batches]
+        for part in started:
             part.take()
         return most
 
@@ -207,19 +205,79 @@ def test_ctrl_c_after_engines_were_closed_is_no_crash(
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
+def gathers(engine: OpenVinoEngine, *, dense: bool) -> int:
+    program = engine._compile(dense, 1).model
+    kinds = [
+        node.get_rt_info()["layerType"].astype(str)
+        for node in program.get_runtime_model().get_ordered_ops()
+    ]
+    return kinds.count("Gather")
+
+
 def test_a_dense_batch_pays_for_no_gather(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:
-    engine = engines["embed", "int8"]
-
-    def gathers(dense: bool) -> int:
-        program = engine._compile(dense, 1)
-        kinds = [
-            node.get_rt_info()["layerType"].astype(str)
-            for node in program.get_runtime_model().get_ordered_ops()
-        ]
-        return kinds.count("Gather")
-
+    engine = OpenVinoEngine(engines["embed", "int8"].bundle, own_attention=False)
     # Three projections in, one context out, in each of two layers, and one to pool.
-    assert gathers(dense=False) - gathers(dense=True) == 2 * 4 + 1
+    assert gathers(engine, dense=False) - gathers(engine, dense=True) == 2 * 4 + 1
+
+
+@pytest.fixture(scope="module")
+def packed(engines: dict[tuple[str, str], OpenVinoEngine]) -> dict[str, OpenVinoEngine]:
+    """INT8 engines with our own attention."""
+    found = {head: engines[head, "int8"] for head in ("embed", "tag")}
+    reasons = [e.attention for e in found.values() if e.packed_model is None]
+    if reasons:
+        pytest.skip(reasons[0])
+    return found
+
+
+@pytest.mark.parametrize("head", ["embed", "tag"])
+def test_own_attention_gives_the_same_bits_alone_and_in_any_batch(
+    packed: dict[str, OpenVinoEngine], head: str
+) -> None:
+    """OpenVINO's attention over padding changes one text in a hundred by an INT8 step."""
+    engine = packed[head]
+    lengths = np.random.default_rng(2).integers(1, 129, 400).tolist()
+    items = sentences(lengths, 3)
+    alone = np.concatenate([answer(engine, [one]) for one in items])
+    for size in (7, 64, 400):
+        starts = range(0, len(items), size)
+        together = np.concatenate([answer(engine, items[at : at + size]) for at in starts])
+        np.testing.assert_array_equal(alone, together)
+
+
+def test_own_attention_gathers_nothing(packed: dict[str, OpenVinoEngine]) -> None:
+    padded = OpenVinoEngine(packed["tag"].bundle, own_attention=False)
+    assert gathers(padded, dense=False) - gathers(packed["tag"], dense=False) == 2 * 4
+    assert "unpad_index" not in packed["tag"]._compiled((False, 1)).inputs
+
+
+@pytest.mark.parametrize(("threads", "parts"), [(1, 1), (2, 2), (6, 6), (12, 12), (64, 40)])
+@pytest.mark.parametrize("own_attention", [True, False])
+def test_a_batch_is_cut_for_any_number_of_cores(
+    engines: dict[tuple[str, str], OpenVinoEngine], threads: int, parts: int, own_attention: bool
+) -> None:
+    bundle = engines["embed", "int8"].bundle
+    engine = OpenVinoEngine(bundle, threads=threads, own_attention=own_attention)
+    groups = engine.plan(pack(sentences([48] * 40, 1), first_position=2))
+    assert len(groups) == parts
+    assert sorted(np.concatenate(groups).tolist()) == list(range(40))
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+    assert len(engine.plan(pack(sentences([48], 1), first_position=2))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threads": 0}, "threads is 0; it must lie in 1..1024"),
+        ({"threads": 2, "streams": -1}, "streams is -1"),
+        ({"threads": 2, "streams": 3}, "3 streams need as many threads; there are 2"),
+    ],
+)
+def test_impossible_numbers_of_threads_are_refused(
+    engines: dict[tuple[str, str], OpenVinoEngine], options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        OpenVinoEngine(engines["embed", "int8"].bundle, **options)
 
 
 def test_answers_belong_to_the_caller(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:

@@ -1,0 +1,128 @@
+"""Our own attention for OpenVINO's CPU plugin, compiled on the machine that runs it.
+
+``native/attention.cpp`` reads the packed batch where it lies. It is compiled once, against the
+headers in OpenVINO's wheel and for this CPU, and kept in the cache folder. Where that cannot be
+done, attention stays OpenVINO's own over padding, which is slower and answers the same within
+rounding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from xopt.hashing import cache_folder
+from xopt.host import cpu_facts, cpu_flags
+
+__all__ = ["NativeAttention", "load_attention"]
+
+log = logging.getLogger(__name__)
+
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+COMPILE_S = 120
+
+
+@dataclass(frozen=True)
+class NativeAttention:
+    """What became of it.
+
+    Attributes:
+        factory: an ``openvino`` node factory that makes ``PackedAttention``; None where it cannot
+            be had.
+        reason: why not, or where it lies.
+    """
+
+    factory: Any
+    reason: str
+
+
+@cache
+def load_attention(core: Any) -> NativeAttention:
+    """Compile the operation if that was never done, and make it known to this process's core."""
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
+        return NativeAttention(None, "it is compiled on Linux x86-64 only")
+    if "avx512f" not in cpu_flags():
+        return NativeAttention(None, "this CPU has no AVX-512")
+    try:
+        library = _library()
+        from openvino.utils.node_factory import NodeFactory
+
+        core.add_extension(library)
+        factory = NodeFactory()
+        factory.add_extension(library)
+    except (OSError, RuntimeError, ImportError, subprocess.SubprocessError) as error:
+        log.info("attention stays OpenVINO's own: %s", error)
+        return NativeAttention(None, str(error).strip().splitlines()[-1] if str(error) else "?")
+    return NativeAttention(factory, str(library))
+
+
+def _library() -> Path:
+    """The compiled library, made if it is not there.
+
+    Raises:
+        OSError: no compiler, or the cache is not ours alone.
+        subprocess.SubprocessError: the compiler failed.
+    """
+    import openvino
+
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        raise OSError("there is no C++ compiler (g++)")
+    source = resources.files("xopt.engines").joinpath("native", "attention.cpp").read_bytes()
+    root = Path(openvino.__file__).parent
+    flags = [*FLAGS, *_abi(root)]
+    facts = [openvino.get_version(), *flags, *sorted(cpu_facts().items()), _version(compiler)]
+    digest = hashlib.sha256(source + repr(facts).encode()).hexdigest()[:20]
+    folder = cache_folder() / "native" / digest
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place = folder / "attention.so"
+    for path in (folder, place):
+        # What is loaded runs as this process: nobody else may have written it.
+        if path.exists() and (path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o022):
+            raise OSError(f"{path} can be written by somebody else")
+    if not place.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            text, made = Path(work) / "attention.cpp", Path(work) / "attention.so"
+            text.write_bytes(source)
+            libraries = [_only(root / "libs", name) for name in ("libopenvino.so", "libtbb.so")]
+            command = [compiler, *flags, f"-I{root / 'include'}", str(text), "-o", str(made)]
+            subprocess.run(
+                [*command, *map(str, libraries)],
+                check=True, capture_output=True, text=True, timeout=COMPILE_S,
+            )  # fmt: skip
+            made.chmod(0o700)
+            made.replace(place)
+    return place
+
+
+def _abi(root: Path) -> list[str]:
+    """The C++ ABI that the wheel was compiled with."""
+    found = re.search(
+        r"_GLIBCXX_USE_CXX11_ABI=\d", (root / "cmake" / "OpenVINOTargets.cmake").read_text()
+    )
+    return [f"-D{found[0]}"] if found else []
+
+
+def _only(folder: Path, name: str) -> Path:
+    found = sorted(folder.glob(f"{name}.*"))
+    if len(found) != 1:
+        raise OSError(f"{folder} has {len(found)} files {name}.*, not one")
+    return found[0]
+
+
+def _version(compiler: str) -> str:
+    done = subprocess.run(
+        [compiler, "--version"], check=True, capture_output=True, text=True, timeout=COMPILE_S
+    )
+    return done.stdout.partition("\n")[0]

@@ -1,0 +1,127 @@
+"""The parts of batches that run in this process, and when a new one may start."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.engines.base import Engine
+from xopt.host import cpu_count
+from xopt.packing import PackedBatch
+
+__all__ = ["RUNNING", "Program", "RunningPart", "start"]
+
+
+class Program:
+    """A compiled model and its requests that are free.
+
+    Attributes:
+        model: ``openvino.CompiledModel``.
+        threads: that it keeps busy at most.
+        cores: that one request keeps busy.
+        inputs: names of the arrays it reads.
+        met: sizes for which its primitives are made.
+    """
+
+    def __init__(self, model: Any, threads: int, streams: int) -> None:
+        self.model = model
+        self.threads = threads
+        self.cores = max(1, threads // streams)
+        self.inputs = [port.get_any_name() for port in model.inputs]
+        self.idle: list[Any] = []
+        self.met: set[tuple[str, int]] = set()
+
+
+class RunningPart:
+    """Sentences that run in one stream, from when they start until their answer is taken."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        program: Program,
+        request: Any,
+        feed: dict[str, NDArray[np.generic]],
+        batch: PackedBatch,
+    ) -> None:
+        self.engine = engine
+        self.program = program
+        self.request = request
+        # The request reads these arrays where they are.
+        self.feed = feed
+        # Sizes for which the program may have to make a new primitive.
+        self.sizes = {("tokens", batch.tokens), ("sentences", batch.sentences)}
+        self.begin = 0.0
+
+    def take(self) -> NDArray[np.float32]:
+        """Wait for the answer; its stream is free again."""
+        self.wait()
+        answer = np.array(self.request.get_output_tensor(0).data, np.float32)
+        self.engine.count(self.begin, self.begin + self.request.latency / 1e3)
+        self.program.idle.append(self.request)
+        return answer
+
+    def wait(self) -> None:
+        """Until the part is done; its error is raised here, every time."""
+        with contextlib.suppress(ValueError):
+            RUNNING.remove(self)
+        self.request.wait()
+        self.program.met |= self.sizes
+
+    def drop(self) -> None:
+        """Wait, if it runs, and give up its answer."""
+        if self in RUNNING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait; whoever takes its answer hears of its error."""
+        with contextlib.suppress(Exception):
+            self.wait()
+
+
+# Every part that runs in this process, whichever engine it belongs to, oldest first.
+RUNNING: list[RunningPart] = []
+# Held while a part is let in.
+_START = threading.Lock()
+
+
+def start(part: RunningPart) -> None:
+    """Start a part as soon as nothing that runs is in its way."""
+    with _START:
+        _meet(part)
+        _make_room(part)
+        part.begin = time.perf_counter()
+        part.request.start_async(part.feed, share_inputs=True)
+        RUNNING.append(part)
+
+
+def _meet(part: RunningPart) -> None:
+    """Wait for every running part that shares a size which is new to both.
+
+    Two streams that make the same oneDNN primitive at the same moment may leave one of them
+    with a primitive that lacks its activation: about 1 in 100 times for fp32 with GELU in
+    OpenVINO 2026.4, and from then on for every batch of that size on that stream.
+    """
+    for other in list(RUNNING):
+        if (part.sizes - part.program.met) & (other.sizes - other.program.met):
+            other.settle()
+
+
+def _make_room(part: RunningPart) -> None:
+    """Wait, oldest first, for parts of other programs until the cores are enough for all.
+
+    Parts of one program share its threads, which are never more than it was compiled for.
+    """
+    for other in list(RUNNING):
+        busy = {part.program: 0}
+        for running in (*RUNNING, part):
+            program = running.program
+            busy[program] = min(program.threads, busy.get(program, 0) + program.cores)
+        if len(busy) == 1 or sum(busy.values()) <= max(part.program.threads, cpu_count()):
+            return
+        if other.program is not part.program:
+            other.settle()

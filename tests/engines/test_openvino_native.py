@@ -1,0 +1,97 @@
+"""Our own attention for OpenVINO, against its definition in float64."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+
+from xopt.engines.openvino import open_core
+from xopt.engines.openvino_native import load_attention
+
+LENGTHS = [1, 15, 16, 17, 33, 64, 130, 8, 3]
+
+
+@pytest.fixture(scope="module")
+def attend() -> Callable[..., np.ndarray]:
+    native = load_attention(open_core())
+    if native.factory is None:
+        pytest.skip(native.reason)
+    opset = openvino.opset13
+
+    def call(arrays: list[np.ndarray], starts: np.ndarray, heads: int, threads: int) -> np.ndarray:
+        width = arrays[0].shape[1]
+        inputs = [opset.parameter([-1, width], np.float32) for _ in range(3)]
+        places = opset.parameter([-1], np.int32)
+        node = native.factory.create("PackedAttention", [*inputs, places], {"heads": heads})
+        model = openvino.Model([opset.result(node)], [*inputs, places], "attention")
+        config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = open_core().compile_model(model, "CPU", config)
+        return np.array(compiled([*arrays, starts])[0])
+
+    return call
+
+
+def definition(arrays: list[np.ndarray], starts: np.ndarray, heads: int) -> np.ndarray:
+    out = np.zeros(arrays[0].shape)
+    for begin, end in itertools.pairwise(starts):
+        for columns in np.split(np.arange(out.shape[1]), heads):
+            q, k, v = (a[begin:end, columns].astype(np.float64) for a in arrays)
+            scores = q @ k.T
+            probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+            out[begin:end, columns] = probs / probs.sum(axis=1, keepdims=True) @ v
+    return out
+
+
+@pytest.mark.parametrize("head_width", [16, 32, 48, 64])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_attention_is_its_definition(
+    attend: Callable[..., np.ndarray], head_width: int, spread: float
+) -> None:
+    """Also with scores beyond what e^x can hold, and 5 rows that belong to no sentence."""
+    generator = np.random.default_rng(0)
+    starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
+    shape = (int(starts[-1]) + 5, 3 * head_width)
+    q, k, v = (generator.normal(0, spread, shape).astype(np.float32) for _ in range(3))
+    found = attend([q, k, v], starts, 3, 2)
+    # Scores of about 8 · spread² lose a few of float32's 24 bits.
+    scale = max(1.0, spread**2 * head_width**0.5)
+    assert np.abs(found - definition([q, k, v], starts, 3)).max() <= 1e-6 * scale * spread * 4
+    assert not found[starts[-1] :].any()
+
+
+def test_threads_change_no_bit(attend: Callable[..., np.ndarray]) -> None:
+    generator = np.random.default_rng(1)
+    starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
+    arrays = [generator.normal(size=(int(starts[-1]), 64)).astype(np.float32) for _ in range(3)]
+    one, two = (attend(arrays, starts, 2, threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_without_a_compiler_attention_stays_openvinos(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    native = load_attention.__wrapped__(open_core())
+    assert native.factory is None
+    assert native.reason in (
+        "there is no C++ compiler (g++)", "this CPU has no AVX-512",
+        "it is compiled on Linux x86-64 only",
+    )  # fmt: skip
+
+
+def test_a_library_that_others_may_write_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+    native: Any = load_attention.__wrapped__(open_core())
+    if native.factory is None:
+        pytest.skip(native.reason)
+    [library] = tmp_path.glob("native/*/attention.so")
+    library.chmod(0o777)
+    assert "written by somebody else" in load_attention.__wrapped__(open_core()).reason

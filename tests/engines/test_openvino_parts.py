@@ -1,0 +1,67 @@
+"""Parts of several engines never keep more cores busy than there are."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xopt.engines import openvino_parts
+from xopt.engines.openvino_parts import RUNNING, Program, RunningPart, start
+from xopt.packing import Encoding, pack
+
+
+class Request:
+    """Runs until it is waited for."""
+
+    def __init__(self) -> None:
+        self.runs = False
+
+    def start_async(self, feed: Any, *, share_inputs: bool) -> None:
+        self.runs = True
+
+    def wait(self) -> None:
+        self.runs = False
+
+
+class Model:
+    inputs: tuple[Any, ...] = ()
+
+
+def part(program: Program, tokens: int) -> RunningPart:
+    batch = pack([Encoding(np.ones(tokens, np.int32), np.ones(tokens, np.int32))], first_position=0)
+    engine: Any = object()
+    program.met = {("tokens", tokens), ("sentences", 1)}
+    return RunningPart(engine, program, Request(), {}, batch)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 6, 12, 64])
+def test_engines_take_turns_where_their_parts_would_oversubscribe(
+    monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    monkeypatch.setattr(openvino_parts, "cpu_count", lambda: cores)
+    assert not RUNNING
+    programs = [Program(Model(), cores, streams) for streams in (1, cores, 1, cores)]
+    parts = []
+    for number in np.random.default_rng(0).integers(0, 4, 200):
+        parts.append(part(programs[number], 5))
+        start(parts[-1])
+        assert parts[-1].request.runs
+        busy = dict.fromkeys(programs, 0)
+        for running in parts:
+            if running.request.runs:
+                busy[running.program] += running.program.cores
+        assert sum(min(cores, used) for used in busy.values()) <= cores
+    for one in parts:
+        one.drop()
+    assert not RUNNING
+
+
+def test_parts_of_one_program_share_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_parts, "cpu_count", lambda: 2)
+    program = Program(Model(), 2, 2)
+    parts = [part(program, 5) for _ in range(5)]
+    for one in parts:
+        start(one)
+    assert all(one.request.runs for one in parts), "the next ones stand ready"
+    for one in parts:
+        one.drop()
