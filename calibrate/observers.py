@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.distribution import install_command
 from xopt.errors import InputError, MissingExtraError, did_you_mean
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _calibrators() -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"This calibration method needs {error.name}, which is not installed.",
-            hint="Install it with: pip install 'xopt[build]', or use --ranges mse.",
+            hint=f"Install it with: {install_command('build')}, or use --ranges mse.",
         ) from error
 
 

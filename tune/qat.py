@@ -30,6 +30,7 @@ from xopt.compile.build import BuildOptions
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import graph_fingerprint
+from xopt.distribution import install_command
 from xopt.errors import MissingExtraError
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
@@ -226,7 +227,7 @@ def _quantizers() -> Any:
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 f"Quantization-aware tuning needs {error.name}, which is not installed.",
-                hint="Install it with: pip install 'xopt[build]', or leave --qat out.",
+                hint=f"Install it with: {install_command('build')}, or leave --qat out.",
             ) from error
 
     def make(amax: float | None, *, per_row: bool = False) -> nn.Module:

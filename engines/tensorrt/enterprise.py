@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from xopt.distribution import install_command
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.tensorrt.child import run_child
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine, version_of
@@ -162,7 +163,7 @@ def check_library(version: str, *, plugin: bool) -> None:
             f"TensorRT {version} is older than {wanted}, the oldest version that xopt is written "
             f"for.{lacks}",
             hint="JetPack 6 has 10.3 and gets no later one: there, build with --target cpu, or use "
-            "JetPack 7.2.2 or later. Elsewhere: pip install 'xopt[tensorrt]'",
+            f"JetPack 7.2.2 or later. Elsewhere: {install_command('tensorrt')}",
         )
     if plugin and found == BROKEN_PLUGINS:
         raise UnsupportedError(

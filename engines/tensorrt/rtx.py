@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import Bundle, LoweredGraph
+from xopt.distribution import install_command
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.tensorrt.child import run_child
 from xopt.engines.tensorrt.compat import RunsOn, this_machine
@@ -150,7 +151,7 @@ def library_version() -> str:
     except metadata.PackageNotFoundError as error:
         raise MissingExtraError(
             f"Building for tensorrt-rtx needs {DISTRIBUTION}, which is not installed.",
-            hint=f"Install it with: pip install 'xopt[{EXTRA}]'",
+            hint=f"Install it with: {install_command(EXTRA)}",
         ) from error
 
 

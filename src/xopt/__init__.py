@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from xopt.model.core import Model, load
     from xopt.model.results import Answer, Embedding, Prediction, Tags
 
-__version__ = "0.1.0"
+from xopt.distribution import VERSION as __version__
+
 __all__ = ["Answer", "Embedding", "Model", "Prediction", "Tags", "__version__", "load"]
 
 # What is offered here is imported when it is first asked for: `import xopt` loads no runtime.

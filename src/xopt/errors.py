@@ -21,6 +21,8 @@ import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
 
+from xopt.distribution import install_command
+
 __all__ = [
     "ArtifactError",
     "BuildError",
@@ -103,5 +105,5 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{why} needs {error.name or module}, which is not installed.",
-            hint=f"Install it with: pip install 'xopt[{extra}]'",
+            hint=f"Install it with: {install_command(extra)}",
         ) from error

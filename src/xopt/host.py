@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from xopt.cores import usable_cores
+from xopt.distribution import VERSION
 from xopt.errors import InputError
 
 __all__ = [
@@ -88,7 +89,7 @@ def tool_versions(*distributions: str) -> dict[str, str]:
     versions: dict[str, str] = {}
     for name in distributions:
         try:
-            versions[name] = metadata.version(name)
+            versions[name] = VERSION if name == "xopt" else metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     return versions

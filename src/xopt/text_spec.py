@@ -62,7 +62,9 @@ class TextSpec:
         Raises:
             ArtifactError: it says something that this xopt does not know.
         """
-        facts = manifest.get("text") or {"max_tokens": int(manifest["signature"]["max_tokens"])}
+        facts: Mapping[str, Any] = manifest.get("text") or {
+            "max_tokens": int(manifest["signature"]["max_tokens"])
+        }
         try:
             spec = cls(**{**facts, "special_ids": tuple(facts.get("special_ids", ()))})
         except TypeError as error:

@@ -8,6 +8,7 @@ import pytest
 
 from xopt.cli import doctor_targets
 from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
+from xopt.distribution import install_command
 
 L4: Gpu = ("NVIDIA L4", 89)
 H100: Gpu = ("NVIDIA H100", 90)
@@ -82,8 +83,8 @@ def test_jetpack_6_says_what_its_tensorrt_lacks(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_adds_the_rest_is_one_command_for_each_target(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = examine(monkeypatch, [L4], "build", "tensorrt", "torch-tensorrt")
-    assert rows["tensorrt"]["add"] == "pip install 'xopt[build,tensorrt]'"
-    assert rows["tensorrt-rtx"]["add"] == "pip install 'xopt[build]'"
-    assert rows["torch-tensorrt"]["add"] == "pip install 'xopt[build,torch-tensorrt]'"
+    assert rows["tensorrt"]["add"] == install_command("build", "tensorrt")
+    assert rows["tensorrt-rtx"]["add"] == install_command("build")
+    assert rows["torch-tensorrt"]["add"] == install_command("build", "torch-tensorrt")
     assert rows["tensorrt"]["library"] == ""
     assert (rows["tensorrt-rtx"]["builds"], rows["tensorrt-rtx"]["runs"]) == (False, True)

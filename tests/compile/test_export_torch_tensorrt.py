@@ -247,7 +247,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
     with pytest.raises(MissingExtraError, match="torch_tensorrt") as caught:
         load_torch_tensorrt()
-    assert "xopt[torch-tensorrt]" in caught.value.hint
+    assert "[torch-tensorrt]" in caught.value.hint
 
 
 def test_without_a_driver_it_says_what_to_do(

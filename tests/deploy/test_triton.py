@@ -309,7 +309,7 @@ def test_the_server_around_it(
     assert ("driver: nvidia" in compose) is (target == "tensorrt")
     assert "FROM ${TRITON_IMAGE}" in docker
     # The name on PyPI belongs to another project.
-    wheel = f"xopt-{__version__}-py3-none-any.whl"
+    wheel = f"xopt_encoders-{__version__}-py3-none-any.whl"
     assert f"\nCOPY {wheel} /tmp/\n" in docker
     assert f"pip install --no-cache-dir '/tmp/{wheel}'\n" in docker
     assert f"cp dist/{wheel} " in (out / "README.md").read_text()

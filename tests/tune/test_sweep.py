@@ -185,7 +185,7 @@ def test_the_tables_hold_what_the_cells_say(here: tuple[Path, dict[str, Any]]) -
 
 def test_ray_gives_the_same_table(place: Path, here: tuple[Path, dict[str, Any]]) -> None:
     if importlib.util.find_spec("ray") is None:
-        pytest.skip("ray is not installed: pip install 'xopt[ray]'")
+        pytest.skip("ray is not installed: pip install '.[ray]'")
     document = run(place, "-o", "ray", "--ray", "local", "--json")
     assert unclocked(document["tables"]) == unclocked(here[1]["tables"])
     # Not the scores alone: every bundle was built from the very same weights.

@@ -10,6 +10,7 @@ from xopt.cli.app import app
 from xopt.cli.common import JsonOption
 from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
 from xopt.cli.output import console, print_json, table
+from xopt.distribution import install_command
 from xopt.hashing import cache_folder
 from xopt.host import host_facts, tool_versions
 
@@ -83,7 +84,7 @@ def _add(missing: dict[str, list[str]], gpus: list[Gpu]) -> str:
     """
     wanted = ["build", "tensorrt-rtx"] + (["cuda", "tensorrt"] if gpus else [])
     lacking = [name for name in wanted if missing[name]]
-    return f"pip install 'xopt[{','.join(lacking)}]'" if lacking else ""
+    return install_command(*lacking) if lacking else ""
 
 
 def _gpus() -> list[Gpu]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from xopt.distribution import install_command
 from xopt.engines.tensorrt.enterprise import check_library
 from xopt.engines.tensorrt.options import RTX_SM
 from xopt.errors import UnsupportedError
@@ -77,7 +78,7 @@ class Findings:
             "builds": not self.build,
             "runs": not self.run,
             "why_not": "; ".join(reasons),
-            "add": f"pip install 'xopt[{','.join(self.extras)}]'" if self.extras else "",
+            "add": install_command(*self.extras) if self.extras else "",
         }
 
 

@@ -226,7 +226,7 @@ def _write_server(
     if bundle.head["kind"] == "span":
         probe["PAIR"] = "Habari za asubuhi, rafiki yangu."
     facts |= {"probe": json.dumps(probe), "most": MOST_TEXTS}
-    facts["wheel"] = f"xopt-{__version__}-py3-none-any.whl"
+    facts["wheel"] = f"xopt_encoders-{__version__}-py3-none-any.whl"
     extra = EXTRAS.get(bundle.target, "")
     (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts, extra=extra))
     devices = ON_GPU if on_gpu else ""

@@ -284,7 +284,7 @@ def test_without_tensorrt(
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtraError, match="tensorrt") as caught:
         build(graphs, tmp_path / "out", None)
-    assert "xopt[tensorrt]" in caught.value.hint
+    assert "[tensorrt]" in caught.value.hint
 
 
 def test_a_graph_that_tensorrt_refuses(

@@ -419,7 +419,7 @@ def test_no_library_and_no_driver_are_told_apart(
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingExtraError, match="needs tensorrt_rtx") as caught:
         RtxEngine(bundles["tag"], device=Device(0, FakeDriver()))
-    assert "xopt[tensorrt-rtx]" in caught.value.hint
+    assert "[tensorrt-rtx]" in caught.value.hint
     with pytest.raises(UnsupportedError, match="does not start: the driver is unhappy"):
         Device(0, FakeDriver(broken=True))
     with open_engine(bundles["tag"], predict=True) as engine:
