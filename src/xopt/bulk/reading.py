@@ -147,12 +147,18 @@ class FileInput:
 
     def _row(self, values: Sequence[Any], where: str, number: int) -> Row:
         """A row of one or two texts; a list of words is a sentence in words."""
-        text, second = values[0], values[1] if len(values) > 1 else self.pair
-        if isinstance(text, list) and all(isinstance(word, str) for word in text):
-            text = tuple(text)
-        for value in (text, second) if len(values) > 1 else (text,):
-            if not isinstance(value, str | tuple):
-                raise DataError(f"{where}: {value!r:.60} is no text.")
+        second = values[1] if len(values) > 1 else self.pair
+        text: str | tuple[str, ...]
+        if isinstance(values[0], list) and all(isinstance(word, str) for word in values[0]):
+            text = tuple(values[0])
+        elif isinstance(values[0], str):
+            text = values[0]
+        else:
+            raise DataError(f"{where}: {values[0]!r:.60} is no text.")
+        if second is not None and not isinstance(second, str):
+            raise DataError(f"{where}: {second!r:.60} is no text.")
+        if second is None and len(values) > 1:
+            raise DataError(f"{where} has no pair.", hint="Give every row one.")
         return Row(text, second, where, number)
 
 

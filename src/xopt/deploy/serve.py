@@ -54,16 +54,12 @@ class BackendEngine(Engine):
         self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
         self.inputs = list(facts["inputs"])
 
-    def _run(self, batch: PackedBatch) -> NDArray[np.float32]:
-        rows = batch.tokens if self.signature.per_token else batch.sentences
-        whole = np.empty((rows, self.signature.width), np.float32)
-        for group in split_batch(self.profiles, batch):
-            place = batch.token_index(group) if self.signature.per_token else group
-            whole[place] = self._ask(batch.select(group))
-        return whole
+    def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
+        """Sentences that one of the engine's profiles takes together."""
+        return split_batch(self.profiles, batch)
 
-    def _ask(self, batch: PackedBatch) -> NDArray[np.float32]:
-        arrays = tensorrt_arrays(batch)
+    def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        arrays = tensorrt_arrays(part)
         on_cpu = self.triton.PreferredMemory(self.triton.TRITONSERVER_MEMORY_CPU, 0)
         request = self.triton.InferenceRequest(
             preferred_memory=on_cpu,
