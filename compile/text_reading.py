@@ -103,7 +103,9 @@ def check_rows(made: Path, folder: Path, rows: int) -> None:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
-    path = path if path.is_file() else made
+    name = str(path)
+    if not path.is_file():
+        path, name = made, f"What transformers makes of {folder}'s vocabulary"
     try:
         fast = Tokenizer.from_file(str(path))
     except Exception as error:
@@ -118,7 +120,7 @@ def check_rows(made: Path, folder: Path, rows: int) -> None:
     shown = ", ".join(f"{token!r} ({number})" for number, token in beyond[:5])
     more = f" and {len(beyond) - 5} more" if len(beyond) > 5 else ""
     raise CheckpointError(
-        f"{path} has tokens without a row among the encoder's {rows:,} word embeddings: "
+        f"{name} has tokens without a row among the encoder's {rows:,} word embeddings: "
         f"{shown}{more}.",
         hint="A text with one of them could not be answered. Take them out of tokenizer.json, or "
         "give the encoder rows for them: model.resize_token_embeddings(len(tokenizer)), and train "

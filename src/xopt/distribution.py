@@ -18,6 +18,9 @@ def _installed() -> str | None:
 
     for name in metadata.packages_distributions().get("xopt", []):
         found = metadata.distribution(name)
+        if found.read_text("RECORD") is None:
+            # What a build left in the checkout, and no installer wrote.
+            continue
         origin = json.loads(found.read_text("direct_url.json") or "{}")
         if not origin.get("dir_info", {}).get("editable"):
             return found.name

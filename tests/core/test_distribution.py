@@ -25,6 +25,7 @@ def install(
     facts.mkdir()
     (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (facts / "top_level.txt").write_text("xopt\n")
+    (facts / "RECORD").write_text("xopt/__init__.py,,\n")
     if editable is not None:
         origin = {"url": "file:///checkout", "dir_info": {"editable": editable}}
         (facts / "direct_url.json").write_text(json.dumps(origin))
@@ -49,6 +50,10 @@ def test_the_name_is_that_of_the_installed_metadata(
 def test_a_source_tree_that_is_not_installed_is_a_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    left = tmp_path / "xopt.egg-info"
+    left.mkdir()
+    (left / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: xopt\nVersion: 1.0\n")
+    (left / "top_level.txt").write_text("xopt\n")
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     assert install_command("build") == "pip install '.[build]'"
 
