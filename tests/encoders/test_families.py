@@ -231,6 +231,17 @@ def test_half_and_sharded_weights(prefix: str, dtype: str, tmp_path: Path) -> No
     check(half)
 
 
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("prefix", CASES)
+def test_a_layer_below_the_last_is_pooled(prefix: str, layer: int, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open(save(tmp_path, prefix, "mlm", **small(prefix)), layer=layer)
+    encodings = tokens(LENGTHS)
+    expected = reference_answers(reference_model(checkpoint), checkpoint, encodings)
+    batch = pack(encodings, first_position=checkpoint.config.first_position)
+    answer = PackedEncoder.load(checkpoint).run(batch).numpy()
+    assert abs(answer - expected).max() <= TOLERANCE
+
+
 @pytest.mark.parametrize("prefix", CASES)
 def test_missing_and_unknown_tensors_are_named(prefix: str, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file

@@ -1,0 +1,170 @@
+"""A family's full shape with random weights: what its INT8 build takes, and how fast it is.
+
+python benchmarks/families.py SHAPE [--cases a,b] [--repeat 5] [--peers a,b] [--build-only] [--json]
+
+The peers run the checkpoint's own class with scaled_dot_product_attention, on padded batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cpu_peers import Ids, padded, xopt
+
+from xopt.compile.build import BuildOptions, build_bundle
+from xopt.evaluate.work import WORK, time_interleaved, timing
+from xopt.hashing import cache_folder
+from xopt.host import cpu_count, host_facts, tool_versions
+
+# OpenMP's threads spin for a moment after their work.
+PAUSE_S = 0.3
+CASES: dict[str, Sequence[int]] = {
+    "mixed32": WORK["mixed32"],
+    "b1_s32": WORK["b1_s32"],
+    "b1_s4096": [4096],
+}
+# name -> class prefix, numbers of the config
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mmbert-base": (
+        "ModernBert",
+        {"vocab_size": 256_000, "num_hidden_layers": 22, "intermediate_size": 1152},
+    ),
+    "gte-multilingual-base": ("Gte", {"vocab_size": 250_048, "num_hidden_layers": 12}),
+    "eurobert-210m": (
+        "EuroBert",
+        {"vocab_size": 128_256, "num_hidden_layers": 12, "intermediate_size": 3072},
+    ),
+    # For trying out this file where nothing is measured.
+    "tiny": ("ModernBert", {"vocab_size": 256_000, "num_hidden_layers": 3, "hidden_size": 96,
+                            "intermediate_size": 96}),
+}  # fmt: skip
+
+
+def checkpoint_of(shape: str, folder: Path) -> Path:
+    """The encoder with seeded random weights, and multilingual-e5-small's tokenizer."""
+    if (folder / "tokenizer.json").is_file():
+        return folder
+    import torch
+    import transformers
+
+    from xopt.compile.sources import PIP_E5, locate
+
+    prefix, numbers = SHAPES[shape]
+    special = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    if prefix == "ModernBert":
+        special |= {"cls_token_id": 0, "sep_token_id": 2}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{prefix}Config")(**(special | numbers))
+    getattr(transformers, f"{prefix}Model")(config).save_pretrained(folder)
+    tokens = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    text = json.dumps(tokens | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    (folder / "tokenizer_config.json").write_text(text)
+    shutil.copyfile(locate(PIP_E5).folder / "tokenizer.json", folder / "tokenizer.json")
+    return folder
+
+
+def transformers_of(dtype: str, *, compiled: bool) -> Callable[..., Any]:
+    """A peer: the checkpoint's class in ``dtype``, as it is or through ``torch.compile``."""
+
+    def make(checkpoint: Path, scratch: Path, threads: int) -> Callable[[Ids], object]:
+        import torch
+        from transformers import AutoModel
+
+        torch.set_num_threads(threads)
+        model: Any = AutoModel.from_pretrained(
+            checkpoint, dtype=dtype, attn_implementation="sdpa"
+        ).eval()
+        if compiled:
+            model = torch.compile(model)
+
+        def call(ids: Ids) -> object:
+            table, mask = padded(ids)
+            with torch.inference_mode():
+                found = model(torch.from_numpy(table), attention_mask=torch.from_numpy(mask))
+            return found.last_hidden_state
+
+        return call
+
+    return make
+
+
+PEERS: dict[str, Callable[..., Any]] = {
+    "xopt": xopt,
+    "transformers fp32": transformers_of("float32", compiled=False),
+    "transformers bf16": transformers_of("bfloat16", compiled=False),
+    "torch.compile bf16": transformers_of("bfloat16", compiled=True),
+}
+
+
+def main() -> None:
+    """Build, or build and time."""
+    arguments = _arguments()
+    scratch = cache_folder() / "benchmarks" / "families" / arguments.shape
+    scratch.mkdir(parents=True, exist_ok=True)
+    checkpoint = checkpoint_of(arguments.shape, scratch / "checkpoint")
+    document: dict[str, Any] = {"shape": arguments.shape, "host": host_facts()}
+    if arguments.build_only:
+        place = str(scratch / "xopt-int8")
+        result = build_bundle(BuildOptions(checkpoint=str(checkpoint), out=place), record=False)
+        document["build"] = {
+            "seconds": round(result.seconds, 1),
+            "cached": result.cached,
+            # In KiB on Linux.
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            "size_mib": round(result.bundle.size_mib, 1),
+            "parity": result.bundle.manifest["parity"],
+        }
+        print(json.dumps(document, indent=1))
+        return
+    peers = {}
+    for name in arguments.peers.split(","):
+        print(f"preparing {name}", file=sys.stderr)
+        peers[name] = PEERS[name](checkpoint, scratch, arguments.threads)
+    cases: dict[str, Any] = {}
+    for case in arguments.cases.split(","):
+        print(f"timing {case}", file=sys.stderr)
+        generator = np.random.default_rng(1)
+        ids = [generator.integers(5, 120_000, n).astype(np.int32) for n in CASES[case]]
+        calls = {name: lambda call=call, ids=ids: call(ids) for name, call in peers.items()}
+        timed = time_interleaved(
+            calls, repeat=arguments.repeat, warmup=arguments.warmup, pause_s=PAUSE_S
+        )
+        cases[case] = {name: timing(timed[name], sum(CASES[case])) for name in peers}
+    document["cases"] = cases
+    document["versions"] = tool_versions("openvino", "transformers", "torch")
+    if arguments.json:
+        print(json.dumps(document, indent=1))
+        return
+    for case, found in cases.items():
+        print(case)
+        for name, numbers in found.items():
+            low, middle = min(numbers["samples_ms"]), numbers["median_ms"]
+            ratio = middle / found["xopt"]["median_ms"] if "xopt" in found else float("nan")
+            print(f"  {name:20s} median {middle:9.1f} ms  min {low:9.1f} ms  {ratio:5.2f}x")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--build-only", action="store_true", help="build, and say what it took")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
+    parser.add_argument("--cases", default=",".join(CASES), help="comma-separated")
+    parser.add_argument("--repeat", type=int, default=5, help="timed rounds")
+    parser.add_argument("--warmup", type=int, default=2, help="rounds before the timed ones")
+    parser.add_argument("--threads", type=int, default=cpu_count(), help="cores for every peer")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
