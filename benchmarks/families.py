@@ -1,6 +1,6 @@
 """A family's full shape with random weights: what its INT8 build takes, and how fast it is.
 
-python benchmarks/families.py SHAPE [--cases a,b] [--repeat 5] [--peers a,b] [--build-only] [--json]
+python benchmarks/families.py SHAPE --build-only, then SHAPE [--cases a,b] [--peers a,b] [--json]
 
 The peers run the checkpoint's own class with scaled_dot_product_attention, on padded batches.
 """
@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_peers import Ids, padded, xopt
+from cpu_peers import Ids, padded
 
+from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
+from xopt.engines.base import open_engine
 from xopt.evaluate.work import WORK, time_interleaved, timing
 from xopt.hashing import cache_folder
 from xopt.host import cpu_count, host_facts, tool_versions
+from xopt.packing import Encoding, pack
 
 # OpenMP's threads spin for a moment after their work.
 PAUSE_S = 0.3
@@ -71,6 +74,17 @@ def checkpoint_of(shape: str, folder: Path) -> Path:
     return folder
 
 
+def xopt(checkpoint: Path, scratch: Path, threads: int) -> Callable[[Ids], object]:
+    """The INT8 bundle that ``--build-only`` left."""
+    engine = open_engine(Bundle.open(scratch / "xopt-int8"), threads=threads)
+
+    def call(ids: Ids) -> object:
+        encodings = [Encoding(i, np.zeros(len(i), np.int32)) for i in ids]
+        return engine.run(pack(encodings, first_position=engine.signature.first_position))
+
+    return call
+
+
 def transformers_of(dtype: str, *, compiled: bool) -> Callable[..., Any]:
     """A peer: the checkpoint's class in ``dtype``, as it is or through ``torch.compile``."""
 
@@ -113,7 +127,10 @@ def main() -> None:
     document: dict[str, Any] = {"shape": arguments.shape, "host": host_facts()}
     if arguments.build_only:
         place = str(scratch / "xopt-int8")
-        result = build_bundle(BuildOptions(checkpoint=str(checkpoint), out=place), record=False)
+        options = BuildOptions(
+            checkpoint=str(checkpoint), out=place, calibration_tokens=arguments.calibration_tokens
+        )
+        result = build_bundle(options, record=False)
         document["build"] = {
             "seconds": round(result.seconds, 1),
             "cached": result.cached,
@@ -158,6 +175,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--build-only", action="store_true", help="build, and say what it took")
+    parser.add_argument("--calibration-tokens", type=int, default=16_384)
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
     parser.add_argument("--cases", default=",".join(CASES), help="comma-separated")
     parser.add_argument("--repeat", type=int, default=5, help="timed rounds")
