@@ -18,8 +18,8 @@ SHAPES = {
 def random_checkpoint(shape: str, folder: Path, *, tokenizer: bool = True) -> Path:
     """An XLM-R classifier of this shape with seeded random weights.
 
-    Its tokenizer is multilingual-e5-small's; without ``tokenizer`` an empty file stands in its
-    place, and nothing is downloaded.
+    Its tokenizer is multilingual-e5-small's; without ``tokenizer`` one of a single
+    word stands in its place, and nothing is downloaded.
     """
     if (folder / "config.json").is_file():
         return folder
@@ -46,7 +46,17 @@ def random_checkpoint(shape: str, folder: Path, *, tokenizer: bool = True) -> Pa
     raw = json.loads(path.read_text()) | {"position_embedding_type": "absolute"}
     path.write_text(json.dumps(raw, indent=2))
     if not tokenizer:
-        (folder / "tokenizer.json").write_text("{}")
+        model = {"type": "WordLevel", "vocab": {"<unk>": 0}, "unk_token": "<unk>"}
+        parts = [
+            "truncation",
+            "padding",
+            "normalizer",
+            "pre_tokenizer",
+            "post_processor",
+            "decoder",
+        ]
+        whole = {"version": "1.0", "added_tokens": [], **dict.fromkeys(parts), "model": model}
+        (folder / "tokenizer.json").write_text(json.dumps(whole))
         return folder
     from xopt.compile.sources import PIP_E5, locate
 

@@ -10,12 +10,13 @@ lose a part of the mean.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.compile.editing import GraphEditor
-from xopt.compile.traced import bias_of, linear_of
+if TYPE_CHECKING:
+    from xopt.compile.editing import GraphEditor
 
 __all__ = ["center_attention", "centered_biases", "moved_ranges"]
 
@@ -48,6 +49,9 @@ def moved_ranges(amax: Mapping[str, float], how: str) -> dict[str, float]:
 
 def center_attention(editor: GraphEditor, centers: Mapping[str, Array]) -> None:
     """Change the biases of the traced graph; every lowering then finds them in its place."""
+    # The rest of this file is also for machines without ONNX.
+    from xopt.compile.traced import bias_of, linear_of
+
     nodes = {linear: node for node in editor.source if (linear := linear_of(node))}
     for layer in dict.fromkeys(layer for layer, _ in nodes):
         qkv, output = nodes[layer, "qkv"], nodes[layer, "attention_output"]

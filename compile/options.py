@@ -99,7 +99,7 @@ class BuildOptions(TargetOptions):
         Raises:
             InputError: an option of another target is given.
         """
-        return self.of(self.engine)
+        return self.of(self.engine, self.target)
 
     def reference(self) -> BuildOptions:
         """The same checkpoint in fp32 for this machine's CPU."""

@@ -21,8 +21,12 @@ OPTIONS: dict[str, type[BuilderOptions]] = {
 class TargetOptions(RtxOptions, TensorRtOptions):
     """The options of all targets in one; a build reads those of its own."""
 
-    def of(self, target: str) -> BuilderOptions:
+    def of(self, target: str, called: str = "") -> BuilderOptions:
         """The options of ``target``.
+
+        Args:
+            target: as the table of builders spells it.
+            called: as the user spells it.
 
         Raises:
             InputError: one is given that only other targets read.
@@ -33,7 +37,7 @@ class TargetOptions(RtxOptions, TensorRtOptions):
             if field.name not in taken and getattr(self, field.name) != field.default:
                 readers = [name for name, other in OPTIONS.items() if _has(other, field.name)]
                 raise InputError(
-                    f"The target {target} takes no --{field.name.replace('_', '-')}.",
+                    f"The target {called or target} takes no --{field.name.replace('_', '-')}.",
                     hint=f"Leave it out; it is for --target {' or '.join(readers)}.",
                 )
         return kind(**taken)

@@ -1,0 +1,208 @@
+"""The first thing to run on a machine with a GPU: is everything right, and then how fast is it.
+
+    PYTHONPATH=src python benchmarks/check_gpu.py --out docs/results/check_gpu
+
+Needs Python, torch, triton and transformers, and no index. Seven stages, each a process of its own
+with a time limit: what one of them breaks or hangs costs the others nothing. Each row is written as
+it comes (``rows.jsonl``), a table last (``table.md``). The first stages say whether answers are
+right, the last two how long they take; a time is never a reason to fail.
+
+Exits with 1 if an answer is wrong or a stage that checks answers did not end, with 2 if there is no
+GPU, else with 0. ``--interpret`` runs what can run in Triton's interpreter, small, without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One process.
+
+    Attributes:
+        name: of its function in ``gpu_stages.py`` or ``gpu_timings.py``.
+        limit_s: seconds after which it is stopped.
+        what: for people.
+        checks: whether it says what is right; else only how fast it is.
+        interpreted: whether Triton's interpreter runs it too.
+    """
+
+    name: str
+    limit_s: int
+    what: str
+    checks: bool = True
+    interpreted: bool = False
+
+
+STAGES = (
+    Stage("ceilings", 40, "versions, copying, products: what the GPU reaches", checks=False),
+    Stage(
+        "kernels",
+        110,
+        "every kernel on fresh inputs, poisoned outputs, every tile",
+        interpreted=True,
+    ),
+    Stage("ptx", 90, "the plugin's PTX through the driver, every tactic"),
+    Stage("sessions", 40, "TensorRT's sessions over a stand-in that launches that PTX"),
+    Stage("engine", 110, "the engine: eager, captured and evicted, bit for bit", interpreted=True),
+    Stage("micro", 90, "kernels beside cuBLAS, _int_mm and torch's varlen attention", checks=False),
+    Stage("whole", 110, "XLM-R base beside transformers and torch.compile"),
+)
+NO_GPU = "no GPU"
+# An interpreter on a busy machine.
+SLOWER = 5
+
+
+def run_stage(stage: Stage, rows: Path, interpret: bool) -> dict[str, Any]:
+    """Run one stage; its last word: how it ended, with the rows that it wrote."""
+    place = rows.with_name(f"{stage.name}.jsonl")
+    place.unlink(missing_ok=True)
+    command = [sys.executable, str(HERE / "check_gpu.py"), "--stage", stage.name, "--rows", place]
+    environment = dict(os.environ)
+    environment["TRITON_INTERPRET"] = "1" if interpret else "0"
+    source = str(HERE.parent / "src")
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (source, environment.get("PYTHONPATH")))
+    )
+    ended = ""
+    try:
+        done = subprocess.run(
+            command, env=environment, timeout=stage.limit_s * (SLOWER if interpret else 1),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["nothing"]
+            ended = f"died ({done.returncode}): {said[-1][:300]}"
+    except subprocess.TimeoutExpired:
+        ended = f"stopped after {stage.limit_s} s"
+    found = read_rows(place)
+    place.unlink(missing_ok=True)
+    with rows.open("a", encoding="utf-8") as stream:
+        for row in found:
+            stream.write(json.dumps({"stage": stage.name, **row}) + "\n")
+    return {"stage": stage.name, "ended": ended, "rows": found}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a stage; what a stopped process wrote by half is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def judge(stage: Stage, result: dict[str, Any]) -> str:
+    """What is wrong with a stage; empty if nothing is."""
+    if any(row.get("right") is False for row in result["rows"]):
+        return "wrong"
+    if not stage.checks:
+        return ""
+    if result["ended"]:
+        return result["ended"]
+    if not any("right" in row or "skipped" in row for row in result["rows"]):
+        return "checked nothing"
+    return ""
+
+
+def render(results: Sequence[dict[str, Any]]) -> str:
+    """The table, in Markdown."""
+    lines = ["| stage | what | value |", "|---|---|---|"]
+    for stage, result in zip(STAGES, results, strict=True):
+        checked = [row["right"] for row in result["rows"] if "right" in row]
+        verdict = judge(stage, result) or result["ended"]
+        skipped = [row["skipped"] for row in result["rows"] if "skipped" in row]
+        if not verdict and skipped and len(skipped) == len(result["rows"]):
+            lines.append(f"| **{stage.name}** | {stage.what} | {skipped[0]} |")
+            continue
+        if not verdict and checked:
+            verdict = f"{sum(checked)} of {len(checked)} right"
+        lines.append(f"| **{stage.name}** | {stage.what} | {verdict or 'done'} |")
+        for row in result["rows"]:
+            if row.get("right") is not True or "value" in row:
+                value = row.get("skipped") or row.get("value") or row.get("error", "")
+                mark = "WRONG: " if row.get("right") is False else ""
+                lines.append(f"| {stage.name} | {row.get('what', '')} | {mark}{value} |")
+    return "\n".join(lines) + "\n"
+
+
+def has_gpu() -> bool:
+    """Whether there is a driver, and PyTorch finds a GPU by it."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def run_here(name: str, rows: Path) -> int:
+    """The child: one stage in this process."""
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    with rows.open("a", encoding="utf-8", buffering=1) as stream:
+
+        def say(**row: Any) -> None:
+            stream.write(json.dumps(row) + "\n")
+
+        stage = next(stage for stage in STAGES if stage.name == name)
+        if not (stage.interpreted if interpreted else has_gpu()):
+            say(what=name, skipped=NO_GPU)
+            return 0
+        import gpu_stages
+        import gpu_timings
+        import torch
+
+        found = {**vars(gpu_timings), **vars(gpu_stages)}
+        run = found.get(f"{name}_stage") or found[name]
+        run(say, torch.device("cpu" if interpreted else "cuda"))
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("check_gpu"), help="a folder")
+    parser.add_argument("--interpret", action="store_true", help="in Triton's interpreter, small")
+    parser.add_argument("--only", nargs="+", choices=[stage.name for stage in STAGES])
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stage:
+        return run_here(options.stage, options.rows)
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = options.out / "rows.jsonl"
+    rows.write_text("")
+    results = []
+    for stage in STAGES:
+        if options.only and stage.name not in options.only:
+            results.append({"rows": [{"what": "", "skipped": "not asked for"}], "ended": ""})
+            continue
+        print(f"{stage.name}: {stage.what}", file=sys.stderr, flush=True)
+        results.append(run_stage(stage, rows, options.interpret))
+    table = render(results)
+    (options.out / "table.md").write_text(table, encoding="utf-8")
+    print(table)
+    if any(judge(stage, result) for stage, result in zip(STAGES, results, strict=True)):
+        return 1
+    none = all(
+        row.get("skipped") in (NO_GPU, "not asked for") for r in results for row in r["rows"]
+    )
+    return 2 if none else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The stages of ``check_gpu.py`` that say whether answers are right."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from gpu_launch import PtxEngine, launch_once, tactics
+
+from xopt.engines import kernels
+from xopt.engines.kernels.criteria import (
+    EPS,
+    context_bound,
+    largest_error,
+    plain_attention,
+    quantized_bound,
+)
+
+Say = Callable[..., None]
+PRECISIONS = ("fp16", "int8", "int8-attention")
+POISON = 85
+LINEAR = {"qkv": (2304, 768), "output": (768, 768), "ffn_in": (3072, 768), "ffn_out": (768, 3072)}
+
+
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """What a kernel module allocates begins as NaN, or as a number that no answer is full of."""
+
+    def poison(allocate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def allocated(*arguments: Any, **options: Any) -> torch.Tensor:
+            tensor = allocate(*arguments, **options)
+            if sys._getframe(1).f_globals["__name__"].startswith("xopt.engines.kernels"):
+                tensor.fill_(torch.nan if tensor.is_floating_point() else POISON)
+            return tensor
+
+        return allocated
+
+    with (
+        mock.patch.object(torch, "empty", poison(torch.empty)),
+        mock.patch.object(torch, "empty_like", poison(torch.empty_like)),
+    ):
+        yield
+
+
+def batches(small: bool) -> dict[str, tuple[list[int], int]]:
+    """name -> (lengths, unused tail): T mod 128 of 0, 1 and 127, empty sentences, long ones."""
+    found = {
+        "128": ([60, 68], 0),
+        "129": ([1, 64, 64], 0),
+        "127": ([127], 0),
+        "empty sentences and a tail": ([0, 33, 0, 0, 70, 1, 0], 9),
+    }
+    if not small:
+        generator = np.random.default_rng()
+        found["long"] = ([512, 511, 257], 0)
+        found["fresh"] = (generator.integers(1, 300, 60).tolist(), 100)
+    return found
+
+
+def kernels_stage(say: Say, device: torch.device) -> None:
+    """Attention, products, norms against their references."""
+    small = device.type == "cpu"
+    generator = torch.Generator().manual_seed(int(np.random.default_rng().integers(1 << 30)))
+    say(what="seed", value=str(generator.initial_seed()))
+    with poisoned():
+        for head_dim in (32, 64, 128):
+            for name, (lengths, tail) in batches(small).items():
+                attention_rows(say, device, generator, head_dim, name, lengths, tail)
+        linear_rows(say, device, generator, small)
+        norm_row(say, device, generator)
+
+
+def attention_rows(
+    say: Say, device: torch.device, generator: torch.Generator, head_dim: int, name: str,
+    lengths: list[int], tail: int,
+) -> None:  # fmt: skip
+    """fp16 and INT8 attention on one batch."""
+    starts = torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
+    shape = (sum(lengths) + tail, 3, 2, head_dim)
+    what = f"head_dim {head_dim}, {name}"
+    qkv = torch.randn(shape, generator=generator).to(device, torch.float16)
+    arguments = (qkv, starts, max(lengths))
+    exact = kernels.varlen_attention_reference(*arguments)
+    allowed = 2 * largest_error(plain_attention(qkv, starts), exact) + EPS
+    error = largest_error(kernels.varlen_attention(*arguments), exact)
+    say(what=f"attention fp16, {what}", right=error <= allowed, error=f"{error:.1e}")
+    qkv = (torch.randn(shape, generator=generator) * 40).round().clamp(-128, 127)
+    qkv, scale = qkv.to(device, torch.int8), torch.tensor([0.04, 0.03, 0.05]).to(device)
+    arguments = (qkv, starts, max(lengths))
+    options: dict[str, Any] = {"qkv_scale": scale, "out_scale": 0.02}
+    out = kernels.varlen_attention_int8(*arguments, **options)
+    exact = kernels.varlen_attention_int8_reference(*arguments, **options)
+    steps = (context_bound(qkv, starts, scale) / 0.02).ceil()
+    wrong = int(((out.int() - exact.int()).abs() > steps).sum())
+    say(what=f"attention INT8, {what}", right=wrong == 0, error=f"{wrong} values wrong")
+
+
+def linear_rows(say: Say, device: torch.device, generator: torch.Generator, small: bool) -> None:
+    """Every tile of the linear kernel, with GELU and without, quantized and not."""
+    from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
+
+    shapes = {"small": (96, 64)} if small else LINEAR
+    for (name, (outer, inner)), tokens in itertools.product(
+        shapes.items(), (17, 65) if small else (1, 48, 127, 1025)
+    ):
+        x, weight = (
+            torch.randint(-128, 128, size, generator=generator).to(device, torch.int8)
+            for size in ((tokens, inner), (outer, inner))
+        )
+        scale = (0.5 + torch.rand(outer, generator=generator)).to(device) / 2000
+        bias = torch.randn(outer, generator=generator).to(device)
+        arguments = (x, weight, scale, bias)
+        for gelu in (False, True):
+            options: dict[str, Any] = {"x_scale": 0.02, "gelu": gelu}
+            exact = kernels.linear_int8_reference(*arguments, **options, out_dtype=torch.float32)
+            for tile in linear_int8_candidates(tokens, outer, inner):
+                if small and tile is None:
+                    continue
+                out = launch_linear_int8(*arguments, tile, **options, out_dtype=torch.float32)
+                close = (out - exact).abs() <= 2e-6 * exact.abs() + 2e-6
+                packed = launch_linear_int8(*arguments, tile, **options, out_scale=0.05)
+                wanted = (exact.double() / 0.05).round().clamp(-128, 127)
+                off = (packed.double() - wanted).abs() > quantized_bound(exact, 0.05)
+                wrong = int((~close).sum()) + int(off.sum())
+                what = f"linear {name}, T {tokens}, gelu {gelu}, {tile or '_int_mm'}"
+                say(what=what, right=wrong == 0, error=f"{wrong} values wrong")
+
+
+def norm_row(say: Say, device: torch.device, generator: torch.Generator) -> None:
+    """The sum's LayerNorm."""
+    tensors = [torch.randn(130, 768, generator=generator) for _ in range(2)]
+    tensors += [torch.randn(768, generator=generator) for _ in range(2)]
+    x, residual, weight, bias = (t.to(device, torch.float16) for t in tensors)
+    exact = kernels.add_layer_norm_reference(x, residual, weight, bias, 1e-5)
+    peer = torch.nn.functional.layer_norm(x + residual, [768], weight, bias, 1e-5)
+    error = largest_error(kernels.add_layer_norm(x, residual, weight, bias, 1e-5), exact)
+    right = error <= 2 * largest_error(peer, exact) + EPS
+    say(what="add + LayerNorm", right=right, error=f"{error:.1e}")
+
+
+def ptx(say: Say, device: torch.device) -> None:
+    """Every tactic that TensorRT would be offered, for SM 80 and this GPU."""
+    for operator, sm, isa, kernel in tactics():
+        what = f"{operator}, SM {sm}, ISA {isa or 'of Triton'}, {kernel.shared_bytes} B shared"
+        error, allowed = launch_once(kernel, operator)
+        say(what=what, right=error <= allowed, error=f"{error:.1e} of {allowed:.1e}")
+
+
+def sessions(say: Say, device: torch.device) -> None:
+    """Two threads, eviction at each new shape, captures that fail, memory back at the end."""
+    from xopt.engines.tensorrt.device import Device
+    from xopt.engines.tensorrt.pool import SessionPool
+    from xopt.engines.tensorrt.sessions import Session
+
+    # Whatever the driver loads once is loaded before anything is counted.
+    PtxEngine(refuse=False).check(Device())
+    torch.cuda.synchronize()
+    before = torch.cuda.mem_get_info()[0]
+    for refuse in (False, True):
+        engine = PtxEngine(refuse=refuse)
+        lock = threading.Lock()
+        pool = SessionPool(lambda e=engine, k=lock: Session(e.trt, e, Device(), 1, k), 2)
+        errors: list[float] = []
+
+        def work(
+            seed: int, engine: PtxEngine = engine, pool: Any = pool, errors: Any = errors
+        ) -> None:
+            for number in range(24):
+                with pool.session() as session:
+                    errors.append(engine.answer(session, 3 + (number // 4) % 3, seed))
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        graphs = sum(p.graph is not None for s in pool.sessions for p in s.programs.values())
+        pool.close()
+        engine.close()
+        right = len(errors) == 48 and max(errors) <= 1 and (graphs == 0) == refuse
+        said = f"{len(errors)} answers, worst {max(errors, default=np.inf):.2f} of allowed"
+        what = f"two threads, captures {'refused' if refuse else 'taken'}, {graphs} graphs at end"
+        say(what=what, right=right, error=said)
+    torch.cuda.synchronize()
+    lost = before - torch.cuda.mem_get_info()[0]
+    say(what="memory", right=lost <= 4 << 20, error=f"{lost / 2**20:.1f} MiB not given back")
+
+
+def engine(say: Say, device: torch.device) -> None:
+    """Random batches: the same bits eager and captured, whatever is evicted; memory flat."""
+    from gpu import Models, packed
+
+    small = device.type == "cpu"
+    generator = np.random.default_rng()
+    sizes = [generator.integers(1, 4 if small else 33) for _ in range(2 if small else 200)]
+    ids = [
+        [generator.integers(5, 250_000, n).astype(np.int32) for n in lengths]
+        for lengths in (generator.integers(1, 12 if small else 200, size) for size in sizes)
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        models = Models("tiny" if small else "xlm-r-base", device.type, Path(scratch))
+        for precision in PRECISIONS[-1:] if small else PRECISIONS:
+            made = models.engine(precision)
+            first = made.signature.first_position
+            answers: list[Any] = []
+            for bound in (64, 1) if small else (64, 1, 2):
+                made.programs.programs.clear()
+                made.programs.bound = bound
+                wrong = 0
+                for number, batch in enumerate(packed(i, first) for i in ids):
+                    # Launch by launch, captured, and replayed.
+                    for _ in range(3):
+                        answer = made.run(batch)["logits"]
+                        if number == len(answers):
+                            answers.append(answer)
+                        same = np.array_equal(answer, answers[number])
+                        wrong += not (same and np.isfinite(answer).all())
+                what = f"{precision}, {len(ids)} batches, programs {bound}"
+                say(what=what, right=wrong == 0, error=f"{wrong} runs with other bits")
+                if bound == 1 and not small:
+                    flat_row(say, made, [packed(i, first) for i in ids[:40]], precision)
+        models.close()
+
+
+def flat_row(say: Say, made: Any, given: list[Any], precision: str) -> None:
+    """Device memory over two rounds of the same batches, each evicting the one before."""
+    used = []
+    for _ in range(2):
+        for batch in given:
+            for _ in range(2):
+                made.run(batch)
+        torch.cuda.synchronize()
+        used.append(torch.cuda.memory_reserved())
+    grown = used[1] - used[0]
+    what = f"{precision}, memory over a second round of evictions"
+    say(what=what, right=grown <= 64 << 20, error=f"{grown / 2**20:.0f} MiB more")

@@ -1,0 +1,127 @@
+"""The stages of ``check_gpu.py`` that say how fast things are."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from attention import (
+    Batch,
+    NotApplicable,
+    measure_ceilings,
+    prepare_torch_varlen,
+    prepare_xopt,
+    prepare_xopt_int8,
+    time_in_turns,
+)
+from gpu_stages import LINEAR, Say
+
+PEERS = {"fp16": prepare_xopt, "INT8": prepare_xopt_int8, "torch's varlen": prepare_torch_varlen}
+# Compiling takes minutes for every shape.
+COMPILED = ("xnli", 1)
+
+
+def ceilings(say: Say, device: torch.device) -> None:
+    """Versions, and what the GPU reaches in large products and copies."""
+    import transformers
+    import triton
+
+    properties = torch.cuda.get_device_properties(0)
+    versions = {
+        "GPU": f"{properties.name}, SM {properties.major}.{properties.minor}",
+        "python": platform.python_version(), "torch": torch.__version__,
+        "CUDA": torch.version.cuda, "triton": triton.__version__,
+        "transformers": transformers.__version__,
+    }  # fmt: skip
+    for name, value in versions.items():
+        say(what=name, value=value)
+    for name, number in measure_ceilings(10).items():
+        say(what=name, value=f"{number:.0f}", number=number)
+
+
+def micro(say: Say, device: torch.device) -> None:
+    """Products by tile beside the libraries, epilogue on and off; attention beside torch's."""
+    from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
+
+    reached = measure_ceilings(5)
+    for tokens in (48, 512, 8192):
+        for name, (outer, inner) in LINEAR.items():
+            x, weight = (
+                torch.randint(-128, 128, size, device=device, dtype=torch.int8)
+                for size in ((tokens, inner), (outer, inner))
+            )
+            scale, bias = torch.rand(outer, device=device) / 2000, torch.randn(outer, device=device)
+            half, wide = torch.randn(tokens, inner, device=device).half(), weight.half()
+            runs: dict[str, Any] = {"cuBLAS fp16": lambda a=half, b=wide: a @ b.T}
+            gelu = name == "ffn_in"
+            for tile in linear_int8_candidates(tokens, outer, inner):
+                label = "_int_mm" if tile is None else f"{tile.block_m}x{tile.block_n}"
+                for on in (True, False):
+                    options: dict[str, Any] = {"x_scale": 0.02, "gelu": gelu and on}
+                    if on:
+                        options["out_scale"] = 0.05
+                    runs[f"{label}, epilogue {'on' if on else 'off'}"] = (
+                        lambda a=(x, weight, scale, bias), t=tile, o=options: launch_linear_int8(
+                            *a, t, **o
+                        )
+                    )
+            for peer, times in time_in_turns(runs, 15).items():
+                ms = statistics.median(times)
+                ceiling = reached[
+                    "fp16_tera_ops_per_s" if "fp16" in peer else "int8_tera_ops_per_s"
+                ]
+                share = 2 * tokens * outer * inner / ms / 1e9 / ceiling
+                said = f"{ms * 1e3:.1f} µs, {share:.0%} of the ceiling"
+                say(what=f"{name}, T {tokens}, {peer}", value=said, ms=times)
+    for length in (38, 128, 250, 512):
+        lengths = torch.full((max(1, 8192 // length),), length, dtype=torch.int32)
+        batch = Batch(lengths, 12, 64, torch.Generator().manual_seed(1))
+        found: dict[str, Any] = {}
+        for peer, prepare in PEERS.items():
+            try:
+                found[peer], wrong = prepare(batch)
+                say(what=f"attention {peer}, S {length}", right=not wrong, error=wrong or "none")
+            except NotApplicable as reason:
+                say(what=f"attention {peer}, S {length}", skipped=str(reason))
+            except Exception as error:
+                # What another library cannot do is no fault of ours.
+                if not peer.startswith("torch"):
+                    raise
+                say(what=f"attention {peer}, S {length}", skipped=f"{type(error).__name__}")
+        for peer, times in time_in_turns(found, 15).items():
+            ms = statistics.median(times)
+            share = batch.operations / ms / 1e9 / reached["fp16_tera_ops_per_s"]
+            said = f"{ms * 1e3:.1f} µs, {share:.0%} of fp16's ceiling"
+            say(what=f"attention {peer}, S {length}", value=said, ms=times)
+
+
+def whole(say: Say, device: torch.device) -> None:
+    """XLM-R base on XNLI and QA lengths, batch 1 and 32, each answer checked first."""
+    import gpu
+
+    with tempfile.TemporaryDirectory() as scratch:
+        models = gpu.Models("xlm-r-base", "cuda", Path(scratch))
+        for size in (32, 1):
+            for case in ("xnli", "qa"):
+                work = gpu.draw(case, "xlm-r-base", size)
+                compiled = (case, size) == COMPILED
+                for row in gpu.measure(models, work, list(gpu.PEERS), 10, compiled):
+                    whole_row(say, row)
+        models.close()
+
+
+def whole_row(say: Say, row: Any) -> None:
+    """One peer: ours is right or wrong, another one's trouble is its own."""
+    what = f"{row.case}, batch {row.batch}, {row.peer}"
+    if not row.not_measured:
+        rate = row.tokens / row.median_ms
+        said = f"{row.median_ms:.2f} ms, {rate:,.0f} tokens a ms"
+        say(what=what, right=True, value=said, ms=list(row.samples_ms))
+    elif row.peer.startswith("xopt"):
+        say(what=what, right=False, error=row.not_measured)
+    else:
+        say(what=what, skipped=row.not_measured)

@@ -1,0 +1,131 @@
+"""``benchmarks/check_gpu.py`` where there is no GPU, and how it judges what its stages say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+STAGES = ["ceilings", "kernels", "ptx", "sessions", "engine", "micro", "whole"]
+
+
+@pytest.fixture
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("check_gpu", FOLDER / "check_gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    sys.modules["check_gpu"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["check_gpu"]
+
+
+def run(out: Path, *options: str, **environment: str) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit status, rows and table."""
+    command = [sys.executable, "-P", str(FOLDER / "check_gpu.py"), "--out", str(out), *options]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    return done.returncode, rows, (out / "table.md").read_text()
+
+
+def test_without_a_gpu_every_stage_says_so(tmp_path: Path) -> None:
+    status, rows, table = run(tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert status == 2
+    assert [(row["stage"], row["skipped"]) for row in rows] == [(s, "no GPU") for s in STAGES]
+    assert table.count("no GPU") == len(STAGES)
+
+
+def test_answers_are_checked_in_the_interpreter(tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    status, rows, table = run(tmp_path, "--interpret", OMP_NUM_THREADS="1")
+    assert status == 0, table
+    for stage in STAGES:
+        found = [row for row in rows if row["stage"] == stage]
+        if stage in ("kernels", "engine"):
+            assert any("right" in row for row in found)
+            assert all(row.get("right", True) is True for row in found)
+        else:
+            assert [row["skipped"] for row in found] == ["no GPU"]
+
+
+BARE = """
+import sys
+absent = (
+    "onnx", "onnxscript", "onnx_ir", "openvino", "modelopt", "datasets", "pyarrow", "rich", "typer",
+    "pytest", "hypothesis", "ray", "accelerate", "matplotlib", "tensorrt_rtx", "tensorrt_bindings",
+)
+sys.modules.update(dict.fromkeys(absent))
+sys.path.insert(0, sys.argv[1])
+import tempfile
+from pathlib import Path
+from gpu import Models, packed
+import gpu_stages, gpu_timings
+with tempfile.TemporaryDirectory() as scratch:
+    models = Models("tiny", "cpu", Path(scratch))
+    print(models.engine("int8-attention").describe()["engine"])
+    models.close()
+"""
+
+
+def test_it_needs_nothing_but_torch_triton_and_transformers() -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", BARE, str(FOLDER)],
+        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "cuda\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "rows", "ended", "verdict"),
+    [
+        (1, [{"right": True}], "", ""),
+        (1, [{"right": True}, {"right": False}], "", "wrong"),
+        (1, [{"right": True}], "stopped after 9 s", "stopped after 9 s"),
+        (1, [], "died (-6): abort", "died (-6): abort"),
+        (1, [], "", "checked nothing"),
+        (5, [{"value": "1 µs"}], "stopped after 9 s", ""),
+        (5, [{"value": "1 µs"}, {"right": False}], "", "wrong"),
+    ],
+)
+def test_only_a_wrong_answer_or_a_missing_one_fails(
+    script: Any, number: int, rows: list[dict[str, Any]], ended: str, verdict: str
+) -> None:
+    stage = script.STAGES[number]
+    assert script.judge(stage, {"rows": rows, "ended": ended}) == verdict
+
+
+@pytest.mark.parametrize(
+    ("body", "ended", "rows"),
+    [
+        ("print('{\"right\": true}', file=out); os.abort()", "died (-6)", 1),
+        ("print('{\"right\": tr', file=out, end='')", "", 0),
+        ("out.write('{\"right\": true}\\n'); out.flush(); time.sleep(60)", "stopped after 3 s", 1),
+    ],
+)
+def test_a_stage_that_breaks_or_hangs_costs_the_others_nothing(
+    script: ModuleType, tmp_path: Path, body: str, ended: str, rows: int
+) -> None:
+    (tmp_path / "check_gpu.py").write_text(
+        f"import os, sys, time\nout = open(sys.argv[4], 'w', buffering=1)\n{body}\n"
+    )
+    script.HERE = tmp_path  # type: ignore[attr-defined]
+    place = tmp_path / "rows.jsonl"
+    result = script.run_stage(script.Stage("kernels", 3, ""), place, False)
+    assert result["ended"].startswith(ended) if ended else not result["ended"]
+    assert len(result["rows"]) == rows
+    assert len(place.read_text().splitlines()) == rows
