@@ -211,4 +211,6 @@ class OpenVinoBuilder(Builder[BuilderOptions, Context]):
             raise
         except Exception as error:
             raise BuildError(f"OpenVINO could not convert the graph: {error}.") from error
+        # So that the first answer on this machine does not wait for the compiler.
+        load_attention(open_core())
         return Built(lowered, {"openvino": openvino.get_version()})

@@ -183,6 +183,8 @@ BAD = [
     (["build", "pickled"], "pickle"),
     (["build", "strange"], "does not compile"),
     (["bench", "bundle", "--work", "b1"], "Unknown work 'b1'"),
+    (["bench", "bundle", "--threads", "0"], "threads is 0; it must lie in 1..1024"),
+    (["bench", "bundle", "--threads", "1", "--streams", "2"], "there are 1"),
     (["inspect", "encoder"], "has no manifest.json"),
     (["build", "[/nowhere]"], "[/nowhere] is not in the local hub cache"),
     (["build", "encoder", "--seed", "-1"], "--seed is -1"),

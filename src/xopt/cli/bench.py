@@ -12,7 +12,7 @@ from xopt.artifacts import Bundle
 from xopt.cli.app import app
 from xopt.cli.common import BundleArgument, JsonOption, find_bundle
 from xopt.cli.output import bars, print_json, table
-from xopt.engines.base import open_engine
+from xopt.engines.base import Engine, open_engine
 from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.work import WORK, bench_engines
 from xopt.evidence import known_builds
@@ -34,6 +34,15 @@ def bench(
         str | None, typer.Option(help=f"Comma-separated: {', '.join(WORK)}. All by default.")
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each case.")] = 15,
+    threads: Annotated[
+        int | None, typer.Option(help="Cores to use, on the CPU; all by default.")
+    ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(
+            help="Parts of a batch side by side, on the CPU; as many as cores by default."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Time a bundle's engine, alone or side by side with another in one interleaved run."""
@@ -47,8 +56,10 @@ def bench(
         second = _reference(first) if against == "fp32" else Bundle.open(Path(against))
         title = _title(second)
         bundles[f"{second.folder} ({second.precision})" if title in bundles else title] = second
-    engines = {title: open_engine(b) for title, b in bundles.items()}
+    engines: dict[str, Engine] = {}
     try:
+        for title, one in bundles.items():
+            engines[title] = open_engine(one, **_options(one, threads, streams))
         with bars(quiet=as_json) as progress:
             cases = bench_engines(engines, names, repeat=repeat, progress=progress)
     finally:
@@ -76,6 +87,17 @@ def bench(
         for title, t in timed.items()
     ]
     table("engine alone", ["work", "bundle", "median ms", "min ms", "tokens/s"], rows, left=2)
+
+
+def _options(bundle: Bundle, threads: int | None, streams: int | None) -> dict[str, int]:
+    counts = {"threads": threads, "streams": streams}
+    asked = {name: count for name, count in counts.items() if count is not None}
+    if asked and bundle.target != "openvino":
+        raise InputError(
+            f"{' and '.join(asked)}: of the CPU; {bundle.folder} runs on {bundle.target}.",
+            hint="Leave the option out.",
+        )
+    return asked
 
 
 def _title(bundle: Bundle) -> str:
