@@ -89,7 +89,7 @@ def bench(
     table("engine alone", ["work", "bundle", "median ms", "min ms", "tokens/s"], rows, left=2)
 
 
-def _options(bundle: Bundle, threads: int | None, streams: int | None) -> dict[str, int]:
+def _options(bundle: Bundle, threads: int | None, streams: int | None) -> dict[str, Any]:
     counts = {"threads": threads, "streams": streams}
     asked = {name: count for name, count in counts.items() if count is not None}
     if asked and bundle.target != "openvino":
