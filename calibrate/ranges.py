@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.observers import METHODS, observer
+from xopt.calibrate.rounding import Affine, RoundedLayer, round_sites
 from xopt.calibrate.sampling import Sample
 from xopt.calibrate.smooth import smoothing
 from xopt.errors import InputError, did_you_mean
 from xopt.host import tool_versions
 from xopt.packing import PackedBatch, pack, plan_batches
 
-__all__ = ["CalibrationRecipe", "Observable", "calibrate", "ranges_fingerprint", "read_ranges"]
+__all__ = [
+    "CalibrationRecipe", "Observable", "calibrate", "ranges_fingerprint", "read_affine",
+    "read_ranges", "read_rounded",
+]  # fmt: skip
 
 # Sites whose linear layer can be smoothed.
 SMOOTHED = ("qkv_in", "context", "ffn_in", "ffn_act")
@@ -40,11 +44,14 @@ class CalibrationRecipe:
         method: one of ``minmax``, ``percentile``, ``entropy``, ``mse``.
         percentile: for ``percentile``.
         alpha: SmoothQuant's strength; 0 for none.
+        levels: steps of a weight on one side of zero where weights are rounded by their effect
+            (:mod:`xopt.calibrate.rounding`); 0 leaves the rounding to the lowering.
     """
 
     method: str = "minmax"
     percentile: float = 99.99
     alpha: float = 0.8
+    levels: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -70,7 +77,7 @@ class Observable(Protocol):
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
-        graph, sample.fingerprint, asdict(recipe), {"format": 4},
+        graph, sample.fingerprint, asdict(recipe), {"format": 5},
         tool_versions("torch", "nvidia-modelopt"),
     )  # fmt: skip
 
@@ -82,7 +89,7 @@ def calibrate(
     recipe: CalibrationRecipe,
     *,
     first_position: int,
-    columns: Callable[[str], NDArray[np.float32]],
+    weights: Callable[[str], NDArray[np.float32]],
     progress: Callable[[float], None] = lambda share: None,
 ) -> Ranges:
     """Measure the range of every site over ``sample``, or take it from the cache.
@@ -93,8 +100,7 @@ def calibrate(
         sample: what is run.
         recipe: how ranges are found.
         first_position: of the packed batch.
-        columns: ``site -> [in]``, the largest absolute weight in each column of the linear layer
-            that reads the site.
+        weights: ``site -> [out, in]``, the weight of the linear layer that reads the site.
         progress: called with the finished share, 0 to 1.
     """
     digest = ranges_fingerprint(graph, sample, recipe)
@@ -103,21 +109,33 @@ def calibrate(
         return cached
     batches = _batches(sample, first_position)
     done = 0
-    total = 2 * len(batches)
+    total = (3 if recipe.levels else 2) * len(batches)
 
     def step() -> None:
         nonlocal done
         done += 1
-        progress(done / total)
+        progress(min(done / total, 1.0))
 
     largest, centers = _channels(model, batches, step)
     smooth = {
-        site: smoothing(values, columns(site), recipe.alpha)
+        site: smoothing(values, np.abs(weights(site)).max(axis=0), recipe.alpha)
         for site, values in largest.items()
         if recipe.alpha > 0
     }
-    amax = _site_ranges(model, batches, recipe, smooth, centers, step)
+    amax, limits = _site_ranges(model, batches, recipe, smooth, centers, step)
+    rounded: dict[str, RoundedLayer] = {}
+    if recipe.levels:
+
+        def watch_all(watch: Callable[[str, Any], None]) -> None:
+            for batch in batches:
+                model.run(batch, watch=watch)
+                step()
+
+        rounded = round_sites(_affine(limits, smooth, centers), weights, watch_all, recipe.levels)
     with publish(Ranges.place(digest)) as work:
+        (work / "limits.json").write_text(json.dumps(limits, indent=1) + "\n")
+        parts = {f"{s}.{p}": v for s, layer in rounded.items() for p, v in vars(layer).items()}
+        np.savez(work / "rounded.npz", **parts)
         (work / "ranges.json").write_text(json.dumps(amax, indent=1) + "\n")
         np.savez(work / "smooth.npz", **smooth)  # type: ignore[arg-type]
         np.savez(work / "centers.npz", **centers)  # type: ignore[arg-type]
@@ -131,9 +149,9 @@ def read_ranges(ranges: Ranges) -> tuple[dict[str, float], Channels, Channels]:
 
     Returns:
         ``site -> amax``; ``site -> [in]``, the smoothing divisors; and ``site -> [hidden]``, the
-        means of keys and values and the middle of each channel of ``qkv_in``, ``ffn_in`` and
-        ``ffn_act``. The ranges of ``k``, ``v``, ``v_smoothed`` (behind the context's divisor) and
-        ``context_centered`` are those without the means, as attention is quantized
+        means of keys and values and the middle of each channel of ``qkv_in``, ``context``,
+        ``ffn_in`` and ``ffn_act``. The ranges of ``k``, ``v``, ``v_smoothed`` (behind the context's
+        divisor) and ``context_centered`` are those without the means, as attention is quantized
         (:mod:`xopt.compile.centering`); those of ``qkv_in_shifted`` and so on without the middle.
     """
     amax = json.loads((ranges.folder / "ranges.json").read_text())
@@ -143,6 +161,38 @@ def read_ranges(ranges: Ranges) -> tuple[dict[str, float], Channels, Channels]:
             tables.append({site: stored[site] for site in stored.files})
     smooth, centers = tables
     return amax, smooth, centers
+
+
+def read_affine(ranges: Ranges) -> dict[str, Affine]:
+    """Site -> how it becomes unsigned 8-bit numbers."""
+    _, smooth, centers = read_ranges(ranges)
+    limits = json.loads((ranges.folder / "limits.json").read_text())
+    return _affine(limits, smooth, centers)
+
+
+def read_rounded(ranges: Ranges) -> dict[str, RoundedLayer]:
+    """Site -> the rounded linear layer that reads it; empty where the recipe has no levels."""
+    with np.load(ranges.folder / "rounded.npz", allow_pickle=False) as stored:
+        sites = [name.removesuffix(".values") for name in stored.files if name.endswith(".values")]
+        return {
+            site: RoundedLayer(
+                stored[f"{site}.values"], stored[f"{site}.scales"], stored[f"{site}.correction"]
+            )
+            for site in sites
+        }
+
+
+def _affine(
+    limits: dict[str, tuple[float, float]], smooth: Channels, centers: Channels
+) -> dict[str, Affine]:
+    found = {}
+    for site, (low, high) in limits.items():
+        middle = centers[site]
+        # What a GELU gives is not moved: nothing before it could take the middle for free.
+        if site.endswith(".ffn_act"):
+            middle = np.zeros_like(middle)
+        found[site] = Affine.over(low, high, smooth.get(site, np.ones_like(middle)), middle)
+    return found
 
 
 def _batches(sample: Sample, first_position: int) -> list[PackedBatch]:
@@ -177,7 +227,7 @@ def _channels(
     largest = {site: np.maximum(high, -lowest[site]) for site, high in highest.items()}
     centers = {site: (total / tokens).astype(np.float32) for site, total in sums.items()}
     for site, high in highest.items():
-        if site.rpartition(".")[2] in SHIFTED:
+        if site.rpartition(".")[2] in (*SHIFTED, "context"):
             centers[site] = (high + lowest[site]) * np.float32(0.5)
     return largest, centers
 
@@ -189,10 +239,12 @@ def _site_ranges(
     smooth: Channels,
     centers: Channels,
     step: Callable[[], None],
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Every site's ``amax``, and the limits of what is rounded by :class:`Affine`."""
     import torch
 
     observers: dict[str, Any] = {}
+    extremes: dict[str, tuple[float, float]] = {}
     inverse = {site: torch.from_numpy(1 / divisor) for site, divisor in smooth.items()}
     means = {site: torch.from_numpy(center) for site, center in centers.items()}
 
@@ -200,6 +252,11 @@ def _site_ranges(
         if site not in observers:
             observers[site] = observer(recipe.method, percentile=recipe.percentile)
         observers[site].collect(values)
+
+    def bound(site: str, values: Any) -> None:
+        low, high = (float(limit) for limit in values.aminmax())
+        seen = extremes.get(site, (low, high))
+        extremes[site] = (min(seen[0], low), max(seen[1], high))
 
     def watch(site: str, values: Any) -> None:
         layer, _, kind = site.rpartition(".")
@@ -213,8 +270,14 @@ def _site_ranges(
         collect(site, values * divide)
         if kind == "context" and f"{layer}.v" in means:
             collect(site + "_centered", (values - means[f"{layer}.v"]) * divide)
+        if kind == "context":
+            moved = (values - means[site]) * divide
+            collect(site + "_moved", moved)
+            bound(site, moved)
         if kind in SHIFTED:
-            collect(site + "_shifted", (values - means[site]) * divide)
+            moved = (values - means[site]) * divide
+            collect(site + "_shifted", moved)
+            bound(site, values * divide if kind == "ffn_act" else moved)
         if kind == "v" and context in inverse:
             # What v is where a lowering folds the context's divisor into it.
             collect(site + "_smoothed", values * inverse[context])
@@ -223,4 +286,11 @@ def _site_ranges(
         model.run(batch, watch=watch)
         step()
     found = {site: seen.amax() for site, seen in observers.items()}
-    return {site: value if value > 0 else 1.0 for site, value in found.items()}
+    amax = {site: value if value > 0 else 1.0 for site, value in found.items()}
+    suffixes = {"context": "_moved", "ffn_act": ""}
+    limits = {}
+    for site, (low, high) in extremes.items():
+        # The method cuts both sides where it cuts.
+        cut = amax[site + suffixes.get(site.rpartition(".")[2], "_shifted")]
+        limits[site] = (max(low, -cut), min(high, cut))
+    return amax, limits

@@ -20,13 +20,13 @@ from xopt.artifacts import (
     write_manifest,
 )
 from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.ranges import calibrate, ranges_fingerprint
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
 from xopt.calibrate.sampling import Sample, draw_sample
 from xopt.card import render_card
 from xopt.compile.builders import BUILDERS
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.context import BuildContext
-from xopt.compile.lower import column_maxima, lowered_fingerprint
+from xopt.compile.lower import lowered_fingerprint, site_weights
 from xopt.compile.options import BuildOptions
 from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
@@ -114,6 +114,14 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     return replace(lowering, **options.builder.changes(checkpoint.text.max_tokens))
 
 
+def choose_recipe(options: BuildOptions, checkpoint: Checkpoint) -> CalibrationRecipe:
+    """The calibration; weights that were tuned to be rounded to their nearest step stay so."""
+    training = checkpoint.training
+    if training is not None and training["phase"] == "qat":
+        return replace(options.recipe, levels=0)
+    return options.recipe
+
+
 def _lengths(sample: Sample) -> tuple[int, ...]:
     """Tokens of the sample's sentences, as percentiles."""
     counts = [len(encoding) for encoding in sample.encodings]
@@ -153,7 +161,8 @@ def _bundle_fingerprint(
     here: dict[str, Any],
 ) -> str:
     graph = graph_fingerprint(checkpoint)
-    ranges = ranges_fingerprint(graph, sample, options.recipe) if sample else None
+    recipe = choose_recipe(options, checkpoint)
+    ranges = ranges_fingerprint(graph, sample, recipe) if sample else None
     lowered = lowered_fingerprint(graph, lowering, ranges)
     parts: list[Any] = [tool_versions("xopt", "openvino")]
     own = asdict(options.builder)
@@ -169,7 +178,8 @@ def _calibrate(
     options: BuildOptions,
     progress: Progress,
 ) -> Ranges:
-    digest = ranges_fingerprint(graph.fingerprint, sample, options.recipe)
+    recipe = choose_recipe(options, checkpoint)
+    digest = ranges_fingerprint(graph.fingerprint, sample, recipe)
     cached = Ranges.find(digest)
     if cached is not None:
         return cached
@@ -179,9 +189,9 @@ def _calibrate(
         PackedEncoder.load(checkpoint),
         graph.fingerprint,
         sample,
-        options.recipe,
+        recipe,
         first_position=checkpoint.config.first_position,
-        columns=column_maxima(graph),
+        weights=site_weights(graph),
         progress=progress.share,
     )
 
@@ -211,7 +221,7 @@ def _write_bundle(
             "ranges": ranges.fingerprint if ranges else None,
             "lowered": lowered.fingerprint,
             "calibration": ranges.manifest["sample"] if ranges else None,
-            "calibration_recipe": asdict(options.recipe) if ranges else None,
+            "calibration_recipe": ranges.manifest["recipe"] if ranges else None,
         },
         "engine": engine,
         "tools": graph.manifest["tools"]

@@ -45,6 +45,10 @@ class GraphEditor:
         """Leave ``node`` out when it is reached."""
         self.dropped.add(node.output[0])
 
+    def readers(self, name: str) -> list[onnx.NodeProto]:
+        """The nodes of the source that read ``name``."""
+        return list(self._consumers.get(name, []))
+
     def consumer(self, name: str, operator: str) -> onnx.NodeProto:
         """The one node that reads ``name``, which must be an ``operator``.
 

@@ -90,7 +90,8 @@ class BuildOptions(TargetOptions):
     @property
     def recipe(self) -> CalibrationRecipe:
         """The calibration part."""
-        return CalibrationRecipe(self.ranges, self.percentile, self.smooth)
+        levels = lowering_for(self.engine, self.precision).levels
+        return CalibrationRecipe(self.ranges, self.percentile, self.smooth, levels)
 
     @property
     def builder(self) -> BuilderOptions:

@@ -26,32 +26,31 @@ class Lowering:
 
     Attributes:
         weights: storage of the linear layers' weights.
-        activations: type of the quantized activations; ``uint8`` is the signed range moved by 128,
-            which x86 CPUs without AMX multiply faster and which holds the same numbers.
+        activations: type of the quantized activations; ``uint8`` has a zero point for each site,
+            and x86 CPUs without AMX multiply it faster (:mod:`xopt.compile.lower_openvino`). There
+            three projections stand instead of one of three times the width, with the scale of the
+            scores folded into the first; OpenVINO reads each transposed inside its attention
+            kernel and copies nothing.
         embeddings: storage of the word embeddings; ``int8`` has one scale per row.
         attention: whether q, k, v and the probabilities are quantized too.
-        split_qkv: three projections instead of one of three times the width, the scale of the
-            scores folded into the first; OpenVINO then reads each transposed inside its attention
-            kernel and copies nothing.
         form: which operators: ``tensorrt`` is all fp16 and of the patterns that fuse there;
             ``tensorrt-plugin`` is the same with attention as our own plugin.
-        smooth_apart: the division by a smoothing divisor in three dimensions, from which OpenVINO
-            makes no quantization per channel.
+        levels: steps of a weight on one side of zero where weights are rounded by their effect
+            (:mod:`xopt.calibrate.rounding`); 0 where each goes to its nearest of 127.
     """
 
     weights: Literal["fp32", "fp16", "int8"]
     activations: Literal["none", "int8", "uint8"] = "none"
     embeddings: Literal["fp32", "fp16", "int8"] = "fp32"
     attention: bool = False
-    split_qkv: bool = False
-    smooth_apart: bool = False
     form: Literal["packed", "tensorrt", "tensorrt-plugin"] = "packed"
+    levels: int = 0
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("openvino", "fp32"): Lowering("fp32"),
     ("openvino", "fp16"): Lowering("fp16", embeddings="fp16"),
-    ("openvino", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True, smooth_apart=True),
+    ("openvino", "int8"): Lowering("int8", "uint8", "int8", levels=127),
     ("cuda", "fp16"): Lowering("fp16", embeddings="fp16"),
     ("cuda", "int8"): Lowering("int8", "int8", "int8"),
     ("cuda", "int8-attention"): Lowering("int8", "int8", "int8", attention=True),
@@ -61,7 +60,7 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("tensorrt", "int8"): Lowering("int8", "int8", "int8", attention=True, form="tensorrt"),
     ("torch-tensorrt", "fp16"): Lowering("fp16", embeddings="fp16"),
     ("null", "fp32"): Lowering("fp32"),
-    ("null", "int8"): Lowering("int8", "uint8", "int8", split_qkv=True, smooth_apart=True),
+    ("null", "int8"): Lowering("int8", "uint8", "int8", levels=127),
 }
 
 

@@ -1,10 +1,13 @@
 """Quantization-aware tuning: train on with the rounding that INT8 will bring.
 
-ModelOpt's fake quantizers stand where `xopt build --precision int8` rounds: at the input of every
-linear layer of the encoder, on its weight (a scale for each output channel), and on the rows of the
-word embeddings. The inputs' ranges and SmoothQuant's divisors come from xopt's own calibration, on
-its multilingual sample; the weights' follow the weights. The gradient passes straight through
-(Bengio et al., 2013). What is left in the end is an ordinary checkpoint.
+Fake quantizers stand where `xopt build --precision int8` rounds for the CPU: at the input of every
+linear layer of the encoder (with its zero point and its channels' middle), on its weight (a scale
+for each output channel, ModelOpt's), and on the rows of the word embeddings. Targets with signed
+activations round the same values in other steps. The inputs' ranges and SmoothQuant's divisors come
+from xopt's own calibration, on its multilingual sample; the weights' follow the weights. The
+gradient passes straight through (Bengio et al., 2013). What is left in the end is an ordinary
+checkpoint; the build knows it by its ``training.json``, and rounds its weights as it was tuned, to
+the nearest step.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_ranges
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_affine
+from xopt.calibrate.rounding import Affine
 from xopt.calibrate.sampling import draw_sample
 from xopt.compile.build import BuildOptions
 from xopt.compile.checkpoint import Checkpoint
@@ -55,17 +59,15 @@ PACKED = {
 INPUT = "input_quantizer"
 
 
-def measure_sites(
-    folder: Path, progress: Progress | None = None
-) -> tuple[dict[str, float], dict[str, Array]]:
-    """Range and divisor of each site as `xopt build` finds them by default.
+def measure_sites(folder: Path, progress: Progress | None = None) -> dict[str, Affine]:
+    """How each site is rounded as `xopt build` finds it by default for the CPU.
 
     Args:
         folder: a checkpoint with the head of a target task.
         progress: told the share.
 
     Returns:
-        ``site -> amax`` and ``site -> [in]``, what :func:`insert_quantizers` takes.
+        Site -> step, zero point, divisor and middle, what :func:`insert_quantizers` takes.
 
     Raises:
         CheckpointError: it cannot be compiled.
@@ -79,11 +81,10 @@ def measure_sites(
     )
     model = PackedEncoder.load(checkpoint)
 
-    def columns(site: str) -> Array:
+    def weights(site: str) -> Array:
         layer, _, name = site.rpartition(".")
-        weight: Tensor = model.get_parameter(f"{layer}.{PACKED[name]}.weight")
-        largest: Array = weight.abs().amax(dim=0).numpy()
-        return largest
+        weight: Array = model.get_parameter(f"{layer}.{PACKED[name]}.weight").numpy()
+        return weight
 
     ranges = calibrate(
         model,
@@ -92,11 +93,10 @@ def measure_sites(
         sample,
         CalibrationRecipe(defaults.ranges, defaults.percentile, defaults.smooth),
         first_position=checkpoint.config.first_position,
-        columns=columns,
+        weights=weights,
         progress=progress.share,
     )
-    amax, smooth, _ = read_ranges(ranges)
-    return amax, smooth
+    return read_affine(ranges)
 
 
 def calibration_facts() -> dict[str, Any]:
@@ -108,17 +108,15 @@ def calibration_facts() -> dict[str, Any]:
     }
 
 
-def insert_quantizers(
-    model: Any, amax: Mapping[str, float], smooth: Mapping[str, Array]
-) -> list[str]:
+def insert_quantizers(model: Any, affine: Mapping[str, Affine]) -> list[str]:
     """Put a fake quantizer at each site of a transformers model, in place.
 
-    A linear layer then computes ``Q(x / s) Q(W s)ᵀ``, as the engine does.
+    A linear layer then computes ``Q((x - m) / s) Q(W s)ᵀ`` and takes the middle ``m`` back, as the
+    engine does.
 
     Args:
         model: with any head.
-        amax: range of each site.
-        smooth: divisors ``[in]`` of the sites that are smoothed.
+        affine: how each site is rounded.
 
     Returns:
         The sites, in order.
@@ -129,19 +127,19 @@ def insert_quantizers(
     make = _quantizers()
     base = model.base_model
     words = base.embeddings.word_embeddings
-    words.add_module(INPUT, make(None, per_row=True))
+    words.add_module(INPUT, make())
     words.register_forward_hook(_quantize_rows)
     sites = ["embeddings"]
     for number, layer in enumerate(base.encoder.layer):
         for site, readers in READERS.items():
             name = f"layers.{number}.{site}"
-            divisor = torch.from_numpy(smooth[name].copy()) if name in smooth else None
+            divisor = torch.from_numpy(affine[name].divisor.copy())
             sites.append(name)
             for reader in readers:
                 linear = layer.get_submodule(reader)
-                linear.add_module(INPUT, _Smoothed(make(amax[name]), divisor))
+                linear.add_module(INPUT, AffineQuantizer(affine[name]))
                 linear.register_forward_pre_hook(_quantize_input)
-                weight = _Smoothed(make(None, per_row=True), divisor, inverse=True)
+                weight = _Smoothed(make(), divisor)
                 parametrize.register_parametrization(linear, "weight", weight)
     return sites
 
@@ -171,34 +169,47 @@ def quantizers_of(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if type(module).__name__ == "TensorQuantizer"
+        if isinstance(module, AffineQuantizer) or type(module).__name__ == "TensorQuantizer"
     }
 
 
-class _Smoothed(nn.Module):
-    """Quantizes ``x / s`` and multiplies by ``s`` again; ``inverse`` for the weight's side.
+class AffineQuantizer(nn.Module):
+    """Rounds a linear layer's input to 8 bits with a zero point, and takes it back.
 
-    Args:
-        quantizer: ModelOpt's.
-        divisor: ``[in]``, or None for 1.
-        inverse: multiply first, then divide.
+    ModelOpt's quantizers are symmetric. The gradient passes where nothing is cut off (Bengio et
+    al., 2013), as theirs does.
     """
 
-    divisor: Tensor | None
+    divisor: Tensor
+    middle: Tensor
 
-    def __init__(self, quantizer: nn.Module, divisor: Tensor | None, inverse: bool = False) -> None:
+    def __init__(self, how: Affine) -> None:
         super().__init__()
-        self.quantizer = quantizer
-        factor = divisor.reciprocal() if divisor is not None and inverse else divisor
-        self.register_buffer("divisor", factor)
+        self.step, self.zero = how.step, how.zero
+        self.register_buffer("divisor", torch.from_numpy(how.divisor.copy()))
+        self.register_buffer("middle", torch.from_numpy(how.middle.copy()))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., in]`` -> ``[..., in]``."""
-        if self.divisor is None:
-            rounded: Tensor = self.quantizer(x)
-            return rounded
-        smoothed: Tensor = self.quantizer(x / self.divisor)
-        return smoothed * self.divisor
+        moved = (x - self.middle) / self.divisor
+        rounded = torch.fake_quantize_per_tensor_affine(moved, self.step, self.zero, 0, 255)
+        return rounded * self.divisor + self.middle
+
+
+class _Smoothed(nn.Module):
+    """Quantizes a weight ``[out, in]`` times the divisor ``[in]`` of what it reads."""
+
+    divisor: Tensor
+
+    def __init__(self, quantizer: nn.Module, divisor: Tensor) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+        self.register_buffer("divisor", divisor)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """``[out, in]`` -> ``[out, in]``."""
+        rounded: Tensor = self.quantizer(weight * self.divisor)
+        return rounded / self.divisor
 
 
 def _quantize_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -213,9 +224,7 @@ def _quantize_rows(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
 
 
 def _quantizers() -> Any:
-    """What makes a quantizer.
-
-    ``make(amax)`` has one range; ``make(None, per_row=True)`` takes those of the rows at hand.
+    """What makes ModelOpt's quantizer of rows, each with the range that it has at the moment.
 
     Raises:
         MissingExtraError: ModelOpt is not installed.
@@ -230,11 +239,9 @@ def _quantizers() -> Any:
                 hint=f"Install it with: {install_command('build')}, or leave --qat out.",
             ) from error
 
-    def make(amax: float | None, *, per_row: bool = False) -> nn.Module:
-        attributes = config.QuantizerAttributeConfig(num_bits=8, axis=0 if per_row else None)
+    def make() -> nn.Module:
+        attributes = config.QuantizerAttributeConfig(num_bits=8, axis=0)
         quantizer: nn.Module = nodes.TensorQuantizer(attributes)
-        if amax is not None:
-            quantizer.amax = torch.tensor(amax)
         return quantizer
 
     return make

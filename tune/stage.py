@@ -101,7 +101,7 @@ def run_stage(
         extra_loss = Distillation(teacher, model)
         models = dict.fromkeys(models, model)
     if stage.kind == "qat":
-        insert_quantizers(model, *measure_sites(folder))
+        insert_quantizers(model, measure_sites(folder))
     embeddings = embeddings_of(model)
     if options.freeze_embeddings:
         for part in embeddings.children():

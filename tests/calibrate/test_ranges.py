@@ -12,7 +12,7 @@ from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_ranges
 from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.smooth import smoothing
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import column_maxima
+from xopt.compile.lower import site_weights
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import trace_checkpoint
 from xopt.encoders.plan import plan, site_names
@@ -105,7 +105,7 @@ def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = N
         draw_sample(load_corpus(), tokenizer, max_tokens=1500),
         recipe,
         first_position=2,
-        columns=column_maxima(graph),
+        weights=site_weights(graph),
     )
 
 
@@ -120,9 +120,11 @@ def test_every_method_ranges_every_site(make_checkpoint: Callable[..., Path], me
         if not site.endswith("probs")
     }
     shifted = ("qkv_in", "ffn_in", "ffn_act")
-    moved = ["context_centered", *(f"{site}_shifted" for site in shifted)]
+    moved = ["context_centered", "context_moved", *(f"{site}_shifted" for site in shifted)]
     assert set(amax) == expected | {f"layers.{n}.{site}" for n in (0, 1) for site in moved}
-    assert set(centers) == {f"layers.{n}.{site}" for n in (0, 1) for site in ("k", "v", *shifted)}
+    assert set(centers) == {
+        f"layers.{n}.{site}" for n in (0, 1) for site in ("k", "v", "context", *shifted)
+    }
     assert all(0 < value < 1e4 for value in amax.values())
     assert not smooth
 

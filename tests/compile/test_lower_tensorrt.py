@@ -15,7 +15,7 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_ranges
 from xopt.calibrate.sampling import draw_sample
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import column_maxima, lower_graph
+from xopt.compile.lower import lower_graph, site_weights
 from xopt.compile.lower_tensorrt import INPUTS
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.quantize import quantize_rows, weight_step
@@ -56,7 +56,7 @@ def lowered(folder: Path, precision: str, alpha: float = 0.8) -> Lowered:
             draw_sample(load_corpus(), tokenizer, max_tokens=3000),
             CalibrationRecipe("minmax", alpha=alpha),
             first_position=checkpoint.config.first_position,
-            columns=column_maxima(graph),
+            weights=site_weights(graph),
         )
     found = lower_graph(graph, lowering_for("tensorrt-rtx", precision), ranges)
     return checkpoint, graph, found, ranges

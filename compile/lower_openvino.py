@@ -1,0 +1,249 @@
+"""Graph → the INT8 form of the CPU: unsigned activations, each site with its own zero point.
+
+Where a site's channels are moved to their middle nothing is computed for it: the norm's bias gives
+the middle up, the linear layer's takes it back through its rounded weight, and so does the layer
+whose output meets the norm's at the residual. Attention's context is a mean of values, so its
+middle leaves through the values' bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from xopt.calibrate.rounding import Affine, RoundedLayer
+from xopt.compile.editing import GraphEditor
+from xopt.compile.quantize import quantize_rows
+from xopt.compile.traced import READERS, SITE, bias_of, linear_of
+
+__all__ = ["AffineLowerer"]
+
+Array = NDArray[np.float32]
+
+
+class AffineLowerer:
+    """Lowers the encoder's linear layers one after another.
+
+    Args:
+        editor: over the traced graph, whose biases change at once.
+        affine: site -> how it is rounded.
+        rounded: site -> its linear layer's weight and what its bias gains; missing ones are rounded
+            to the nearest step.
+        heads: of attention.
+    """
+
+    def __init__(
+        self,
+        editor: GraphEditor,
+        affine: Mapping[str, Affine],
+        rounded: Mapping[str, RoundedLayer],
+        heads: int,
+    ) -> None:
+        self.editor, self.affine, self.rounded, self.heads = editor, affine, rounded, heads
+        self._producers = {name: node for node in editor.source for name in node.output}
+        named = ((linear_of(node), node) for node in editor.source)
+        self._linears = {linear: node for linear, node in named if linear is not None}
+        # Site -> what is left of its value once it is quantized.
+        self._done: dict[str, str] = {}
+        # Sites whose middle is gone before they are reached.
+        self._moved: set[str] = set()
+        for (layer, linear), node in self._linears.items():
+            if SITE[linear] in ("qkv_in", "ffn_in"):
+                self._move(node.input[0], f"{layer}.{SITE[linear]}")
+
+    def _move(self, value: str, site: str) -> None:
+        """Take a site's middle out of the norm before it, if only a residual reads that too."""
+        norm = self._producers.get(value)
+        others = [reader for reader in self.editor.readers(value) if linear_of(reader) is None]
+        if site in self._moved or norm is None or norm.op_type != "LayerNormalization":
+            return
+        middle = self.affine[site].middle
+        if others:
+            if len(others) != 1 or others[0].op_type != "Add":
+                return
+            other = next(name for name in others[0].input if name != value)
+            partner = self._producers.get(other)
+            if partner is None or linear_of(partner) is None:
+                return
+            name = f"{site}.residual.bias"
+            self._set_bias(partner, name, bias_of(self.editor, partner) + middle)
+        bias = self.editor.array(norm.input[2]) if len(norm.input) > 2 else np.zeros_like(middle)
+        self._set_bias(norm, f"{site}.norm.bias", bias - middle)
+        self._moved.add(site)
+
+    def _set_bias(self, node: onnx.NodeProto, name: str, value: NDArray[np.floating]) -> None:
+        del node.input[2:]
+        node.input.append(self.editor.offer(name, value.astype(np.float32)))
+
+    def lower(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
+        """Replace ``Gemm(x, W, b)`` by its quantized form."""
+        site = f"{layer}.{SITE[linear]}"
+        name, out = node.input[1], node.output[0]
+        rows = self._rows(layer, linear)
+        found = self.rounded.get(site)
+        if found is None:
+            weight = self.editor.array(name)
+            values, scales, gained = self._nearest(site, weight)
+        else:
+            values, scales = found.values[rows], found.scales[rows]
+            gained = found.correction[rows]
+        bias = bias_of(self.editor, node) + gained
+        # Where the values are ours to scale, they hold the context's divisor and middle.
+        folded = linear == "attention_output" and (layer, "qkv") in self._linears
+        if site not in self._done:
+            self._done[site] = self._quantize(node.input[0], site, folded=folded)
+        source = self._done[site]
+        if linear == "qkv":
+            self._split(source, node, layer, values, scales, bias)
+        elif linear in ("q", "k", "v"):
+            self._product(source, values, scales, bias, name, out + ".exact")
+            _bar(self.editor, out + ".exact", out)
+        else:
+            self._product(source, values, scales, bias, name, out)
+
+    def _split(
+        self,
+        source: str,
+        node: onnx.NodeProto,
+        layer: str,
+        values: NDArray[np.int8],
+        scales: Array,
+        bias: Array,
+    ) -> None:
+        """Three projections in place of the joint one, and their gathers."""
+        split = split_attention_inputs(self.editor, node, self.heads)
+        context = self.affine[f"{layer}.context"]
+        hidden = len(values) // 3
+        ones = np.ones(hidden, np.float32)
+        factors: list[Array] = [ones * np.float32(split.scale), ones, ones / context.divisor]
+        bias[2 * hidden :] -= context.middle
+        for number, (part, factor) in enumerate(zip("qkv", factors, strict=True)):
+            rows, out = slice(number * hidden, (number + 1) * hidden), f"{layer}.{part}"
+            exact = scales[rows] * factor, bias[rows] * factor
+            self._product(source, values[rows], *exact, f"{out}.weight", out)
+            split.emit(self.editor, out, number)
+
+    def _rows(self, layer: str, linear: str) -> slice:
+        """Where a layer's rows lie among those of its site."""
+        start = 0
+        for reader in READERS[SITE[linear]]:
+            if (layer, reader) in self._linears:
+                height = self.editor.weights[self._linears[layer, reader].input[1]].shape[0]
+                if reader == linear:
+                    return slice(start, start + height)
+                start += height
+        raise AssertionError(f"{linear} reads no site")
+
+    def _nearest(self, site: str, weight: Array) -> tuple[NDArray[np.int8], Array, Array]:
+        """The weight in its nearest steps; the middle comes back through them."""
+        how = self.affine[site]
+        values, scales = quantize_rows(weight * how.divisor[None, :])
+        taken = (values.astype(np.float32) @ (how.middle / how.divisor)) * scales
+        return values, scales, taken
+
+    def _quantize(self, source: str, site: str, *, folded: bool) -> str:
+        """QuantizeLinear and DequantizeLinear behind the division by SmoothQuant's divisor.
+
+        Behind a GELU, OpenVINO makes both a part of the product before it. Elsewhere the division
+        has three dimensions: into one of ``[1, T, n]`` OpenVINO fuses the quantization, but one of
+        ``[T, n]`` it merges into a quantization per channel, which takes several times as long.
+        """
+        editor, how = self.editor, self.affine[site]
+        parts = [
+            editor.constant(site + ".scale", np.array(how.step, np.float32)),
+            editor.constant(site + ".zero", np.array(how.zero, np.uint8)),
+        ]
+        smoothed = not folded and bool((how.divisor != 1).any())
+        apart = smoothed and not site.endswith(".ffn_act")
+        if apart:
+            axis = editor.constant("axis.0", np.array([0], np.int64))
+            source = editor.emit("Unsqueeze", [source, axis], site + ".3d")
+        if not folded and site not in self._moved and how.middle.any():
+            middle = editor.constant(site + ".middle", how.middle)
+            source = editor.emit("Sub", [source, middle], site + ".shifted")
+        if smoothed:
+            inverse = editor.constant(site + ".smooth", np.float32(1) / how.divisor)
+            source = editor.emit("Mul", [source, inverse], site + ".smoothed")
+        q = editor.emit("QuantizeLinear", [source, *parts], site + ".q")
+        dq = editor.emit("DequantizeLinear", [q, *parts], site + ".dq")
+        return editor.emit("Squeeze", [dq, "axis.0"], site + ".2d") if apart else dq
+
+    def _product(
+        self,
+        source: str,
+        values: NDArray[np.int8],
+        scales: Array,
+        bias: Array,
+        name: str,
+        out: str,
+    ) -> None:
+        """``out = source · (values · scales)^T + bias``; values ``[out, in]``."""
+        editor = self.editor
+        parts = [
+            editor.constant(name + ".int8", np.ascontiguousarray(values)),
+            editor.constant(name + ".scale", scales.astype(np.float32)),
+            editor.constant(name + ".zero", np.zeros(len(scales), np.int8)),
+        ]
+        full = editor.emit("DequantizeLinear", parts, name + ".dequantized", axis=0)
+        transposed = editor.emit("Transpose", [full], name + ".t", perm=[1, 0])
+        product = editor.emit("MatMul", [source, transposed], out + ".product")
+        added = editor.constant(out + ".bias.rounded", bias.astype(np.float32))
+        editor.emit("Add", [product, added], out)
+
+
+def _bar(editor: GraphEditor, source: str, out: str) -> str:
+    """A Clip that bounds nothing.
+
+    Without it OpenVINO moves the dequantization behind the gather, where it runs by itself over
+    every padding slot; a Clip it cannot pass, and the product takes both in.
+    """
+    low = editor.constant("clip.low", np.array(-65504, np.float32))
+    high = editor.constant("clip.high", np.array(65504, np.float32))
+    return editor.emit("Clip", [source, low, high], out)
+
+
+@dataclass(frozen=True)
+class AttentionInputs:
+    """What follows the joint projection in the traced graph, and replaces it once it is split.
+
+    Attributes:
+        pad_index: the gather's index.
+        shape: ``[0, 0, heads, head_dim]``, the name of that constant.
+        outputs: the names the rest of the graph reads: scaled q, k and v, ``[B, heads, S, d]``.
+        scale: of the scores, folded into the query projection.
+    """
+
+    pad_index: str
+    shape: str
+    outputs: tuple[str, str, str]
+    scale: float
+
+    def emit(self, editor: GraphEditor, source: str, number: int) -> None:
+        """Gather one projection into its padded, per-head form."""
+        barred = _bar(editor, source, source + ".clip")
+        padded = editor.emit("Gather", [barred, self.pad_index], source + ".padded", axis=0)
+        heads = editor.emit("Reshape", [padded, self.shape], source + ".heads")
+        editor.emit("Transpose", [heads], self.outputs[number], perm=[0, 2, 1, 3])
+
+
+def split_attention_inputs(
+    editor: GraphEditor, node: onnx.NodeProto, heads: int
+) -> AttentionInputs:
+    """Drop Gather → Reshape → Transpose → Split → 3 Squeeze (→ Mul) behind the joint projection."""
+    gather = editor.consumer(node.output[0], "Gather")
+    reshape = editor.consumer(gather.output[0], "Reshape")
+    transpose = editor.consumer(reshape.output[0], "Transpose")
+    split = editor.consumer(transpose.output[0], "Split")
+    squeezes = [editor.consumer(name, "Squeeze") for name in split.output]
+    multiply = editor.consumer(squeezes[0].output[0], "Mul")
+    for dropped in (gather, reshape, transpose, split, *squeezes, multiply):
+        editor.drop(dropped)
+    scale = float(np.asarray(editor.weights[multiply.input[1]]))
+    hidden = editor.weights[node.input[1]].shape[1]
+    shape = editor.constant("heads.shape", np.array([0, 0, heads, hidden // heads], np.int64))
+    outputs = (multiply.output[0], squeezes[1].output[0], squeezes[2].output[0])
+    return AttentionInputs(gather.input[1], shape, outputs, scale)

@@ -1,0 +1,96 @@
+"""Rounded weights against plain rounding and the exact product."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from xopt.calibrate.rounding import Affine, Moments, in_groups, round_columns, round_layer
+from xopt.compile.quantize import quantize_rows
+
+
+def inputs(tokens: int, width: int, seed: int = 0) -> np.ndarray:
+    """Correlated channels of unequal size, none around 0."""
+    generator = np.random.default_rng(seed)
+    mixed = generator.standard_normal((tokens, 12)) @ generator.standard_normal((12, width))
+    return (mixed + 0.3 * generator.standard_normal((tokens, width)) + 2.0).astype(np.float32)
+
+
+def weight_of(rows: int, width: int) -> np.ndarray:
+    return np.random.default_rng(9).standard_normal((rows, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("levels", [127, 64])
+def test_independent_inputs_leave_the_nearest_step(levels: int) -> None:
+    """Without correlation no column can make up for another: GPTQ is plain rounding."""
+    weight = weight_of(24, 200)
+    values, scales = round_columns(weight, np.eye(200, dtype=np.float32), levels=levels)
+    step = np.abs(weight).max(axis=1) / levels
+    np.testing.assert_allclose(scales, step, rtol=1e-6)
+    assert np.abs(values.astype(int)).max() == levels
+    assert (np.abs(values * step[:, None] - weight) <= step[:, None] * 0.501).all()
+
+
+@pytest.mark.parametrize("width", [40, 300])
+def test_products_of_correlated_inputs_come_closer(width: int) -> None:
+    """On inputs that were not measured."""
+    measured, fresh = inputs(4000, width)[:3000], inputs(4000, width)[3000:]
+    weight = weight_of(32, width)
+    values, scales = round_columns(weight, measured.T @ measured, levels=127)
+    plain, steps = quantize_rows(weight)
+    exact = fresh @ weight.T
+    error = np.square(fresh @ (values * scales[:, None]).T - exact).mean()
+    nearest = np.square(fresh @ (plain * steps[:, None]).T - exact).mean()
+    assert error < 0.5 * nearest
+
+
+def test_dead_channels_and_rows_of_zeros() -> None:
+    seen = inputs(500, 20)
+    seen[:, 3] = 0
+    weight = weight_of(6, 20)
+    weight[2] = 0
+    values, scales = round_columns(weight, seen.T @ seen)
+    assert not values[2].any()
+    assert np.isfinite(scales).all()
+    assert (np.abs(values[:, 3] * scales - weight[:, 3]) <= scales * 0.501).all()
+    nothing, _ = round_columns(weight, np.zeros((20, 20), np.float32))
+    np.testing.assert_array_equal(nothing, quantize_rows(weight)[0])
+
+
+def test_means_are_kept() -> None:
+    seen = inputs(2000, 30)
+    middle = (seen.max(axis=0) + seen.min(axis=0)) / 2
+    divisor = np.linspace(0.5, 2, 30, dtype=np.float32)
+    moved = (seen - middle) / divisor
+    how = Affine.over(float(moved.min()), float(moved.max()), divisor, middle)
+    moments = Moments(how)
+    for part in np.split(seen, 4):
+        moments.collect(torch.from_numpy(part))
+    weight = weight_of(16, 30)
+    layer = round_layer(weight, moments)
+    q = np.round(moved / how.step) * how.step
+    product = q @ (layer.values * layer.scales[:, None]).T + layer.correction
+    exact = seen @ weight.T
+    np.testing.assert_allclose(product.mean(axis=0), exact.mean(axis=0), atol=1e-3)
+    plain, steps = quantize_rows(weight * divisor)
+    nearest = q @ (plain * steps[:, None]).T + weight @ middle
+    assert np.square(product - exact).mean() < np.square(nearest - exact).mean()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-0.17, 30.0), (-4.0, 4.0), (0.0, 0.0), (0.5, 3.0), (-3.0, -0.5)]
+)
+def test_zero_is_exact_and_the_limits_fit(low: float, high: float) -> None:
+    how = Affine.over(low, high, np.ones(1, np.float32), np.zeros(1, np.float32))
+    assert 0 <= how.zero <= 255
+    for end in (low, high):
+        q = np.clip(round(end / how.step) + how.zero, 0, 255)
+        assert abs((q - how.zero) * how.step - end) <= how.step
+
+
+def test_second_moments_are_held_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xopt.calibrate.rounding.MOMENTS_BYTES", 4 * 2 * 100**2)
+    how = Affine.over(-1, 1, np.ones(100, np.float32), np.zeros(100, np.float32))
+    groups = list(in_groups({f"s{n}": how for n in range(5)}))
+    assert groups == [["s0", "s1"], ["s2", "s3"], ["s4"]]
