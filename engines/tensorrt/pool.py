@@ -51,16 +51,16 @@ class SessionPool:
             if self._idle:
                 return self._idle.pop()
             self._making += 1
-        made: Session | None = None
         try:
             made = self._make()
-        finally:
+        except BaseException:
             with self._changed:
                 self._making -= 1
-                if made is None:
-                    self._changed.notify()
-                else:
-                    self.sessions.append(made)
+                self._changed.notify()
+            raise
+        with self._changed:
+            self._making -= 1
+            self.sessions.append(made)
         return made
 
     def close(self) -> None:
