@@ -107,7 +107,7 @@ def compare_bundles(
         bundles = [session.bundle.fingerprint for session in sessions.values()]
         key = fingerprint(
             task.name, dict(task.conventions), language, prints[language], bundles, seed, resamples,
-            host_facts(), candidate.engine.predicted,
+            host_facts(), candidate.engine.predicted, {"format": 2},
         )  # fmt: skip
         result = partial.get(key)
         if result is None:
@@ -181,20 +181,26 @@ def _measure(
         usage[side] = asdict(session.usage)
     pairs = zip(*(answers[side] for side in SIDES), strict=True)
     scored = {side: task.score(examples, answers[side]) for side in SIDES}
-    found = {"n": len(examples)} | _difference(scored, seed, resamples)
+    clusters = task.clusters(examples)
+    found: dict[str, Any] = {"n": len(examples), "distinct": len(set(clusters))}
+    found |= _difference(scored, clusters, seed, resamples)
     found["agreement"] = sum(a == b for a, b in pairs) / len(examples)
     parts = {side: task.parts(examples, answers[side]) for side in SIDES}
     if parts["reference"]:
         found["parts"] = {
-            name: _difference({side: parts[side][name] for side in SIDES}, seed, resamples)
+            name: _difference({s: parts[s][name] for s in SIDES}, clusters, seed, resamples)
             for name in parts["reference"]
         }
     return {"found": found, "usage": usage, "answers": list(answers["candidate"])}
 
 
-def _difference(scored: Mapping[str, Scored], seed: int, resamples: int) -> dict[str, Any]:
+def _difference(
+    scored: Mapping[str, Scored], clusters: Sequence[int], seed: int, resamples: int
+) -> dict[str, Any]:
     reference, candidate = (scored[side] for side in SIDES)
-    low, high = paired_bootstrap(reference, candidate, resamples=resamples, seed=seed)
+    low, high = paired_bootstrap(
+        reference, candidate, clusters=clusters, resamples=resamples, seed=seed
+    )
     return {
         "reference": reference.value,
         "candidate": candidate.value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +48,35 @@ def accuracy(correct: NDArray[np.bool_]) -> Scored:
 
 
 def paired_bootstrap(
-    reference: Scored, candidate: Scored, *, resamples: int = 2000, seed: int = 0
+    reference: Scored,
+    candidate: Scored,
+    *,
+    clusters: Sequence[int] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """95 % interval of ``candidate - reference``, in points.
 
     Both answered the same examples, so both are scored on the same resampled examples (Efron and
     Tibshirani, 1993; for NLP, Berg-Kirkpatrick et al., 2012). Percentile interval.
+
+    Args:
+        reference: the counts of one side.
+        candidate: those of the other, example by example.
+        clusters: ``[n]``, a number for each example; those that share one are drawn together,
+            because an example that stands in the data twice says nothing new (the cluster
+            bootstrap, Davison and Hinkley, 1997). Every example for itself if None.
+        resamples: how often is drawn.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the sides hold different numbers of examples.
     """
-    n = len(reference.counts)
-    if len(candidate.counts) != n:
+    if len(candidate.counts) != len(reference.counts):
         raise ValueError("a paired bootstrap needs the same examples on both sides")
+    if clusters is not None:
+        reference, candidate = (_by_cluster(side, clusters) for side in (reference, candidate))
+    n = len(reference.counts)
     generator = np.random.default_rng(seed)
     differences = np.empty(resamples)
     # In blocks: a matrix of all resamples of 20,000 examples would take 300 MB.
@@ -70,3 +89,11 @@ def paired_bootstrap(
         differences[start : start + size] = ours - theirs
     low, high = np.percentile(np.nan_to_num(differences), [2.5, 97.5])
     return float(low), float(high)
+
+
+def _by_cluster(scored: Scored, clusters: Sequence[int]) -> Scored:
+    """The counts of each cluster, summed."""
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    counts = np.zeros((index.max(initial=-1) + 1, scored.counts.shape[1]))
+    np.add.at(counts, index, scored.counts)
+    return Scored(counts, scored.score)

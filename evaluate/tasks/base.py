@@ -16,6 +16,9 @@ from xopt.registry import Registry
 
 __all__ = ["TASKS", "Examples", "Progress", "Task"]
 
+# Keys of an example that are not asked: what is right, and what it is called.
+ANSWERS = ("answers", "gold", "id", "label", "tags")
+
 Progress = Callable[[float], None]
 Examples = Sequence[Mapping[str, Any]]
 
@@ -102,6 +105,16 @@ class Task(ABC):
     @abstractmethod
     def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         """What the answers are worth."""
+
+    def clusters(self, examples: Examples) -> list[int]:
+        """A number for each example; examples that ask the same share one."""
+        numbers: dict[str, int] = {}
+        return [
+            numbers.setdefault(
+                repr([row[k] for k in sorted(row) if k not in ANSWERS]), len(numbers)
+            )
+            for row in examples
+        ]
 
     def parts(self, examples: Examples, answers: Sequence[Any]) -> dict[str, Scored]:
         """Scores that stand beside the main one."""

@@ -84,7 +84,9 @@ def test_eval_has_the_documented_form_and_records_its_evidence(place: Path) -> N
     } <= set(report)  # fmt: skip
     assert list(report["languages"]) == ["swh", "deu"]
     for found in report["languages"].values():
-        assert set(found) == {"n", "reference", "candidate", "difference", "ci95", "agreement"}
+        assert set(found) == {
+            "n", "distinct", "reference", "candidate", "difference", "ci95", "agreement",
+        }  # fmt: skip
         low, high = found["ci95"]
         assert low <= found["difference"] <= high
         assert found["difference"] == pytest.approx(found["candidate"] - found["reference"])

@@ -13,7 +13,7 @@ from xopt.evaluate.metrics import mlqa, squad
 from xopt.evaluate.metrics.aggregate import aggregate
 from xopt.evaluate.metrics.chunks import chunk_f1, chunks, token_accuracy
 from xopt.evaluate.metrics.mining import best_threshold, mine, nearest_neighbours
-from xopt.evaluate.statistics import paired_bootstrap
+from xopt.evaluate.statistics import mean_of, paired_bootstrap
 from xopt.evaluate.tasks.panx import PanX
 from xopt.evaluate.tasks.udpos import UdPos
 
@@ -226,3 +226,34 @@ def test_the_bootstrap_serves_f1() -> None:
     low, high = paired_bootstrap(reference, candidate, resamples=500)
     assert low < candidate.value - reference.value < high < 0
     assert paired_bootstrap(reference, reference, resamples=50) == (0.0, 0.0)
+
+
+def test_an_interval_over_repeated_examples_covers_what_it_says() -> None:
+    """A third of the rows are copies, as in PAN-X Indonesian; the true difference is known."""
+    generator = np.random.default_rng(0)
+    sizes = np.concatenate([[30, 20, 10, 10], np.full(40, 3), np.ones(250, int)])
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    nothing = mean_of(np.zeros(len(clusters)))
+    covered = {"clusters": 0, "rows": 0}
+    for seed in range(300):
+        changed = generator.choice([-1.0, 0.0, 1.0], size=len(sizes), p=[0.12, 0.78, 0.1])
+        candidate = mean_of(changed[clusters])
+        for name, known in (("clusters", clusters.tolist()), ("rows", None)):
+            low, high = paired_bootstrap(
+                nothing, candidate, clusters=known, resamples=300, seed=seed
+            )
+            covered[name] += low <= -2.0 <= high
+    assert 0.92 <= covered["clusters"] / 300 <= 0.98
+    assert covered["rows"] / 300 < 0.8
+
+
+def test_rows_that_ask_the_same_are_one_cluster() -> None:
+    rows = [
+        {"tokens": ["a", "b"], "tags": ["O", "O"]},
+        {"tokens": ["a b"], "tags": ["O"]},
+        {"tokens": ["a", "b"], "tags": ["O", "B-PER"]},
+    ]
+    assert PanX().clusters(rows) == [0, 1, 0]
+    reference = mean_of(np.array([0.0, 1.0, 1.0]))
+    alone = paired_bootstrap(reference, reference, clusters=[0, 1, 0], resamples=20)
+    assert alone == (0.0, 0.0)
