@@ -129,7 +129,9 @@ def _choose(
         found = [(s, library.tokens(s)) for s in token_samples(library.made.all_special_tokens)]
     except Exception:
         found = []
-    if not found or theirs["model"]["type"] != document["model"]["type"]:
+    # An old file does not name the type of its model.
+    stated = document["model"].get("type", theirs["model"]["type"])
+    if not found or theirs["model"]["type"] != stated:
         if _names_class(folder):
             raise _disagreement(folder, library, document)
         # transformers chose a class by the encoder's type, for another kind of tokenizer.
@@ -198,13 +200,15 @@ def _special(library: Library, document: Mapping[str, Any]) -> list[int]:
     """Ids of the special tokens: the library's, or without one those that the file calls so."""
     if library.made is not None:
         return sorted(int(number) for number in library.made.all_special_ids)
-    return sorted(int(token["id"]) for token in document["added_tokens"] if token["special"])
+    added = document.get("added_tokens") or []
+    return sorted(int(token["id"]) for token in added if token.get("special"))
 
 
 def _disagreement(folder: Path, library: Library, document: Mapping[str, Any]) -> CheckpointError:
     return CheckpointError(
-        f"{folder}: {FILE} and {CONFIG} disagree. {FILE} holds a {document['model']['type']} "
-        f"tokenizer; with {CONFIG}, transformers makes a {library.name} that gives other tokens, "
+        f"{folder}: {FILE} and {CONFIG} disagree. {FILE} holds a "
+        f"{document['model'].get('type', 'nameless')} tokenizer; with {CONFIG}, transformers "
+        f"makes a {library.name} that gives other tokens, "
         "or none.",
         hint=f"Correct tokenizer_class in {CONFIG} (PreTrainedTokenizerFast takes {FILE} as it "
         "is), or save both again: AutoTokenizer.from_pretrained(ORIGINAL).save_pretrained(FOLDER)",

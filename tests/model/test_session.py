@@ -9,6 +9,7 @@ import pytest
 
 from xopt.artifacts import Bundle
 from xopt.engines.openvino import OpenVinoEngine
+from xopt.errors import BuildError
 from xopt.model.session import Session
 from xopt.packing import Encoding, pack
 from xopt.tokenization import Tokenizer
@@ -73,6 +74,28 @@ def test_the_engines_time_is_not_its_callers_or_the_tokenizers(session: Session)
     # The reader slept for 1.2 s while the next batch was under way; 0.1 s is what batches take.
     assert 0 < session.usage.engine_s < 0.6
     assert session.usage.tokenization_s >= 0.8
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_is_an_error_that_names_the_example(
+    session: Session, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    given = texts(40)
+    right = session.engine.submit
+
+    def spoilt(batch: Any) -> Callable[[], Any]:
+        found = right(batch)()
+        for name, values in found.items():
+            values[batch.lengths == len(given[17]), 3] = bad
+            assert name == "embeddings"
+        return lambda: found
+
+    monkeypatch.setattr(session.engine, "submit", spoilt)
+    first = min(i for i, e in enumerate(given) if len(e) == len(given[17]))
+    with pytest.raises(BuildError, match=f"Example {first}: .* no numbers"):
+        list(session.answers(40, lambda t, a, b: given[a:b]))
+    with pytest.raises(BuildError, match="no numbers"):
+        list(session.parts(40, lambda t, a, b: [[e] for e in given[a:b]]))
 
 
 def test_a_reader_that_stops_leaves_nothing_running(session: Session) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.errors import BuildError
 from xopt.model.head import Head
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
 from xopt.model.spans import find_span
+from xopt.model.stream import check_numbers
 from xopt.model.texts import Row
 from xopt.packing import Encoding
 
@@ -38,11 +38,7 @@ def finish(
     Raises:
         BuildError: the engine answered with what is no number.
     """
-    if not all(np.isfinite(part).all() for part in values):
-        raise BuildError(
-            f"{row.name}: the engine answered with values that are no numbers.",
-            hint="Build the bundle in another precision: xopt build --precision fp32",
-        )
+    check_numbers(row.name, values)
     if head.kind == "embed":
         return Embedding(head.finish_embeddings(values[0], normalize), len(encodings[0]))
     if head.kind == "classify":

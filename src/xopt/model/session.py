@@ -16,7 +16,7 @@ from xopt.artifacts import Bundle
 from xopt.engines.base import Engine, open_engine
 from xopt.errors import InputError
 from xopt.model.few import open_few
-from xopt.model.stream import Array, encode_ahead, run_chunks
+from xopt.model.stream import Array, check_numbers, encode_ahead, run_chunks
 from xopt.model.texts import Row
 from xopt.model.usage import Usage
 from xopt.packing import Encoding, pack
@@ -154,6 +154,7 @@ class Session:
         )
         shares = _share_of(count, progress)
         for chunk, index, answer in run_chunks(self, chunks, self.batch_tokens, shares):
+            check_numbers(f"Example {chunk.job[0] + index}", [answer])
             yield chunk.job[0] + index, chunk.encodings[index], answer
 
     def parts(
@@ -169,6 +170,7 @@ class Session:
             _ranges(count), lambda t, job: encode(t, *job), progress=shares
         ):
             for number, (item, answer) in enumerate(zip(items, answers, strict=True)):
+                check_numbers(f"Example {start + number}", answer)
                 yield start + number, item, answer
 
     def rows(self, count: int, encode: Encode, *, progress: Progress = _unheard) -> Array:

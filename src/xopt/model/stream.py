@@ -12,10 +12,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.errors import BuildError
 from xopt.packing import Encoding, plan_batches
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Answering", "Array", "Chunk", "encode_ahead", "run_chunks"]
+__all__ = ["Answering", "Array", "Chunk", "check_numbers", "encode_ahead", "run_chunks"]
 
 Array = NDArray[np.float32]
 J = TypeVar("J")
@@ -122,3 +123,16 @@ def run_chunks(
         for batch in started:
             with contextlib.suppress(Exception):
                 batch.answer()
+
+
+def check_numbers(name: str, values: Sequence[Array]) -> None:
+    """Refuse an answer that is none.
+
+    Raises:
+        BuildError: the engine answered with NaN or infinity.
+    """
+    if not all(np.isfinite(part).all() for part in values):
+        raise BuildError(
+            f"{name}: the engine answered with values that are no numbers.",
+            hint="Build the bundle in another precision: xopt build --precision fp32",
+        )
