@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	$(BIN)/xopt report bundles/demo -o bundles/demo.html
 
 test: $(VENV)/.installed check
-	$(BIN)/python -P -m pytest
+	$(BIN)/python -P -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

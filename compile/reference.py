@@ -160,6 +160,8 @@ def open_reference(checkpoint: Checkpoint) -> Reference:
                 model = whole.model if checkpoint.head.kind == "classify" else whole[0].model
                 return Reference(checkpoint, found, model, whole.tokenizer, whole)
             note += f" (sentence-transformers {version} does not open the folder: {whole})"
+    if "reason" in checkpoint.tokenizer.facts:
+        note += f" with tokenizer.json as it stands ({checkpoint.tokenizer.facts['reason']})"
     tokenizer = _tokenizer(checkpoint)
     return Reference(checkpoint, against + note, reference_model(checkpoint), tokenizer)
 
@@ -173,6 +175,13 @@ def _transformers() -> Any:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Any:
+    """transformers' tokenizer of the folder; of the file alone where no class of it reads that."""
+    if "reason" in checkpoint.tokenizer.facts:
+        path = checkpoint.tokenizer.path
+        found = _transformers().PreTrainedTokenizerFast(tokenizer_file=str(path))
+        number = checkpoint.raw.get("pad_token_id")
+        found.pad_token = found.convert_ids_to_tokens(number if type(number) is int else 0)
+        return found
     try:
         return _transformers().AutoTokenizer.from_pretrained(
             checkpoint.folder, local_files_only=True, trust_remote_code=False

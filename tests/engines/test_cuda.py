@@ -226,19 +226,6 @@ def test_the_same_answers_as_openvino_on_the_same_graph(
         assert np.linalg.norm(difference) <= FP16_SHARE * np.linalg.norm(expected - exact)
 
 
-def test_the_cpu_bundle_quantizes_alike(built: Build, tmp_path: Path) -> None:
-    """OpenVINO's own lowering, with unsigned activations and three projections, rounds the same."""
-    checkpoint, bundle = built("bert-tag", "int8")
-    options = BuildOptions(
-        str(checkpoint.folder), out=str(tmp_path / "cpu"), calibration_tokens=1000
-    )
-    batch = ragged(checkpoint, [9, 40, 3])
-    with open_engine(build_bundle(options).bundle) as engine:
-        expected = answer(engine, batch)
-    with open_here(bundle, dtype="fp32") as engine:
-        assert_same(answer(engine, batch), expected, "int8")
-
-
 @pytest.mark.parametrize(("name", "precision"), [*SAMPLE, ("xlmr-layer0", "fp16")])
 def test_a_graph_and_a_state_give_the_same_weights(
     built: Build, gpu_build: ModuleType, name: str, precision: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -18,7 +19,12 @@ from xopt.serve.options import ServeOptions
 
 def test_sigterm_ends_the_server_after_what_runs(bundles: dict[str, Path]) -> None:
     command = [sys.executable, "-P", "-m", "xopt", "serve", str(bundles["embed"]), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        # Whatever fails below, nothing waits for a server that nobody ends.
+        stack.callback(process.kill)
         assert process.stderr is not None
         lines = iter(process.stderr.readline, "")
         address = next(line for line in lines if line.startswith("serving ")).split(" at ")[1]

@@ -81,6 +81,8 @@ def serve(
     )
     server = uvicorn.Server(config)
     socket = config.bind_socket()
+    # Who reads the line below may connect at once, and is answered when the server runs.
+    socket.listen(config.backlog)
     port = socket.getsockname()[1]
     error_console().print(
         f"serving {', '.join(places)} at http://{options.host}:{port}/", highlight=False
