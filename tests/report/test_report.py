@@ -94,7 +94,7 @@ def test_every_plot_is_well_formed_and_says_in_words_what_it_shows(
 ) -> None:
     page = render_html(read_runs([write("a.json", tatoeba)]), "t")
     plots = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(plots) == 2
+    assert len(plots) == 3
     for text in plots:
         root = ElementTree.fromstring(text)
         title, description = root[0], root[1]
