@@ -143,7 +143,7 @@ class AffineLowerer:
         how = self.affine[site]
         values, scales = quantize_rows(weight * how.divisor[None, :])
         taken = (values.astype(np.float32) @ (how.middle / how.divisor)) * scales
-        return values, scales, taken
+        return values, scales, taken.astype(np.float32)
 
     def _quantize(self, source: str, site: str, *, folded: bool) -> str:
         """QuantizeLinear and DequantizeLinear behind the division by SmoothQuant's divisor.

@@ -169,7 +169,7 @@ class OpenVinoEngine(Engine):
         for part in self._running:
             part.drop()
         self._programs.clear()
-        self.__dict__.pop("packed_model", None)
+        vars(self).pop("packed_model", None)
 
     def describe(self) -> dict[str, Any]:
         """Library version, cores, and what each kind of operation was compiled to."""
