@@ -154,15 +154,18 @@ class OpenVinoEngine(Engine):
         model = self.packed_model or self._read()
         if dense:
             drop_gathers(self.openvino, model)
-        config = {
+        log.debug("compiling dense=%s streams=%s", dense, streams)
+        compiled = open_core().compile_model(model, "CPU", self._config(streams))
+        return Program(compiled, self.threads, streams)
+
+    def _config(self, streams: int) -> dict[str, Any]:
+        """The CPU plugin's options for a program."""
+        return {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": streams,
             # bf16 between the products would make an answer depend on the machine.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        log.debug("compiling dense=%s streams=%s", dense, streams)
-        compiled = open_core().compile_model(model, "CPU", config)
-        return Program(compiled, self.threads, streams)
 
     def close(self) -> None:
         """Drop every program."""
