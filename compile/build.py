@@ -28,10 +28,13 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.context import BuildContext
 from xopt.compile.lower import lowered_fingerprint, site_weights
 from xopt.compile.options import BuildOptions
+from xopt.compile.public import ways_to
 from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
 from xopt.engines.building import Built
+from xopt.errors import InputError
+from xopt.evaluate.tasks import TASKS
 from xopt.evidence import record_build
 from xopt.host import tool_versions
 from xopt.progress import Progress, Silent
@@ -65,7 +68,7 @@ def build_bundle(
     start = time.perf_counter()
     progress = progress or Silent()
     progress.stage("checkpoint")
-    source = locate(options.checkpoint)
+    source = locate(options.checkpoint, task=options.task)
     checkpoint = Checkpoint.open(
         source.folder,
         source=source.label,
@@ -73,6 +76,8 @@ def build_bundle(
         pooling=options.pooling,
         normalize=options.normalize,
     )
+    if options.task is not None:
+        check_task(checkpoint, options.task)
     check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
     builder = BUILDERS.resolve(options.engine)(options.builder)
     lowering = choose_lowering(options, checkpoint)
@@ -106,6 +111,18 @@ def build_bundle(
     if record:
         record_build(bundle, _anywhere(options))
     return BuildResult(bundle, time.perf_counter() - start, cached=False)
+
+
+def check_task(checkpoint: Checkpoint, task: str) -> None:
+    """Refuse a checkpoint whose head cannot answer a task, before anything is built.
+
+    Raises:
+        InputError: with the commands that make one that can.
+    """
+    try:
+        TASKS.resolve(task)().check(checkpoint.head.manifest(), checkpoint.name)
+    except InputError as error:
+        raise InputError(error.message, hint=f"What can:\n{ways_to(task)}") from error
 
 
 def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:

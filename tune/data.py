@@ -12,8 +12,9 @@ import numpy as np
 
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
-from xopt.evaluate.data import Row, Source
+from xopt.evaluate.data import SAMPLE, Row, Source
 from xopt.tune.ccgbank import read_ccgbank
+from xopt.tune.sample import on_sample
 from xopt.tune.tasks import Example, HubPart, TrainingTask
 
 __all__ = ["TaskData", "load_task", "open_folder"]
@@ -41,19 +42,21 @@ class TaskData:
 
 
 def open_folder(name: str | None) -> Path | None:
-    """The data folder; None for the hub.
+    """The data folder, ``sample`` for our own sentences; None for the hub.
 
     Raises:
         InputError: there is no such folder.
     """
     if name in (None, "hub"):
         return None
+    if name == "sample":
+        return SAMPLE
     folder = Path(str(name)).expanduser()
     if not folder.is_dir():
         raise InputError(
             f"There is no data folder {folder}.",
             hint="Give a folder that holds TASK/train.jsonl or .parquet, one in the layout of "
-            "google/xtreme, or leave --data out for the Hugging Face hub.",
+            "google/xtreme, or sample; leave --data out for the Hugging Face hub.",
         )
     return folder
 
@@ -82,6 +85,8 @@ def load_task(
         InputError: the rows cannot be had.
         DataError: a row breaks the schema, or none is left.
     """
+    if folder == SAMPLE:
+        task = on_sample(task)
     train = _examples(task, folder, task.train_split)
     if task.dev_split is None or not _has(task, folder, task.dev_split):
         train, dev = _hold_out(train, seed, max_dev)
@@ -98,7 +103,7 @@ def load_task(
         labels = tuple(sorted({tag for row in train for tag in row["tags"]}))
     facts: dict[str, Any] = {
         "task": task.name,
-        "rows_from": "hub" if folder is None else folder.resolve().name,
+        "rows_from": _rows_from(folder),
         "translated_from": translated.resolve().name if translated else None,
         "train": len(train),
         "dev": len(dev),
@@ -109,6 +114,12 @@ def load_task(
     if folder is None:
         facts["hub"] = [_hub_name(part) for part in (*task.train, *task.dev)]
     return TaskData(task, train, dev, labels, facts)
+
+
+def _rows_from(folder: Path | None) -> str:
+    if folder is None:
+        return "hub"
+    return "sample" if folder == SAMPLE else folder.resolve().name
 
 
 def _hold_out(rows: Sequence[Example], seed: int, most: int) -> tuple[list[Example], list[Example]]:

@@ -22,8 +22,8 @@ class TuneOptions:
         checkpoint: folder, hub id or ``pip:multilingual-e5-small``; the default encoder if None.
         intermediate: English tasks of phase 2; empty leaves the phase out.
         target: task of phase 3; None stops after phase 2 and leaves the encoder (BUCC, Tatoeba).
-        data: a folder in the layout of google/xtreme or of ``TASK/SPLIT``; ``hub`` or None for the
-            Hugging Face hub.
+        data: a folder in the layout of google/xtreme or of ``TASK/SPLIT``; ``sample`` for the
+            English rows of our own sentences; ``hub`` or None for the Hugging Face hub.
         seed: of heads, order, dropout and held-out splits.
         lr: highest learning rate; each task's own if None, as for the next three.
         batch: examples of a step of the optimiser, per process.

@@ -66,7 +66,7 @@ class Task(ABC):
         if head["kind"] != self.head:
             raise InputError(
                 f"{what} has the head {head['kind']!r}; the task {self.name} needs {self.head!r}.",
-                hint="Build a checkpoint that was tuned for this task: xopt build CHECKPOINT",
+                hint=f"Build one that was tuned for it: xopt build --task {self.name}",
             )
 
     def config_of(self, language: str) -> str:

@@ -24,6 +24,7 @@ __all__ = ["build"]
 
 @app.command(
     epilog="Examples:  xopt build --precision int8    ·    "
+    "xopt build --task xnli    ·    "
     "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli"
 )
 @takes(BuildOptions)
@@ -41,7 +42,7 @@ def build(given: Mapping[str, Any], as_json: JsonOption = False) -> None:
     if as_json:
         print_json(_document(result))
         return
-    _show(result)
+    _show(result, options.task)
 
 
 def _document(result: BuildResult) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _tokens(bundle: Bundle) -> str:
     return lines
 
 
-def _show(result: BuildResult) -> None:
+def _show(result: BuildResult, asked: str | None) -> None:
     bundle = result.bundle
     out = console()
     how = "already built" if result.cached else f"built in {result.seconds:.1f} s"
@@ -106,5 +107,5 @@ def _show(result: BuildResult) -> None:
         f"  peak memory  {peak_rss_mib():,.0f} MiB",
         highlight=False,
     )
-    task = "tatoeba" if bundle.head["kind"] == "embed" else "TASK"
+    task = asked or ("tatoeba" if bundle.head["kind"] == "embed" else "TASK")
     out.print(f"Next: xopt eval {bundle.folder} --task {task}", highlight=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from xopt.artifacts import Bundle, fingerprint
+from xopt.compile.public import ways_to
 from xopt.errors import InputError, require
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evidence import known_builds
@@ -75,7 +76,7 @@ def find_candidate(task: Task, name: str | None) -> Bundle:
     raise InputError(
         f"No bundle built on this machine fits the task {task.name} "
         f"(it needs the head {task.head!r}).{reason}",
-        hint="Build one with: xopt build CHECKPOINT --precision int8",
+        hint=f"Build one with one of these, then type this again:\n{ways_to(task.name)}",
     )
 
 

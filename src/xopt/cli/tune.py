@@ -50,7 +50,7 @@ def tune(
         str | None,
         typer.Option(
             help="Folder with TASK/train.jsonl or .parquet, or in the layout of google/xtreme. "
-            "Default: the Hugging Face hub."
+            "sample: xopt's own two dozen. Default: the Hugging Face hub."
         ),
     ] = None,
     seed: Annotated[

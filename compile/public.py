@@ -1,0 +1,65 @@
+"""Public checkpoints that answer a task, and what to do where there is none or no hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["PUBLIC", "PublicCheckpoint", "ways_to"]
+
+
+@dataclass(frozen=True)
+class PublicCheckpoint:
+    """A checkpoint of the hub that xopt builds.
+
+    Attributes:
+        name: its id.
+        licence: as its card states it: MIT or Apache-2.0.
+        encoder: its family, as README's table names it.
+        size_mb: of its weights in fp32, in units of 1,000,000 bytes.
+    """
+
+    name: str
+    licence: str
+    encoder: str
+    size_mb: int
+
+
+E5 = PublicCheckpoint("intfloat/multilingual-e5-small", "MIT", "BERT", 471)
+NLI = PublicCheckpoint("MoritzLaurer/multilingual-MiniLMv2-L6-mnli-xnli", "MIT", "XLM-RoBERTa", 428)
+QA = PublicCheckpoint("deepset/xlm-roberta-base-squad2-distilled", "MIT", "XLM-RoBERTa", 1110)
+
+# Task -> checkpoint. For pawsx, udpos and panx none was found with safetensors weights and one of
+# these licences; docs/checkpoints.md says what was looked at.
+PUBLIC: Mapping[str, PublicCheckpoint] = {
+    "xnli": NLI,
+    "xquad": QA,
+    "mlqa": QA,
+    "tydiqa": QA,
+    "tatoeba": E5,
+    "bucc2018": E5,
+}
+# Whose encoder needs no training for the task.
+UNTUNED = ("tatoeba", "bucc2018")
+
+
+def ways_to(task: str) -> str:
+    """Commands that end in a bundle for ``task``, the shortest first, one on a line."""
+    found = []
+    if task in UNTUNED:
+        found.append("xopt build --precision int8")
+    elif task in PUBLIC:
+        known = PUBLIC[task]
+        found.append(
+            f"xopt build --task {task} --precision int8     "
+            f"({known.name} from the hub, {known.licence}, {known.size_mb:,} MB)"
+        )
+    if task not in UNTUNED:
+        tune = f"xopt tune --intermediate none --target {task}"
+        then = f"and xopt build tuned/{task} --precision int8"
+        found.append(f"{tune} --data DIR -o tuned/{task}     (your training data) {then}")
+        found.append(
+            f"{tune} --data sample -o tuned/{task}     (no download: two dozen sentences, enough "
+            f"to see every step) {then}"
+        )
+    return "\n".join(f"  {line}" for line in found)
