@@ -40,7 +40,9 @@ from xopt.host import tool_versions
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 
-__all__ = ["BuildOptions", "BuildResult", "build_bundle"]
+__all__ = [
+    "BuildOptions", "BuildResult", "build_bundle", "open_checkpoint", "ranges_of", "sample_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,16 @@ def build_bundle(
     start = time.perf_counter()
     progress = progress or Silent()
     progress.stage("checkpoint")
-    source = locate(options.checkpoint, task=options.task)
-    checkpoint = Checkpoint.open(
-        source.folder,
-        source=source.label,
-        layer=options.layer,
-        pooling=options.pooling,
-        normalize=options.normalize,
-    )
-    if options.task is not None:
-        check_task(checkpoint, options.task)
+    checkpoint = open_checkpoint(options)
     check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
     builder = BUILDERS.resolve(options.engine)(options.builder)
     lowering = choose_lowering(options, checkpoint)
     check_head(options.engine, lowering, checkpoint.head)
     here = builder.look()
-    sample = _sample(checkpoint, options) if lowering.activations != "none" else None
+    sample = sample_of(checkpoint, options) if lowering.activations != "none" else None
     lengths: tuple[int, ...] = ()
     if builder.reads_lengths:
-        lengths = _lengths(sample or _sample(checkpoint, options))
+        lengths = _lengths(sample or sample_of(checkpoint, options))
     digest = _bundle_fingerprint(checkpoint, options, lowering, sample, lengths, here)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
     # A damaged one is built again.
@@ -100,7 +93,7 @@ def build_bundle(
     ranges = None
     if sample is not None:
         progress.stage("calibrating")
-        ranges = _calibrate(checkpoint, graph, sample, options, progress)
+        ranges = ranges_of(checkpoint, graph, sample, options, progress)
     # Mapped weights count as memory as long as anything refers to them.
     gc.collect()
     with publish(out) as work:
@@ -111,6 +104,25 @@ def build_bundle(
     if record:
         record_build(bundle, _anywhere(options))
     return BuildResult(bundle, time.perf_counter() - start, cached=False)
+
+
+def open_checkpoint(options: BuildOptions) -> Checkpoint:
+    """The checkpoint that is asked for, with what the options change of its head and texts.
+
+    Raises:
+        XoptError: it cannot be had, read, or answer the task that is asked for.
+    """
+    source = locate(options.checkpoint, task=options.task)
+    checkpoint = Checkpoint.open(
+        source.folder,
+        source=source.label,
+        layer=options.layer,
+        pooling=options.pooling,
+        normalize=options.normalize,
+    )
+    if options.task is not None:
+        check_task(checkpoint, options.task)
+    return checkpoint
 
 
 def check_task(checkpoint: Checkpoint, task: str) -> None:
@@ -159,7 +171,8 @@ def _default_place(checkpoint: Checkpoint, options: BuildOptions) -> Path:
     return Path("bundles") / f"{checkpoint.name}-{options.precision}-{options.target}"
 
 
-def _sample(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
+def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
+    """The calibration texts, drawn and tokenized as the checkpoint reads them."""
     tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     return draw_sample(
         load_corpus(options.calibration),
@@ -188,13 +201,14 @@ def _bundle_fingerprint(
     return fingerprint(lowered, options.engine, *parts)
 
 
-def _calibrate(
+def ranges_of(
     checkpoint: Checkpoint,
     graph: Graph,
     sample: Sample,
     options: BuildOptions,
     progress: Progress,
 ) -> Ranges:
+    """The ranges of a traced checkpoint; from the cache when they are there."""
     recipe = choose_recipe(options, checkpoint)
     digest = ranges_fingerprint(graph.fingerprint, sample, recipe)
     cached = Ranges.find(digest)

@@ -43,23 +43,27 @@ PUBLIC: Mapping[str, PublicCheckpoint] = {
 UNTUNED = ("tatoeba", "bucc2018")
 
 
-def ways_to(task: str) -> str:
-    """Commands that end in a bundle for ``task``, the shortest first, one on a line."""
-    found = []
+def ways_to(task: str, *, hub: bool = True) -> str:
+    """Commands that end in a bundle for ``task``, the shortest first, each on its own line.
+
+    Args:
+        task: of XTREME.
+        hub: whether the hub may be at hand.
+    """
     if task in UNTUNED:
-        found.append("xopt build --precision int8")
-    elif task in PUBLIC:
+        return "  xopt build --precision int8"
+    lines = []
+    if hub and task in PUBLIC:
         known = PUBLIC[task]
-        found.append(
-            f"xopt build --task {task} --precision int8     "
-            f"({known.name} from the hub, {known.licence}, {known.size_mb:,} MB)"
+        lines.append(f"  # {known.name} from the hub ({known.licence}, {known.size_mb:,} MB)")
+        lines.append(f"  xopt build --task {task} --precision int8")
+    for data, what in (
+        ("DIR", "with your own training data"),
+        ("sample", "with no download: two dozen sentences, enough to see every step"),
+    ):
+        lines.append(f"  # {what}")
+        lines.append(
+            f"  xopt tune --intermediate none --target {task} --data {data} -o tuned/{task}"
         )
-    if task not in UNTUNED:
-        tune = f"xopt tune --intermediate none --target {task}"
-        then = f"and xopt build tuned/{task} --precision int8"
-        found.append(f"{tune} --data DIR -o tuned/{task}     (your training data) {then}")
-        found.append(
-            f"{tune} --data sample -o tuned/{task}     (no download: two dozen sentences, enough "
-            f"to see every step) {then}"
-        )
-    return "\n".join(f"  {line}" for line in found)
+        lines.append(f"  xopt build tuned/{task} --precision int8")
+    return "\n".join(lines)

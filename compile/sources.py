@@ -94,7 +94,8 @@ def _public(task: str) -> Source:
     except CheckpointError as error:
         raise CheckpointError(
             f"{known.name}, the public checkpoint for {task}, cannot be had: {error.message}",
-            hint=f"Type it again where the hub can be reached, or make one:\n{ways_to(task)}",
+            hint=f"Type it again where the hub can be reached, or make one:\n"
+            f"{ways_to(task, hub=False)}",
         ) from error
 
 

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 # Held by the process that writes a folder; never one of an artifact's files.
 LOCK = ".lock"
 ID = "[0-9a-f]" * 8
-KINDS = ("checkpoint", "graph", "ranges", "lowered", "bundle", "tokenizer")
+KINDS = ("checkpoint", "graph", "ranges", "lowered", "bundle", "tokenizer", "export")
 # A folder gets its lock and its next name at once; one that is older was left by a killed process.
 NEW_S = 600.0
 # Two builds that finish at once move each other's folder away at most this often.

@@ -28,6 +28,7 @@ COMMANDS = {
     "deploy": "deploy",
     "doctor": "doctor",
     "eval": "evaluate",
+    "export": "export",
     "init": "config",
     "inspect": "inspect",
     "report": "report",

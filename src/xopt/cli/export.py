@@ -1,0 +1,50 @@
+"""``xopt export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xopt.cli.app import app
+from xopt.cli.common import JsonOption
+from xopt.cli.output import bars, console, print_json
+from xopt.errors import require
+
+__all__ = ["export"]
+
+
+@app.command(epilog="Example:  xopt export bundles/e5 --form onnx-qdq -o exported")
+def export(
+    source: Annotated[
+        str, typer.Argument(help="Bundle that was built here, or a checkpoint as for xopt build.")
+    ],
+    form: Annotated[
+        str,
+        typer.Option(
+            help="onnx-fp32, onnx-qdq (INT8 with explicit Q/DQ), or hf (a Hugging Face folder)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write.")],
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Texts for onnx-qdq of a checkpoint, as for xopt build."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the graph or the checkpoint for other tools, with a README and a runnable example."""
+    require("onnx", extra="build", why="xopt export")
+    from xopt.export.forms import export as write
+    from xopt.export.forms import export_options
+
+    options = export_options(source, form, calibration)
+    with bars(quiet=as_json) as progress:
+        found = write(options, form, out, progress)
+    if as_json:
+        print_json({"folder": str(out), "form": form, "files": list(found.files)})
+        return
+    for name in found.files:
+        console().print(f"  {out / name}", highlight=False)
+    said = f"Next: python {out / 'run.py'} TEXT" if form != "hf" else f"Next: xopt build {out}"
+    console().print(said, highlight=False)

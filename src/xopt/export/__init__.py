@@ -1,0 +1,1 @@
+"""Checkpoints and bundles as what other tools read."""

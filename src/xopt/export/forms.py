@@ -1,0 +1,180 @@
+"""Checkpoint or bundle → a folder for other tools: an ONNX graph, or a Hugging Face folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
+from xopt.compile.build import BuildOptions, open_checkpoint, ranges_of, sample_of
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.external import WEIGHTS
+from xopt.compile.hub import ENCODER_FILES
+from xopt.compile.lower import lower_graph
+from xopt.compile.recipes import lowering_for
+from xopt.compile.trace import trace_checkpoint
+from xopt.errors import InputError, UnsupportedError
+from xopt.evidence import known_builds
+from xopt.export.readme import onnx_readme
+from xopt.host import tool_versions
+from xopt.progress import Progress, Silent
+from xopt.publishing import MANIFEST
+
+__all__ = ["FORMS", "Exported", "export", "export_options"]
+
+HERE = Path(__file__).parent
+# A table of what is possible: form -> in words.
+FORMS: Mapping[str, str] = {
+    "onnx-fp32": "the padding-free graph in fp32, standard operators of opset 21",
+    "onnx-qdq": "the same with INT8 weights and explicit QuantizeLinear and DequantizeLinear",
+    "hf": "the checkpoint itself as a Hugging Face folder in fp32",
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder that was written."""
+
+    folder: Path
+    form: str
+    files: tuple[str, ...]
+
+
+def export_options(place: str, form: str, calibration: str | None = None) -> BuildOptions:
+    """What to export of a bundle or a checkpoint.
+
+    Args:
+        place: a bundle's folder that was built on this machine, or a checkpoint as for a build.
+        form: of :data:`FORMS`.
+        calibration: texts for ``onnx-qdq`` of a checkpoint.
+
+    Raises:
+        InputError: no such form, or the bundle's checkpoint is not known here.
+        UnsupportedError: the bundle has nothing of this form.
+    """
+    if form not in FORMS:
+        raise InputError(f"Unknown form {form!r}.", hint=f"Possible: {', '.join(FORMS)}.")
+    folder = Path(place).expanduser()
+    if not (folder / MANIFEST).is_file() or not (folder / "card.md").is_file():
+        return BuildOptions(checkpoint=place, calibration=calibration)
+    bundle = Bundle.open(folder)
+    if calibration is not None:
+        raise InputError(
+            "--calibration goes with a checkpoint: a bundle was calibrated when it was built.",
+            hint="Leave it out, or: xopt export CHECKPOINT --calibration TEXTS --form onnx-qdq",
+        )
+    if form == "onnx-qdq" and (bundle.precision, bundle.target) != ("int8", "openvino"):
+        raise UnsupportedError(
+            f"{folder.name} is {bundle.precision} for {bundle.target}; onnx-qdq is the graph of an "
+            "int8 bundle for the CPU.",
+            hint="The CPU's form of the same checkpoint: xopt export CHECKPOINT --form onnx-qdq",
+        )
+    made = next(
+        (e["options"] for e in known_builds() if e["fingerprint"] == bundle.fingerprint), None
+    )
+    if made is None:
+        raise InputError(
+            f"{folder} was not built on this machine: its checkpoint is not known, and a bundle "
+            "holds the compiled engine only.",
+            hint=f"Name the checkpoint: xopt export CHECKPOINT --form {form} -o DIR",
+        )
+    options = BuildOptions(**made)
+    return options if form == "onnx-qdq" else replace(options.reference(), out=None)
+
+
+def export(
+    options: BuildOptions, form: str, out: Path, progress: Progress | None = None
+) -> Exported:
+    """Write ``out``; what xopt exported there before is replaced.
+
+    Raises:
+        XoptError: the checkpoint cannot be read or traced, or the form cannot hold it.
+    """
+    progress = progress or Silent()
+    progress.stage("checkpoint")
+    checkpoint = open_checkpoint(options)
+    write = _write_folder if form == "hf" else _write_onnx
+    with publish(out) as work:
+        facts = write(work, checkpoint, options, form, progress)
+        own = {"form": form, "checkpoint": checkpoint.source, "tools": tool_versions("xopt")}
+        digest = fingerprint(checkpoint.fingerprint, own, facts.get("graph"))
+        write_manifest(work, "export", digest, own | facts)
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    return Exported(out, form, tuple(names))
+
+
+def _write_onnx(
+    work: Path, checkpoint: Checkpoint, options: BuildOptions, form: str, progress: Progress
+) -> dict[str, Any]:
+    progress.stage("tracing")
+    graph = trace_checkpoint(checkpoint)
+    place, digest = graph.folder, graph.fingerprint
+    if form == "onnx-qdq":
+        progress.stage("calibrating")
+        sample = sample_of(checkpoint, options)
+        ranges = ranges_of(checkpoint, graph, sample, options, progress)
+        progress.stage("lowering")
+        lowered = lower_graph(graph, lowering_for("openvino", "int8"), ranges)
+        place, digest = lowered.folder, lowered.fingerprint
+    for name in ("graph.onnx", WEIGHTS):
+        # A copy: ONNX refuses weights that have a second hard link.
+        shutil.copyfile(place / name, work / name)
+    shutil.copyfile(checkpoint.tokenizer.path, work / "tokenizer.json")
+    shutil.copyfile(HERE / "example.py", work / "run.py")
+    signature = checkpoint.signature(graph.manifest["inputs"], graph.manifest["output"])
+    if signature["window"] is not None:
+        shutil.copyfile(HERE.parent / "windows.py", work / "windows.py")
+    facts: dict[str, Any] = {
+        "head": checkpoint.head.manifest(),
+        "text": checkpoint.text.manifest(),
+        "signature": signature,
+        "parity": graph.manifest["parity"],
+        "graph": digest,
+    }
+    (work / "README.md").write_text(onnx_readme(checkpoint.source, form, facts), encoding="utf-8")
+    return facts
+
+
+def _write_folder(
+    work: Path, checkpoint: Checkpoint, options: BuildOptions, form: str, progress: Progress
+) -> dict[str, Any]:
+    """Every file that the checkpoint was read from, and no other.
+
+    Raises:
+        UnsupportedError: the head was changed by an option, which such a folder cannot say.
+    """
+    asked = [name for name in ("layer", "pooling") if getattr(options, name) is not None]
+    if asked:
+        raise UnsupportedError(
+            f"A Hugging Face folder cannot say --{asked[0]}, with which the bundle was built.",
+            hint="Export the graph, which holds it: --form onnx-fp32",
+        )
+    progress.stage("copying")
+    seen: set[Path] = set()
+    for base in dict.fromkeys((checkpoint.root, checkpoint.folder)):
+        for pattern in ENCODER_FILES:
+            seen.update(path for path in base.glob(pattern) if path.is_file())
+    seen.update(checkpoint.files)
+    seen.update(checkpoint.weight_files)
+    for module in checkpoint.files:
+        seen.update(module.parent.glob("model.safetensors"))
+    training = checkpoint.root / "training.json"
+    seen.update([training] if training.is_file() else [])
+    _copy(seen, checkpoint.root, work)
+    said = f"Exported by xopt from {checkpoint.source}: the checkpoint's own files, fp32."
+    (work / "README.md").write_text(
+        f"# {checkpoint.name}\n\n{said}\n\nINT8 has no place in such a folder: its activations are "
+        "quantized by an engine. `xopt build` makes one of it.\n",
+        encoding="utf-8",
+    )
+    return {}
+
+
+def _copy(paths: set[Path], root: Path, out: Path) -> None:
+    for path in sorted(paths):
+        target = out / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
