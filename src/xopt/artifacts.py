@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 SCHEMA = 1
+# What stands beside a bundle's files once it was on the Hugging Face hub; nothing reads it.
+OF_THE_HUB = ("README.md", ".gitattributes", ".gitignore")
+CACHE_OF_THE_HUB = ".cache/huggingface/"
 
 
 def fingerprint(*parts: object) -> str:
@@ -158,7 +161,8 @@ class Artifact:
                 hint="Copy the bundle again, or rebuild it with: xopt build",
             )
         present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
-        extra = sorted(present - set(self.manifest["files"]) - {MANIFEST, LOCK})
+        extra = sorted(present - set(self.manifest["files"]) - {MANIFEST, LOCK, *OF_THE_HUB})
+        extra = [name for name in extra if not name.startswith(CACHE_OF_THE_HUB)]
         if extra:
             raise ArtifactError(
                 f"{self.folder}: {extra[0]} is not among the files that were built.",

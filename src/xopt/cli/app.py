@@ -31,6 +31,7 @@ COMMANDS = {
     "export": "export",
     "init": "config",
     "inspect": "inspect",
+    "push": "push",
     "report": "report",
     "run": "run",
     "serve": "serve",
