@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xopt.compile.relative import add_distances
 from xopt.encoders.plan import Attend
 
 __all__ = ["attend", "attend_jointly", "rotate"]
@@ -24,7 +25,7 @@ def attend_jointly(op: Attend, qkv: Tensor, arrays: dict[str, Tensor], watch: Wa
     padded = F.embedding(pad_index, qkv)  # [B, S, 3·hidden]; a Gather, not a GatherND
     split = padded.view(batch, longest, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4)
     q, k, v = (part.squeeze(0) for part in torch.split(split, 1))  # [B, heads, S, head_dim]
-    scores = (q * op.head_dim**-0.5) @ k.transpose(2, 3) + arrays["attention_bias"]
+    scores = (q * op.scale) @ k.transpose(2, 3) + arrays["attention_bias"]
     probs = torch.softmax(scores, dim=-1)
     watch(f"{op.layer}.probs", probs)
     context = (probs @ v).permute(0, 2, 1, 3).reshape(batch * longest, -1)
@@ -33,7 +34,7 @@ def attend_jointly(op: Attend, qkv: Tensor, arrays: dict[str, Tensor], watch: Wa
 
 def attend(
     op: Attend, q: Tensor, k: Tensor, v: Tensor, arrays: dict[str, Tensor],
-    rotation: tuple[Tensor, Tensor] | None,
+    rotation: tuple[Tensor, Tensor] | None, tables: dict[str, Tensor], distances: dict[str, Tensor],
 ) -> Tensor:  # fmt: skip
     """``[T, heads·head_dim]`` and twice ``[T, kv_heads·head_dim]`` -> ``[T, heads·head_dim]``.
 
@@ -44,6 +45,8 @@ def attend(
         v: values.
         arrays: of the packed batch.
         rotation: cosine and sine of each token's position, ``[T, 1, head_dim]`` each.
+        tables: of every term of disentangled positions.
+        distances: from :class:`~xopt.compile.relative.Distances`.
     """
     if rotation is not None:
         q, k = rotate(q, op.heads, *rotation), rotate(k, op.kv_heads, *rotation)
@@ -53,8 +56,10 @@ def attend(
     bias = arrays["attention_bias" if kind == "pad" else "window_bias"]
     slots = arrays["unpad_index" if kind == "pad" else "window_slots"]
     blocks, size = queries.shape
-    query = _heads(op, q * op.head_dim**-0.5, queries, op.heads)
+    query = _heads(op, q * op.scale, queries, op.heads)
     key, value = (_heads(op, part, keys, op.kv_heads) for part in (k, v))
+    if op.terms:
+        bias = add_distances(op, query, key, tables, distances) + bias
     probs = torch.softmax(query @ key.transpose(2, 3) + bias, dim=-1)
     context = (probs @ value).permute(0, 2, 1, 3).reshape(blocks * size, -1)
     return F.embedding(slots, context)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,7 +27,7 @@ from xopt.compile.lower_tensorrt import lower_tensorrt
 from xopt.compile.plugin_attention import lower_plugin
 from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import READERS, SITE, WORDS, bias_of, linear_of
+from xopt.compile.traced import DISTANCES, READERS, SITE, WORDS, bias_of, linear_of
 from xopt.host import tool_versions
 
 __all__ = ["lower_graph", "lowered_fingerprint", "site_weights"]
@@ -36,7 +37,7 @@ Array = NDArray[np.float32]
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 12})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 13})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
@@ -106,6 +107,8 @@ def _lower_nodes(
         linear = linear_of(node)
         if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
             _lower_words(editor, node, lowering)
+        elif _is_distances(node) and lowering.weights != "fp32":
+            _halve_rows(editor, node)
         elif linear and affine is not None:
             affine.lower(node, *linear)
         elif linear and lowering.weights == "int8":
@@ -121,14 +124,11 @@ def _lower_nodes(
 
 def _lower_words(editor: GraphEditor, node: onnx.NodeProto, lowering: Lowering) -> None:
     """Word embeddings: 8-bit rows with a per-row scale, or fp16 rows."""
-    out, ids = node.output[0], node.input[1]
-    table = np.asarray(editor.weights[WORDS])
     if lowering.embeddings == "fp16":
-        editor.constant(WORDS + ".fp16", table.astype(np.float16))
-        rows = editor.emit("Gather", [WORDS + ".fp16", ids], out + ".fp16", axis=0)
-        editor.emit("Cast", [rows], out, to=onnx.TensorProto.FLOAT)
+        _halve_rows(editor, node)
         return
-    quantized, scales = quantize_rows(table)
+    out, ids = node.output[0], node.input[1]
+    quantized, scales = quantize_rows(np.asarray(editor.weights[WORDS]))
     editor.constant(WORDS + ".int8", quantized)
     editor.constant(WORDS + ".scale", scales[:, None])
     rows = editor.emit("Gather", [WORDS + ".int8", ids], out + ".int8", axis=0)
@@ -137,10 +137,38 @@ def _lower_words(editor: GraphEditor, node: onnx.NodeProto, lowering: Lowering) 
     editor.emit("Mul", [cast, scale], out)
 
 
+def _is_distances(node: onnx.NodeProto) -> bool:
+    """Whether the rows of a table of distances are taken (disentangled positions)."""
+    return node.op_type == "Gather" and DISTANCES.match(node.input[0]) is not None
+
+
+def _halve_rows(editor: GraphEditor, node: onnx.NodeProto) -> None:
+    """Rows of a table in fp16; one with a value that fp16 cannot hold stays as it is."""
+    name, out = node.input[0], node.output[0]
+    half = _half(editor.weights[name])
+    if half is None:
+        editor.keep(node)
+        return
+    editor.constant(name + ".fp16", half)
+    rows = editor.emit("Gather", [name + ".fp16", node.input[1]], out + ".fp16", axis=0)
+    editor.emit("Cast", [rows], out, to=onnx.TensorProto.FLOAT)
+
+
+def _half(weight: NDArray[Any]) -> NDArray[np.float16] | None:
+    """In fp16; None where that would be infinite."""
+    with np.errstate(over="ignore"):
+        half = np.asarray(weight).astype(np.float16)
+    return half if np.isfinite(half).all() else None
+
+
 def _halve_linear(editor: GraphEditor, node: onnx.NodeProto) -> None:
     name = node.input[1]
-    half = editor.constant(name + ".fp16", np.asarray(editor.weights[name]).astype(np.float16))
-    full = editor.emit("Cast", [half], name + ".cast", to=onnx.TensorProto.FLOAT)
+    half = _half(editor.weights[name])
+    if half is None:
+        editor.keep(node)
+        return
+    editor.constant(name + ".fp16", half)
+    full = editor.emit("Cast", [name + ".fp16"], name + ".cast", to=onnx.TensorProto.FLOAT)
     transposed = editor.emit("Transpose", [full], name + ".t", perm=[1, 0])
     product = editor.emit("MatMul", [node.input[0], transposed], node.output[0] + ".product")
     editor.emit("Add", [product, _bias(editor, node)], node.output[0])

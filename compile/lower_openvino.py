@@ -24,6 +24,9 @@ __all__ = ["AffineLowerer"]
 
 Array = NDArray[np.float32]
 
+# No value comes near it, and it is finite in fp32.
+BOUND = 1e30
+
 
 class AffineLowerer:
     """Lowers the encoder's linear layers one after another.
@@ -201,8 +204,8 @@ def _bar(editor: GraphEditor, source: str, out: str) -> str:
     Without it OpenVINO moves the dequantization behind the gather, where it runs by itself over
     every padding slot; a Clip it cannot pass, and the product takes both in.
     """
-    low = editor.constant("clip.low", np.array(-65504, np.float32))
-    high = editor.constant("clip.high", np.array(65504, np.float32))
+    low = editor.constant("clip.low", np.array(-BOUND, np.float32))
+    high = editor.constant("clip.high", np.array(BOUND, np.float32))
     return editor.emit("Clip", [source, low, high], out)
 
 

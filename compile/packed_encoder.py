@@ -18,6 +18,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.head_spec import Head
 from xopt.compile.heads import head_inputs, make_head
 from xopt.compile.modules import ACTIVATE, make_norm
+from xopt.compile.relative import Distances
 from xopt.compile.weights import encoder_state, rotations
 from xopt.encoders.plan import (
     Act,
@@ -103,6 +104,9 @@ class PackedEncoder(nn.Module):
         bases = rotations(self.plan)
         self._rotations = {theta: number for number, theta in enumerate(bases)}
         self.rotary = nn.ModuleList(Rotation(config) for _ in bases)
+        self.distances: Distances | None = None
+        if config.relative is not None and any(isinstance(op, Attend) for op in self.plan):
+            self.distances = Distances(config.relative, config.max_tokens)
         self.head = make_head(config, head)
         # A target may have an operator of its own for it.
         self.joint_attention: JointAttention = attend_jointly
@@ -116,6 +120,10 @@ class PackedEncoder(nn.Module):
         elif isinstance(op, Linear):
             # With a bias of zeros where there is none: every graph then has one form.
             self._place(op.name, nn.Linear(op.inputs, op.outputs))
+        elif isinstance(op, Attend) and self.config.relative is not None:
+            for term in op.terms:
+                table = nn.Embedding(self.config.relative.rows, op.heads * op.head_dim)
+                self._place(f"{op.layer}.{term}", table)
 
     def _place(self, name: str, module: nn.Module) -> None:
         parent, _, child = name.rpartition(".")
@@ -155,6 +163,9 @@ class PackedEncoder(nn.Module):
         """
         values: dict[str, Tensor] = {}
         turns = {t: self.rotary[n](arrays["position_ids"]) for t, n in self._rotations.items()}
+        distances: dict[str, Tensor] = {}
+        if self.distances is not None:
+            distances = self.distances(arrays["pad_index"].shape[1])
         seen: set[str] = set()
         for op in self.plan:
             match op:
@@ -173,7 +184,8 @@ class PackedEncoder(nn.Module):
                     else:
                         q, k, v = parts
                         turn = turns[op.theta] if op.theta is not None else None
-                        values[op.out] = attend(op, q, k, v, arrays, turn)
+                        tables = {t: self._table(op, t) for t in op.terms}
+                        values[op.out] = attend(op, q, k, v, arrays, turn, tables, distances)
                 case Act():
                     values[op.out] = ACTIVATE[op.kind](values[op.source])
                 case Gate():
@@ -185,6 +197,11 @@ class PackedEncoder(nn.Module):
                         trail.append(values["x"])
         out: Tensor = self.head(values["x"], arrays)
         return out
+
+    def _table(self, op: Attend, term: str) -> Tensor:
+        """``[rows, heads·head_dim]``: a layer's vectors of distances."""
+        table: Tensor = self.get_parameter(f"{op.layer}.{term}.weight")
+        return table
 
     def _embed(self, op: Embed, arrays: dict[str, Tensor], watch: Watch) -> Tensor:
         """``[T, word_width]``."""

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from xopt.compile.editing import GraphEditor
 
-__all__ = ["READERS", "SITE", "WORDS", "AttentionChain", "bias_of", "drop_attention", "linear_of"]
+__all__ = [
+    "DISTANCES", "READERS", "SITE", "WORDS", "AttentionChain", "bias_of", "drop_attention",
+    "linear_of",
+]  # fmt: skip
 
 # The linear layers that read each site: queries, keys and values are one or three.
 READERS = {
@@ -23,6 +26,8 @@ READERS = {
 SITE = {linear: site for site, linears in READERS.items() for linear in linears}
 LINEAR = re.compile(rf"^(layers\.\d+)\.({'|'.join(SITE)})\.weight$")
 WORDS = "embeddings.word.weight"
+# A layer's vectors of distances.
+DISTANCES = re.compile(r"^layers\.\d+\.(c2p|p2c)\.weight$")
 
 
 def linear_of(node: onnx.NodeProto) -> tuple[str, str] | None:

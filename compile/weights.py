@@ -34,8 +34,12 @@ def encoder_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """
     import torch
 
+    from xopt.compile.relative import project_tables, relative_shapes
+
     spec, ops = checkpoint.config, plan(checkpoint.config, checkpoint.depth)
-    found = _load(checkpoint, _shapes(ops) | _head_shapes(checkpoint))
+    shapes = _shapes(ops) | relative_shapes(spec, ops) | _head_shapes(checkpoint)
+    found = _load(checkpoint, shapes)
+    found |= dict(project_tables(spec, ops, found))
     for op in ops:
         if isinstance(op, Linear) and op.name.endswith(".qkv"):
             for kind in ("weight", "bias"):

@@ -34,7 +34,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ModernBert": COMMON | {"local_attention": 32},
     "Gte": COMMON,
     "EuroBert": COMMON | {"num_key_value_heads": 1},
-}
+    "DebertaV2": COMMON | {
+        "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 32,
+        "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+    },
+}  # fmt: skip
 # Ragged and cut into windows; one long text; short ones of one length, which run without gathers.
 BATCHES = ((3, 40, 1, 17, 200, 64, 5), (250,), (20, 20, 20, 20))
 
@@ -106,6 +110,7 @@ def test_a_target_that_lacks_an_operation_refuses_before_calibration(
         ("ModernBert", "embed", ("rotary positions", "windowed attention", "gated")),
         ("EuroBert", "embed", ("RMSNorm", "grouped key and value heads")),
         ("DistilBert", "classify", ("without tanh",)),
+        ("DebertaV2", "embed", ("disentangled positions",)),
     ):
         (tmp_path / prefix).mkdir()
         checkpoint = checkpoint_of(tmp_path / prefix, prefix, head, tokenizer_file)

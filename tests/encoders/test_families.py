@@ -139,6 +139,32 @@ def eurobert(draw: Draw) -> dict[str, Any]:
     }
 
 
+@st.composite
+def deberta(draw: Draw) -> dict[str, Any]:
+    kinds = st.sampled_from(["c2p", "p2c", "c2p|p2c", " P2C | C2P", ["p2c", "c2p"], ["c2p"], None])
+    heads = draw(st.sampled_from([1, 2, 3]))
+    return {
+        "hidden_size": heads * 16,
+        "num_attention_heads": heads,
+        "num_hidden_layers": draw(st.integers(1, 3)),
+        "intermediate_size": draw(st.sampled_from([24, 80])),
+        "max_position_embeddings": draw(st.sampled_from([64, 90])),
+        "type_vocab_size": draw(st.sampled_from([0, 1, 2])),
+        "relative_attention": draw(st.sampled_from([True, True, False])),
+        "pos_att_type": draw(kinds),
+        "share_att_key": draw(st.booleans()),
+        # Few buckets, an odd number, as many as tokens; none.
+        "position_buckets": draw(st.sampled_from([-1, 2, 7, 16, 64, 100])),
+        "max_relative_positions": draw(st.sampled_from([-1, -1, 20, 200])),
+        "norm_rel_ebd": draw(st.sampled_from(["none", "layer_norm", "layer_norm|other"])),
+        "position_biased_input": draw(st.booleans()),
+        "pooler_hidden_act": draw(st.sampled_from(["gelu", "tanh", "relu"])),
+        "hidden_act": draw(st.sampled_from(["gelu", "silu", "gelu_new"])),
+        "layer_norm_eps": draw(st.sampled_from([1e-5, 1e-7])),
+        "legacy": draw(st.booleans()),
+    }
+
+
 TOKEN = ("tag", "span")
 SENTENCE = ("classify", "choice")
 CASES = {
@@ -151,6 +177,7 @@ CASES = {
     "Gte": (gte(), ("embed", "mlm", "tag", "classify")),
     "JinaEmbeddingsV3": (jina(), ("embed", "mlm", *TOKEN, "classify")),
     "EuroBert": (eurobert(), ("embed", "mlm", "tag", "classify")),
+    "DebertaV2": (deberta(), ("embed", "mlm", *TOKEN, *SENTENCE)),
 }
 
 
@@ -203,6 +230,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "Gte": BERT_SMALL,
     "JinaEmbeddingsV3": BERT_SMALL,
     "EuroBert": BERT_SMALL | {"num_key_value_heads": 1},
+    "DebertaV2": BERT_SMALL | {
+        "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16,
+        "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+    },
     "DistilBert": {
         "dim": 32, "n_heads": 2, "n_layers": 2, "hidden_dim": 48, "max_position_embeddings": 64,
     },

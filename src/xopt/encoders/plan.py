@@ -74,6 +74,8 @@ class Attend:
         theta: base of the rotary positions; None for none. A key may be quantized without its mean
             only where there are none.
         window: how far a token sees to each side; None for the whole sentence.
+        scale: of the scores.
+        terms: of :class:`~xopt.encoders.spec.Relative`, in their order; empty for none.
     """
 
     layer: str
@@ -84,6 +86,8 @@ class Attend:
     theta: float | None
     window: int | None
     out: str
+    scale: float
+    terms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,10 @@ def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
             yield Linear(name, site, spec.hidden, width, part in block.biases, "h", part)
         source = ("q", "k", "v")
     heads = (spec.heads, spec.kv_heads, spec.head_dim)
-    yield Attend(layer, source, *heads, block.theta, block.window, "context")
+    terms = () if spec.relative is None else tuple(sorted(spec.relative.terms))
+    yield Attend(
+        layer, source, *heads, block.theta, block.window, "context", spec.score_scale, terms
+    )
     name = "attention_output"
     bias = name in block.biases
     yield Linear(f"{layer}.{name}", f"{layer}.context", queries, spec.hidden, bias, "context", "y")
@@ -191,6 +198,7 @@ def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
 def is_joint(spec: EncoderSpec, block: Block) -> bool:
     """Whether queries, keys and values are one projection: nothing happens to one of them alone."""
     plain = block.theta is None and block.window is None and spec.kv_heads == spec.heads
+    plain = plain and spec.score_parts == 1
     return plain and {"q", "k", "v"} <= block.biases
 
 
@@ -236,6 +244,10 @@ def needs(spec: EncoderSpec) -> tuple[str, ...]:
         found |= dict.fromkeys(name for name, wanted in asked.items() if wanted)
     if spec.word_width != spec.hidden:
         found["projected embeddings"] = None
+    if spec.relative is not None:
+        found["disentangled positions"] = None
+    elif spec.score_parts > 1:
+        found["a divisor of the scores that is not the root of a head's width"] = None
     if spec.embedding_norm is None:
         found["embeddings without a norm"] = None
     return tuple(found)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["ACTIVATIONS", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm"]
+__all__ = ["ACTIVATIONS", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm", "Relative"]
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "tanh"]
 
@@ -40,6 +40,30 @@ class Norm:
     epsilon: float
     kind: Literal["layer", "rms"] = "layer"
     bias: bool = True
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Disentangled positions (He et al., 2021): scores of contents and of distances are added.
+
+    Attributes:
+        terms: ``c2p`` (the query's content and the distance) and ``p2c`` (the distance and the
+            key's content), either, both or none.
+        rows: of the learned table of distances; half of them look back, half ahead.
+        buckets: how many distances are told apart, further ones on a logarithmic scale; None for
+            all.
+        reach: the distance at which the logarithmic scale ends.
+        shared: whether a layer's projections of queries and keys project the table too; otherwise
+            each term has a projection of its own.
+        norm: of the table.
+    """
+
+    terms: frozenset[str]
+    rows: int
+    buckets: int | None
+    reach: int
+    shared: bool
+    norm: Norm | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +112,8 @@ class EncoderSpec:
         embedding_norm: behind the embeddings.
         blocks: the layers.
         final_norm: behind the last layer.
+        relative: positions in the scores of all layers; None for none.
+        score_parts: how many products a score is the sum of, for its divisor.
     """
 
     model_type: str
@@ -105,6 +131,13 @@ class EncoderSpec:
     embedding_norm: Norm | None
     blocks: tuple[Block, ...]
     final_norm: Norm | None = None
+    relative: Relative | None = None
+    score_parts: int = 1
+
+    @property
+    def score_scale(self) -> float:
+        """Factor of the scores before the softmax."""
+        return float((self.head_dim * self.score_parts) ** -0.5)
 
     @property
     def layers(self) -> int:

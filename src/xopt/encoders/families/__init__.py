@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from xopt.encoders.families import bert, distilbert, electra, modernbert, rotary, xlm_roberta_xl
+from xopt.encoders.families import (
+    bert,
+    deberta_v2,
+    distilbert,
+    electra,
+    eurobert,
+    gte,
+    jina,
+    modernbert,
+    xlm_roberta_xl,
+)
 from xopt.encoders.family import Family
 from xopt.errors import CheckpointError, did_you_mean
 
@@ -14,9 +24,10 @@ FAMILIES: tuple[Family, ...] = (
     electra.FAMILY,
     xlm_roberta_xl.FAMILY,
     modernbert.FAMILY,
-    rotary.GTE,
-    rotary.JINA,
-    rotary.EUROBERT,
+    gte.FAMILY,
+    jina.FAMILY,
+    eurobert.FAMILY,
+    deberta_v2.FAMILY,
 )
 
 
