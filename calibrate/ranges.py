@@ -46,12 +46,14 @@ class CalibrationRecipe:
         alpha: SmoothQuant's strength; 0 for none.
         levels: steps of a weight on one side of zero where weights are rounded by their effect
             (:mod:`xopt.calibrate.rounding`); 0 leaves the rounding to the lowering.
+        pair_sum: most that two neighbouring weights of one sign may sum to; 0 for no bound.
     """
 
     method: str = "minmax"
     percentile: float = 99.99
     alpha: float = 0.8
     levels: int = 0
+    pair_sum: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -131,7 +133,8 @@ def calibrate(
                 model.run(batch, watch=watch)
                 step()
 
-        rounded = round_sites(_affine(limits, smooth, centers), weights, watch_all, recipe.levels)
+        affine = _affine(limits, smooth, centers)
+        rounded = round_sites(affine, weights, watch_all, recipe.levels, recipe.pair_sum)
     with publish(Ranges.place(digest)) as work:
         (work / "limits.json").write_text(json.dumps(limits, indent=1) + "\n")
         parts = {f"{s}.{p}": v for s, layer in rounded.items() for p, v in vars(layer).items()}

@@ -23,6 +23,7 @@ __all__ = [
     "round_columns",
     "round_layer",
     "round_sites",
+    "row_scales",
 ]
 
 Array = NDArray[np.float32]
@@ -123,17 +124,39 @@ class RoundedLayer:
     correction: Array
 
 
-def round_layer(weight: Array, moments: Moments, levels: int = 127) -> RoundedLayer:
+def round_layer(
+    weight: Array, moments: Moments, levels: int = 127, pair_sum: int = 0
+) -> RoundedLayer:
     """Round ``[out, in]`` for the inputs that ``moments`` saw."""
     smoothed = weight * moments.affine.divisor[None, :]
-    values, scales = round_columns(smoothed, moments.products, levels=levels)
+    values, scales = round_columns(smoothed, moments.products, levels=levels, pair_sum=pair_sum)
     exact = weight.astype(np.float64) @ moments.mean
     rounded = (values.astype(np.float64) @ moments.rounded_mean) * scales
     return RoundedLayer(values, scales, (exact - rounded).astype(np.float32))
 
 
+def row_scales(weight: NDArray[Any], *, levels: int = 127, pair_sum: int = 0) -> Array:
+    """The step of each row of ``[out, in]``, the smallest that no weight or pair oversteps.
+
+    Args:
+        weight: ``[out, in]``.
+        levels: steps on one side of zero.
+        pair_sum: as in :func:`round_columns`.
+    """
+    scales = np.abs(weight).max(axis=1) / np.float32(levels)
+    if pair_sum:
+        for sign in (1, -1):
+            side = np.maximum(sign * weight, 0)
+            even = side[:, 0 : side.shape[1] // 2 * 2 : 2]
+            pairs = (even + side[:, 1::2]).max(axis=1, initial=0)
+            # Each of the two may be rounded up by half a step.
+            scales = np.maximum(scales, pairs / np.float32(pair_sum - 1))
+    scales[scales == 0] = 1
+    return np.asarray(scales, np.float32)
+
+
 def round_columns(
-    weight: Array, products: Array, *, levels: int = 127
+    weight: Array, products: Array, *, levels: int = 127, pair_sum: int = 0
 ) -> tuple[NDArray[np.int8], Array]:
     """GPTQ with one scale per row; columns of the largest inputs come first.
 
@@ -141,13 +164,14 @@ def round_columns(
         weight: ``[out, in]``.
         products: ``[in, in]``, second moments of the inputs, in any unit.
         levels: steps on one side of zero.
+        pair_sum: most that the columns 2k and 2k + 1 of a row may sum to where they have one sign;
+            0 for no bound.
 
     Returns:
         ``[out, in]`` int8 within ±levels and ``[out]``, ``weight ≈ int8 · scale``.
     """
     width = weight.shape[1]
-    scales = np.abs(weight).max(axis=1) / np.float32(levels)
-    scales[scales == 0] = 1
+    scales = row_scales(weight, levels=levels, pair_sum=pair_sum)
     diagonal = products.diagonal().astype(np.float64)
     order = np.argsort(-diagonal, kind="stable")
     moments = products[order][:, order].astype(np.float64)
@@ -157,12 +181,19 @@ def round_columns(
     factor = np.linalg.cholesky((inverse + inverse.T) / 2).T.astype(np.float32)
     left = weight[:, order] / scales[:, None]
     rounded = np.empty_like(left)
+    place = np.argsort(order)
     for start in range(0, width, BLOCK):
         stop = min(start + BLOCK, width)
         part, square = left[:, start:stop], factor[start:stop, start:stop]
         errors = np.empty_like(part)
         for column in range(stop - start):
-            nearest = np.clip(np.rint(part[:, column]), -levels, levels)
+            low, high = np.float32(-levels), np.float32(levels)
+            mate = order[start + column] ^ 1
+            if pair_sum and mate < width and place[mate] < start + column:
+                taken = rounded[:, place[mate]]
+                high = np.minimum(high, pair_sum - np.maximum(taken, 0))
+                low = np.maximum(low, -pair_sum - np.minimum(taken, 0))
+            nearest = np.clip(np.rint(part[:, column]), low, high)
             rounded[:, start + column] = nearest
             errors[:, column] = (part[:, column] - nearest) / square[column, column]
             part[:, column:] -= np.outer(errors[:, column], square[column, column:])
@@ -192,6 +223,7 @@ def round_sites(
     weights: Callable[[str], Array],
     watch_all: Callable[[Callable[[str, Any], None]], None],
     levels: int,
+    pair_sum: int = 0,
 ) -> dict[str, RoundedLayer]:
     """Every site's layer.
 
@@ -200,6 +232,7 @@ def round_sites(
         weights: ``site -> [out, in]``.
         watch_all: runs the sample and calls what it is given at every site.
         levels: steps of a weight on one side of zero.
+        pair_sum: as in :func:`round_columns`.
     """
     found: dict[str, RoundedLayer] = {}
     for group in in_groups(affine):
@@ -211,5 +244,5 @@ def round_sites(
 
         watch_all(watch)
         for site in list(moments):
-            found[site] = round_layer(weights(site), moments.pop(site), levels)
+            found[site] = round_layer(weights(site), moments.pop(site), levels, pair_sum)
     return found

@@ -140,14 +140,15 @@ def check_task(checkpoint: Checkpoint, task: str) -> None:
 def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     """The recipe of target and precision, as the target's options change it for this encoder."""
     lowering = lowering_for(options.engine, options.precision)
-    return replace(lowering, **options.builder.changes(checkpoint.text.max_tokens))
+    changes = options.builder.changes(options.precision, checkpoint.text.max_tokens)
+    return replace(lowering, **changes)
 
 
 def choose_recipe(options: BuildOptions, checkpoint: Checkpoint) -> CalibrationRecipe:
     """The calibration; weights that were tuned to be rounded to their nearest step stay so."""
     training = checkpoint.training
     if training is not None and training["phase"] == "qat":
-        return replace(options.recipe, levels=0)
+        return replace(options.recipe, levels=0, pair_sum=0)
     return options.recipe
 
 
@@ -195,7 +196,7 @@ def _bundle_fingerprint(
     ranges = ranges_fingerprint(graph, sample, recipe) if sample else None
     lowered = lowered_fingerprint(graph, lowering, ranges)
     parts: list[Any] = [tool_versions("xopt", "openvino")]
-    own = asdict(options.builder)
+    own = options.builder.own
     if own:
         parts += [own, list(lengths), tool_versions(options.engine), here]
     return fingerprint(lowered, options.engine, *parts)

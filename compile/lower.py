@@ -89,7 +89,8 @@ def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path
             affine = None
             if lowering.activations == "uint8" and ranges is not None:
                 numbers = read_affine(ranges), read_rounded(ranges)
-                affine = AffineLowerer(editor, *numbers, graph.manifest["heads"])
+                shape = graph.manifest["heads"], lowering.pair_sum
+                affine = AffineLowerer(editor, *numbers, *shape)
             lowered = _lower_nodes(editor, lowering, amax, smooth, affine)
     onnx.save(lowered, folder / "graph.onnx")
     onnx.checker.check_model(str(folder / "graph.onnx"))

@@ -15,9 +15,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from xopt.calibrate.rounding import Affine, RoundedLayer
+from xopt.calibrate.rounding import Affine, RoundedLayer, row_scales
 from xopt.compile.editing import GraphEditor
-from xopt.compile.quantize import quantize_rows
 from xopt.compile.traced import READERS, SITE, bias_of, linear_of
 
 __all__ = ["AffineLowerer"]
@@ -37,6 +36,7 @@ class AffineLowerer:
         rounded: site -> its linear layer's weight and what its bias gains; missing ones are rounded
             to the nearest step.
         heads: of attention.
+        pair_sum: of weights that are rounded here; see :class:`~xopt.compile.recipes.Lowering`.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class AffineLowerer:
         affine: Mapping[str, Affine],
         rounded: Mapping[str, RoundedLayer],
         heads: int,
+        pair_sum: int = 0,
     ) -> None:
         self.editor, self.affine, self.rounded, self.heads = editor, affine, rounded, heads
+        self._pair_sum = pair_sum
         self._producers = {name: node for node in editor.source for name in node.output}
         named = ((linear_of(node), node) for node in editor.source)
         self._linears = {linear: node for linear, node in named if linear is not None}
@@ -144,7 +146,9 @@ class AffineLowerer:
     def _nearest(self, site: str, weight: Array) -> tuple[NDArray[np.int8], Array, Array]:
         """The weight in its nearest steps; the middle comes back through them."""
         how = self.affine[site]
-        values, scales = quantize_rows(weight * how.divisor[None, :])
+        smoothed = weight * how.divisor[None, :]
+        scales = row_scales(smoothed, pair_sum=self._pair_sum)
+        values = np.rint(smoothed / scales[:, None]).astype(np.int8)
         taken = (values.astype(np.float32) @ (how.middle / how.divisor)) * scales
         return values, scales, taken.astype(np.float32)
 

@@ -84,6 +84,11 @@ class BuildOptions(TargetOptions):
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         lowering_for(self.engine, self.precision)
+        if self.cpu is not None and self.precision != "int8":
+            raise InputError(
+                f"--cpu says for which CPUs INT8 numbers are; the precision is {self.precision}.",
+                hint="Leave --cpu out, or build --precision int8.",
+            )
         _ = self.recipe
         _ = self.builder
 
@@ -98,8 +103,11 @@ class BuildOptions(TargetOptions):
     @property
     def recipe(self) -> CalibrationRecipe:
         """The calibration part."""
-        levels = lowering_for(self.engine, self.precision).levels
-        return CalibrationRecipe(self.ranges, self.percentile, self.smooth, levels)
+        table = lowering_for(self.engine, self.precision)
+        lowering = replace(table, **self.builder.changes(self.precision, 0))
+        return CalibrationRecipe(
+            self.ranges, self.percentile, self.smooth, lowering.levels, lowering.pair_sum
+        )
 
     @property
     def builder(self) -> BuilderOptions:

@@ -37,6 +37,9 @@ class Lowering:
             ``tensorrt-plugin`` is the same with attention as our own plugin.
         levels: steps of a weight on one side of zero where weights are rounded by their effect
             (:mod:`xopt.calibrate.rounding`); 0 where each goes to its nearest of 127.
+        pair_sum: most that two neighbouring weights of one sign may sum to. x86 without VNNI adds
+            two products of a uint8 and an int8 in 16 bits: 255 · 128 is the most that fits. 0 for
+            no bound, as VNNI adds in 32 bits.
     """
 
     weights: Literal["fp32", "fp16", "int8"]
@@ -45,6 +48,7 @@ class Lowering:
     attention: bool = False
     form: Literal["packed", "tensorrt", "tensorrt-plugin"] = "packed"
     levels: int = 0
+    pair_sum: int = 0
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {

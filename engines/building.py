@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -20,13 +20,19 @@ class BuilderOptions:
     def __post_init__(self) -> None:
         """Nothing to check."""
 
-    def changes(self, max_tokens: int) -> dict[str, Any]:
+    def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
         """Fields of the precision's recipe that these options change.
 
         Args:
+            precision: what is built.
             max_tokens: of one sentence, as the encoder takes it.
         """
         return {}
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What the engine depends on beside the recipe."""
+        return asdict(self)
 
 
 class Context(Protocol):

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
-from xopt.engines.building import Builder, BuilderOptions, Built, Context
+from xopt.engines.building import Builder, Built, Context
+from xopt.engines.cpu import CpuOptions, check_numbers_fit, facts_of
 from xopt.engines.openvino_graph import drop_gathers, packed_attention, same_blocks
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import RUNNING, Program, RunningPart, start
@@ -69,6 +70,7 @@ class OpenVinoEngine(Engine):
 
     Raises:
         InputError: a count is not in 1..1024, or there are more streams than threads.
+        UnsupportedError: the bundle's INT8 numbers do not hold on this CPU.
     """
 
     name = "openvino"
@@ -83,6 +85,7 @@ class OpenVinoEngine(Engine):
         own_attention: bool = True,
     ) -> None:
         super().__init__(bundle)
+        check_numbers_fit(bundle.manifest, bundle.folder)
         self.openvino = require("openvino", extra="build", why="Running this bundle")
         self.threads = check_count("threads", cpu_count() if threads is None else threads)
         self.streams = check_count("streams", self.threads if streams is None else streams)
@@ -194,7 +197,7 @@ class OpenVinoEngine(Engine):
         }
 
 
-class OpenVinoBuilder(Builder[BuilderOptions, Context]):
+class OpenVinoBuilder(Builder[CpuOptions, Context]):
     """ONNX to OpenVINO's own format, which the base install reads without any ONNX library."""
 
     target = "openvino"
@@ -216,4 +219,5 @@ class OpenVinoBuilder(Builder[BuilderOptions, Context]):
             raise BuildError(f"OpenVINO could not convert the graph: {error}.") from error
         # So that the first answer on this machine does not wait for the compiler.
         load_attention(open_core())
-        return Built(lowered, {"openvino": openvino.get_version()})
+        facts = facts_of(lowered.manifest["lowering"])
+        return Built(lowered, {"openvino": openvino.get_version(), **facts})

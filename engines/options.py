@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from xopt.engines.building import BuilderOptions
+from xopt.engines.cpu import CpuOptions
 from xopt.engines.tensorrt.options import RtxOptions, TensorRtOptions, TorchTensorRtOptions
 from xopt.errors import InputError
 
 __all__ = ["OPTIONS", "TargetOptions"]
 
 OPTIONS: dict[str, type[BuilderOptions]] = {
+    "openvino": CpuOptions,
     "tensorrt": TensorRtOptions,
     "tensorrt-rtx": RtxOptions,
     "torch-tensorrt": TorchTensorRtOptions,
@@ -18,7 +20,7 @@ OPTIONS: dict[str, type[BuilderOptions]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetOptions(RtxOptions, TensorRtOptions):
+class TargetOptions(CpuOptions, RtxOptions, TensorRtOptions):
     """The options of all targets in one; a build reads those of its own."""
 
     def of(self, target: str, called: str = "") -> BuilderOptions:

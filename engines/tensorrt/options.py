@@ -88,7 +88,7 @@ class RtxOptions(SlotOptions):
         """Compute capabilities to build for, as 10 · major + minor."""
         return read_sm(self.sm) or PORTABLE_SM
 
-    def changes(self, max_tokens: int) -> dict[str, Any]:
+    def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
         """fp16 attention where INT8 does not fuse or does not hold: on Turing, and long texts."""
         if TURING in self.targets:
             return {"attention": False}
@@ -129,7 +129,7 @@ class TensorRtOptions(SlotOptions):
         """Whether attention is our own kernel."""
         return self.attention == "plugin"
 
-    def changes(self, max_tokens: int) -> dict[str, Any]:
+    def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
         """The form with the plugin, and fp16 attention where INT8 does not hold."""
         form = {"form": "tensorrt-plugin"} if self.plugin else {}
         return form | fp16_beyond(max_tokens)
@@ -148,7 +148,7 @@ class TorchTensorRtOptions(TensorRtOptions):
                 hint="Possible: --compat none, ampere-plus or version; or --target tensorrt.",
             )
 
-    def changes(self, max_tokens: int) -> dict[str, Any]:
+    def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
         """None: the lowered graph only says which one it is."""
         return {}
 

@@ -10,6 +10,10 @@ from xopt.languages import language_name
 __all__ = ["part_lines", "prediction", "render_card", "retention_rows"]
 
 PARTS = {"f1": "F1", "exact_match": "exact match", "token_accuracy": "token accuracy"}
+NUMBERS = {
+    "any": "for every CPU (`--cpu any`): all give the same sums",
+    "vnni": "for CPUs with VNNI or AMX (`--cpu vnni`); others refuse them",
+}
 TASKS = {"classify": "xnli", "tag": "panx", "span": "xquad", "embed": "tatoeba"}
 
 
@@ -29,6 +33,8 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     ]
     if "runs_on_text" in manifest.get("engine", {}):
         lines.append(f"- runs on: {manifest['engine']['runs_on_text']}")
+    if "cpu" in manifest.get("engine", {}):
+        lines.append(f"- INT8 numbers: {NUMBERS[manifest['engine']['cpu']]}")
     lines += [f"- {line}" for line in training_lines(manifest["provenance"].get("training"))]
     calibration = manifest["provenance"].get("calibration")
     if calibration:
@@ -121,11 +127,17 @@ def _report_section(report: Mapping[str, Any]) -> list[str]:
         *(f"{line}." for line in part_lines(report)),
         f"{speed['sentences_per_s']:,.0f} sentences/s, {speed['tokens_per_s']:,.0f} tokens/s; one "
         f"sentence alone p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms "
-        f"({report['host']['cpu']}, {report['host']['cores']} cores).",
+        f"({_machine(report['host'])}).",
         f"Reproduce: `{report['command']}`",
         "",
     ]
     return lines
+
+
+def _machine(host: Mapping[str, Any]) -> str:
+    """CPU, cores, and the instruction set that the INT8 answers are of."""
+    int8 = f", INT8 by {host['int8']}" if "int8" in host else ""
+    return f"{host['cpu']}, {host['cores']} cores{int8}"
 
 
 def prediction(report: Mapping[str, Any]) -> str:
@@ -133,6 +145,10 @@ def prediction(report: Mapping[str, Any]) -> str:
     return (
         f"answered by OpenVINO on this CPU from the bundle's own graph, with the same integers as "
         f"{report['target']} and fp32 between them. The speeds are the CPU's."
+    ) + (
+        " This CPU has no VNNI: it rounds these integers once more, and the scores may be too low."
+        if report["host"].get("int8", "").endswith("without VNNI")
+        else ""
     )
 
 

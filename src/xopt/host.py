@@ -20,7 +20,9 @@ __all__ = [
     "cpu_facts",
     "cpu_flags",
     "host_facts",
+    "int8_instructions",
     "peak_rss_mib",
+    "saturates",
     "tool_versions",
 ]
 
@@ -44,6 +46,52 @@ def cpu_flags() -> list[str]:
     have = set(_cpuinfo().get("flags", "").split())
     wanted = ["avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"]
     return [flag for flag in wanted if flag in have]
+
+
+# What ONEDNN_MAX_CPU_ISA leaves of the instruction sets that multiply INT8; other values leave all.
+ISA_LEAVES = {
+    "SSE41": (),
+    "AVX": (),
+    "AVX2": ("avx2",),
+    "AVX2_VNNI": ("avx2", "avx_vnni"),
+    "AVX2_VNNI_2": ("avx2", "avx_vnni"),
+    "AVX512_CORE": ("avx2", "avx512f"),
+    "AVX512_CORE_VNNI": ("avx2", "avx512f", "avx512_vnni"),
+    "AVX512_CORE_BF16": ("avx2", "avx512f", "avx512_vnni"),
+    "AVX512_CORE_FP16": ("avx2", "avx512f", "avx512_vnni"),
+}
+# Flag -> how it is called, the best first.
+INT8_NAMES = {
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX VNNI",
+    "avx512f": "AVX-512 without VNNI",
+    "avx2": "AVX2 without VNNI",
+}
+X86 = ("x86_64", "AMD64", "i686")
+
+
+def int8_instructions() -> str:
+    """The instruction set that OpenVINO multiplies INT8 with here, as reports name it.
+
+    ``ONEDNN_MAX_CPU_ISA`` can withhold some from it, which is how another CPU is tried.
+    """
+    if platform.machine() not in X86:
+        features = _cpuinfo().get("Features", "").split()
+        dot = next((name for name in ("i8mm", "asimddp") if name in features), "")
+        return f"{platform.machine()} {dot}".strip()
+    asked = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    flags = cpu_flags()
+    left = ISA_LEAVES.get(asked.upper(), tuple(flags))
+    return next((INT8_NAMES[f] for f in INT8_NAMES if f in flags and f in left), "SSE without VNNI")
+
+
+def saturates() -> bool:
+    """Whether two products of a uint8 and an int8 are added in 16 bits, where they may not fit.
+
+    So it is on x86 without VNNI or AMX (``vpmaddubsw``).
+    """
+    return int8_instructions().endswith("without VNNI")
 
 
 def cpu_facts() -> dict[str, str]:
@@ -101,6 +149,7 @@ def host_facts() -> dict[str, object]:
         "cpu": _cpuinfo().get("model name") or platform.processor() or platform.machine(),
         "cores": cpu_count(),
         "flags": cpu_flags(),
+        "int8": int8_instructions(),
         "memory_mib": memory_mib(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

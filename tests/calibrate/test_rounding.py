@@ -45,6 +45,28 @@ def test_products_of_correlated_inputs_come_closer(width: int) -> None:
     assert error < 0.5 * nearest
 
 
+@pytest.mark.parametrize(("width", "seed"), [(40, 0), (41, 1), (300, 2), (1, 3)])
+def test_neighbours_of_one_sign_stay_within_their_bound(width: int, seed: int) -> None:
+    """Also where corrections push both, and next to weights that are alike."""
+    generator = np.random.default_rng(seed)
+    weight = weight_of(32, width) + np.float32(generator.uniform(-2, 2))
+    weight[0], weight[1] = 1, -1
+    seen = inputs(2000, width, seed)
+    values, scales = round_columns(weight, seen.T @ seen, pair_sum=128)
+    whole = values.astype(int)
+    for sign in (1, -1):
+        side = np.maximum(sign * whole, 0)
+        pairs = side[:, 0 : width // 2 * 2 : 2] + side[:, 1::2]
+        assert pairs.max(initial=0) <= 128
+    assert np.abs(whole).max() <= 127
+    # One step for weights that are all alike: half of the levels are left to each of a pair.
+    assert scales[0] == pytest.approx(2 / 127 if width > 1 else 1 / 127)
+    exact = seen @ weight.T
+    error = np.abs(seen @ (values * scales[:, None]).T - exact).mean()
+    seven, steps = round_columns(weight, seen.T @ seen, levels=64)
+    assert error <= 1.05 * np.abs(seen @ (seven * steps[:, None]).T - exact).mean()
+
+
 def test_dead_channels_and_rows_of_zeros() -> None:
     seen = inputs(500, 20)
     seen[:, 3] = 0

@@ -56,6 +56,7 @@ def _document(result: BuildResult) -> dict[str, Any]:
         "checkpoint": result.bundle.manifest["checkpoint"],
         "precision": result.bundle.precision,
         "target": result.bundle.target,
+        "cpu": result.bundle.manifest["engine"].get("cpu"),
     }
 
 
@@ -91,6 +92,12 @@ def _tokens(bundle: Bundle) -> str:
     return lines
 
 
+def _numbers(bundle: Bundle) -> str:
+    """For which CPUs INT8 numbers are."""
+    found = bundle.manifest["engine"].get("cpu")
+    return f" (--cpu {found})" if found else ""
+
+
 def _show(result: BuildResult, asked: str | None) -> None:
     bundle = result.bundle
     out = console()
@@ -99,7 +106,8 @@ def _show(result: BuildResult, asked: str | None) -> None:
     parity = bundle.manifest["parity"]
     out.print(
         f"  checkpoint   {bundle.manifest['checkpoint']}\n"
-        f"  precision    {bundle.precision} for {bundle.target}, {bundle.size_mib:.1f} MiB\n"
+        f"  precision    {bundle.precision} for {bundle.target}{_numbers(bundle)}, "
+        f"{bundle.size_mib:.1f} MiB\n"
         f"  parity       within {parity['max_abs_difference']:.1e} of {parity['against']}\n"
         f"{_layers(bundle)}"
         f"{_tokens(bundle)}"

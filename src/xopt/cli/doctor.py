@@ -11,8 +11,9 @@ from xopt.cli.common import JsonOption
 from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
 from xopt.cli.output import console, print_json, table
 from xopt.distribution import install_command
+from xopt.engines.cpu import CpuOptions
 from xopt.hashing import cache_folder
-from xopt.host import host_facts, tool_versions
+from xopt.host import host_facts, int8_instructions, saturates, tool_versions
 
 __all__ = ["doctor"]
 
@@ -29,6 +30,7 @@ def doctor(as_json: JsonOption = False) -> None:
     out.print(
         f"{host['cpu']}, {host['cores']} cores ({' '.join(host['flags']) or 'no INT8 extension'}), "
         f"{host['memory_mib'] / 1024:.0f} GiB, {host['system']}, Python {host['python']}\n"
+        f"INT8 on the CPU: {document['int8']}\n"
         f"GPU: {document['gpu'] or 'none'}\n"
         f"cache: {document['cache']['folder']}, {document['cache']['size_mib']:,.0f} MiB "
         "(safe to delete)",
@@ -68,12 +70,20 @@ def _examine() -> dict[str, Any]:
     missing = {name: facts["missing"] for name, facts in extras.items()}
     return {
         "host": host_facts(),
+        "int8": _int8(),
         "gpu": ", ".join(f"{name} (SM {sm})" for name, sm in gpus) or None,
         "extras": extras,
         "targets": examine_targets(missing, gpus),
         "cache": {"folder": str(cache_folder()), "size_mib": _cache_mib()},
         "add": _add(missing, gpus),
     }
+
+
+def _int8() -> str:
+    """With which instructions INT8 runs here, and which numbers are built for them."""
+    built = CpuOptions().numbers
+    also = "runs --cpu any alone" if saturates() else "runs --cpu any and vnni"
+    return f"{int8_instructions()}; {also}, builds --cpu {built} by default"
 
 
 def _add(missing: dict[str, list[str]], gpus: list[Gpu]) -> str:

@@ -1,0 +1,84 @@
+"""What the CPU's target is asked for, and on which instruction sets its INT8 numbers hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xopt.engines.building import BuilderOptions
+from xopt.errors import InputError, UnsupportedError, did_you_mean
+from xopt.host import int8_instructions, saturates
+from xopt.settings import option
+
+__all__ = ["CPUS", "PAIR_SUM", "CpuOptions", "check_numbers_fit", "facts_of"]
+
+CPUS: dict[str, str] = {
+    "any": "no two products of neighbours leave 16 bits, so every CPU gives the same sums",
+    "vnni": "weights use all of their 8 bits; wrong on x86 without VNNI or AMX",
+}
+# 255 * 128 is the largest sum of two products that 16 bits hold.
+PAIR_SUM = {"any": 128, "vnni": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuOptions(BuilderOptions):
+    """Options of ``openvino``."""
+
+    cpu: str | None = option(
+        None,
+        "cpu, INT8: any, numbers for every CPU, or vnni, closer to fp32 but wrong "
+        "on x86 without VNNI. Default: vnni where this machine has it.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the name."""
+        super().__post_init__()
+        if self.cpu is not None and self.cpu not in CPUS:
+            raise InputError(f"Unknown --cpu {self.cpu!r}.", hint=did_you_mean(self.cpu, CPUS))
+
+    @property
+    def numbers(self) -> str:
+        """For which CPUs INT8 numbers are made: ``any`` or ``vnni``."""
+        return self.cpu or ("any" if saturates() else "vnni")
+
+    def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
+        """How far weights go."""
+        return {"pair_sum": PAIR_SUM[self.numbers]} if precision == "int8" else {}
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Nothing: all of it is in the recipe."""
+        return {}
+
+
+def facts_of(lowering: Mapping[str, Any]) -> dict[str, str]:
+    """For the manifest: which CPUs INT8 numbers hold on, and which kind of CPU made them.
+
+    Args:
+        lowering: the recipe, as the lowered graph's manifest has it.
+    """
+    if lowering["activations"] == "none":
+        return {}
+    numbers = next(name for name, bound in PAIR_SUM.items() if bound == lowering["pair_sum"])
+    return {"cpu": numbers, "built_on": int8_instructions()}
+
+
+def check_numbers_fit(manifest: Mapping[str, Any], folder: object) -> None:
+    """Refuse INT8 numbers whose sums would be cut off on this CPU.
+
+    Args:
+        manifest: of the bundle.
+        folder: as messages call it.
+
+    Raises:
+        UnsupportedError: names the command that builds it for every CPU.
+    """
+    numbers = manifest["engine"].get("cpu", "vnni")
+    if manifest["precision"] != "int8" or numbers == "any" or not saturates():
+        return
+    raise UnsupportedError(
+        f"The INT8 numbers of {folder} are for CPUs with VNNI or AMX; this one "
+        f"({int8_instructions()}) adds products in 16 bits, where some of its sums do not fit.",
+        hint="Build it for every CPU: xopt build CHECKPOINT --precision int8 --cpu any",
+    )
