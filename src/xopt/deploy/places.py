@@ -1,0 +1,103 @@
+"""The folder that a deployment is written into: ours, or refused; and the bundle's copy in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from xopt import __version__
+from xopt.artifacts import Bundle
+from xopt.errors import InputError, UnsupportedError
+
+__all__ = ["EXTRAS", "MARK", "WHEEL", "check_name", "name_of", "write_folder"]
+
+# What says that a folder is ours, and may be replaced.
+MARK = "xopt-deploy.json"
+WHEEL = f"xopt_encoders-{__version__}-py3-none-any.whl"
+# Target -> extras of the wheel that run it.
+EXTRAS = {"cuda": "cuda", "tensorrt-rtx": "tensorrt-rtx", "torch-tensorrt": "torch-tensorrt"}
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no name for a model.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError(
+            f"{name!r} is no name for a model.",
+            hint="Use letters, digits, dots, dashes and underscores.",
+        )
+
+
+def name_of(bundle: Bundle, asked: str | None) -> str:
+    """The model's name: the one asked for, or the folder's, which has to be one too.
+
+    Raises:
+        InputError: the folder's name gives none.
+    """
+    if asked is not None:
+        return asked
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", bundle.folder.resolve().name)
+    try:
+        check_name(name)
+    except InputError as error:
+        raise InputError(
+            f"The bundle's folder gives the model the name {name!r}, which is none.",
+            hint="Choose one with --name.",
+        ) from error
+    return name
+
+
+def write_folder(
+    bundle: Bundle, out: Path, write: Callable[[Path], None], *, force: bool = False
+) -> list[Path]:
+    """Let ``write`` fill a new folder beside ``out``, which then takes its place.
+
+    Args:
+        bundle: every file is checked before anything is written.
+        out: a new or empty folder.
+        write: is given the folder.
+        force: replace what an earlier call has written there.
+
+    Returns:
+        Every file, relative to ``out``.
+
+    Raises:
+        ArtifactError: a file of the bundle is not the one that was built.
+        InputError: ``out`` exists.
+        UnsupportedError: the bundle is of a target that answers nothing.
+    """
+    if bundle.target == "null":
+        raise UnsupportedError("A bundle of the target null answers nothing worth serving.")
+    bundle.verify()
+    out = out.resolve()
+    _make_room(out, force=force)
+    work = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(parents=True)
+        write(work)
+        mark = {"xopt": __version__, "bundle": bundle.fingerprint}
+        (work / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+
+
+def _make_room(out: Path, *, force: bool) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    ours = (out / MARK).is_file()
+    if not ours or not force:
+        advice = "Replace it with --force." if ours else "Remove it yourself."
+        raise InputError(f"{out} exists.", hint=f"Choose another place with -o. {advice}")
