@@ -22,9 +22,11 @@ from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.cpu import CpuOptions, check_numbers_fit, facts_of
-from xopt.engines.openvino_graph import drop_gathers, packed_attention, same_blocks
+from xopt.engines.openvino_attention import packed_attention, packed_mean
+from xopt.engines.openvino_graph import drop_gathers, same_blocks, share_products
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import RUNNING, Program, RunningPart, start
+from xopt.engines.openvino_sizes import fill, whole
 from xopt.errors import BuildError, InputError, XoptError, require
 from xopt.host import check_count, cpu_count
 from xopt.packing import PackedBatch, balanced_groups, length_groups
@@ -110,6 +112,8 @@ class OpenVinoEngine(Engine):
         begin = time.perf_counter()
         model = self._read()
         changed = packed_attention(self.openvino, model, native.factory)
+        if changed:
+            packed_mean(self.openvino, model, native.factory)
         self.attention = "packed" if changed else "OpenVINO's: this encoder's is of another kind"
         self.prepare_s += time.perf_counter() - begin
         return model if changed else None
@@ -133,13 +137,16 @@ class OpenVinoEngine(Engine):
 
     def _start(self, part: PackedBatch, parts: int) -> RunningPart:
         """Start a part: on a stream of its own, or on all cores if it is the only one."""
-        arrays = part.arrays(self.signature.window)
-        dense = self.packed_model is None and part.is_dense and same_blocks(arrays)
-        program = (dense, 1 if parts == 1 else self.streams)
-        compiled = self._compiled(program)
-        feed = {name: arrays[name] for name in compiled.inputs}
+        window, per_token = self.signature.window, self.signature.per_token
+        packed = self.packed_model is not None
+        dense = not packed and part.is_dense and same_blocks(part.arrays(window))
+        compiled = self._compiled((dense, 1 if parts == 1 else self.streams))
+        if dense:
+            feed = whole(part, compiled.inputs, window=window, per_token=per_token)
+        else:
+            feed = fill(part, compiled.inputs, window=window, packed=packed, per_token=per_token)
         request = compiled.idle.pop() if compiled.idle else compiled.model.create_infer_request()
-        started = RunningPart(self, compiled, request, feed, part)
+        started = RunningPart(self, compiled, request, feed)
         start(started)
         return started
 
@@ -151,7 +158,9 @@ class OpenVinoEngine(Engine):
         return self._programs[program]
 
     def _read(self) -> Any:
-        return open_core().read_model(self.bundle.folder / "model.xml")
+        model = open_core().read_model(self.bundle.folder / "model.xml")
+        share_products(self.openvino, model)
+        return model
 
     def _compile(self, dense: bool, streams: int) -> Program:
         model = self.packed_model or self._read()

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.engines.base import Engine
+from xopt.engines.openvino_sizes import Feed
 from xopt.host import cpu_count
-from xopt.packing import PackedBatch
 
 __all__ = ["RUNNING", "Program", "RunningPart", "start"]
 
@@ -34,43 +34,37 @@ class Program:
         self.cores = max(1, threads // streams)
         self.inputs = [port.get_any_name() for port in model.inputs]
         self.idle: list[Any] = []
-        self.met: set[tuple[str, int]] = set()
+        self.met: set[int] = set()
 
 
 class RunningPart:
     """Sentences that run in one stream, from when they start until their answer is taken."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        program: Program,
-        request: Any,
-        feed: dict[str, NDArray[np.generic]],
-        batch: PackedBatch,
-    ) -> None:
+    def __init__(self, engine: Engine, program: Program, request: Any, feed: Feed) -> None:
         self.engine = engine
         self.program = program
         self.request = request
         # The request reads these arrays where they are.
         self.feed = feed
-        # Sizes for which the program may have to make a new primitive.
-        self.sizes = {("tokens", batch.tokens), ("sentences", batch.sentences)}
         self.begin = 0.0
 
     def take(self) -> NDArray[np.float32]:
         """Wait for the answer; its stream is free again."""
         self.wait()
-        answer = np.array(self.request.get_output_tensor(0).data, np.float32)
+        answer = np.array(self.request.get_output_tensor(0).data[: self.feed.rows], np.float32)
         self.engine.count(self.begin, self.begin + self.request.latency / 1e3)
         self.program.idle.append(self.request)
         return answer
 
     def wait(self) -> None:
         """Until the part is done; its error is raised here, every time."""
-        with contextlib.suppress(ValueError):
-            RUNNING.remove(self)
-        self.request.wait()
-        self.program.met |= self.sizes
+        try:
+            self.request.wait()
+            self.program.met |= self.feed.sizes
+        finally:
+            # Not before it is done: until then another thread has to see that it runs.
+            with contextlib.suppress(ValueError):
+                RUNNING.remove(self)
 
     def drop(self) -> None:
         """Wait, if it runs, and give up its answer."""
@@ -95,8 +89,12 @@ def start(part: RunningPart) -> None:
         _meet(part)
         _make_room(part)
         part.begin = time.perf_counter()
-        part.request.start_async(part.feed, share_inputs=True)
         RUNNING.append(part)
+        try:
+            part.request.start_async(part.feed.arrays, share_inputs=True)
+        except BaseException:
+            RUNNING.remove(part)
+            raise
 
 
 def _meet(part: RunningPart) -> None:
@@ -107,7 +105,7 @@ def _meet(part: RunningPart) -> None:
     OpenVINO 2026.4, and from then on for every batch of that size on that stream.
     """
     for other in list(RUNNING):
-        if (part.sizes - part.program.met) & (other.sizes - other.program.met):
+        if (part.feed.sizes - part.program.met) & (other.feed.sizes - other.program.met):
             other.settle()
 
 

@@ -1,6 +1,9 @@
-// Attention over a packed batch, as an operation of OpenVINO's CPU plugin.
+// Attention and mean pooling over a packed batch, as operations of OpenVINO's CPU plugin.
 //
-// Inputs: q (scaled), k, v: [T, heads * d] float32; cu_seqlens: [B + 1] int32. Output: [T, heads * d].
+// PackedAttention: q, k, v: [T, heads * d] float32, or one [T, 3 * heads * d] that holds the three side
+// by side; cu_seqlens: [B + 1] int32. Output: [T, heads * d]. Scores are multiplied by ``scale``.
+// PackedMean: x: [T, width] float32; cu_seqlens. Output: [B, width], 0 for a sentence without a row.
+//
 // Every sentence is read where it lies: no gather, no padding, and sums whose order depends on the
 // sentence's own length alone. Rows behind the last sentence belong to nobody and become 0.
 //
@@ -123,7 +126,7 @@ inline void scores_of(const float* q, int64_t stride, const float* keys, int64_t
 // out[rows][32 columns from c] = probs[rows][n] * v[n][c..]
 template <int ROWS>
 inline void context_of(const float* probs, int64_t padded, int64_t n, const float* v, int64_t stride,
-                       const float* inverse, float* out, bool two) {
+                       const float* inverse, float* out, int64_t out_stride, bool two) {
     Vector sum[ROWS][2] = {};
     for (int64_t j = 0; j < n; ++j) {
         const Vector a = load(v + j * stride);
@@ -135,14 +138,15 @@ inline void context_of(const float* probs, int64_t padded, int64_t n, const floa
         }
     }
     for (int r = 0; r < ROWS; ++r) {
-        store(out + r * stride, sum[r][0] * inverse[r]);
-        if (two) store(out + r * stride + kLanes, sum[r][1] * inverse[r]);
+        store(out + r * out_stride, sum[r][0] * inverse[r]);
+        if (two) store(out + r * out_stride + kLanes, sum[r][1] * inverse[r]);
     }
 }
 
 template <int ROWS>
 inline void rows_of(const float* q, const float* keys, const float* v, float* out, int64_t stride,
-                    int64_t n, int64_t padded, int64_t d, float* scores) {
+                    int64_t out_stride, int64_t n, int64_t padded, int64_t d, float factor,
+                    float* scores) {
     scores_of<ROWS>(q, stride, keys, d, padded, scores);
     float inverse[ROWS];
     for (int r = 0; r < ROWS; ++r) {
@@ -153,22 +157,24 @@ inline void rows_of(const float* q, const float* keys, const float* v, float* ou
             const Vector x = load(row + j);
             top = x > top ? x : top;
         }
-        const float most = largest(top) * kLog2E;
+        const float most = largest(top) * factor;
         Vector sum = {};
         for (int64_t j = 0; j < padded; j += kLanes) {
-            const Vector p = power_of_two(load(row + j) * kLog2E - most);
+            const Vector p = power_of_two(load(row + j) * factor - most);
             store(row + j, p);
             sum += p;
         }
         inverse[r] = 1.0f / total(sum);
     }
     for (int64_t c = 0; c < d; c += 2 * kLanes)
-        context_of<ROWS>(scores, padded, n, v + c, stride, inverse, out + c, c + kLanes < d);
+        context_of<ROWS>(scores, padded, n, v + c, stride, inverse, out + c, out_stride,
+                         c + kLanes < d);
 }
 
-// One head of one sentence; q, k, v and out point at its first row and column.
-void attend(const float* q, const float* k, const float* v, float* out, int64_t stride, int64_t n,
-            int64_t d) {
+// One head of one sentence; q, k, v and out point at its first row and column. ``factor`` is what the
+// scores are multiplied by, in bits.
+void attend(const float* q, const float* k, const float* v, float* out, int64_t stride,
+            int64_t out_stride, int64_t n, int64_t d, float factor) {
     thread_local Scratch scratch;
     const int64_t padded = (n + kLanes - 1) / kLanes * kLanes;
     float* keys = scratch.take((d + kRows) * padded);
@@ -177,12 +183,23 @@ void attend(const float* q, const float* k, const float* v, float* out, int64_t 
         for (int64_t c = 0; c < d; c += kLanes)
             transpose(k + j * stride + c, stride, std::min(n - j, kLanes), keys + c * padded + j, padded);
     int64_t i = 0;
-    for (; i + kRows <= n; i += kRows)
-        rows_of<kRows>(q + i * stride, keys, v, out + i * stride, stride, n, padded, d, scores);
-    for (; i + 4 <= n; i += 4)
-        rows_of<4>(q + i * stride, keys, v, out + i * stride, stride, n, padded, d, scores);
-    for (; i < n; ++i)
-        rows_of<1>(q + i * stride, keys, v, out + i * stride, stride, n, padded, d, scores);
+    for (; i + kRows <= n; i += kRows, q += kRows * stride, out += kRows * out_stride)
+        rows_of<kRows>(q, keys, v, out, stride, out_stride, n, padded, d, factor, scores);
+    for (; i + 4 <= n; i += 4, q += 4 * stride, out += 4 * out_stride)
+        rows_of<4>(q, keys, v, out, stride, out_stride, n, padded, d, factor, scores);
+    for (; i < n; ++i, q += stride, out += out_stride)
+        rows_of<1>(q, keys, v, out, stride, out_stride, n, padded, d, factor, scores);
+}
+
+// The mean of 16 columns of n rows, summed in blocks of 16 rows.
+Vector mean_of(const float* x, int64_t stride, int64_t n) {
+    Vector sum = {};
+    for (int64_t i = 0; i < n; i += kLanes) {
+        Vector part = load(x + i * stride);
+        for (int64_t j = i + 1; j < std::min(n, i + kLanes); ++j) part += load(x + j * stride);
+        sum += part;
+    }
+    return n > 0 ? sum / static_cast<float>(n) : sum;
 }
 
 }  // namespace
@@ -191,32 +208,43 @@ class PackedAttention : public ov::op::Op {
 public:
     OPENVINO_OP("PackedAttention", "xopt");
     PackedAttention() = default;
-    PackedAttention(const ov::OutputVector& inputs, int64_t heads) : Op(inputs), m_heads(heads) {
+    PackedAttention(const ov::OutputVector& inputs, int64_t heads, float scale)
+        : Op(inputs), m_heads(heads), m_scale(scale) {
         constructor_validate_and_infer_types();
     }
     void validate_and_infer_types() override {
-        set_output_type(0, get_input_element_type(0), get_input_partial_shape(0));
+        auto shape = get_input_partial_shape(0);
+        if (get_input_size() == 2) shape[1] = shape[1].get_length() / 3;
+        set_output_type(0, get_input_element_type(0), shape);
     }
     std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
-        return std::make_shared<PackedAttention>(inputs, m_heads);
+        return std::make_shared<PackedAttention>(inputs, m_heads, m_scale);
     }
     bool visit_attributes(ov::AttributeVisitor& visitor) override {
         visitor.on_attribute("heads", m_heads);
+        visitor.on_attribute("scale", m_scale);
         return true;
     }
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+        const bool joint = inputs.size() == 2;
         const auto shape = inputs[0].get_shape();
-        outputs[0].set_shape(shape);
-        const int64_t tokens = shape[0], width = shape[1], heads = m_heads, d = width / heads;
-        const float *q = inputs[0].data<float>(), *k = inputs[1].data<float>(), *v = inputs[2].data<float>();
-        const int32_t* starts = inputs[3].data<int32_t>();
-        const int64_t sentences = static_cast<int64_t>(inputs[3].get_size()) - 1;
+        const int64_t tokens = shape[0], stride = shape[1], width = joint ? stride / 3 : stride;
+        const int64_t heads = m_heads, d = width / heads;
+        outputs[0].set_shape({shape[0], static_cast<size_t>(width)});
+        const float* q = inputs[0].data<float>();
+        const float* k = joint ? q + width : inputs[1].data<float>();
+        const float* v = joint ? k + width : inputs[2].data<float>();
+        const ov::Tensor& places = inputs.back();
+        const int32_t* starts = places.data<int32_t>();
+        const int64_t sentences = static_cast<int64_t>(places.get_size()) - 1;
+        const float factor = m_scale * kLog2E;
         float* out = outputs[0].data<float>();
         tbb::parallel_for(int64_t{0}, sentences * heads, [&](int64_t one) {
-            const int64_t sentence = one / heads, column = one % heads * d;
-            const int64_t at = starts[sentence] * width + column;
-            attend(q + at, k + at, v + at, out + at, width, starts[sentence + 1] - starts[sentence], d);
+            const int64_t sentence = one / heads, column = one % heads * d, begin = starts[sentence];
+            const int64_t at = begin * stride + column;
+            attend(q + at, k + at, v + at, out + begin * width + column, stride, width,
+                   starts[sentence + 1] - begin, d, factor);
         });
         const int64_t used = starts[sentences];
         std::fill(out + used * width, out + tokens * width, 0.0f);
@@ -225,7 +253,43 @@ public:
 
 private:
     int64_t m_heads = 1;
+    float m_scale = 1.0f;
+};
+
+class PackedMean : public ov::op::Op {
+public:
+    OPENVINO_OP("PackedMean", "xopt");
+    PackedMean() = default;
+    explicit PackedMean(const ov::OutputVector& inputs) : Op(inputs) {
+        constructor_validate_and_infer_types();
+    }
+    void validate_and_infer_types() override {
+        auto shape = get_input_partial_shape(0);
+        const auto places = get_input_partial_shape(1)[0];
+        shape[0] = places.is_static() ? ov::Dimension(places.get_length() - 1) : ov::Dimension::dynamic();
+        set_output_type(0, get_input_element_type(0), shape);
+    }
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
+        return std::make_shared<PackedMean>(inputs);
+    }
+    bool visit_attributes(ov::AttributeVisitor&) override { return true; }
+    bool has_evaluate() const override { return true; }
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+        const int64_t width = inputs[0].get_shape()[1], blocks = width / kLanes;
+        const int64_t sentences = static_cast<int64_t>(inputs[1].get_size()) - 1;
+        outputs[0].set_shape({static_cast<size_t>(sentences), static_cast<size_t>(width)});
+        const float* x = inputs[0].data<float>();
+        const int32_t* starts = inputs[1].data<int32_t>();
+        float* out = outputs[0].data<float>();
+        tbb::parallel_for(int64_t{0}, sentences, [&](int64_t one) {
+            const int64_t begin = starts[one], n = starts[one + 1] - begin;
+            for (int64_t b = 0; b < blocks; ++b)
+                store(out + one * width + b * kLanes, mean_of(x + begin * width + b * kLanes, width, n));
+        });
+        return true;
+    }
 };
 
 OPENVINO_CREATE_EXTENSIONS(
-    std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<PackedAttention>>()}));
+    std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<PackedAttention>>(),
+                                     std::make_shared<ov::OpExtension<PackedMean>>()}));

@@ -17,21 +17,31 @@ LENGTHS = [1, 15, 16, 17, 33, 64, 130, 8, 3]
 
 
 @pytest.fixture(scope="module")
-def attend() -> Callable[..., np.ndarray]:
+def run() -> Callable[..., np.ndarray]:
+    """Runs one of our operations."""
     native = load_attention(open_core())
     if native.factory is None:
         pytest.skip(native.reason)
     opset = openvino.opset13
 
-    def call(arrays: list[np.ndarray], starts: np.ndarray, heads: int, threads: int) -> np.ndarray:
-        width = arrays[0].shape[1]
-        inputs = [opset.parameter([-1, width], np.float32) for _ in range(3)]
+    def call(
+        name: str, arrays: list[np.ndarray], starts: np.ndarray, threads: int, **facts: float
+    ) -> np.ndarray:
+        inputs = [opset.parameter([-1, array.shape[1]], np.float32) for array in arrays]
         places = opset.parameter([-1], np.int32)
-        node = native.factory.create("PackedAttention", [*inputs, places], {"heads": heads})
-        model = openvino.Model([opset.result(node)], [*inputs, places], "attention")
+        node = native.factory.create(name, [*inputs, places], facts)
+        model = openvino.Model([opset.result(node)], [*inputs, places], "one operation")
         config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
         compiled = open_core().compile_model(model, "CPU", config)
         return np.array(compiled([*arrays, starts])[0])
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def attend(run: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    def call(arrays: list[np.ndarray], starts: np.ndarray, heads: int, threads: int) -> np.ndarray:
+        return run("PackedAttention", arrays, starts, threads, heads=heads, scale=1.0)
 
     return call
 
@@ -62,6 +72,35 @@ def test_attention_is_its_definition(
     scale = max(1.0, spread**2 * head_width**0.5)
     assert np.abs(found - definition([q, k, v], starts, 3)).max() <= 1e-6 * scale * spread * 4
     assert not found[starts[-1] :].any()
+
+
+@pytest.mark.parametrize("head_width", [16, 48])
+def test_one_projection_is_read_as_the_three_that_it_holds(
+    run: Callable[..., np.ndarray], head_width: int
+) -> None:
+    generator = np.random.default_rng(3)
+    starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
+    joint = generator.normal(size=(int(starts[-1]) + 2, 9 * head_width)).astype(np.float32)
+    scale = head_width**-0.5
+    found = run("PackedAttention", [joint], starts, 2, heads=3, scale=scale)
+    q, k, v = np.split(joint, 3, axis=1)
+    assert np.abs(found - definition([q * scale, k, v], starts, 3)).max() <= 1e-5
+    assert not found[starts[-1] :].any()
+
+
+@pytest.mark.parametrize("width", [16, 96])
+def test_the_mean_is_that_of_the_sentence(run: Callable[..., np.ndarray], width: int) -> None:
+    """Two sentences without a token at the end, and rows that belong to nobody."""
+    generator = np.random.default_rng(4)
+    starts = np.concatenate(([0], np.cumsum([*LENGTHS, 0, 0]))).astype(np.int32)
+    x = generator.normal(1, 1, (int(starts[-1]) + 5, width)).astype(np.float32)
+    found = run("PackedMean", [x], starts, 2)
+    means = [x[a:b].astype(np.float64).mean(axis=0) for a, b in itertools.pairwise(starts) if b > a]
+    assert np.abs(found[: len(LENGTHS)] - means).max() <= 1e-6
+    assert found.shape == (len(LENGTHS) + 2, width)
+    assert not found[len(LENGTHS) :].any()
+    alone = run("PackedMean", [x[starts[6] : starts[7]]], np.array([0, LENGTHS[6]], np.int32), 1)
+    np.testing.assert_array_equal(alone[0], found[6])
 
 
 def test_threads_change_no_bit(attend: Callable[..., np.ndarray]) -> None:

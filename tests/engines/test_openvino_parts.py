@@ -7,7 +7,7 @@ import pytest
 
 from xopt.engines import openvino_parts
 from xopt.engines.openvino_parts import RUNNING, Program, RunningPart, start
-from xopt.packing import Encoding, pack
+from xopt.engines.openvino_sizes import Feed
 
 
 class Request:
@@ -28,10 +28,9 @@ class Model:
 
 
 def part(program: Program, tokens: int) -> RunningPart:
-    batch = pack([Encoding(np.ones(tokens, np.int32), np.ones(tokens, np.int32))], first_position=0)
     engine: Any = object()
-    program.met = {("tokens", tokens), ("sentences", 1)}
-    return RunningPart(engine, program, Request(), {}, batch)
+    program.met = {tokens, 1}
+    return RunningPart(engine, program, Request(), Feed({}, 1, frozenset((tokens, 1))))
 
 
 @pytest.mark.parametrize("cores", [1, 2, 6, 12, 64])
@@ -65,3 +64,43 @@ def test_parts_of_one_program_share_its_threads(monkeypatch: pytest.MonkeyPatch)
     assert all(one.request.runs for one in parts), "the next ones stand ready"
     for one in parts:
         one.drop()
+
+
+def test_a_part_is_seen_by_others_until_it_is_done() -> None:
+    """Two threads met the race of :func:`start` while one of them waited for its answer."""
+    program = Program(Model(), 2, 2)
+    one = part(program, 5)
+    seen: list[bool] = []
+
+    class Watched(Request):
+        def wait(self) -> None:
+            seen.append(one in RUNNING)
+
+    one.request = Watched()
+    start(one)
+    one.wait()
+    assert seen == [True]
+    assert one not in RUNNING
+
+
+def test_engines_wait_for_each_other_where_a_size_is_new_to_both() -> None:
+    """Also where a row is a token for one of them and a sentence for the other."""
+    parts = [part(Program(Model(), 1, 1), tokens) for tokens in (40, 40)]
+    for one in parts:
+        one.program.met = {1}
+        start(one)
+    assert [one.request.runs for one in parts] == [False, True]
+    for one in parts:
+        one.drop()
+
+
+def test_a_part_that_cannot_start_does_not_stay() -> None:
+    class Broken(Request):
+        def start_async(self, feed: Any, *, share_inputs: bool) -> None:
+            raise RuntimeError("no")
+
+    one = part(Program(Model(), 1, 1), 5)
+    one.request = Broken()
+    with pytest.raises(RuntimeError, match="no"):
+        start(one)
+    assert not RUNNING
