@@ -1,4 +1,4 @@
-"""Named batches of random tokens to time engines on, and the interleaved timing itself."""
+"""Batches of random tokens to time engines on, the interleaved timing itself, and profiles of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from xopt.engines.base import Engine
+from xopt.engines.base import Engine, Signature
+from xopt.engines.profile import Profile, Profiled, quiet_half
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.progress import Progress, Silent
 
-__all__ = ["WORK", "bench_engines", "time_interleaved", "timing", "work_batch"]
+__all__ = [
+    "WORK", "Lengths", "bench_engines", "profile_engine", "time_interleaved", "timing",
+    "work_batch",
+]  # fmt: skip
+
+# Tokens of each sentence of one batch after another.
+Lengths = Sequence[Sequence[int]]
 
 
 def _mixed(count: int) -> list[int]:
@@ -79,25 +86,74 @@ def timing(samples: Sequence[float], tokens: int) -> dict[str, Any]:
 
 def bench_engines(
     engines: Mapping[str, Engine],
-    names: Sequence[str],
+    work: Mapping[str, Lengths],
     *,
     repeat: int,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """``{case: {engine: timing}}``."""
+    """``{case: {engine: timing}}``.
+
+    Args:
+        engines: by the names that the answer uses.
+        work: case -> its batches; one call answers all of them, the next one handed over in time.
+        repeat: timed calls of each.
+        progress: told the cases.
+    """
     progress = progress or Silent()
     found: dict[str, dict[str, Any]] = {}
-    for name in names:
+    for name, lengths in work.items():
         progress.stage(name)
+        tokens = sum(map(sum, lengths))
         calls: dict[str, Callable[[], object]] = {}
-        tokens = sum(WORK[name])
         for title, engine in engines.items():
-            batch = work_batch(
-                WORK[name],
-                first_position=engine.signature.first_position,
-                vocabulary=engine.signature.vocabulary,
-            )
-            calls[title] = lambda e=engine, b=batch: e.run(b)  # type: ignore[misc]
+            batches = _batches(lengths, engine.signature)
+            calls[title] = lambda e=engine, b=batches: _run(e, b)  # type: ignore[misc]
         timed = time_interleaved(calls, repeat=repeat)
         found[name] = {title: timing(samples, tokens) for title, samples in timed.items()}
     return found
+
+
+def profile_engine(
+    engine: Profiled,
+    work: Mapping[str, Lengths],
+    *,
+    repeat: int,
+    warmup: int = 3,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Where the time goes: ``{case: {"wall_ms", "shares", "layers"}}``.
+
+    ``shares`` holds the share of each kind of operation, waiting included, and sums to 1;
+    ``layers`` the share of each kind in each layer. Both are of the quieter half of the runs.
+    """
+    progress = progress or Silent()
+    found: dict[str, dict[str, Any]] = {}
+    for name, lengths in work.items():
+        progress.stage(f"{name}, profiled")
+        batches = _batches(lengths, engine.signature)
+        runs = [Profile.joined(map(engine.profile, batches)) for _ in range(warmup + repeat)]
+        quiet = quiet_half(runs[warmup:])
+        joined = Profile.joined(quiet)
+        found[name] = {
+            "wall_ms": joined.wall_s / len(quiet) * 1e3,
+            "runs": len(quiet),
+            "shares": joined.shares(),
+            "layers": joined.by_place(),
+        }
+    return found
+
+
+def _batches(lengths: Lengths, signature: Signature) -> list[PackedBatch]:
+    facts = {"first_position": signature.first_position, "vocabulary": signature.vocabulary}
+    return [work_batch(batch, **facts) for batch in lengths]
+
+
+def _run(engine: Engine, batches: Sequence[PackedBatch]) -> None:
+    """Answer them in turn, as many ahead as the engine wants."""
+    waiting: list[Callable[[], object]] = []
+    for batch in batches:
+        waiting.append(engine.submit(batch))
+        if len(waiting) > engine.ahead:
+            waiting.pop(0)()
+    for answer in waiting:
+        answer()

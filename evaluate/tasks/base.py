@@ -12,7 +12,9 @@ from xopt.evaluate.data import Source, rows_fingerprint
 from xopt.evaluate.statistics import Scored
 from xopt.languages import NAMES
 from xopt.model.session import Session
+from xopt.packing import Encoding
 from xopt.registry import Registry
+from xopt.tokenization import Tokenizer
 
 __all__ = ["TASKS", "Examples", "Progress", "Task"]
 
@@ -119,6 +121,10 @@ class Task(ABC):
     def parts(self, examples: Examples, answers: Sequence[Any]) -> dict[str, Scored]:
         """Scores that stand beside the main one."""
         return {}
+
+    def encodings(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
+        """What an engine is given for each example: one encoding, or its windows or parts."""
+        return [[one] for one in tokenizer.encode([self.text(row) for row in examples])]
 
     @abstractmethod
     def text(self, example: Mapping[str, Any]) -> str:

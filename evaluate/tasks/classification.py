@@ -14,6 +14,8 @@ from xopt.evaluate.statistics import Scored, accuracy
 from xopt.evaluate.tasks.base import Examples, Progress, Task
 from xopt.evaluate.tasks.labels import match_labels
 from xopt.model.session import Session
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
 
 __all__ = ["PairClassification"]
 
@@ -79,6 +81,12 @@ class PairClassification(Task):
             session.bundle.head["labels"], self.classes, self.aliases, what="", task=self.name
         )
         return [names[i] for i in logits.argmax(axis=1)]
+
+    def encodings(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
+        first = [row["first"] for row in examples]
+        second = [row["second"] for row in examples]
+        limit = min(self.max_tokens, tokenizer.max_tokens)
+        return [[one] for one in tokenizer.encode(first, second, max_tokens=limit)]
 
     def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         gold = [row["label"] for row in examples]

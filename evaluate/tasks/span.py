@@ -109,6 +109,9 @@ class SpanAnswers(Task):
             found.append(str(examples[index]["context"])[span.start : span.stop].strip())
         return found
 
+    def encodings(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
+        return self.encode(tokenizer, examples)
+
     def encode(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
         """The windows of each question and its passage."""
         return read_windows(

@@ -93,6 +93,9 @@ class Tagging(Task):
             found.append([names[i] for i in np.concatenate(best)])
         return found
 
+    def encodings(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
+        return self.encode(tokenizer, [row["tokens"] for row in examples])
+
     def encode(
         self, tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]
     ) -> list[list[Encoding]]:

@@ -1,0 +1,185 @@
+"""The CPU engine with OpenVINO's performance counters, each put to its kind and layer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from xopt.engines.openvino import OpenVinoEngine
+from xopt.engines.openvino_parts import Program, RunningPart
+from xopt.engines.profile import EMBEDDINGS, HEAD, Operation, Profile
+from xopt.packing import PackedBatch
+
+__all__ = ["ProfiledOpenVinoEngine", "classify", "places_of"]
+
+LAYER = re.compile(r"^layers\.(\d+)\.")
+PRODUCTS = {"FullyConnected", "MatMul", "Convolution", "GatherMatmul", "LLMMLP", "QKVProjection"}
+NORMS = {"MVN", "RMS", "RMSNorm", "NormalizeL2"}
+MOVES = {
+    "Gather", "GatherElements", "GatherND", "Transpose", "Reshape", "StridedSlice", "Slice",
+    "Concatenation", "Concat", "Split", "VariadicSplit", "Reorder", "Broadcast", "Tile",
+    "ScatterUpdate", "ScatterNDUpdate", "ScatterElementsUpdate", "Select", "ShapeOf", "Squeeze",
+    "Unsqueeze",
+}  # fmt: skip
+FIRST = -1
+
+
+class ProfiledOpenVinoEngine(OpenVinoEngine):
+    """Counts what each node of its programs takes.
+
+    Its programs are compiled with ``PERF_COUNT``; everything else, cutting a batch for the streams
+    included, is what :class:`~xopt.engines.openvino.OpenVinoEngine` does.
+    """
+
+    name = "openvino, profiled"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._parts: list[RunningPart] = []
+        self._nodes: dict[Program, dict[str, list[tuple[str, str]]]] = {}
+
+    def _config(self, streams: int) -> dict[str, Any]:
+        return super()._config(streams) | {"PERF_COUNT": True}
+
+    def _start(self, part: PackedBatch, parts: int) -> RunningPart:
+        started = super()._start(part, parts)
+        self._parts.append(started)
+        return started
+
+    def profile(self, batch: PackedBatch) -> Profile:
+        """Answer a batch and read the counters.
+
+        Raises:
+            InputError: as :meth:`~xopt.engines.base.Engine.run`.
+        """
+        self._parts.clear()
+        begin = time.perf_counter()
+        self.run(batch)
+        wall = time.perf_counter() - begin
+        used = 1 if len(self._parts) == 1 else self.streams
+        counted = [op for part in self._parts for op in self._operations(part)]
+        return Profile(wall, wall * used, tuple(counted))
+
+    def _operations(self, part: RunningPart) -> Iterable[Operation]:
+        program = part.program
+        if program not in self._nodes:
+            self._nodes[program] = self._known(program)
+        # Nodes may share a name; they are told in the order in which they run.
+        left = {name: deque(found) for name, found in self._nodes[program].items()}
+        for info in part.request.profiling_info:
+            if not str(info.status).endswith(".EXECUTED"):
+                continue
+            found = left.get(info.node_name)
+            if not found:
+                continue
+            kind, place = found.popleft() if len(found) > 1 else found[0]
+            yield Operation(info.node_name, kind, place, info.real_time.total_seconds())
+
+    def _known(self, program: Program) -> dict[str, list[tuple[str, str]]]:
+        """Name of a node -> its kind and place; several where nodes share the name."""
+        source = self.packed_model or self._read()
+        places = places_of(source, self._layers)
+        kinds = {node.get_friendly_name(): node.get_type_name() for node in source.get_ops()}
+        found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        reached: dict[int, int] = {}
+        for node in program.model.get_runtime_model().get_ordered_ops():
+            info = node.get_rt_info()
+            made_of = _text(info, "originalLayersNames").split(",")
+            own = [places[name] for name in made_of if name in places]
+            before = [reached.get(value.get_node().get_instance_id(), FIRST) for value in
+                      node.input_values()]  # fmt: skip
+            place = max([min(own, default=FIRST), *before])
+            reached[node.get_instance_id()] = place
+            types = {kinds[name] for name in made_of if name in kinds}
+            kind = classify(_text(info, "layerType"), types, weights=_has_weights(node))
+            title = _title(place, self._layers)
+            if title == HEAD and kind == "elementwise":
+                # Pooling sums and divides.
+                kind = "gathers"
+            found[node.get_friendly_name()].append((kind, title))
+        return found
+
+    @property
+    def _layers(self) -> int:
+        return int(self.bundle.manifest["shape"]["layers"])
+
+
+def classify(layer_type: str, types: set[str], *, weights: bool) -> str:
+    """The kind of a compiled node.
+
+    Args:
+        layer_type: as OpenVINO's CPU plugin names it.
+        types: of the operations of the model that it was made of, as far as they are known.
+        weights: whether a constant is one of its inputs.
+    """
+    if layer_type == "ScaledDotProductAttention" or types & {"Softmax", "PackedAttention"}:
+        return "attention"
+    if layer_type in PRODUCTS:
+        # Attention's products are of two values that both depend on the text.
+        return "products" if weights else "attention"
+    if layer_type == "Softmax":
+        return "attention"
+    if layer_type in NORMS:
+        return "norms"
+    return "gathers" if layer_type in MOVES else "elementwise"
+
+
+def places_of(model: Any, layers: int) -> dict[str, int]:
+    """Name of each operation -> its layer; -1 before the first one, ``layers`` behind the last.
+
+    A layer is told by the names of its weights: an operation is in the last layer whose weights its
+    value has met, and behind the last layer where no more of that layer's weights follow.
+
+    Args:
+        model: ``openvino.Model``, as it was read.
+        layers: how many there are.
+    """
+    order = list(model.get_ordered_ops())
+    reached: dict[int, int] = {}
+    reads: set[int] = set()
+    for node in order:
+        named = LAYER.match(node.get_friendly_name())
+        place = int(named[1]) if named and node.get_type_name() == "Constant" else FIRST
+        for source in (value.get_node() for value in node.input_values()):
+            place = max(place, reached.get(source.get_instance_id(), FIRST))
+            if _is_weight(source, layers - 1):
+                reads.add(node.get_instance_id())
+        reached[node.get_instance_id()] = place
+    # Whatever leads to a weight of the last layer is not behind it.
+    inside: set[int] = set()
+    for node in reversed(order):
+        if node.get_instance_id() in reads | inside:
+            inside.add(node.get_instance_id())
+            inside.update(value.get_node().get_instance_id() for value in node.input_values())
+    found = {}
+    for node in order:
+        number = node.get_instance_id()
+        behind = reached[number] == layers - 1 and number not in inside
+        found[node.get_friendly_name()] = layers if behind else reached[number]
+    return found
+
+
+def _is_weight(node: Any, layer: int) -> bool:
+    """Whether a value is a constant of this layer, or one of them made another type or shape."""
+    while node.get_type_name() in ("Convert", "Transpose", "Reshape", "Unsqueeze"):
+        node = node.input_value(0).get_node()
+    named = LAYER.match(node.get_friendly_name())
+    return bool(named and node.get_type_name() == "Constant" and int(named[1]) == layer)
+
+
+def _has_weights(node: Any) -> bool:
+    kinds = (_text(v.get_node().get_rt_info(), "layerType") for v in node.input_values())
+    return "Const" in kinds
+
+
+def _text(info: Mapping[str, Any], key: str) -> str:
+    return str(info[key].astype(str)) if key in info else ""
+
+
+def _title(place: int, layers: int) -> str:
+    if place < 0:
+        return EMBEDDINGS
+    return HEAD if place >= layers else str(place)
