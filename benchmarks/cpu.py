@@ -1,6 +1,11 @@
-"""XLM-R-base shape on this CPU: xopt's INT8 bundle beside every peer, in one interleaved run.
+"""xopt's INT8 bundle on this CPU beside the strongest form of each peer, in one interleaved run.
 
-python benchmarks/cpu.py [--json] [--peers a,b] [--cases a,b] [--repeat 15]
+    python benchmarks/cpu.py --shape xlm-r-base --prepare       # downloads, conversions, builds
+    python benchmarks/cpu.py --shape xlm-r-base --json > xlm-r-base.json
+    python benchmarks/cpu.py --show xlm-r-base.json e5-small.json
+
+Calls take turns. Before each round the machine's load is read while nothing of ours runs; a round
+on a busy machine is told, and marked in the JSON.
 """
 
 from __future__ import annotations
@@ -8,65 +13,176 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from cpu_peers import PEERS
+from cpu_peers import PEERS, Call
 from shapes import random_checkpoint
 
-from xopt.evaluate.work import WORK, time_interleaved, timing
+from xopt.evaluate.work import WORK, timing
 from xopt.hashing import cache_folder
 from xopt.host import cpu_count, host_facts, tool_versions
 
 # OpenMP's and ONNX Runtime's threads spin for up to 0.2 s after their work.
-PAUSE_S = 0.3
+PAUSE_S = 0.25
+# More of the cores' time than this in other hands, and a round is called busy.
+BUSY = 0.1
+WARMUP = 2
+
+
+def _log_normal(count: int) -> list[int]:
+    """As ``mixed32``: median 33 tokens, 6 to 128."""
+    drawn = np.random.default_rng(0).lognormal(3.5, 0.5, count)
+    return [int(n) for n in np.clip(np.round(drawn), 6, 128)]
+
+
+# Case -> tokens of each sentence. qa8: windows of a question and a passage.
+CASES: dict[str, list[int]] = {
+    "b1_s8": [8],
+    "b1_s32": [32],
+    "b1_s128": [128],
+    "b8_s64": [64] * 8,
+    "b8_s128": [128] * 8,
+    "mixed32": WORK["mixed32"],
+    "mixed256": _log_normal(256),
+    "qa8": [384] * 8,
+}
+DEFAULT = "xopt,openvino_f32,openvino_bf16,openvino_bf16_groups2,openvino_bf16_groups4,\
+openvino_bf16_groups8,floor"
 
 
 def main() -> None:
     arguments = _arguments()
-    scratch = cache_folder() / "benchmarks" / "cpu"
+    if arguments.show:
+        for path in arguments.show:
+            show(json.loads(Path(path).read_text()))
+        return
+    begin = time.monotonic()
+    scratch = cache_folder() / "benchmarks" / "cpu" / arguments.shape
     scratch.mkdir(parents=True, exist_ok=True)
-    checkpoint = random_checkpoint("xlm-r-base", scratch / "xlm-r-base")
-    peers = {}
+    checkpoint = random_checkpoint(arguments.shape, scratch / "checkpoint")
+    peers: dict[str, Call] = {}
     for name in arguments.peers.split(","):
-        print(f"preparing {name}", file=sys.stderr)
+        print(f"preparing {name}", file=sys.stderr, flush=True)
         peers[name] = PEERS[name](checkpoint, scratch, arguments.threads)
-    cases = {}
-    for case in arguments.cases.split(","):
-        print(f"timing {case}", file=sys.stderr)
-        generator = np.random.default_rng(1)
-        ids = [generator.integers(5, 250_000, n).astype(np.int32) for n in WORK[case]]
-        calls = {name: lambda call=call, ids=ids: call(ids) for name, call in peers.items()}
-        timed = time_interleaved(calls, repeat=arguments.repeat, pause_s=PAUSE_S)
-        cases[case] = {name: timing(timed[name], sum(WORK[case])) for name in peers}
-    versions = tool_versions(
-        "ctranslate2", "nncf", "onnxruntime", "openvino", "transformers", "torch"
-    )
-    document = {"host": host_facts() | {"peers": versions}, "cases": cases}
+        if arguments.prepare:
+            peers[name]([np.arange(5, 9, dtype=np.int32)] * 2)
+            del peers[name]
+    if arguments.prepare:
+        return
+    document: dict[str, Any] = {
+        "shape": arguments.shape,
+        "command": "python benchmarks/cpu.py " + " ".join(sys.argv[1:]),
+        "host": host_facts()
+        | {
+            "threads": arguments.threads,
+            "peers": tool_versions(
+                "ctranslate2", "nncf", "onnxruntime", "openvino", "transformers", "torch"
+            ),
+        },
+        "cases": {},
+        "busy": {},
+    }
+    names = arguments.cases.split(",")
+    for number, case in enumerate(names):
+        print(f"timing {case}", file=sys.stderr, flush=True)
+        left = arguments.seconds - (time.monotonic() - begin)
+        until = time.monotonic() + left / (len(names) - number)
+        samples, busy = _measure(case, peers, arguments.repeat, until)
+        tokens = sum(CASES[case])
+        document["cases"][case] = {name: timing(found, tokens) for name, found in samples.items()}
+        document["busy"][case] = busy
     if arguments.json:
         print(json.dumps(document, indent=1))
     else:
         show(document)
 
 
-def show(document: dict) -> None:
-    """The table: median and minimum in ms, and each peer's median over xopt's."""
+def _measure(
+    case: str, peers: dict[str, Call], repeat: int, until: float
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Milliseconds of each peer, and the share of the cores that others had before each round.
+
+    Rounds end at ``until`` (of ``time.monotonic``), but for the first three.
+    """
+    generator = np.random.default_rng(1)
+    ids = [generator.integers(5, 250_000, n).astype(np.int32) for n in CASES[case]]
+    samples: dict[str, list[float]] = {name: [] for name in peers}
+    busy: list[float] = []
+    for round_ in range(WARMUP + repeat):
+        if round_ >= WARMUP + 3 and time.monotonic() > until:
+            break
+        if round_ >= WARMUP:
+            busy.append(round(busy_share(), 3))
+            if busy[-1] > BUSY:
+                print(f"{case}: others use {busy[-1]:.0%} of the cores", file=sys.stderr)
+        # Each round begins with another peer.
+        order = list(peers)
+        turn = round_ % len(order)
+        for name in order[turn:] + order[:turn]:
+            time.sleep(PAUSE_S)
+            start = time.perf_counter()
+            peers[name](ids)
+            if round_ >= WARMUP:
+                samples[name].append((time.perf_counter() - start) * 1e3)
+    return samples, busy
+
+
+def busy_share(seconds: float = 0.3) -> float:
+    """The share of all cores' time that was not idle, while this process sleeps; 0 to 1."""
+    time.sleep(PAUSE_S)
+    before = _jiffies()
+    time.sleep(seconds)
+    after = _jiffies()
+    spent = [b - a for a, b in zip(before, after, strict=True)]
+    idle = spent[3] + spent[4]
+    return 1 - idle / max(1, sum(spent))
+
+
+def _jiffies() -> list[int]:
+    """User, nice, system, idle, iowait, irq, softirq and steal of all cores."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return [0] * 8
+    return [int(word) for word in path.read_text().splitlines()[0].split()[1:9]]
+
+
+def strongest(timed: dict[str, Any]) -> str:
+    """The peer with the smallest median; neither xopt nor the floor."""
+    peers = [name for name in timed if name not in ("xopt", "floor")]
+    return min(peers, key=lambda name: timed[name]["median_ms"])
+
+
+def show(document: dict[str, Any]) -> None:
+    """Medians in ms, each divided by xopt's, and what xopt is to the strongest and to the floor."""
+    print(document["shape"])
     for case, timed in document["cases"].items():
-        ours = timed.get("xopt", {}).get("median_ms")
-        print(case)
+        ours = timed["xopt"]["median_ms"]
+        best = strongest(timed)
+        line = f"{case}: {timed[best]['median_ms'] / ours:.2f} x as fast as {best}"
+        if "floor" in timed:
+            line += f", {ours / timed['floor']['median_ms']:.2f} x the time of its products"
+        loud = sum(share > BUSY for share in document["busy"][case])
+        print(line + (f" ({loud} busy rounds)" if loud else ""))
         for name, found in timed.items():
-            ratio = f"{found['median_ms'] / ours:5.2f}x" if ours else ""
             low = min(found["samples_ms"])
-            print(f"  {name:22s} median {found['median_ms']:9.2f} ms  min {low:9.2f} ms  {ratio}")
+            print(f"  {name:24s} median {found['median_ms']:9.2f} ms  min {low:9.2f} ms")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--shape", default="xlm-r-base", help="one of shapes.py")
+    parser.add_argument("--prepare", action="store_true", help="make what is timed, time nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
-    parser.add_argument("--cases", default=",".join(WORK), help="comma-separated")
-    parser.add_argument("--repeat", type=int, default=15, help="timed rounds")
+    parser.add_argument("--show", nargs="+", help="print the tables of stored documents")
+    parser.add_argument("--peers", default=DEFAULT, help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--cases", default=",".join(CASES), help="comma-separated")
+    parser.add_argument("--repeat", type=int, default=15, help="most timed rounds")
+    parser.add_argument("--seconds", type=float, default=200, help="for the whole, about")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="cores for every peer")
     return parser.parse_args()
 

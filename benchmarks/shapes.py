@@ -8,6 +8,7 @@ from pathlib import Path
 
 # name -> layers, hidden, heads, intermediate
 SHAPES = {
+    "e5-small": (12, 384, 12, 1536),
     "xlm-r-base": (12, 768, 12, 3072),
     "xlm-r-large": (24, 1024, 16, 4096),
     # For trying out a benchmark where nothing is measured.

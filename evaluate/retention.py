@@ -68,6 +68,7 @@ def compare_bundles(
     partial: Partial | None = None,
     submission: Path | None = None,
     command: str = "",
+    cores: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run both sessions over every language and compare their answers.
 
@@ -83,6 +84,7 @@ def compare_bundles(
         partial: languages that a run before finished are taken from here.
         submission: folder for XTREME's submission files of the candidate.
         command: what was typed; it stands in the report.
+        cores: threads and streams, where they were chosen; they stand in the report.
 
     Returns:
         The report, a JSON object: scores and differences in points, ``agreement`` as a share.
@@ -107,7 +109,7 @@ def compare_bundles(
         bundles = [session.bundle.fingerprint for session in sessions.values()]
         key = fingerprint(
             task.name, dict(task.conventions), language, prints[language], bundles, seed, resamples,
-            host_facts(), candidate.engine.predicted, {"format": 2},
+            host_facts(), candidate.engine.predicted, dict(cores or {}), {"format": 2},
         )  # fmt: skip
         result = partial.get(key)
         if result is None:
@@ -142,6 +144,7 @@ def compare_bundles(
         "reference_bundle": reference.bundle.fingerprint,
         "host": host_facts(),
         "command": command,
+        "cores": dict(cores or {}),
     }
 
 

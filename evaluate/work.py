@@ -1,4 +1,4 @@
-"""Batches of random tokens to time engines on, the interleaved timing itself, and profiles of it."""
+"""Batches of random tokens to time engines on, the interleaved timing, and profiles of it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include <openvino/core/extension.hpp>
@@ -61,16 +62,24 @@ inline Vector power_of_two(Vector x) {
     return scaled;
 }
 
-inline float largest(Vector v) {
-    float best = v[0];
-    for (int64_t i = 1; i < kLanes; ++i) best = std::max(best, v[i]);
-    return best;
-}
+// Lane i of the vector that is turned by 8, 4, 2 and 1 lanes.
+constexpr Whole kTurned[] = {
+    {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},
+    {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11},
+    {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+    {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
+};
 
-inline float total(Vector v) {
-    for (int64_t half = kLanes / 2; half > 0; half /= 2)
-        for (int64_t i = 0; i < half; ++i) v[i] += v[i + half];
-    return v[0];
+inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+
+// Every lane holds the largest lane, or the sum of all.
+inline Vector largest(Vector v) {
+    for (const Whole& turn : kTurned) v = larger(v, __builtin_shuffle(v, turn));
+    return v;
+}
+inline Vector total(Vector v) {
+    for (const Whole& turn : kTurned) v += __builtin_shuffle(v, turn);
+    return v;
 }
 
 // to[16][rows] = from[rows][16], with zeros in the columns behind ``rows``.
@@ -148,24 +157,24 @@ inline void rows_of(const float* q, const float* keys, const float* v, float* ou
                     int64_t out_stride, int64_t n, int64_t padded, int64_t d, float factor,
                     float* scores) {
     scores_of<ROWS>(q, stride, keys, d, padded, scores);
-    float inverse[ROWS];
+    Vector top[ROWS], sum[ROWS] = {};
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
         for (int64_t j = n; j < padded; ++j) row[j] = -1e30f;
-        Vector top = load(row);
-        for (int64_t j = kLanes; j < padded; j += kLanes) {
-            const Vector x = load(row + j);
-            top = x > top ? x : top;
-        }
-        const float most = largest(top) * factor;
-        Vector sum = {};
-        for (int64_t j = 0; j < padded; j += kLanes) {
-            const Vector p = power_of_two(load(row + j) * factor - most);
-            store(row + j, p);
-            sum += p;
-        }
-        inverse[r] = 1.0f / total(sum);
+        top[r] = load(row);
+        for (int64_t j = kLanes; j < padded; j += kLanes) top[r] = larger(load(row + j), top[r]);
     }
+    for (int r = 0; r < ROWS; ++r) top[r] = largest(top[r]) * factor;
+    for (int r = 0; r < ROWS; ++r) {
+        float* row = scores + r * padded;
+        for (int64_t j = 0; j < padded; j += kLanes) {
+            const Vector p = power_of_two(load(row + j) * factor - top[r]);
+            store(row + j, p);
+            sum[r] += p;
+        }
+    }
+    float inverse[ROWS];
+    for (int r = 0; r < ROWS; ++r) inverse[r] = 1.0f / total(sum[r])[0];
     for (int64_t c = 0; c < d; c += 2 * kLanes)
         context_of<ROWS>(scores, padded, n, v + c, stride, inverse, out + c, out_stride,
                          c + kLanes < d);
@@ -182,13 +191,22 @@ void attend(const float* q, const float* k, const float* v, float* out, int64_t 
     for (int64_t j = 0; j < padded; j += kLanes)
         for (int64_t c = 0; c < d; c += kLanes)
             transpose(k + j * stride + c, stride, std::min(n - j, kLanes), keys + c * padded + j, padded);
-    int64_t i = 0;
-    for (; i + kRows <= n; i += kRows, q += kRows * stride, out += kRows * out_stride)
-        rows_of<kRows>(q, keys, v, out, stride, out_stride, n, padded, d, factor, scores);
-    for (; i + 4 <= n; i += 4, q += 4 * stride, out += 4 * out_stride)
-        rows_of<4>(q, keys, v, out, stride, out_stride, n, padded, d, factor, scores);
-    for (; i < n; ++i, q += stride, out += out_stride)
-        rows_of<1>(q, keys, v, out, stride, out_stride, n, padded, d, factor, scores);
+    const auto rows = [&](auto count, int64_t i) {
+        rows_of<count()>(q + i * stride, keys, v, out + i * out_stride, stride, out_stride, n, padded, d,
+                         factor, scores);
+    };
+    // The last rows are computed with some of those before them once more: a block of 8 takes less
+    // time than three rows one by one, and a row's sums do not depend on its block.
+    const std::integral_constant<int, kRows> eight;
+    const std::integral_constant<int, kRows / 2> four;
+    const std::integral_constant<int, 1> one;
+    if (n >= kRows) {
+        for (int64_t i = 0; i < n; i += kRows) rows(eight, std::min(i, n - kRows));
+    } else if (n >= kRows / 2) {
+        for (int64_t i = 0; i < n; i += kRows / 2) rows(four, std::min(i, n - kRows / 2));
+    } else {
+        for (int64_t i = 0; i < n; ++i) rows(one, i);
+    }
 }
 
 // The mean of 16 columns of n rows, summed in blocks of 16 rows.

@@ -37,6 +37,7 @@ class WorkerOptions:
         fingerprint: the bundle's, so that no worker answers from another one.
         threads: cores of one worker. As many as in a run without Ray, because an answer can differ
             in its last bit with the groups that a batch is cut into.
+        streams: likewise.
         device: as ``xopt.load`` takes it.
         asking: how texts are read.
         form: how answers are written.
@@ -46,6 +47,7 @@ class WorkerOptions:
     folder: str
     fingerprint: str
     threads: int | None
+    streams: int | None
     device: str | None
     asking: Asking
     form: Format
@@ -60,7 +62,9 @@ class Worker:
         bundle = Bundle.open(Path(options.folder))
         if bundle.fingerprint != options.fingerprint:
             raise InputError(f"{options.folder} is another bundle on {os.uname().nodename}.")
-        self.model = Model.open(bundle, threads=options.threads, device=options.device)
+        self.model = Model.open(
+            bundle, threads=options.threads, streams=options.streams, device=options.device
+        )
 
     def answer(self, number: int, rows: list[Row]) -> tuple[int, int, bytes]:
         """A chunk's part."""

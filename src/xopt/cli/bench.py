@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from xopt.artifacts import Bundle
 from xopt.cli.app import app
-from xopt.cli.common import BundleArgument, JsonOption, find_bundle
+from xopt.cli.bench_lengths import real_lengths
+from xopt.cli.common import (
+    BundleArgument,
+    JsonOption,
+    StreamsOption,
+    ThreadsOption,
+    find_bundle,
+)
 from xopt.cli.output import bars, print_json, table
 from xopt.engines.base import Engine, open_engine
+from xopt.engines.opening import EngineOptions
+from xopt.engines.profile import KINDS, Profiled, open_profiled
 from xopt.errors import InputError, did_you_mean
-from xopt.evaluate.work import WORK, bench_engines
+from xopt.evaluate.lengths import DATA_SETS, RealLengths
+from xopt.evaluate.work import WORK, Lengths, bench_engines, profile_engine
 from xopt.evidence import known_builds
 from xopt.host import host_facts
+from xopt.model.session import BATCH_TOKENS
 
 __all__ = ["bench"]
 
 
-@app.command(epilog="Example:  xopt bench bundles/e5-int8 --against bundles/e5-fp32 --work mixed32")
+@app.command(
+    epilog="Examples:  xopt bench bundles/e5-int8 --against bundles/e5-fp32 --work mixed32"
+    "    ·    xopt bench bundles/e5-int8 --lengths xnli --profile"
+)
 def bench(
     bundle: BundleArgument = None,
     against: Annotated[
@@ -31,50 +47,103 @@ def bench(
         ),
     ] = None,
     work: Annotated[
-        str | None, typer.Option(help=f"Comma-separated: {', '.join(WORK)}. All by default.")
-    ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each case.")] = 15,
-    threads: Annotated[
-        int | None, typer.Option(help="Cores to use, on the CPU; all by default.")
-    ] = None,
-    streams: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            help="Parts of a batch side by side, on the CPU; as many as cores by default."
+            help=f"Comma-separated: {', '.join(WORK)}. All by default, none with --lengths."
         ),
     ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Also the lengths of real texts: {', '.join(DATA_SETS)}, or a file of texts, or "
+            "of one number on each line (.txt)."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="For a data set of --lengths: as xopt eval --data takes it."),
+    ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Also tell where the time goes, from the engine's own counters."
+        ),
+    ] = False,
+    repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each case.")] = 15,
+    threads: ThreadsOption = None,
+    streams: StreamsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Time a bundle's engine, alone or side by side with another in one interleaved run."""
-    names = work.split(",") if work else list(WORK)
+    names = work.split(",") if work else [] if lengths else list(WORK)
     for name in names:
         if name not in WORK:
             raise InputError(f"Unknown work {name!r}.", hint=did_you_mean(name, WORK))
-    first = find_bundle(bundle)
-    bundles = {_title(first): first}
-    if against is not None:
-        second = _reference(first) if against == "fp32" else Bundle.open(Path(against))
-        title = _title(second)
-        bundles[f"{second.folder} ({second.precision})" if title in bundles else title] = second
+    if data is not None and lengths is None:
+        raise InputError("--data belongs to --lengths with the name of a data set.")
+    bundles = _bundles(find_bundle(bundle), against)
+    cores = EngineOptions(threads, streams)
+    options = {title: cores.of(b.target, b.folder.name) for title, b in bundles.items()}
+    cases: dict[str, Lengths] = {name: [WORK[name]] for name in names}
+    real: dict[str, RealLengths] = {}
+    if lengths is not None:
+        title = lengths if lengths in DATA_SETS else Path(lengths).name
+        real[title] = real_lengths(next(iter(bundles.values())), lengths, data)
+        cases[title] = real[title].batches(BATCH_TOKENS)
+    # Opened first: an engine without counters refuses before anything is timed.
+    counting: dict[str, Profiled] = {}
     engines: dict[str, Engine] = {}
+    profiles: dict[str, dict[str, Any]] = {case: {} for case in cases}
     try:
-        for title, one in bundles.items():
-            engines[title] = open_engine(one, **_options(one, threads, streams))
         with bars(quiet=as_json) as progress:
-            cases = bench_engines(engines, names, repeat=repeat, progress=progress)
+            if profile:
+                for title, one in bundles.items():
+                    counting[title] = open_profiled(one, **options[title])
+            for title, one in bundles.items():
+                engines[title] = open_engine(one, **options[title])
+            timed = bench_engines(engines, cases, repeat=repeat, progress=progress)
+            for title, counter in counting.items():
+                found = profile_engine(counter, cases, repeat=repeat, progress=progress)
+                for case, shares in found.items():
+                    profiles[case][title] = shares
     finally:
         for engine in engines.values():
             engine.close()
+        for counter in counting.values():
+            counter.close()
     document: dict[str, Any] = {
         "schema": "xopt-bench/1",
         "command": "xopt " + " ".join(sys.argv[1:]),
         "host": host_facts(),
         "bundles": {title: b.fingerprint for title, b in bundles.items()},
-        "cases": cases,
+        "cases": timed,
+        "lengths": {title: _facts(found) for title, found in real.items()},
+        "cores": {title: found for title, found in options.items() if found},
     }
+    if profile:
+        document["profile"] = profiles
     if as_json:
         print_json(document)
         return
+    _show(timed)
+    for case, by_bundle in document.get("profile", {}).items():
+        for title, found in by_bundle.items():
+            _show_profile(f"{case}, {title}", found)
+
+
+def _facts(found: RealLengths) -> dict[str, Any]:
+    tokens = np.array(found.tokens)
+    return {
+        "source": found.source,
+        "texts": len(tokens),
+        "tokens": int(tokens.sum()),
+        "median": float(np.median(tokens)),
+        "longest": int(tokens.max()),
+        "cut": found.cut,
+    }
+
+
+def _show(timed: Mapping[str, Mapping[str, Any]]) -> None:
     rows = [
         [
             case,
@@ -83,21 +152,34 @@ def bench(
             f"{min(t['samples_ms']):.2f}",
             f"{t['tokens_per_s']:,.0f}",
         ]
-        for case, timed in cases.items()
-        for title, t in timed.items()
+        for case, by_bundle in timed.items()
+        for title, t in by_bundle.items()
     ]
     table("engine alone", ["work", "bundle", "median ms", "min ms", "tokens/s"], rows, left=2)
 
 
-def _options(bundle: Bundle, threads: int | None, streams: int | None) -> dict[str, Any]:
-    counts = {"threads": threads, "streams": streams}
-    asked = {name: count for name, count in counts.items() if count is not None}
-    if asked and bundle.target != "openvino":
-        raise InputError(
-            f"{' and '.join(asked)}: of the CPU; {bundle.folder} runs on {bundle.target}.",
-            hint="Leave the option out.",
-        )
-    return asked
+def _show_profile(name: str, found: Mapping[str, Any]) -> None:
+    """Percent of the time: a row of each layer, a column of each kind; a last row of all."""
+
+    def row(title: str, shares: Mapping[str, float]) -> list[str]:
+        values = [shares.get(kind, 0.0) for kind in KINDS]
+        return [title, *(f"{100 * v:.1f}" for v in values), f"{100 * sum(values):.1f}"]
+
+    places = found["layers"].items()
+    rows = [row(p if not p.isdigit() else f"layer {p}", shares) for p, shares in places]
+    rows.append(row("all", found["shares"]))
+    title = f"where the time goes, %: {name}, {found['wall_ms']:.2f} ms"
+    table(title, ["place", *KINDS, "sum"], rows)
+
+
+def _bundles(first: Bundle, against: str | None) -> dict[str, Bundle]:
+    """The bundles by what the answer calls them."""
+    bundles = {_title(first): first}
+    if against is not None:
+        second = _reference(first) if against == "fp32" else Bundle.open(Path(against))
+        title = _title(second)
+        bundles[f"{second.folder} ({second.precision})" if title in bundles else title] = second
+    return bundles
 
 
 def _title(bundle: Bundle) -> str:

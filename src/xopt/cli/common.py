@@ -11,9 +11,14 @@ from xopt.artifacts import Bundle
 from xopt.errors import InputError
 from xopt.evidence import known_builds
 
-__all__ = ["BundleArgument", "JsonOption", "find_bundle"]
+__all__ = ["BundleArgument", "JsonOption", "StreamsOption", "ThreadsOption", "find_bundle"]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Cores to use, on the CPU. Default: all.")]
+StreamsOption = Annotated[
+    int | None,
+    typer.Option(help="Parts of a batch side by side, on the CPU. Default: as many as cores."),
+]
 BundleArgument = Annotated[
     str | None,
     typer.Argument(help="Bundle folder; by default the newest one built here that fits."),

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from xopt.cli.app import app
-from xopt.cli.common import BundleArgument, JsonOption
+from xopt.cli.common import BundleArgument, JsonOption, StreamsOption, ThreadsOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
 from xopt.cli.output import Bars, bars, error_console, print_json, show_options
+from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError, XoptError
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
@@ -53,6 +54,8 @@ class EvalOptions:
     pooling: str | None = None
     max_drop: float | None = None
     batch_tokens: int = 4096
+    threads: int | None = None
+    streams: int | None = None
     resamples: int = 2000
     seed: int = 0
     submission: str | None = None
@@ -62,6 +65,7 @@ class EvalOptions:
     def __post_init__(self) -> None:
         if self.batch_tokens < 1 or self.resamples < 1:
             raise InputError("--batch-tokens and --resamples must be at least 1.")
+        EngineOptions(self.threads, self.streams)
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         if self.max_drop is not None and not math.isfinite(self.max_drop):
@@ -160,6 +164,8 @@ def evaluate(
         ),
     ] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="Most slots of a batch.")] = None,
+    threads: ThreadsOption = None,
+    streams: StreamsOption = None,
     resamples: Annotated[int | None, typer.Option(help="Of the paired bootstrap.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the paired bootstrap.")] = None,
     submission: Annotated[
@@ -239,12 +245,14 @@ def _evaluate(
         asked, left_out = split_languages(asked, available)
         if not asked:
             raise NoLanguageError(f"{source.label} has it in none of {', '.join(left_out)}.")
+    cores = EngineOptions(options.threads, options.streams)
+    # Refused before a reference is built.
+    chosen = cores.of(candidate.target, candidate.folder.name)
     candidate, fp32 = with_reference(candidate, options, progress)
+    most = options.batch_tokens
     with (
-        Session.open(fp32, batch_tokens=options.batch_tokens) as reference_session,
-        Session.open(
-            candidate, batch_tokens=options.batch_tokens, predict=True
-        ) as candidate_session,
+        Session.open(fp32, batch_tokens=most, **cores.of(fp32.target)) as reference_session,
+        Session.open(candidate, batch_tokens=most, predict=True, **chosen) as candidate_session,
     ):
         report = compare_bundles(
             task,
@@ -260,6 +268,7 @@ def _evaluate(
             partial=partial,
             submission=Path(options.submission) if options.submission else None,
             command="xopt " + " ".join(sys.argv[1:]),
+            cores=chosen,
         )
     if options.record:
         try:

@@ -15,7 +15,7 @@ from xopt.artifacts import Bundle
 from xopt.bulk.columns import Columns
 from xopt.bulk.reading import GivenInput, Input, open_input
 from xopt.cli.app import app
-from xopt.cli.common import JsonOption, find_bundle
+from xopt.cli.common import JsonOption, StreamsOption, ThreadsOption, find_bundle
 from xopt.cli.run_show import print_answers, show_answers
 from xopt.errors import InputError
 from xopt.model.core import Model
@@ -36,6 +36,7 @@ class Asked:
     normalize: bool | None
     batch_tokens: int | None
     threads: int | None
+    streams: int | None
     device: str | None
 
 
@@ -88,9 +89,8 @@ def run(
     batch_tokens: Annotated[
         int | None, typer.Option(help="Most slots of a batch, tokens and padding. Default: 4096.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Cores to use, on the CPU. Default: all.")
-    ] = None,
+    threads: ThreadsOption = None,
+    streams: StreamsOption = None,
     device: Annotated[str | None, typer.Option(help="The GPU to use, such as cuda:1.")] = None,
     ray: Annotated[
         str | None,
@@ -101,7 +101,7 @@ def run(
 ) -> None:
     """Answer texts: labels, tags, spans, or embeddings and how similar they are."""
     opened = find_bundle(bundle)
-    asked = Asked(truncate, windows, prompt, normalize, batch_tokens, threads, device)
+    asked = Asked(truncate, windows, prompt, normalize, batch_tokens, threads, streams, device)
     if source is not None and texts:
         raise InputError("Both texts and --input were given.", hint="Give one of them.")
     if source is None and (column or pair_column):
@@ -138,7 +138,9 @@ def _answer(
     if known is not None:
         prompt = find_prompt(bundle, asked.prompt)
         known = [Row(prompt + row.first, row.pair) for row in known]
-    with Model.open(bundle, threads=asked.threads, device=asked.device, known=known) as model:
+    with Model.open(
+        bundle, threads=asked.threads, streams=asked.streams, device=asked.device, known=known
+    ) as model:
         asking = model.asking(
             asked.prompt,
             normalize=asked.normalize,

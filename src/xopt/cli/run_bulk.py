@@ -44,6 +44,8 @@ def run_to_file(
     threads = asked.threads or (cpu_count() if bundle.target == "openvino" else None)
     # Where the work is done is left out: it changes no byte.
     facts = {"bundle": bundle.fingerprint, "format": output.suffix, "threads": threads}
+    if asked.streams is not None:
+        facts["streams"] = asked.streams
     facts |= {"pair": source.pair, "columns": str(getattr(source, "columns", ""))}
     facts |= {"batch_tokens": asked.batch_tokens, **asdict(asking)}
     begin = time.perf_counter()
@@ -54,7 +56,9 @@ def run_to_file(
         else:
             from xopt.bulk.local import work_here
 
-            with Model.open(bundle, threads=threads, device=asked.device) as model:
+            with Model.open(
+                bundle, threads=threads, streams=asked.streams, device=asked.device
+            ) as model:
                 rows = run_job(job, work_here(model, asking, form, batch_tokens=asked.batch_tokens))
     seconds = time.perf_counter() - begin
     if quiet:
@@ -71,8 +75,9 @@ def _on_ray(
 
     folder = str(bundle.folder.resolve())
     options = WorkerOptions(
-        folder, bundle.fingerprint, threads, asked.device, asking, job.format, asked.batch_tokens
-    )
+        folder, bundle.fingerprint, threads, asked.streams, asked.device, asking, job.format,
+        asked.batch_tokens,
+    )  # fmt: skip
     return work_on_ray(options, address, workers)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from xopt.cli.app import app
+from xopt.cli.common import StreamsOption, ThreadsOption
 from xopt.cli.output import error_console, show_options
 from xopt.errors import InputError, require
 from xopt.serve.options import ServeOptions
@@ -27,7 +28,8 @@ def serve(
         str | None, typer.Option(help="Address to listen at; this machine alone by default.")
     ] = None,
     port: Annotated[int | None, typer.Option(help="0 for a free one.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Cores of the engine, on the CPU.")] = None,
+    threads: ThreadsOption = None,
+    streams: StreamsOption = None,
     batch_tokens: Annotated[int | None, typer.Option(help="Most tokens of a batch.")] = None,
     wait_ms: Annotated[
         float | None,

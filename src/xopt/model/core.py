@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
+from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError
 from xopt.model.asking import Asking, read_rows
-from xopt.model.devices import engine_options
 from xopt.model.finishing import finish
 from xopt.model.head import Head
 from xopt.model.prompts import find_prompt, prompts_of
@@ -47,6 +47,7 @@ class Model:
         bundle: Bundle,
         *,
         threads: int | None = None,
+        streams: int | None = None,
         device: str | int | None = None,
         batch_tokens: int = BATCH_TOKENS,
         known: Sequence[Row] | None = None,
@@ -56,7 +57,7 @@ class Model:
         Where ``known`` holds the few rows that will be asked, with their prompts, the first answer
         comes sooner.
         """
-        options = engine_options(bundle.target, threads, device)
+        options = EngineOptions(threads, streams, device).of(bundle.target)
         if bundle.head["kind"] not in ("embed", "classify"):
             known = None
         session = Session.open(
@@ -309,13 +310,18 @@ class Model:
 
 
 def load(
-    path: str | os.PathLike[str], *, threads: int | None = None, device: str | int | None = None
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    streams: int | None = None,
+    device: str | int | None = None,
 ) -> Model:
     """Open the bundle in a folder.
 
     Args:
         path: the folder that ``xopt build`` wrote; every file is verified.
         threads: cores to use, on the CPU; all by default.
+        streams: parts of a batch that run side by side, on the CPU; as many as cores by default.
         device: the GPU to use, such as ``cuda:1`` or 1; the first by default.
 
     Raises:
@@ -323,7 +329,8 @@ def load(
         UnsupportedError: this machine cannot run it.
         MissingExtraError: its engine's library is not installed.
     """
-    return Model.open(Bundle.open(Path(path)), threads=threads, device=device)
+    bundle = Bundle.open(Path(path))
+    return Model.open(bundle, threads=threads, streams=streams, device=device)
 
 
 def _check_list(texts: object) -> None:

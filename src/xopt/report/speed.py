@@ -7,7 +7,7 @@ from typing import Any
 
 from xopt.report.documents import Run
 from xopt.report.figures import evals, titles
-from xopt.report.parts import Part, Row, Section, cell, number, plain_table
+from xopt.report.parts import Cell, Part, Row, Section, cell, number, plain_table
 from xopt.report.plots import draw_lengths, draw_shares
 
 __all__ = ["command_section", "profile_section", "provenance_section", "speed_section"]
@@ -73,15 +73,32 @@ def _bench_table(run: Run) -> Part:
 
 
 def profile_section(runs: Sequence[Run]) -> Section:
-    """Where the engine's time goes, of benches with a profile."""
+    """Where the engine's time goes, of benches with a profile: a bar of kinds, a row a layer."""
     parts: list[Part] = []
     for run in (r for r in runs if r.kind == "bench"):
-        for case, shares in run.document.get("profile", {}).items():
-            kinds = shares.get("shares", shares) if isinstance(shares, dict) else {}
-            numbers = {k: v for k, v in kinds.items() if isinstance(v, int | float)}
-            if numbers:
-                parts.append(Part(svg=draw_shares(numbers, f"{run.name}, {case}")))
+        for case, by_bundle in run.document.get("profile", {}).items():
+            for title, found in by_bundle.items():
+                name = f"{run.name}, {case}, {title}"
+                wall = found["wall_ms"]
+                caption = f"{wall:.2f} ms, the counters of the engine running."
+                parts.append(Part(svg=draw_shares(found["shares"], name), caption=caption))
+                parts.append(_layer_table(name, found))
     return Section("profile", "Where the time goes", [], parts)
+
+
+def _layer_table(name: str, found: Mapping[str, Any]) -> Part:
+    kinds = list(found["shares"])
+    rows = [
+        Row([cell(place if not place.isdigit() else f"layer {place}"), *_shares(kinds, shares)])
+        for place, shares in found["layers"].items()
+    ]
+    rows.append(Row([cell("all"), *_shares(kinds, found["shares"])], strong=True))
+    return plain_table(f"% of the time: {name}", ["place", *kinds, "sum"], rows)
+
+
+def _shares(kinds: Sequence[str], shares: Mapping[str, float]) -> list[Cell]:
+    values = [shares.get(kind, 0.0) for kind in kinds]
+    return [number(100 * value, ".1f") for value in (*values, sum(values))]
 
 
 def provenance_section(runs: Sequence[Run]) -> Section:

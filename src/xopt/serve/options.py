@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xopt.errors import InputError
+from xopt.host import check_count
 
 __all__ = ["ServeOptions"]
 
@@ -17,6 +18,7 @@ class ServeOptions:
         host: address to listen at; this machine alone by default.
         port: 0 for a free one.
         threads: cores of the engine, on the CPU; all by default.
+        streams: parts of a batch that run side by side, on the CPU; as many as cores by default.
         batch_tokens: most tokens of one batch.
         wait_ms: how long a request waits at most for others to join it while the engine is idle.
         queue_tokens: tokens that may wait; beyond that a request is answered with 429.
@@ -33,6 +35,7 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     threads: int | None = None
+    streams: int | None = None
     batch_tokens: int = 4096
     wait_ms: float = 2.0
     queue_tokens: int = 262_144
@@ -49,6 +52,9 @@ class ServeOptions:
         """Check every number."""
         if not 0 <= self.port <= 65_535:
             raise InputError(f"--port is {self.port}; possible: 0 (a free one) to 65535.")
+        for name in ("threads", "streams"):
+            if getattr(self, name) is not None:
+                check_count(f"--{name}", getattr(self, name))
         least = {
             "batch_tokens": 1, "queue_tokens": 1, "max_texts": 1, "max_text_kib": 1,
             "max_body_kib": 1,

@@ -78,7 +78,9 @@ class Service:
             raise
 
     def _open(self, name: str, place: Path) -> Served:
-        model = Model.open(Bundle.open(place), threads=self.options.threads)
+        model = Model.open(
+            Bundle.open(place), threads=self.options.threads, streams=self.options.streams
+        )
         try:
             warm(model.session)
             served = Served(
