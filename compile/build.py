@@ -36,8 +36,8 @@ from xopt.engines.building import Built
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
 from xopt.evidence import record_build
-from xopt.host import tool_versions
-from xopt.progress import Progress, Silent
+from xopt.host import peak_rss_mib, tool_versions
+from xopt.progress import Progress, Silent, Stage, StageClock
 from xopt.tokenization import Tokenizer
 
 __all__ = [
@@ -52,6 +52,7 @@ class BuildResult:
     bundle: Bundle
     seconds: float
     cached: bool
+    stages: tuple[Stage, ...] = ()
 
 
 def build_bundle(
@@ -68,7 +69,7 @@ def build_bundle(
         XoptError: any of the flow's errors; what was built before stays.
     """
     start = time.perf_counter()
-    progress = progress or Silent()
+    progress = StageClock(progress or Silent(), peak_rss_mib)
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
     check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
@@ -87,7 +88,9 @@ def build_bundle(
     if present is not None:
         if record:
             record_build(present, _anywhere(options))
-        return BuildResult(present, time.perf_counter() - start, cached=True)
+        progress.finish()
+        taken = time.perf_counter() - start
+        return BuildResult(present, taken, cached=True, stages=tuple(progress.stages))
     progress.stage("tracing")
     graph = trace_checkpoint(checkpoint)
     ranges = None
@@ -103,7 +106,9 @@ def build_bundle(
     bundle = Bundle.open(out)
     if record:
         record_build(bundle, _anywhere(options))
-    return BuildResult(bundle, time.perf_counter() - start, cached=False)
+    progress.finish()
+    taken = time.perf_counter() - start
+    return BuildResult(bundle, taken, cached=False, stages=tuple(progress.stages))
 
 
 def open_checkpoint(options: BuildOptions) -> Checkpoint:

@@ -42,6 +42,14 @@ def place(make_checkpoint: Factory, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(make_checkpoint("xlm-roberta", "embed"), folder / "encoder")
     built = document("build", "encoder", "-o", "bundle", cwd=folder)
     assert built["cached"] is False
+    # Each stage with its share of the whole; what lies between them is little.
+    stages = built["stages"]
+    assert list(stages) == ["checkpoint", "tracing", "calibrating", "lowering", "compiling"]
+    taken = sum(stage["seconds"] for stage in stages.values())
+    assert taken == pytest.approx(built["seconds"], rel=0.05, abs=0.1)
+    assert sum(stage["share"] for stage in stages.values()) == pytest.approx(1, abs=0.05)
+    peaks = [stage["peak_rss_mib"] for stage in stages.values()]
+    assert 0 < peaks[0] <= peaks[-1] <= built["peak_rss_mib"] + 1
     return folder
 
 
@@ -187,6 +195,10 @@ BAD = [
     (["bench", "bundle", "--work", "b1"], "Unknown work 'b1'"),
     (["bench", "bundle", "--threads", "0"], "threads is 0; it must lie in 1..1024"),
     (["bench", "bundle", "--threads", "1", "--streams", "2"], "there are 1"),
+    (["run", "bundle", "x", "--streams", "0"], "streams is 0; it must lie in 1..1024"),
+    (["run", "bundle", "x", "--threads", "1", "--streams", "2"], "there are 1"),
+    (["eval", "bundle", "--data", "sample", "--threads", "0"], "threads is 0"),
+    (["serve", "bundle", "--streams", "2000"], "streams is 2000"),
     (["inspect", "encoder"], "has no manifest.json"),
     (["build", "[/nowhere]"], "[/nowhere] is not in the local hub cache"),
     (["build", "encoder", "--seed", "-1"], "--seed is -1"),

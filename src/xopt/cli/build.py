@@ -14,6 +14,7 @@ from xopt.cli.output import bars, console, print_json, show_options
 from xopt.compile.options import BuildOptions
 from xopt.errors import require
 from xopt.host import peak_rss_mib
+from xopt.progress import Stage
 from xopt.settings import resolve
 
 if TYPE_CHECKING:
@@ -51,12 +52,21 @@ def _document(result: BuildResult) -> dict[str, Any]:
         "size_mib": round(result.bundle.size_mib, 2),
         "seconds": round(result.seconds, 2),
         "peak_rss_mib": round(peak_rss_mib(), 1),
+        "stages": {stage.name: _stage(stage, result.seconds) for stage in result.stages},
         "fingerprint": result.bundle.fingerprint,
         "cached": result.cached,
         "checkpoint": result.bundle.manifest["checkpoint"],
         "precision": result.bundle.precision,
         "target": result.bundle.target,
         "cpu": result.bundle.manifest["engine"].get("cpu"),
+    }
+
+
+def _stage(stage: Stage, whole: float) -> dict[str, float]:
+    return {
+        "seconds": round(stage.seconds, 2),
+        "share": round(stage.seconds / max(whole, 1e-9), 4),
+        "peak_rss_mib": round(stage.peak_rss_mib, 1),
     }
 
 

@@ -54,7 +54,7 @@ class ServeOptions:
             raise InputError(f"--port is {self.port}; possible: 0 (a free one) to 65535.")
         for name in ("threads", "streams"):
             if getattr(self, name) is not None:
-                check_count(f"--{name}", getattr(self, name))
+                check_count(name, getattr(self, name))
         least = {
             "batch_tokens": 1, "queue_tokens": 1, "max_texts": 1, "max_text_kib": 1,
             "max_body_kib": 1,
