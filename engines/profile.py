@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from xopt.artifacts import Bundle
 from xopt.engines.base import Signature
@@ -14,7 +14,6 @@ from xopt.registry import Registry
 
 __all__ = [
     "EMBEDDINGS", "HEAD", "KINDS", "Operation", "Profile", "Profiled", "open_profiled",
-    "quiet_half",
 ]  # fmt: skip
 
 # ``products``: linear layers. ``attention``: scores, softmax and context. ``norms``: LayerNorm and
@@ -28,13 +27,13 @@ EMBEDDINGS, HEAD = "embeddings", "head"
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of one run.
+    """One operation of the graph.
 
     Attributes:
         name: as the engine calls it.
         kind: one of :data:`KINDS` but the last.
         place: ``embeddings``, the layer's number from 0 on, or ``head``.
-        seconds: that its stream spent in it.
+        seconds: that a stream spent in it in one run, in the mean.
     """
 
     name: str
@@ -45,27 +44,19 @@ class Operation:
 
 @dataclass(frozen=True)
 class Profile:
-    """One run of a batch, or of several one after another.
+    """The mean run of one batch after another.
 
     Attributes:
-        wall_s: from the first one's start to the last one's answer.
-        stream_s: the time that all streams together had for it.
-        operations: in the order in which they ran, stream after stream.
+        runs: of which it is the mean.
+        wall_s: of a run.
+        stream_s: the time that all streams together had in a run.
+        operations: of every stream.
     """
 
+    runs: int
     wall_s: float
     stream_s: float
     operations: tuple[Operation, ...]
-
-    @classmethod
-    def joined(cls, profiles: Iterable[Profile]) -> Self:
-        """Of runs that followed one another."""
-        every = list(profiles)
-        return cls(
-            sum(p.wall_s for p in every),
-            sum(p.stream_s for p in every),
-            tuple(op for p in every for op in p.operations),
-        )
 
     def by_place(self) -> dict[str, dict[str, float]]:
         """``{place: {kind: share}}`` of the streams' time in the model's order, without waiting."""
@@ -90,8 +81,14 @@ class Profiled(Protocol):
 
     signature: Signature
 
-    def profile(self, batch: PackedBatch) -> Profile:
-        """Answer a batch and tell where the time went."""
+    def profile(self, batches: Sequence[PackedBatch], *, repeat: int, warmup: int = 3) -> Profile:
+        """Answer batches one after another, again and again, and tell where the time went.
+
+        Args:
+            batches: of one run.
+            repeat: runs that count.
+            warmup: runs before them.
+        """
         ...
 
     def close(self) -> None:
@@ -123,12 +120,6 @@ def open_profiled(bundle: Bundle, **options: Any) -> Profiled:
         )
     bundle.verify()
     return PROFILED.resolve(bundle.target)(bundle, **options)
-
-
-def quiet_half(profiles: Sequence[Profile]) -> list[Profile]:
-    """The runs that took no longer than the median one: what disturbed the others is not theirs."""
-    ordered = sorted(profiles, key=lambda profile: profile.wall_s)
-    return ordered[: (len(ordered) + 1) // 2]
 
 
 def _rank(place: str) -> int:

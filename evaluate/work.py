@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xopt.engines.base import Engine, Signature
-from xopt.engines.profile import Profile, Profiled, quiet_half
+from xopt.engines.profile import Profiled
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.progress import Progress, Silent
 
@@ -118,27 +118,23 @@ def profile_engine(
     work: Mapping[str, Lengths],
     *,
     repeat: int,
-    warmup: int = 3,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Where the time goes: ``{case: {"wall_ms", "shares", "layers"}}``.
 
     ``shares`` holds the share of each kind of operation, waiting included, and sums to 1;
-    ``layers`` the share of each kind in each layer. Both are of the quieter half of the runs.
+    ``layers`` the share of each kind in each layer. All are means of ``repeat`` runs.
     """
     progress = progress or Silent()
     found: dict[str, dict[str, Any]] = {}
     for name, lengths in work.items():
         progress.stage(f"{name}, profiled")
-        batches = _batches(lengths, engine.signature)
-        runs = [Profile.joined(map(engine.profile, batches)) for _ in range(warmup + repeat)]
-        quiet = quiet_half(runs[warmup:])
-        joined = Profile.joined(quiet)
+        taken = engine.profile(_batches(lengths, engine.signature), repeat=repeat)
         found[name] = {
-            "wall_ms": joined.wall_s / len(quiet) * 1e3,
-            "runs": len(quiet),
-            "shares": joined.shares(),
-            "layers": joined.by_place(),
+            "wall_ms": taken.wall_s * 1e3,
+            "runs": taken.runs,
+            "shares": taken.shares(),
+            "layers": taken.by_place(),
         }
     return found
 
