@@ -3,11 +3,13 @@
     python benchmarks/bulk.py memory bundles/e5 --rows 100000 --out memory.json
     python benchmarks/bulk.py kill bundles/e5 --rows 100000 --out kill.json
     python benchmarks/bulk.py speed bundles/e5 --rows 4000 --out speed.json
+    python benchmarks/bulk.py requests bundles/e5 --rows 100000 --out requests.json
 
 ``memory``: the peak of the command over one paragraph and over all of them. ``kill``: the same run
 stopped by SIGKILL at three random moments and typed again, against one that nothing stopped.
 ``speed``: tokens a second beside those of the session that ``xopt eval`` asks, over the same texts,
-in turn, each in a fresh process.
+in turn, each in a fresh process. ``requests``: what a process holds that answers batches of 1 to 12
+sentences of 2 to 48 tokens, as a server does.
 """
 
 from __future__ import annotations
@@ -27,9 +29,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xopt.artifacts import Bundle
 from xopt.calibrate.corpus import load_corpus
+from xopt.engines.base import open_engine
 from xopt.host import host_facts
+from xopt.packing import Encoding, pack
 
 SIZES = 40, 1100
 KILLS = 3
@@ -160,7 +166,35 @@ def measure_speed(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[st
     }
 
 
-MEASURES = {"memory": measure_memory, "kill": measure_kill, "speed": measure_speed}
+def measure_requests(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[str, Any]:
+    """MiB that are resident after the first request, and after each tenth of them."""
+    del folder
+    generator = np.random.default_rng(repeat)
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page / 2**20
+
+    held: dict[int, float] = {}
+    with open_engine(Bundle.open(bundle)) as engine:
+        signature = engine.signature
+        for number in range(rows + 1):
+            items = [
+                Encoding(generator.integers(5, 99, n).astype(np.int32), np.zeros(n, np.int32))
+                for n in generator.integers(2, 49, int(generator.integers(1, 13)))
+            ]
+            engine.run(pack(items, first_position=signature.first_position))
+            if number % max(1, rows // 10) == 0:
+                held[number] = round(resident(), 1)
+    return {"requests": rows, "resident_mib": held}
+
+
+MEASURES = {
+    "memory": measure_memory,
+    "kill": measure_kill,
+    "speed": measure_speed,
+    "requests": measure_requests,
+}
 
 
 def main() -> None:

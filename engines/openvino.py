@@ -25,7 +25,7 @@ from xopt.engines.cpu import CpuOptions, check_numbers_fit, facts_of
 from xopt.engines.openvino_attention import packed_attention, packed_mean
 from xopt.engines.openvino_graph import drop_gathers, same_blocks, share_products
 from xopt.engines.openvino_native import load_attention
-from xopt.engines.openvino_parts import RUNNING, Program, RunningPart, start
+from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
 from xopt.engines.openvino_sizes import fill, whole
 from xopt.errors import BuildError, InputError, XoptError, require
 from xopt.host import check_count, cpu_count
@@ -177,6 +177,8 @@ class OpenVinoEngine(Engine):
             "NUM_STREAMS": streams,
             # bf16 between the products would make an answer depend on the machine.
             "INFERENCE_PRECISION_HINT": "f32",
+            # For each kind of kernel, of those used last; where sizes are rounded there are fewer.
+            "CPU_RUNTIME_CACHE_CAPACITY": KEPT_KERNELS,
         }
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,11 @@ from xopt.engines.base import Engine
 from xopt.engines.openvino_sizes import Feed
 from xopt.host import cpu_count
 
-__all__ = ["RUNNING", "Program", "RunningPart", "start"]
+__all__ = ["KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "start"]
+
+# Of each kind, in OpenVINO's cache. A size needs at most 8 of a kind where layers share them.
+KEPT_KERNELS = 1024
+KEPT_SIZES = KEPT_KERNELS // 8
 
 
 class Program:
@@ -25,7 +30,7 @@ class Program:
         threads: that it keeps busy at most.
         cores: that one request keeps busy.
         inputs: names of the arrays it reads.
-        met: sizes for which its primitives are made.
+        met: sizes for which its kernels are there, the one used last at the end.
     """
 
     def __init__(self, model: Any, threads: int, streams: int) -> None:
@@ -34,7 +39,19 @@ class Program:
         self.cores = max(1, threads // streams)
         self.inputs = [port.get_any_name() for port in model.inputs]
         self.idle: list[Any] = []
-        self.met: set[int] = set()
+        self.met: dict[int, None] = {}
+
+    def meet(self, sizes: Collection[int]) -> None:
+        """Kernels for these sizes are there now, and those used longest ago may be gone."""
+        for size in sizes:
+            self.met.pop(size, None)
+            self.met[size] = None
+        for size in list(self.met)[:-KEPT_SIZES]:
+            self.met.pop(size, None)
+
+    def lacks(self, sizes: Collection[int]) -> set[int]:
+        """Sizes for which it may have to make kernels."""
+        return set(sizes) - self.met.keys()
 
 
 class RunningPart:
@@ -60,7 +77,7 @@ class RunningPart:
         """Until the part is done; its error is raised here, every time."""
         try:
             self.request.wait()
-            self.program.met |= self.feed.sizes
+            self.program.meet(self.feed.sizes)
         finally:
             # Not before it is done: until then another thread has to see that it runs.
             with contextlib.suppress(ValueError):
@@ -105,7 +122,7 @@ def _meet(part: RunningPart) -> None:
     OpenVINO 2026.4, and from then on for every batch of that size on that stream.
     """
     for other in list(RUNNING):
-        if (part.feed.sizes - part.program.met) & (other.feed.sizes - other.program.met):
+        if part.program.lacks(part.feed.sizes) & other.program.lacks(other.feed.sizes):
             other.settle()
 
 

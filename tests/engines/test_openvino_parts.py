@@ -29,7 +29,7 @@ class Model:
 
 def part(program: Program, tokens: int) -> RunningPart:
     engine: Any = object()
-    program.met = {tokens, 1}
+    program.meet((tokens, 1))
     return RunningPart(engine, program, Request(), Feed({}, 1, frozenset((tokens, 1))))
 
 
@@ -87,7 +87,7 @@ def test_engines_wait_for_each_other_where_a_size_is_new_to_both() -> None:
     """Also where a row is a token for one of them and a sentence for the other."""
     parts = [part(Program(Model(), 1, 1), tokens) for tokens in (40, 40)]
     for one in parts:
-        one.program.met = {1}
+        one.program.met = {1: None}
         start(one)
     assert [one.request.runs for one in parts] == [False, True]
     for one in parts:
@@ -104,3 +104,11 @@ def test_a_part_that_cannot_start_does_not_stay() -> None:
     with pytest.raises(RuntimeError, match="no"):
         start(one)
     assert not RUNNING
+
+
+def test_a_size_that_was_not_used_for_long_may_be_new_again() -> None:
+    program = Program(Model(), 1, 1)
+    program.meet((1, 7))
+    for size in range(100, 100 + openvino_parts.KEPT_SIZES - 1):
+        program.meet((1, size))
+    assert program.lacks((1, 7, 100, 150)) == {7}
