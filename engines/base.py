@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -13,46 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
-from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError
+from xopt.engines.signature import Signature
+from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError, XoptError
 from xopt.packing import PackedBatch
 from xopt.registry import Registry
 
 __all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine"]
 
 Arrays = dict[str, NDArray[np.generic]]
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What an engine reads and gives.
-
-    Attributes:
-        inputs: names of the packed batch's arrays.
-        output: ``logits`` or ``embeddings``.
-        per_token: whether the output has a row per token (``[T, …]``) or one per sentence.
-        width: size of the output's last axis.
-        max_tokens: of one sentence.
-        first_position: position id of a sentence's first token.
-        vocabulary: token ids are below it.
-        types: token type ids are below it.
-        window: how far a token sees to each side where not over the whole sentence; or None.
-    """
-
-    inputs: tuple[str, ...]
-    output: str
-    per_token: bool
-    width: int
-    max_tokens: int
-    first_position: int
-    vocabulary: int
-    types: int
-    window: int | None = None
-
-    @classmethod
-    def read(cls, manifest: Mapping[str, Any]) -> Signature:
-        """From a bundle's manifest."""
-        facts = dict(manifest["signature"])
-        return cls(**{**facts, "inputs": tuple(facts["inputs"])})
 
 
 class Part(Protocol):
@@ -105,6 +75,14 @@ class Engine(ABC):
     predicted = False
     # Batches that are worth starting before the answer of the first is taken.
     ahead = 0
+
+    @classmethod  # noqa: B027  (an engine without a native library need not write it)
+    def load_library(cls) -> None:
+        """Load what the engine needs whatever the bundle is, while that is verified.
+
+        Raises:
+            XoptError: it cannot be had; opening the engine says so again.
+        """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -299,7 +277,12 @@ def open_engine(bundle: Bundle, *, predict: bool = False, **options: Any) -> Eng
         UnsupportedError: this machine cannot run it.
         MissingExtraError: its library is not installed.
     """
-    bundle.verify()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        verified = pool.submit(bundle.verify)
+        # What is wrong with the library is told by the engine, after what is wrong with the bundle.
+        with contextlib.suppress(XoptError):
+            ENGINES.resolve(bundle.target).load_library()
+        verified.result()
     try:
         return ENGINES.resolve(bundle.target)(bundle, **options)
     except (UnsupportedError, MissingExtraError):

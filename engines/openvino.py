@@ -99,6 +99,11 @@ class OpenVinoEngine(Engine):
         self._own_attention = own_attention
         self._programs: dict[tuple[bool, int], Program] = {}
 
+    @classmethod
+    def load_library(cls) -> None:
+        """OpenVINO, its core and our operations."""
+        load_attention(open_core())
+
     @cached_property
     def packed_model(self) -> Any:
         """The model with our own attention; None where it has to stay OpenVINO's."""
