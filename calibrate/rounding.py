@@ -20,6 +20,7 @@ __all__ = [
     "Moments",
     "RoundedLayer",
     "in_groups",
+    "inverse_factor",
     "round_columns",
     "round_layer",
     "round_sites",
@@ -177,8 +178,7 @@ def round_columns(
     moments = products[order][:, order].astype(np.float64)
     # A channel that never fires needs no company; the damping keeps the rest invertible.
     moments[np.diag_indices(width)] += DAMP * diagonal.mean() or 1.0
-    inverse = np.linalg.inv(moments)
-    factor = np.linalg.cholesky((inverse + inverse.T) / 2).T.astype(np.float32)
+    factor = inverse_factor(moments)
     left = weight[:, order] / scales[:, None]
     rounded = np.empty_like(left)
     place = np.argsort(order)
@@ -201,6 +201,21 @@ def round_columns(
     values = np.empty(weight.shape, np.int8)
     values[:, order] = rounded
     return values, scales.astype(np.float32)
+
+
+def inverse_factor(moments: NDArray[np.float64]) -> Array:
+    """The upper U with ``Uᵀ U = moments⁻¹``, without the inverse itself.
+
+    Read backwards, the lower factor of ``moments`` is an upper V with ``V Vᵀ = moments``; U is its
+    inverse. A third of the work of inverting and factoring.
+    """
+    import torch
+
+    backwards = torch.from_numpy(moments[::-1, ::-1].copy())
+    upper = torch.linalg.cholesky(backwards).flip(0, 1)
+    one = torch.eye(len(moments), dtype=torch.float64)
+    found: Array = torch.linalg.solve_triangular(upper, one, upper=True).float().numpy()
+    return found
 
 
 def in_groups(affine: Mapping[str, Affine]) -> Iterator[list[str]]:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from xopt.calibrate.rounding import Affine, Moments, in_groups, round_columns, round_layer
+from xopt.calibrate.rounding import (
+    Affine,
+    Moments,
+    in_groups,
+    inverse_factor,
+    round_columns,
+    round_layer,
+)
 from xopt.compile.quantize import quantize_rows
 
 
@@ -78,6 +85,17 @@ def test_dead_channels_and_rows_of_zeros() -> None:
     assert (np.abs(values[:, 3] * scales - weight[:, 3]) <= scales * 0.501).all()
     nothing, _ = round_columns(weight, np.zeros((20, 20), np.float32))
     np.testing.assert_array_equal(nothing, quantize_rows(weight)[0])
+
+
+def test_the_factor_is_of_the_inverse() -> None:
+    generator = np.random.default_rng(5)
+    inputs = generator.normal(size=(40, 96)) * generator.uniform(0.1, 3, 96)
+    moments = inputs.T @ inputs / 40 + 0.01 * np.eye(96)
+    factor = inverse_factor(moments)
+    assert not np.tril(factor, -1).any()
+    assert (np.diag(factor) > 0).all()
+    exact = np.linalg.inv(moments)
+    assert np.abs(factor.T.astype(np.float64) @ factor - exact).max() <= 1e-5 * np.abs(exact).max()
 
 
 def test_means_are_kept() -> None:
