@@ -204,15 +204,18 @@ def places_of(model: Any, layers: int) -> dict[str, int]:
     """
     order = list(model.get_ordered_ops())
     reached: dict[int, int] = {}
+    fixed: set[int] = set()
     reads: set[int] = set()
     for node in order:
-        named = LAYER.match(node.get_friendly_name())
-        place = int(named[1]) if named and node.get_type_name() == "Constant" else FIRST
-        for source in (value.get_node() for value in node.input_values()):
-            place = max(place, reached.get(source.get_instance_id(), FIRST))
-            if _is_weight(source, layers - 1):
-                reads.add(node.get_instance_id())
-        reached[node.get_instance_id()] = place
+        number, kind = node.get_instance_id(), node.get_type_name()
+        named = LAYER.match(node.get_friendly_name()) if kind == "Constant" else None
+        sources = [value.get_node().get_instance_id() for value in node.input_values()]
+        reached[number] = max([int(named[1]) if named else FIRST, *(reached[s] for s in sources)])
+        if kind == "Constant" or (sources and all(source in fixed for source in sources)):
+            # A weight, or a part of what makes one of integers and scales.
+            fixed.add(number)
+        elif any(source in fixed and reached[source] == layers - 1 for source in sources):
+            reads.add(number)
     # Whatever leads to a weight of the last layer is not behind it.
     inside: set[int] = set()
     for node in reversed(order):
@@ -225,14 +228,6 @@ def places_of(model: Any, layers: int) -> dict[str, int]:
         behind = reached[number] == layers - 1 and number not in inside
         found[node.get_friendly_name()] = layers if behind else reached[number]
     return found
-
-
-def _is_weight(node: Any, layer: int) -> bool:
-    """Whether a value is a constant of this layer, or one of them made another type or shape."""
-    while node.get_type_name() in ("Convert", "Transpose", "Reshape", "Unsqueeze"):
-        node = node.input_value(0).get_node()
-    named = LAYER.match(node.get_friendly_name())
-    return bool(named and node.get_type_name() == "Constant" and int(named[1]) == layer)
 
 
 def _has_weights(node: Any) -> bool:

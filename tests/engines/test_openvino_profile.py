@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 
 from xopt.artifacts import Bundle
@@ -71,6 +72,22 @@ def test_a_layer_is_told_by_its_weights(bundle: Bundle) -> None:
         for layer in (0, 1):
             if name.startswith(f"layers.{layer}."):
                 assert place == layer
+
+
+def test_the_last_layer_ends_with_its_last_weight() -> None:
+    """Also where weights are made of integers, and what follows has no weight of its own."""
+    opset = openvino.opset13
+    value = start = opset.parameter([-1, 4], np.float32, name="x")
+    for layer in (0, 1):
+        codes = opset.constant(np.ones((4, 4), np.int8))
+        codes.set_friendly_name(f"layers.{layer}.ffn_out.weight.int8")
+        weight = opset.multiply(opset.convert(codes, np.float32), np.float32(0.5))
+        value = opset.matmul(value, weight, False, False)
+        value.set_friendly_name(f"product {layer}")
+    last = opset.relu(value)
+    last.set_friendly_name("pooled")
+    found = places_of(openvino.Model([opset.result(last)], [start], "two layers"), 2)
+    assert (found["x"], found["product 0"], found["product 1"], found["pooled"]) == (-1, 0, 1, 2)
 
 
 @pytest.mark.parametrize(
