@@ -135,7 +135,7 @@ def open_source(name: str | None, *, probe: tuple[str, str]) -> Source:
     if not folder.is_dir():
         raise InputError(
             f"There is no data folder {folder}.",
-            hint="Give a folder in the layout of google/xtreme, or: sample, hub.",
+            hint="Give a folder in the layout of google/xtreme, or type: --data sample",
         )
     return Source(
         f"{folder.resolve().name} (a folder in the layout of {REPOSITORY})", "folder", folder

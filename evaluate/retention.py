@@ -48,7 +48,9 @@ def choose_languages(task: Task, source: Source, asked: Sequence[str] | None) ->
         ]
         raise InputError(
             f"{source.label} holds no language of {task.name} in the split {task.split!r}.",
-            hint=f"It has another split: add --split {held[0]}" if held else "Give another --data.",
+            hint=f"It has another split: add --split {held[0]}"
+            if held
+            else "Give another folder, or type: --data sample",
         )
     if not asked:
         return available

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,25 @@ def make_checkpoint(
         return folder
 
     return make
+
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync "
+    "--disable-component-update --disable-quic"
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, headless; tests that need it skip where it is not."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium (Debian's package chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=FLAGS.split())
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +17,7 @@ for name in MODULES.values():
     import_module(f"xopt.cli.{name}")
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
-DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
 def test_a_command_alone_is_found_by_its_name() -> None:
@@ -60,6 +62,32 @@ def test_the_readme_has_exactly_two_setup_commands() -> None:
     section = (REPOSITORY / "README.md").read_text().split("## Two commands")[1].split("\n## ")[0]
     commands = [line.split("#")[0].strip() for line in section.splitlines() if line[:4] == "    "]
     assert commands == ["make demo", "make test"]
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """Among them: a link, an anchor or a picture that is not there, a page in no menu."""
+    command = [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--site-dir"]
+    done = subprocess.run(
+        [*command, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    front = (tmp_path / "index.html").read_text()
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://', front)
+
+
+PLAIN = re.compile(r"\b(likewise|shall|whose \w+ alone)\b", re.IGNORECASE)
+
+
+def test_what_people_read_is_plain_english() -> None:
+    readers = [*DOCUMENTS, REPOSITORY / "CONTRIBUTING.md"]
+    helps = {name: f"{c.help} {c.epilog}" for name, c in COMMANDS.items()}
+    helps |= {
+        f"{name} {p.name}": str(getattr(p, "help", "")) for name, c in COMMANDS.items()
+        for p in c.params
+    }  # fmt: skip
+    found = [(path.name, m[0]) for path in readers for m in PLAIN.finditer(path.read_text())]
+    found += [(name, m[0]) for name, text in helps.items() for m in PLAIN.finditer(text)]
+    assert found == []
 
 
 def test_links_lead_somewhere() -> None:

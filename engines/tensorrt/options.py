@@ -101,7 +101,7 @@ class TensorRtOptions(SlotOptions):
 
     compat: str = option(
         "none",
-        "tensorrt: where the engine shall run besides here: none, same-sm, ampere-plus or version.",
+        "tensorrt: where else than here the engine runs: none, same-sm, ampere-plus or version.",
     )
     workspace: int | None = option(None, "tensorrt: most scratch memory of a kernel, in MiB.")
     attention: Literal["native", "plugin"] = option(

@@ -45,6 +45,8 @@ class Task(ABC):
     head: ClassVar[str]
     metric: ClassVar[str]
     languages: ClassVar[tuple[str, ...]]
+    # The column that some copies of a test split leave empty; none where there is no such copy.
+    gold: ClassVar[str] = ""
 
     @property
     def conventions(self) -> Mapping[str, Any]:

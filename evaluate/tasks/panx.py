@@ -18,6 +18,7 @@ class PanX(Tagging):
 
     name: ClassVar[str] = "panx"
     column: ClassVar[str] = "ner_tags"
+    gold: ClassVar[str] = "ner_tags"
     tags: ClassVar[tuple[str, ...]] = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
     languages: ClassVar[tuple[str, ...]] = (
         "ar", "he", "vi", "id", "jv", "ms", "tl", "eu", "ml", "ta", "te", "af", "nl", "en", "de",

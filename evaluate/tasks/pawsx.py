@@ -20,6 +20,7 @@ class PawsX(PairClassification):
     config: str = "PAWS-X"
 
     name: ClassVar[str] = "pawsx"
+    gold: ClassVar[str] = "label"
     classes: ClassVar[tuple[str, ...]] = ("0", "1")
     # LABEL_1 is what transformers writes where nobody named class 1.
     aliases: ClassVar[Mapping[str, str]] = {

@@ -58,6 +58,7 @@ class SpanAnswers(Task):
     max_answer: int = MAX_ANSWER
 
     head: ClassVar[str] = "span"
+    gold: ClassVar[str] = "answers"
     metric: ClassVar[str] = "(F1 + EM) / 2"
     ending: ClassVar[str] = "json"
 

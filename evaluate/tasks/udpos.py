@@ -23,6 +23,7 @@ class UdPos(Tagging):
 
     name: ClassVar[str] = "udpos"
     column: ClassVar[str] = "pos_tags"
+    gold: ClassVar[str] = "pos_tags"
     tags: ClassVar[tuple[str, ...]] = (
         "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON",
         "PROPN", "PUNCT", "SCONJ", "SYM", "VERB", "X",

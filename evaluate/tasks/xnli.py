@@ -23,6 +23,7 @@ class Xnli(PairClassification):
     config: str = "XNLI"
 
     name: ClassVar[str] = "xnli"
+    gold: ClassVar[str] = "gold_label"
     classes: ClassVar[tuple[str, ...]] = ("contradiction", "entailment", "neutral")
     languages: ClassVar[tuple[str, ...]] = (
         "ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh",

@@ -1,8 +1,7 @@
 """The page in a real browser: Debian's Chromium, headless, with axe-core."""
 
 import copy
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,7 @@ import pytest
 from xopt.report.documents import read_runs
 from xopt.report.render import render_html
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (Debian's package chromium)")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync "
-    "--disable-component-update --disable-quic"
-)
 Write = Callable[[str, Mapping[str, Any]], Path]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ COMMANDS = {
 
 app = typer.Typer(
     name="xopt",
-    help="Compile multilingual encoders to INT8 engines, and prove per language what it cost.",
+    help="Compile multilingual encoders to INT8; prove per language what it cost.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode="rich",
@@ -59,7 +59,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.", envvar="XOPT_DEBUG")
+        bool,
+        typer.Option(
+            "--debug",
+            help="Show the traceback of an error.",
+            envvar="XOPT_DEBUG",
+            show_envvar=False,
+        ),
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")

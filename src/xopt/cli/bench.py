@@ -35,8 +35,9 @@ __all__ = ["bench"]
 
 
 @app.command(
+    short_help="Time a bundle's engine, alone or beside another.",
     epilog="Examples:  xopt bench bundles/e5-int8 --against bundles/e5-fp32 --work mixed32"
-    "    ·    xopt bench bundles/e5-int8 --lengths xnli --profile"
+    "    ·    xopt bench bundles/e5-int8 --lengths xnli --profile",
 )
 def bench(
     bundle: BundleArgument = None,

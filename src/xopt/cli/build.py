@@ -24,9 +24,10 @@ __all__ = ["build"]
 
 
 @app.command(
+    short_help="Compile a checkpoint into a bundle: one folder to deploy.",
     epilog="Examples:  xopt build --precision int8    ·    "
     "xopt build --task xnli    ·    "
-    "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli"
+    "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli",
 )
 @takes(BuildOptions)
 def build(given: Mapping[str, Any], as_json: JsonOption = False) -> None:

@@ -35,7 +35,7 @@ STILL_SAID = {"tune": {"target": "xnli"}}
 WIDTH = 96
 
 
-@app.command(epilog="Example:  xopt init")
+@app.command(short_help="Write a commented xopt.toml.", epilog="Example:  xopt init")
 def init(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file.")] = Path(FILE),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
@@ -47,7 +47,10 @@ def init(
     console().print(f"{out}: take the # from the options you want to set.", highlight=False)
 
 
-@app.command(epilog="Example:  xopt config build")
+@app.command(
+    short_help="Show where the value of each option comes from.",
+    epilog="Example:  xopt config build",
+)
 def config(
     section: Annotated[
         str | None, typer.Argument(help=f"{', '.join(SECTIONS)}; all by default.")

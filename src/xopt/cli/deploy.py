@@ -20,15 +20,19 @@ SERVERS: dict[str, tuple[str, ...]] = {
     "triton": ("texts", "delay_us"),
     "compose": ("cpus",),
     "kubernetes": ("cpus", "replicas"),
+    "ray-serve": ("cpus", "replicas"),
 }
 
 
 @app.command(
+    short_help="Write a bundle for Triton, Compose, Kubernetes or Ray Serve.",
     epilog="Examples:  xopt deploy triton bundles/xnli -o serving    ·    "
-    "xopt deploy kubernetes bundles/xnli --cpus 8 --replicas 6 -o serving"
+    "xopt deploy kubernetes bundles/xnli --cpus 8 --replicas 6 -o serving",
 )
 def deploy(
-    server: Annotated[str, typer.Argument(help="What runs it: triton, compose or kubernetes.")],
+    server: Annotated[
+        str, typer.Argument(help="What runs it: triton, compose, kubernetes or ray-serve.")
+    ],
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write.")],
     name: Annotated[
@@ -42,17 +46,20 @@ def deploy(
         typer.Option(help="triton: how long a request waits for others, in microseconds (1000)."),
     ] = None,
     cpus: Annotated[
-        int | None, typer.Option(help="compose, kubernetes: cores of a container (4).")
+        int | None, typer.Option(help="Not triton: cores of a container or replica (4).")
     ] = None,
     replicas: Annotated[
-        int | None, typer.Option(help="kubernetes: most containers that are started (4).")
+        int | None,
+        typer.Option(
+            help="kubernetes: most containers that are started (4); ray-serve: least replicas (2)."
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what xopt wrote there before.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a bundle as what a server reads: for Triton, Docker Compose or Kubernetes."""
+    """Write a bundle as what a server reads: for Triton, Compose, Kubernetes or Ray Serve."""
     if server not in SERVERS:
         raise InputError(f"Unknown server {server!r}.", hint=did_you_mean(server, SERVERS))
     given = {"texts": texts, "delay_us": delay_us, "cpus": cpus, "replicas": replicas}
@@ -67,6 +74,10 @@ def deploy(
         from xopt.deploy.triton import TritonOptions, write_repository
 
         files = write_repository(opened, Path(out), TritonOptions(name, **asked), force=force)
+    elif server == "ray-serve":
+        from xopt.deploy.ray_files import RayOptions, write_ray_serve
+
+        files = write_ray_serve(opened, Path(out), RayOptions(name, **asked), force=force)
     else:
         from xopt.deploy.containers import ContainerOptions, write_containers
 

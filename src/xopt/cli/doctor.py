@@ -18,7 +18,10 @@ from xopt.host import host_facts, int8_instructions, saturates, tool_versions
 __all__ = ["doctor"]
 
 
-@app.command()
+@app.command(
+    epilog="Example:  xopt doctor",
+    short_help="What this machine can build and run.",
+)
 def doctor(as_json: JsonOption = False) -> None:
     """What this machine can build and run, and the one command that adds the rest."""
     document = _examine()

@@ -21,7 +21,8 @@ from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError, XoptError
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
-from xopt.evaluate.retention import compare_bundles
+from xopt.evaluate.retention import choose_languages, compare_bundles
+from xopt.evaluate.splits import settle_split
 from xopt.evaluate.suite import combine_reports, retention_gate, split_languages
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
@@ -90,6 +91,7 @@ class EvalOptions:
 
 
 @app.command(
+    short_help="Measure what a bundle retains of fp32, language by language.",
     name="eval",
     epilog="Examples:  xopt eval --task tatoeba    ·    "
     "xopt eval bundles/e5 --task tatoeba --data DIR --languages sw,th --max-drop 1.0",
@@ -154,7 +156,9 @@ def evaluate(
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option(help="Retrieval: mean (as XTREME's Tatoeba) or cls (as its BUCC); likewise."),
+        typer.Option(
+            help="Retrieval: mean (as XTREME's Tatoeba) or cls (as its BUCC); both are rebuilt."
+        ),
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -203,10 +207,8 @@ def evaluate(
     partial.clear()
     if several and all("skipped" in entry for entry in entries):
         reasons = "\n".join(f"{entry['task']}: {entry['skipped']}" for entry in entries)
-        raise XoptError(
-            f"None of these tasks could be scored.\n{reasons}",
-            hint="Build a bundle with: xopt build CHECKPOINT --precision int8",
-        )
+        hint = "Build a bundle with: xopt build --task TASK --precision int8"
+        raise XoptError(f"None of these tasks could be scored.\n{reasons}", hint=hint)
     gate = retention_gate(entries, options.max_drop)
     document = combine_reports(entries) if several else entries[0]
     if as_json:
@@ -240,11 +242,16 @@ def _evaluate(
     task = _task(name, options)
     candidate = find_candidate(task, parse_bundles(options.bundle).get(name, bundle))
     source = open_source(options.data, probe=task.probe())
+    if options.split is None:
+        task, said = settle_split(task, source)
+        if said:
+            error_console().print(said, markup=False, highlight=False)
     asked, left_out = options.codes, list[str]()
     if several and asked and (available := task.on(source).available(source)):
         asked, left_out = split_languages(asked, available)
         if not asked:
             raise NoLanguageError(f"{source.label} has it in none of {', '.join(left_out)}.")
+    choose_languages(task.on(source), source, asked)
     cores = EngineOptions(options.threads, options.streams)
     # Refused before a reference is built.
     chosen = cores.of(candidate.target, candidate.folder.name)

@@ -15,7 +15,10 @@ from xopt.errors import require
 __all__ = ["export"]
 
 
-@app.command(epilog="Example:  xopt export bundles/e5 --form onnx-qdq -o exported")
+@app.command(
+    short_help="Write the graph or the checkpoint for other tools.",
+    epilog="Example:  xopt export bundles/e5 --form onnx-qdq -o exported",
+)
 def export(
     source: Annotated[
         str, typer.Argument(help="Bundle that was built here, or a checkpoint as for xopt build.")

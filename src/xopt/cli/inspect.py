@@ -19,7 +19,10 @@ from xopt.evidence import read_reports
 __all__ = ["inspect"]
 
 
-@app.command(epilog="Example:  xopt inspect bundles/multilingual-e5-small-int8-cpu")
+@app.command(
+    short_help="Show a bundle: card, files, checksums, compiled kernels.",
+    epilog="Example:  xopt inspect bundles/multilingual-e5-small-int8-cpu",
+)
 def inspect(
     path: Annotated[str, typer.Argument(help="Bundle folder.")],
     as_json: JsonOption = False,

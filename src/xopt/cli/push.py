@@ -16,7 +16,10 @@ from xopt.export.push import push_bundle
 __all__ = ["push"]
 
 
-@app.command(epilog="Example:  xopt push bundles/e5 OWNER/e5-int8 --private")
+@app.command(
+    short_help="Put a bundle on the Hugging Face hub.",
+    epilog="Example:  xopt push bundles/e5 OWNER/e5-int8 --private",
+)
 def push(
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
     repo: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.")],

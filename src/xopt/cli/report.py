@@ -19,7 +19,10 @@ __all__ = ["report"]
 FORMS = {".html": render_html, ".md": render_markdown}
 
 
-@app.command(epilog="Example:  xopt report bundles/e5 bench.json -o report.html")
+@app.command(
+    short_help="Show evaluations, benches and sweeps on one page.",
+    epilog="Example:  xopt report bundles/e5 bench.json -o report.html",
+)
 def report(
     runs: Annotated[
         list[Path],

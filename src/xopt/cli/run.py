@@ -41,8 +41,9 @@ class Asked:
 
 
 @app.command(
+    short_help="Answer texts: labels, tags, spans or embeddings.",
     epilog='Example:  xopt run bundles/e5 "Habari za asubuhi" "Good morning"'
-    "  ·  xopt run bundles/e5 --input texts.csv --column text --output vectors.npy"
+    "  ·  xopt run bundles/e5 --input texts.csv --column text --output vectors.npy",
 )
 def run(
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],

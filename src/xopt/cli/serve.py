@@ -19,7 +19,10 @@ from xopt.settings import resolve
 __all__ = ["serve"]
 
 
-@app.command(epilog="Example:  xopt serve bundles/e5 reranker=bundles/mini --port 8000")
+@app.command(
+    short_help="Serve bundles over HTTP, with a page to try them.",
+    epilog="Example:  xopt serve bundles/e5 reranker=bundles/mini --port 8000",
+)
 def serve(
     bundles: Annotated[
         list[str], typer.Argument(help="Bundle folders, or NAME=FOLDER; the first is the default.")

@@ -21,8 +21,9 @@ __all__ = ["sweep"]
 
 
 @app.command(
+    short_help="Tune, build and measure every cell of an experiment.",
     epilog="Examples:  xopt sweep experiment.toml --dry-run    ·    "
-    "xopt sweep experiment.toml -o sweeps/e5 --data DIR --ray local"
+    "xopt sweep experiment.toml -o sweeps/e5 --data DIR --ray local",
 )
 def sweep(
     experiment: Annotated[

@@ -21,9 +21,10 @@ __all__ = ["tune"]
 
 
 @app.command(
-    epilog="Examples:  xopt tune xlm-roberta-base --intermediate mnli --target xnli -o tuned/xnli"
-    "    ·    xopt tune --intermediate squad,mnli -o tuned/encoder    ·    "
-    "xopt tune ./encoder --intermediate none --target panx --data DIR --precision bf16"
+    short_help="Fine-tune on English tasks; the result is a checkpoint.",
+    epilog="Examples:  xopt tune FacebookAI/xlm-roberta-base --intermediate mnli --target xnli "
+    "-o tuned/xnli    ·    xopt tune --intermediate squad,mnli -o tuned/encoder    ·    "
+    "xopt tune ./encoder --intermediate none --target panx --data DIR --precision bf16",
 )
 def tune(
     checkpoint: Annotated[

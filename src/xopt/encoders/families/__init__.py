@@ -14,9 +14,12 @@ from xopt.encoders.families import (
     xlm_roberta_xl,
 )
 from xopt.encoders.family import Family
-from xopt.errors import CheckpointError, did_you_mean
+from xopt.errors import CheckpointError
 
 __all__ = ["FAMILIES", "family_of"]
+
+# A small checkpoint of a family that every target has.
+EXAMPLE = "intfloat/multilingual-e5-small"
 
 FAMILIES: tuple[Family, ...] = (
     bert.FAMILY,
@@ -48,6 +51,5 @@ def family_of(model_type: str, where: str) -> Family:
     names = [name for family in FAMILIES for name in family.types]
     raise CheckpointError(
         f"{where} is of the architecture {model_type!r}, which xopt does not compile.",
-        hint=did_you_mean(model_type, names)
-        + " MiniLM and e5 checkpoints are of the type 'bert' or 'xlm-roberta'.",
+        hint=f"Possible: {', '.join(sorted(names))}. One that is: xopt build {EXAMPLE}",
     )

@@ -1,0 +1,105 @@
+"""The command line: its reference, its first screen, and examples that run."""
+
+import importlib.util
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from xopt.artifacts import Bundle
+from xopt.cli import app
+
+REPOSITORY = Path(__file__).parents[1]
+RUN = CliRunner()
+
+
+def load_script() -> Any:
+    path = REPOSITORY / "docs" / "make_cli.py"
+    spec = importlib.util.spec_from_file_location("make_cli", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SCRIPT = load_script()
+TEXT: str = SCRIPT.reference()
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+# What goes to the hub, trains, or runs until it is stopped: each has its own tests.
+ELSEWHERE = ("push", "serve", "sweep", "tune")
+EXAMPLES = {name: SCRIPT.examples_of(COMMANDS[name].epilog) for name in COMMANDS}
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    found = (REPOSITORY / "docs" / "cli.md").read_text()
+    assert found == TEXT, "type: python docs/make_cli.py"
+
+
+def test_the_first_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = RUN.invoke(app, ["--help"]).output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 34
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_help_ends_with_an_example_that_is_a_command(name: str) -> None:
+    assert EXAMPLES[name]
+    for line in EXAMPLES[name]:
+        words = shlex.split(line)
+        assert words[:2] == ["xopt", name]
+        COMMANDS[name].make_context(name, words[2:])
+
+
+@pytest.fixture(scope="module")
+def place(
+    heads: Callable[[str], Path],
+    bundles: Callable[..., Bundle],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A working folder with what the examples name."""
+    folder = tmp_path_factory.mktemp("examples")
+    made = folder / "bundles"
+    small, exact = bundles("encoder", "int8").folder, bundles("encoder").folder
+    for name in ("e5", "e5-int8", "multilingual-e5-small-int8-cpu"):
+        shutil.copytree(small, made / name)
+    shutil.copytree(exact, made / "e5-fp32")
+    shutil.copytree(bundles("nli", "int8").folder, made / "xnli")
+    shutil.copytree(heads("nli"), folder / "my-xnli-model")
+    (folder / "texts").mkdir()
+    (folder / "texts" / "sw.txt").write_text("Habari za asubuhi\n" * 80)
+    (folder / "texts.csv").write_text("text\nHabari\nGood morning\n")
+    shutil.copytree(REPOSITORY / "evaluate" / "data", folder / "DIR")
+    source = REPOSITORY / "docs" / "results" / "tatoeba-e5-small-int8.json"
+    shutil.copyfile(source, folder / "bench.json")
+    return folder
+
+
+RUNS = [line for name in sorted(EXAMPLES) if name not in ELSEWHERE for line in EXAMPLES[name]]
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_an_example_runs(
+    line: str, place: Path, heads: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xopt.compile import sources
+
+    kinds = {sources.DEFAULT: "encoder"}
+    monkeypatch.setattr(
+        sources, "find_on_hub", lambda name, offline: (heads(kinds.get(name, "nli")), name)
+    )
+    monkeypatch.chdir(place)
+    words = shlex.split(line)[1:]
+    if words[0] in ("init", "deploy"):
+        words.append("--force")
+    if words[0] == "eval":
+        words += ["--resamples", "20", "--max-drop", "100", "--languages", "sw,th"]
+        words = [word if word != "1.0" else "100" for word in words]
+    found = RUN.invoke(app, words)
+    assert found.exit_code == 0, (found.output, found.exception)
