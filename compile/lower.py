@@ -37,7 +37,7 @@ Array = NDArray[np.float32]
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 13})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 14})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:

@@ -97,10 +97,11 @@ class AffineLowerer:
             values, scales = found.values[rows], found.scales[rows]
             gained = found.correction[rows]
         bias = bias_of(self.editor, node) + gained
-        # Where the values are ours to scale, they hold the context's divisor and middle.
-        folded = linear == "attention_output" and (layer, "qkv") in self._linears
+        # Where the values' bias is ours, it holds the context's middle.
+        if linear == "attention_output" and (layer, "qkv") in self._linears:
+            self._moved.add(site)
         if site not in self._done:
-            self._done[site] = self._quantize(node.input[0], site, folded=folded)
+            self._done[site] = self._quantize(node.input[0], site)
         source = self._done[site]
         if linear == "qkv":
             self._split(source, node, layer, values, scales, bias)
@@ -123,9 +124,8 @@ class AffineLowerer:
         split = split_attention_inputs(self.editor, node, self.heads)
         context = self.affine[f"{layer}.context"]
         hidden = len(values) // 3
-        ones = np.ones(hidden, np.float32)
-        factors: list[Array] = [ones * np.float32(split.scale), ones, ones / context.divisor]
         bias[2 * hidden :] -= context.middle
+        factors = [np.float32(split.scale), np.float32(1), np.float32(1)]
         for number, (part, factor) in enumerate(zip("qkv", factors, strict=True)):
             rows, out = slice(number * hidden, (number + 1) * hidden), f"{layer}.{part}"
             exact = scales[rows] * factor, bias[rows] * factor
@@ -152,10 +152,11 @@ class AffineLowerer:
         taken = (values.astype(np.float32) @ (how.middle / how.divisor)) * scales
         return values, scales, taken.astype(np.float32)
 
-    def _quantize(self, source: str, site: str, *, folded: bool) -> str:
+    def _quantize(self, source: str, site: str) -> str:
         """QuantizeLinear and DequantizeLinear behind the division by SmoothQuant's divisor.
 
         Behind a GELU, OpenVINO makes both a part of the product before it. Elsewhere the division
+        carries the quantization along, which takes several times as long by itself. The division
         has three dimensions: into one of ``[1, T, n]`` OpenVINO fuses the quantization, but one of
         ``[T, n]`` it merges into a quantization per channel, which takes several times as long.
         """
@@ -164,12 +165,12 @@ class AffineLowerer:
             editor.constant(site + ".scale", np.array(how.step, np.float32)),
             editor.constant(site + ".zero", np.array(how.zero, np.uint8)),
         ]
-        smoothed = not folded and bool((how.divisor != 1).any())
+        smoothed = bool((how.divisor != 1).any())
         apart = smoothed and not site.endswith(".ffn_act")
         if apart:
             axis = editor.constant("axis.0", np.array([0], np.int64))
             source = editor.emit("Unsqueeze", [source, axis], site + ".3d")
-        if not folded and site not in self._moved and how.middle.any():
+        if site not in self._moved and how.middle.any():
             middle = editor.constant(site + ".middle", how.middle)
             source = editor.emit("Sub", [source, middle], site + ".shifted")
         if smoothed:
