@@ -28,7 +28,7 @@ from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
 from xopt.engines.openvino_sizes import fill, whole
 from xopt.errors import BuildError, InputError, XoptError, require
-from xopt.host import check_count, cpu_count
+from xopt.host import check_count, cpu_count, release_memory
 from xopt.packing import PackedBatch, balanced_groups, length_groups
 from xopt.progress import Progress
 
@@ -173,6 +173,7 @@ class OpenVinoEngine(Engine):
             drop_gathers(self.openvino, model)
         log.debug("compiling dense=%s streams=%s", dense, streams)
         compiled = open_core().compile_model(model, "CPU", self._config(streams))
+        release_memory()
         return Program(compiled, self.threads, streams)
 
     def _config(self, streams: int) -> dict[str, Any]:

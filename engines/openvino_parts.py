@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xopt.engines.base import Engine
 from xopt.engines.openvino_sizes import Feed
-from xopt.host import cpu_count
+from xopt.host import cpu_count, release_memory
 
 __all__ = ["KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "start"]
 
@@ -77,6 +77,9 @@ class RunningPart:
         """Until the part is done; its error is raised here, every time."""
         try:
             self.request.wait()
+            if self.program.lacks(self.feed.sizes):
+                # What was needed to make the kernels is as large as they are.
+                release_memory()
             self.program.meet(self.feed.sizes)
         finally:
             # Not before it is done: until then another thread has to see that it runs.

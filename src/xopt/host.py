@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +24,7 @@ __all__ = [
     "host_facts",
     "int8_instructions",
     "peak_rss_mib",
+    "release_memory",
     "saturates",
     "tool_versions",
 ]
@@ -130,6 +133,23 @@ def peak_rss_mib() -> float:
     """The most memory this process has held at once, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    """``malloc_trim`` of glibc; None where there is another library."""
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, after something that freed much at once.
+
+    glibc keeps it for each thread otherwise.
+    """
+    trim = _trim() if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def tool_versions(*distributions: str) -> dict[str, str]:
