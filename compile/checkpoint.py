@@ -13,11 +13,17 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.compile.head_reading import MULTIPLE_CHOICE, Choice, read_head
 from xopt.compile.head_spec import Head, read_pooling
-from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, read_modules
+from xopt.compile.st_folder import (
+    CONFIG,
+    MODULES,
+    encoder_folder,
+    module_paths,
+    read_modules,
+)
 from xopt.compile.st_transformer import read_json
 from xopt.compile.text_reading import check_rows, read_text_spec
 from xopt.compile.tokens import TokenizerFile, read_tokenizer
-from xopt.compile.weight_files import refuse_adapter, weight_files
+from xopt.compile.weight_files import refuse_adapter, refuse_special, weight_files
 from xopt.encoders.config import Config
 from xopt.encoders.families import family_of
 from xopt.encoders.family import Family
@@ -82,6 +88,8 @@ class Checkpoint:
             CheckpointError: a file is missing or unsafe, or asks for what xopt does not do.
             InputError: no such pooling.
         """
+        refuse_special(folder)
+        refuse_special(*(folder / name for _, name in module_paths(folder) if name))
         place = encoder_folder(folder)
         refuse_adapter(folder, place)
         raw = _read_config(place)

@@ -57,7 +57,7 @@ def read_text_spec(
     known = {"query": "", "document": ""} if modules or prompts else {}
     known |= {str(name): prompt or "" for name, prompt in prompts.items()}
     default = sentence.get("default_prompt_name")
-    if default is not None and default not in known:
+    if default is not None and (not isinstance(default, str) or default not in known):
         raise CheckpointError(
             f"{CONFIG}: the default prompt {default!r} is not among its prompts "
             f"({', '.join(known) or 'none'}).",

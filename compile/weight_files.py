@@ -8,7 +8,7 @@ from xopt.compile.st_folder import MODULES
 from xopt.compile.st_transformer import read_json
 from xopt.errors import CheckpointError
 
-__all__ = ["refuse_adapter", "weight_files"]
+__all__ = ["refuse_adapter", "refuse_special", "weight_files"]
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -54,6 +54,21 @@ def weight_files(folder: Path) -> list[Path]:
             ".save_pretrained(NEW)",
         )
     raise CheckpointError(f"{folder} has no {', '.join(missing)}.")
+
+
+def refuse_special(*folders: Path) -> None:
+    """Refuse pipes, sockets and devices: whoever reads one of them may wait, or read, for ever.
+
+    Args:
+        folders: a checkpoint's own, and those of its modules.
+
+    Raises:
+        CheckpointError: there is one; it is named.
+    """
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise CheckpointError(f"{path} is no file but a pipe, a socket or a device.")
 
 
 def refuse_adapter(folder: Path, transformer: Path) -> None:

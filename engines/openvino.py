@@ -27,8 +27,8 @@ from xopt.engines.openvino_graph import drop_gathers, same_blocks, share_product
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
 from xopt.engines.openvino_sizes import fill, whole
-from xopt.errors import BuildError, InputError, XoptError, require
-from xopt.host import check_count, cpu_count, release_memory
+from xopt.errors import BuildError, InputError, UnsupportedError, XoptError, require
+from xopt.host import check_count, cpu_count, cpu_flags, release_memory
 from xopt.packing import PackedBatch, balanced_groups, length_groups
 from xopt.progress import Progress
 
@@ -54,6 +54,17 @@ def open_core() -> Any:
     (OpenVINO 2026.4), and the next signal, such as Ctrl-C, is a segmentation fault.
     """
     return require("openvino", extra="build", why="Running on the CPU").Core()
+
+
+def refused(error: Exception) -> UnsupportedError:
+    """What OpenVINO says when it cannot compile a bundle here, such as an instruction set."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    flags = ", ".join(cpu_flags()) or "no vector instruction set that decides INT8"
+    return UnsupportedError(
+        f"OpenVINO cannot run this bundle on this CPU ({flags}): {lines[-1] if lines else error}",
+        hint="Build it on this machine: xopt build CHECKPOINT --target cpu; or in another "
+        "precision: --precision fp32",
+    )
 
 
 class OpenVinoEngine(Engine):
@@ -163,7 +174,10 @@ class OpenVinoEngine(Engine):
         return self._programs[program]
 
     def _read(self) -> Any:
-        model = open_core().read_model(self.bundle.folder / "model.xml")
+        try:
+            model = open_core().read_model(self.bundle.folder / "model.xml")
+        except RuntimeError as error:
+            raise refused(error) from error
         share_products(self.openvino, model)
         return model
 
@@ -172,7 +186,10 @@ class OpenVinoEngine(Engine):
         if dense:
             drop_gathers(self.openvino, model)
         log.debug("compiling dense=%s streams=%s", dense, streams)
-        compiled = open_core().compile_model(model, "CPU", self._config(streams))
+        try:
+            compiled = open_core().compile_model(model, "CPU", self._config(streams))
+        except RuntimeError as error:
+            raise refused(error) from error
         release_memory()
         return Program(compiled, self.threads, streams)
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from xopt.errors import ArtifactError
+from xopt.forms import misfit
 from xopt.hashing import cache_folder, sha256_file
+from xopt.manifest_forms import ANY, BUNDLE
 from xopt.publishing import LOCK, MANIFEST, check_place, publish
 
 __all__ = [
@@ -70,7 +72,8 @@ class Artifact:
     """A stored value of the flow: its folder and what its manifest says."""
 
     kind: ClassVar[str] = "artifact"
-    needs: ClassVar[tuple[str, ...]] = ("fingerprint", "files")
+    # What the manifest must hold, so that nobody who reads it has to ask; see `xopt.forms`.
+    form: ClassVar[Mapping[str, Any]] = ANY
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -100,12 +103,8 @@ class Artifact:
                 f"{folder} has schema {manifest.get('schema')}; this xopt reads {SCHEMA}.",
                 hint="Build it again with this version of xopt.",
             )
-        lacking = [key for key in cls.needs if key not in manifest]
-        if lacking or not isinstance(manifest.get("files"), dict):
-            raise ArtifactError(
-                f"{path} is damaged: it lacks {', '.join(lacking) or 'its files'}.",
-                hint="Build it again.",
-            )
+        if wrong := misfit(manifest, cls.form):
+            raise ArtifactError(f"{path} is damaged: {wrong}.", hint="Build it again.")
         return cls(folder, manifest)
 
     @classmethod
@@ -217,7 +216,7 @@ class Bundle(Artifact):
     """The deployable folder: engine files, ``tokenizer.json``, ``card.md``, evidence."""
 
     kind: ClassVar[str] = "bundle"
-    needs: ClassVar[tuple[str, ...]] = ("fingerprint", "files", "target", "precision", "head")
+    form: ClassVar[Mapping[str, Any]] = BUNDLE
 
     @property
     def target(self) -> str:
@@ -233,4 +232,6 @@ class Bundle(Artifact):
     def head(self) -> Mapping[str, Any]:
         """The head: its ``kind`` and what belongs to it (labels, layer, pooling)."""
         head: Mapping[str, Any] = self.manifest["head"]
-        return head
+        pooling = head.get("pooling")
+        # Bundles of before 2026-11-27 say one name.
+        return {**head, "pooling": pooling.split("+")} if isinstance(pooling, str) else head

@@ -20,6 +20,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
+from typing import ClassVar
 
 from xopt.distribution import install_command
 
@@ -39,12 +40,17 @@ __all__ = [
 
 
 class XoptError(Exception):
-    """Base of every deliberate error: ``message`` says what is wrong, ``hint`` what to do next."""
+    """Base of every deliberate error: ``message`` says what is wrong, ``hint`` what to do next.
+
+    Where the place that raises it has no advice of its own, the kind of error has one.
+    """
+
+    advice: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.advice
 
     def __str__(self) -> str:
         """Message and hint on two lines."""
@@ -54,25 +60,37 @@ class XoptError(Exception):
 class InputError(XoptError):
     """A text, file, option or name that cannot be used."""
 
+    advice = "What is possible is said by the command followed by --help."
+
 
 class CheckpointError(XoptError):
     """A checkpoint that is incomplete, unsafe or of an unknown architecture."""
+
+    advice = "Copy or download the checkpoint again, or save it anew with its own library."
 
 
 class ArtifactError(XoptError):
     """A stored graph, range file or bundle that is damaged or of another kind."""
 
+    advice = "Copy it again, or build it again with: xopt build"
+
 
 class DataError(XoptError):
     """A row of an evaluation or calibration set that breaks its schema."""
+
+    advice = "Mend that place, or leave it out, and type the same command again."
 
 
 class ParityError(XoptError):
     """A graph whose answers differ from the reference implementation."""
 
+    advice = "Nothing was built. Save the checkpoint anew with its own library (save_pretrained)."
+
 
 class UnsupportedError(XoptError):
     """A combination of recipe, target and device that cannot work."""
+
+    advice = "What this machine can build and run is said by: xopt doctor"
 
 
 class MissingExtraError(XoptError):
@@ -81,6 +99,8 @@ class MissingExtraError(XoptError):
 
 class BuildError(XoptError):
     """An engine build that stopped half-way."""
+
+    advice = "Mend that and type the same command again; nothing that was there before is lost."
 
 
 def did_you_mean(name: str, possible: Iterable[str]) -> str:

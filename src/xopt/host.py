@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -14,10 +13,11 @@ from pathlib import Path
 
 from xopt.cores import usable_cores
 from xopt.distribution import VERSION
-from xopt.errors import InputError
+from xopt.errors import InputError, UnsupportedError
 
 __all__ = [
     "check_count",
+    "check_platform",
     "cpu_count",
     "cpu_facts",
     "cpu_flags",
@@ -31,6 +31,7 @@ __all__ = [
 
 
 MOST_THREADS = 1024
+MACHINES = ("x86_64", "aarch64")
 
 
 @cache
@@ -121,6 +122,20 @@ def check_count(name: str, value: int) -> int:
     return value
 
 
+def check_platform() -> None:
+    """Refuse a system on which nothing here was ever tested.
+
+    Raises:
+        UnsupportedError: it is not Linux on x86-64 or aarch64.
+    """
+    system, machine = platform.system(), platform.machine()
+    if system != "Linux" or machine not in MACHINES:
+        raise UnsupportedError(
+            f"xopt runs on Linux ({' and '.join(MACHINES)}); this is {system} {machine}.",
+            hint="Use it in a Linux container, or on Windows in WSL 2.",
+        )
+
+
 def memory_mib() -> int:
     """The machine's memory in MiB; 0 where it cannot be read."""
     try:
@@ -131,6 +146,9 @@ def memory_mib() -> int:
 
 def peak_rss_mib() -> float:
     """The most memory this process has held at once, in MiB."""
+    # Windows has no such module, and `import xopt` must reach the words that refuse it.
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

@@ -20,7 +20,9 @@ __all__ = ["LONGEST_LINE", "read_lines", "read_stream", "read_text"]
 # Bytes. No encoder takes more of a text; to keep it would need memory without end.
 LONGEST_LINE = 4_000_000
 BLOCK = 1 << 16
-LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r(?!\Z))")
+# Only the ends are searched for: a pattern of whole lines would try a text without one from each
+# of its bytes on.
+END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -80,7 +82,7 @@ def _split(
     """(place in the text, bytes) of each line, line end included, byte order mark not."""
     # A terminal or a pipe gives what it has; `read` would wait for a whole block.
     read = getattr(stream, "read1", stream.read)
-    number, place, rest, last = 0, 0, b"", False
+    number, place, seen, rest, last = 0, 0, 0, b"", False
     while not last:
         block = read(BLOCK)
         last = not block
@@ -93,13 +95,14 @@ def _split(
             if rest.startswith(codecs.BOM_UTF8):
                 rest, place = rest[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
         taken = 0
-        for found in LINE.finditer(rest):
+        for found in END.finditer(rest, seen):
             number += 1
-            yield place, _short(found[0], name, number, longest, error)
-            place += len(found[0])
+            yield place, _short(rest[taken : found.end()], name, number, longest, error)
+            place += found.end() - taken
             taken = found.end()
-        # Whether a CR at the end of a block is half of a CR LF shows in the next one.
         rest = rest[taken:]
+        # Whether a CR at the end of a block is half of a CR LF shows in the next one.
+        seen = max(0, len(rest) - 1)
         if rest:
             _short(rest, name, number + 1, longest, error)
     if rest:

@@ -138,6 +138,9 @@ class FileInput:
         with _parquet(self.path) as opened:
             names = opened.schema_arrow.names
             chosen = [names[place] for place in self.columns.find(names, self.called)]
+            for name in chosen:
+                if names.count(name) > 1:
+                    raise DataError(f"{self.called} has {names.count(name)} columns {name!r}.")
             number = 0
             for batch in opened.iter_batches(batch_size=BATCH, columns=chosen):
                 columns = [batch.column(name).to_pylist() for name in chosen]

@@ -14,6 +14,7 @@ import typer
 from xopt import __version__
 from xopt.cli.output import error_console
 from xopt.errors import XoptError
+from xopt.host import check_platform
 
 __all__ = ["app", "main"]
 
@@ -80,12 +81,15 @@ def main() -> None:
     """Run the command line; 0 on success, 1 when a gate failed, 2 on an error, 130 on Ctrl-C."""
     _take_any_bytes()
     try:
+        check_platform()
         _load_commands(sys.argv[1:])
         app()
     except XoptError as error:
         _fail(error.message, error.hint)
     except (OSError, RecursionError) as error:
-        _fail(f"{error}")
+        _fail(
+            f"{error}", "Mend that and type the same command again; nothing that was built is lost."
+        )
     except Exception as error:
         _fail(
             f"xopt itself failed: {type(error).__name__}: {error}",

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xopt.artifacts import Bundle
-from xopt.errors import InputError
+from xopt.engines.base import open_engine
+from xopt.errors import InputError, MissingExtraError, UnsupportedError
 from xopt.evidence import known_builds
 
-__all__ = ["BundleArgument", "JsonOption", "StreamsOption", "ThreadsOption", "find_bundle"]
+__all__ = [
+    "BundleArgument",
+    "JsonOption",
+    "StreamsOption",
+    "ThreadsOption",
+    "find_bundle",
+    "first_that_runs",
+]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Cores to use, on the CPU. Default: all.")]
@@ -25,8 +35,26 @@ BundleArgument = Annotated[
 ]
 
 
+def first_that_runs(bundles: Sequence[Bundle]) -> Bundle:
+    """The first that this machine can run; the first of all where it can run none.
+
+    Whoever opens that one is told why it does not run. What runs on the CPU is taken to run here.
+    """
+    for bundle in bundles:
+        if bundle.target == "openvino":
+            return bundle
+        with contextlib.suppress(UnsupportedError, MissingExtraError):
+            open_engine(bundle).close()
+            return bundle
+    return bundles[0]
+
+
+def _opened(entry: Mapping[str, Any]) -> Bundle:
+    return Bundle.open(Path(entry["folder"]))
+
+
 def find_bundle(name: str | None, *, head: str | None = None) -> Bundle:
-    """The bundle ``name``, or the newest one built on this machine that has this head.
+    """The bundle ``name``, or the newest one built here that has this head and runs here.
 
     Raises:
         InputError: none is known.
@@ -34,10 +62,13 @@ def find_bundle(name: str | None, *, head: str | None = None) -> Bundle:
     """
     if name is not None:
         return Bundle.open(Path(name))
-    for entry in known_builds():
-        bundle = Bundle.open(Path(entry["folder"]))
-        if bundle.precision != "fp32" and (head is None or bundle.head["kind"] == head):
-            return bundle
+    fitting = [
+        bundle
+        for bundle in map(_opened, known_builds())
+        if bundle.precision != "fp32" and (head is None or bundle.head["kind"] == head)
+    ]
+    if fitting:
+        return first_that_runs(fitting)
     what = f" with the head {head!r}" if head else ""
     raise InputError(
         f"No bundle{what} was built on this machine yet.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from xopt.artifacts import Bundle, fingerprint
+from xopt.cli.common import first_that_runs
 from xopt.compile.public import ways_to
 from xopt.errors import InputError, require
 from xopt.evaluate.tasks import TASKS, Task
@@ -51,7 +52,7 @@ def parse_bundles(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def find_candidate(task: Task, name: str | None) -> Bundle:
-    """The bundle ``name``, or the newest built on this machine whose head fits the task.
+    """The bundle ``name``, or the newest built here whose head fits the task and that runs here.
 
     Raises:
         InputError: it does not fit, or none does.
@@ -61,7 +62,7 @@ def find_candidate(task: Task, name: str | None) -> Bundle:
         bundle = Bundle.open(Path(name))
         task.check(bundle.head, bundle.folder.name)
         return bundle
-    reason = ""
+    reason, fitting = "", list[Bundle]()
     for entry in known_builds():
         bundle = Bundle.open(Path(entry["folder"]))
         if bundle.precision == "fp32":
@@ -72,7 +73,9 @@ def find_candidate(task: Task, name: str | None) -> Bundle:
             if bundle.head["kind"] == task.head:
                 reason = reason or f" {error.message}"
             continue
-        return bundle
+        fitting.append(bundle)
+    if fitting:
+        return first_that_runs(fitting)
     raise InputError(
         f"No bundle built on this machine fits the task {task.name} "
         f"(it needs the head {task.head!r}).{reason}",

@@ -11,6 +11,9 @@ from xopt.errors import CheckpointError
 
 __all__ = ["Config"]
 
+# Sizes and ids are 32 bits wide in the graph.
+MOST = 2**31
+
 
 @dataclass(frozen=True)
 class Config:
@@ -37,7 +40,7 @@ class Config:
         """
         # What is present and null is no default: the checkpoint's own library would not take it.
         value = self.raw.get(name) if default is None or name in self.raw else default
-        if type(value) is not int or value < least:
+        if type(value) is not int or not least <= value < MOST:
             raise CheckpointError(f"config.json lacks a number: {name} is {value!r}.")
         return value
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xopt.artifacts import Bundle
 from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError
+from xopt.host import check_platform
 from xopt.model.asking import Asking, read_rows
 from xopt.model.finishing import finish
 from xopt.model.head import Head
@@ -329,6 +330,7 @@ def load(
         UnsupportedError: this machine cannot run it.
         MissingExtraError: its engine's library is not installed.
     """
+    check_platform()
     bundle = Bundle.open(Path(path))
     return Model.open(bundle, threads=threads, streams=streams, device=device)
 

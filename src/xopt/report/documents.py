@@ -15,7 +15,9 @@ from typing import Any, Literal
 from xopt.artifacts import Bundle
 from xopt.errors import InputError
 from xopt.evidence import read_reports
+from xopt.forms import misfit
 from xopt.publishing import MANIFEST
+from xopt.report.shapes import SHAPES
 
 __all__ = ["Run", "read_runs"]
 
@@ -27,7 +29,7 @@ KINDS: dict[Kind, tuple[int, tuple[str, ...]]] = {
     "bench": (1, ("cases", "bundles", "host")),
     "sweep": (1, ("sweep", "tables", "pareto", "targets")),
 }
-LANGUAGE = ("n", "reference", "candidate", "difference", "ci95")
+AGAIN = "Make the document again with the command that printed it."
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _from_file(path: Path) -> list[Run]:
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON document: {error}.") from error
+        raise InputError(f"{path} is no JSON document: {error}.", hint=AGAIN) from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds {type(document).__name__}, not a document of xopt.")
     name = path.stem
@@ -144,7 +146,7 @@ def _from_suite(document: Mapping[str, Any], name: str, path: Path) -> list[Run]
 
 def _check(kind: Kind, document: Mapping[str, Any], where: str) -> None:
     """Refuse a document that a page would show wrongly."""
-    newest, keys = KINDS[kind]
+    newest, _ = KINDS[kind]
     schema = document.get("schema")
     if schema is not None:
         stated, _, version = str(schema).partition("/")
@@ -153,20 +155,28 @@ def _check(kind: Kind, document: Mapping[str, Any], where: str) -> None:
                 f"{where} has the schema {schema}; this xopt reads xopt-{kind}/{newest}.",
                 hint="Make the document again, or install the xopt that made it.",
             )
-    lacking = [key for key in keys if key not in document]
-    if lacking:
-        raise InputError(f"{where} is damaged: it lacks {', '.join(lacking)}.")
+    if wrong := misfit(document, SHAPES[kind]):
+        raise InputError(f"{where} is damaged: {wrong}.", hint=AGAIN)
     if kind == "eval":
-        _check_languages(document["languages"], where)
+        _check_eval(document, where)
+    if kind == "bench" and not all(
+        timed and all(found["samples_ms"] and found["median_ms"] > 0 for found in timed.values())
+        for timed in document["cases"].values()
+    ):
+        raise InputError(f"{where} is damaged: a case has no times.", hint=AGAIN)
 
 
-def _check_languages(languages: Any, where: str) -> None:
-    if not isinstance(languages, dict) or not languages:
-        raise InputError(f"{where} is damaged: it scores no language.")
+def _check_eval(document: Mapping[str, Any], where: str) -> None:
+    """What one figure says of another."""
+    languages = document["languages"]
+    if not languages:
+        raise InputError(f"{where} is damaged: it scores no language.", hint=AGAIN)
     for code, found in languages.items():
-        numbers = [found.get(key) for key in LANGUAGE[:4]] if isinstance(found, dict) else [None]
-        ends = found.get("ci95") if isinstance(found, dict) else None
-        if not isinstance(ends, list) or len(ends) != 2:
-            raise InputError(f"{where} is damaged: {code} has no interval.")
-        if not all(isinstance(n, int | float) for n in [*numbers, *ends]):
-            raise InputError(f"{where} is damaged: a figure of {code} is no number.")
+        if len(found["ci95"]) != 2:
+            raise InputError(f"{where} is damaged: {code} has no interval.", hint=AGAIN)
+    if len(document["mean"].get("ci95", (0, 0))) != 2:
+        raise InputError(f"{where} is damaged: the mean has no interval.", hint=AGAIN)
+    if document["worst"]["language"] not in languages:
+        raise InputError(f"{where} is damaged: its worst language was not scored.", hint=AGAIN)
+    if document["reference_throughput"]["tokens_per_s"] <= 0:
+        raise InputError(f"{where} is damaged: its reference took no time.", hint=AGAIN)

@@ -110,7 +110,8 @@ def info(service: Service, name: str | None) -> dict[str, Any]:
         "max_input_length": model.max_tokens,
         "max_batch_tokens": options.batch_tokens,
         "max_client_batch_size": options.max_texts,
-        "max_concurrent_requests": options.queue_tokens,
+        # The limit is one of tokens: so many of the longest texts wait before one is refused.
+        "max_concurrent_requests": max(1, options.queue_tokens // model.max_tokens),
         "auto_truncate": options.truncate,
         "version": tool_versions("xopt").get("xopt", ""),
         "prompts": model.prompts,

@@ -1,0 +1,106 @@
+"""The form that a JSON document must have, checked once where it is read.
+
+A form is a type (``float`` takes whole numbers too, ``int`` takes no truth value), a tuple of the
+values that are possible, ``[form]`` for a list, :class:`Table` for an object of any keys,
+:class:`Maybe` for what can be null, :class:`Either` for one of two, or an object of forms by key,
+where a key that ends in ``?`` may be absent. Keys that a form does not name are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Either", "Maybe", "Table", "misfit"]
+
+# No figure of ours is larger; neither infinity nor "not a number" is below it.
+MOST = 1e300
+WORDS = {
+    bool: "true or false", dict: "an object", float: "a number", int: "a whole number",
+    list: "a list", str: "text",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Either:
+    """One form or the other."""
+
+    one: Any
+    other: Any
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """Null, or the form."""
+
+    form: Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """An object of any keys, each with the form."""
+
+    form: Any
+
+
+def misfit(value: Any, form: Any, place: str = "") -> str | None:
+    """What does not fit and what belongs there, in words; None if all fits.
+
+    Args:
+        value: as JSON gives it.
+        form: see above.
+        place: what the value is called; keys are put behind it.
+    """
+    if form is Any or (isinstance(form, Maybe) and value is None):
+        return None
+    if isinstance(form, Maybe):
+        return misfit(value, form.form, place)
+    if isinstance(form, Either):
+        said = misfit(value, form.one, place)
+        return said and misfit(value, form.other, place) and said
+    if isinstance(form, tuple):
+        fits = any(type(value) is type(one) and value == one for one in form)
+        return None if fits else _said(place, value, f"one of {', '.join(map(str, form))}")
+    if isinstance(form, type):
+        return None if _is(value, form) else _said(place, value, WORDS[form])
+    kind = list if isinstance(form, list) else dict
+    if not isinstance(value, kind):
+        return _said(place, value, WORDS[kind])
+    if isinstance(form, list):
+        parts = [(f"{place}[{number}]", found, form[0]) for number, found in enumerate(value)]
+    elif isinstance(form, Table):
+        parts = [(_behind(place, key), found, form.form) for key, found in value.items()]
+    else:
+        return _object(value, form, place)
+    return next(
+        (said for name, found, inner in parts if (said := misfit(found, inner, name))), None
+    )
+
+
+def _object(value: Mapping[str, Any], form: Mapping[str, Any], place: str) -> str | None:
+    for written, inner in form.items():
+        key = written.removesuffix("?")
+        if key not in value:
+            if written.endswith("?"):
+                continue
+            return f"it lacks {_behind(place, key)}"
+        if said := misfit(value[key], inner, _behind(place, key)):
+            return said
+    return None
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < MOST
+    if kind is int:
+        return type(value) is int and -(2**63) <= value < 2**63
+    return isinstance(value, kind)
+
+
+def _behind(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else str(key)
+
+
+def _said(place: str, value: Any, wanted: str) -> str:
+    return f"{place or 'it'} is {value!r:.60}, not {wanted}"

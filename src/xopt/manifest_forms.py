@@ -1,0 +1,57 @@
+"""What the manifests of artifacts must hold; the forms of :mod:`xopt.forms`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xopt.forms import Either, Maybe, Table
+
+__all__ = ["ANY", "BUNDLE"]
+
+ANY: Mapping[str, Any] = {"fingerprint": str, "files": Table({"sha256": str, "bytes": int})}
+HEAD = {
+    "kind": ("embed", "classify", "tag", "span"),
+    "labels?": Maybe([Any]),
+    "activation?": Maybe(str),
+    "normalize?": Maybe(bool),
+    "layer?": Maybe(int),
+    "pooling?": Either([str], str),
+}
+SIGNATURE = {
+    "inputs": [str],
+    "output": ("embeddings", "logits"),
+    "per_token": bool,
+    "width": int,
+    "max_tokens": int,
+    "first_position": int,
+    "vocabulary": int,
+    "types": int,
+    "window?": Maybe(int),
+}
+TEXT = {
+    "max_tokens": int,
+    "normalize?": str,
+    "lower?": bool,
+    "prompts?": Table(str),
+    "default_prompt?": Maybe(str),
+    "special_ids?": [int],
+}
+# What is only shown is of any form there; a page or a card says it as it stands.
+BUNDLE = {
+    **ANY,
+    "target": str,
+    "precision": str,
+    "head": HEAD,
+    "signature?": SIGNATURE,
+    "text?": Maybe(TEXT),
+    "checkpoint?": str,
+    "provenance?": Table(Any),
+    "engine?": Table(Any),
+    "shape?": {"layers": int, "hidden": int, "heads": int},
+    "tools?": Table(Any),
+    "parity?": {
+        "against": str, "max_abs_difference": float, "sentences": int, "tokens?": int,
+        "tolerance?": float,
+    },
+}  # fmt: skip

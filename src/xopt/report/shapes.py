@@ -1,0 +1,77 @@
+"""What the documents of a report must hold: everything that a page reads of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xopt.forms import Maybe, Table
+
+__all__ = ["SHAPES"]
+
+HOST = {
+    "cpu": str, "cores": int, "flags?": [str], "system?": str, "python?": str, "tools?": Table(Any),
+}  # fmt: skip
+SPEED = {
+    "sentences_per_s": float,
+    "tokens_per_s": float,
+    "latency_ms?": Table(float),
+    "length_percentiles?": [float],
+    "padding_share?": Maybe(float),
+}
+LANGUAGE = {
+    "n": int, "reference": float, "candidate": float, "difference": float, "ci95": [float],
+    "agreement?": float,
+}  # fmt: skip
+EVAL = {
+    "task": str,
+    "precision": str,
+    "metric": str,
+    "predicted?": Maybe(bool),
+    "data": {"label": str, "kind": str, "fingerprints?": Table(str)},
+    "languages": Table(LANGUAGE),
+    "mean": {"reference": float, "candidate": float, "difference": float, "ci95?": [float]},
+    "worst": {"language": str, "difference?": float},
+    "throughput": SPEED,
+    "reference_throughput": SPEED,
+    "host?": HOST,
+    "command?": Maybe(str),
+}
+TIMED = {"median_ms": float, "samples_ms": [float], "tokens_per_s": float}
+BENCH = {
+    "cases": Table(Table(TIMED)),
+    "bundles": Any,
+    "host": HOST,
+    "profile?": Maybe(Table(Any)),
+    "command?": Maybe(str),
+}
+SCORE = Maybe(
+    {
+        "mean?": Maybe(float),
+        "ci95?": Maybe([float]),
+        "worst?": Maybe({"language": str, "value": float}),
+    }
+)
+SWEPT = {
+    "checkpoint": str,
+    "precision": str,
+    "engine": str,
+    "student_layers?": Maybe(int),
+    "qat?": Maybe(bool),
+    "rows": [
+        {"intermediate": str, "difference": bool, "targets": Table(SCORE), "average?": SCORE},
+    ],
+}
+CHOICE = {
+    "checkpoint": str, "precision": str, "engine": str, "student_layers?": Maybe(int),
+    "qat?": Maybe(bool), "intermediate": str,
+}  # fmt: skip
+SWEEP = {
+    "sweep": str,
+    "targets": [str],
+    "tables": [SWEPT],
+    "pareto": Table([{"choice": CHOICE, "score": float, "tokens_per_s": float, "front?": bool}]),
+    "host?": HOST,
+    "command?": Maybe(str),
+}
+# Kind of document -> its form.
+SHAPES: dict[str, Any] = {"eval": EVAL, "bench": BENCH, "sweep": SWEEP}

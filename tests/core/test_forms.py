@@ -1,0 +1,55 @@
+"""Forms of JSON documents: what fits, and what is said of what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from xopt.forms import Either, Maybe, Table, misfit
+
+FORM = {
+    "name": str,
+    "count": int,
+    "share?": Maybe(float),
+    "kind": ("a", "b"),
+    "rows": [{"x": float}],
+    "by?": Table([int]),
+    "pooling?": Either([str], str),
+}
+SOUND: dict[str, Any] = {"name": "n", "count": 1, "kind": "a", "rows": [{"x": 1}, {"x": 0.5}]}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"share": None}, {"share": 1}, {"by": {"k": [1, 2]}}, {"pooling": "a"},
+     {"pooling": ["a"]}, {"beyond": object()}],
+)  # fmt: skip
+def test_what_fits(more: dict[str, Any]) -> None:
+    assert misfit(SOUND | more, FORM) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"name": 1}, "name is 1, not text"),
+        ({"count": True}, "count is True, not a whole number"),
+        ({"count": 10**30}, "not a whole number"),
+        ({"count": 1.0}, "count is 1.0, not a whole number"),
+        ({"share": float("nan")}, "share is nan, not a number"),
+        ({"share": float("inf")}, "share is inf, not a number"),
+        ({"share": 10**400}, "not a number"),
+        ({"kind": "c"}, "kind is 'c', not one of a, b"),
+        ({"rows": [{"x": 1}, {}]}, "it lacks rows[1].x"),
+        ({"rows": {}}, "rows is {}, not a list"),
+        ({"by": {"k": [1, None]}}, "by.k[1] is None, not a whole number"),
+        ({"pooling": 3}, "pooling is 3, not a list"),
+    ],
+)
+def test_what_does_not_fit_is_named(more: dict[str, Any], said: str) -> None:
+    assert said in str(misfit(SOUND | more, FORM))
+
+
+def test_a_document_of_another_type_does_not_fit() -> None:
+    assert misfit([], FORM) == "it is [], not an object"
+    assert misfit({}, FORM) == "it lacks name"

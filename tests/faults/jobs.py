@@ -1,0 +1,142 @@
+"""Commands that write, and what they leave: what must be whole, and equal whoever interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.faults.subjects import Workshop
+
+__all__ = ["JOBS", "Job", "set_up"]
+
+# What differs between two runs of the same: the clock, and what was measured.
+CLOCKED = (
+    "created", "checksum", "throughput", "reference_throughput", "host", "command", "date",
+    "seconds",
+    "tokens_per_s", "resumed_from", "evidence", "wall_s", "busy_s",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command.
+
+    Attributes:
+        name: of the command.
+        words: what is typed, in the folder that :func:`set_up` made.
+        digest: of what it left under its final name; None where there is nothing. Raises where it
+            is not whole.
+        bundle: whether a bundle must be there before.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    digest: Callable[[Path], str | None]
+
+
+def set_up(workshop: Workshop, place: Path) -> None:
+    """A working folder with a checkpoint, a bundle, texts and data."""
+    shutil.copytree(workshop.root / "embed", place / "embed")
+    shutil.copytree(workshop.root / "tables" / "b", place / "b")
+    shutil.copytree(workshop.root / "tables" / "data", place / "data")
+    draw = Random(0)
+    words = ["river", "stone", "cloud", "paper", "green", "seven", "north", "table"]
+    lines = [" ".join(draw.choices(words, k=draw.randint(2, 40))) for _ in range(600)]
+    (place / "t.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [
+        {"sentence1": " ".join(draw.choices(words, k=3)), "gold_label": "neutral",
+         "sentence2": " ".join(draw.choices(words, k=3)), "label": str(n % 2)}
+        for n in range(24)
+    ]  # fmt: skip
+    (place / "tune").mkdir()
+    for split in ("train", "validation"):
+        folder = place / "tune" / "PAWS-X.en"
+        folder.mkdir(exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
+
+
+def _artifact(name: str) -> Callable[[Path], str | None]:
+    """A folder with a manifest: every file must be the one the manifest says."""
+
+    def digest(place: Path) -> str | None:
+        from xopt.artifacts import Bundle
+
+        folder = place / name
+        if not folder.exists():
+            return None
+        bundle = Bundle.open(folder)
+        bundle.verify()
+        files = {n: f["sha256"] for n, f in bundle.manifest["files"].items() if "evidence" not in n}
+        files.pop("card.md", None)
+        return _sum([bundle.fingerprint, files])
+
+    return digest
+
+
+def _evaluated(place: Path) -> str | None:
+    """A bundle, and the scores of the report in it."""
+    from xopt.artifacts import Bundle
+    from xopt.evidence import read_reports
+
+    bundle = Bundle.open(place / "b")
+    bundle.verify()
+    reports = read_reports(bundle)
+    return _sum([_unclocked(report) for report in reports]) if reports else None
+
+
+def _checkpoint(name: str) -> Callable[[Path], str | None]:
+    """A tuned checkpoint: weights, config and how it was trained."""
+
+    def digest(place: Path) -> str | None:
+        folder = place / name
+        if not folder.exists():
+            return None
+        weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        config = (folder / "config.json").read_text(encoding="utf-8")
+        return _sum([weights, config, _unclocked(training)])
+
+    return digest
+
+
+def _file(name: str) -> Callable[[Path], str | None]:
+    def digest(place: Path) -> str | None:
+        path = place / name
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+    return digest
+
+
+def _unclocked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _unclocked(inner) for key, inner in value.items() if key not in CLOCKED}
+    return [_unclocked(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _sum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+EVAL = ("eval", "b", "--reference", "b", "--data", "data", "--languages", "sw,th", "--resamples",
+        "20", "--json")  # fmt: skip
+TUNE = ("tune", "embed", "--target", "pawsx", "--data", "tune", "--max-steps", "4", "-o", "tuned",
+        "--json")  # fmt: skip
+BUILD = ("build", "embed", "--precision", "int8", "--calibration-tokens", "256", "-o", "out",
+         "--json")  # fmt: skip
+
+JOBS: tuple[Job, ...] = (
+    Job("build", BUILD, _artifact("out")),
+    Job("eval", EVAL, _evaluated),
+    Job("tune", TUNE, _checkpoint("tuned")),
+    Job("run --output .jsonl", ("run", "b", "--input", "t.txt", "--output", "o.jsonl", "--json"),
+        _file("o.jsonl")),
+    Job("run --output .npy", ("run", "b", "--input", "t.txt", "--output", "o.npy", "--json"),
+        _file("o.npy")),
+)  # fmt: skip
