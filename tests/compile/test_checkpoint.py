@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -175,3 +176,19 @@ def test_a_layer_that_is_not_there(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="no layer 9") as caught:
         Checkpoint.open(folder, layer=9)
     assert "0 (embeddings) to 2" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["sentence_bert_config.json", "extra/config.json"])
+def test_a_pipe_among_the_files_is_refused_before_anything_waits_for_it(
+    folder: Path, name: str
+) -> None:
+    if "/" in name:
+        (folder / "extra").mkdir()
+        modules = [("", "Transformer"), ("extra", "Pooling")]
+        listed = [
+            {"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in modules
+        ]
+        (folder / "modules.json").write_text(json.dumps(listed))
+    os.mkfifo(folder / name)
+    with pytest.raises(CheckpointError, match="no file but a pipe"):
+        Checkpoint.open(folder)

@@ -201,12 +201,15 @@ def test_a_run_of_several_tasks_says_what_was_not_scored(
     [
         ({"schema": "xopt-eval/99"}, r"has the schema xopt-eval/99; this xopt reads xopt-eval/1"),
         ({"schema": "xopt-bench/1"}, "damaged|schema"),
-        ({"mean": None, "worst": None, "throughput": ...}, "lacks throughput"),
+        ({"throughput": ...}, "lacks throughput"),
+        ({"mean": None}, "mean is None, not an object"),
+        ({"host": {"cpu": "x", "cores": 2, "tools": "a"}}, "host.tools is 'a', not an object"),
+        ({"worst": {"language": "xx"}}, "its worst language was not scored"),
         ({"languages": {}}, "scores no language"),
-        ({"languages": {"sw": {"n": 1}}}, "sw has no interval"),
+        ({"languages": {"sw": {"n": 1}}}, "lacks languages.sw.reference"),
         (
             {"languages": {"sw": dict.fromkeys(("n", "reference", "candidate"), "1") | CLEAN}},
-            "a figure of sw is no number",
+            "languages.sw.n is '1', not a whole number",
         ),
     ],
 )
