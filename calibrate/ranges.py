@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Ranges, fingerprint, publish, write_manifest
+from xopt.calibrate.finite import check_numbers, packed
 from xopt.calibrate.observers import METHODS, observer
 from xopt.calibrate.rounding import Affine, RoundedLayer, round_sites
 from xopt.calibrate.sampling import Sample
 from xopt.calibrate.smooth import smoothing
 from xopt.errors import InputError, did_you_mean
 from xopt.host import tool_versions
-from xopt.packing import PackedBatch, pack, plan_batches
+from xopt.packing import PackedBatch
 
 __all__ = [
     "CalibrationRecipe", "Observable", "calibrate", "ranges_fingerprint", "read_affine",
@@ -30,7 +31,6 @@ SMOOTHED = ("qkv_in", "context", "ffn_in", "ffn_act")
 CENTERED = ("k", "v")
 # Sites whose channels are moved to their middle where that costs nothing.
 SHIFTED = ("qkv_in", "ffn_in", "ffn_act")
-BATCH_TOKENS = 2048
 
 # Site -> a number for each channel.
 Channels = dict[str, NDArray[np.float32]]
@@ -109,7 +109,7 @@ def calibrate(
     cached = Ranges.find(digest)
     if cached is not None:
         return cached
-    batches = _batches(sample, first_position)
+    batches, texts = packed(sample, first_position)
     done = 0
     total = (3 if recipe.levels else 2) * len(batches)
 
@@ -118,7 +118,7 @@ def calibrate(
         done += 1
         progress(min(done / total, 1.0))
 
-    largest, centers = _channels(model, batches, step)
+    largest, centers = _channels(model, batches, texts, step)
     smooth = {
         site: smoothing(values, np.abs(weights(site)).max(axis=0), recipe.alpha)
         for site, values in largest.items()
@@ -198,23 +198,25 @@ def _affine(
     return found
 
 
-def _batches(sample: Sample, first_position: int) -> list[PackedBatch]:
-    lengths = [len(e) for e in sample.encodings]
-    return [
-        pack([sample.encodings[i] for i in indices], first_position=first_position)
-        for indices in plan_batches(lengths, BATCH_TOKENS)
-    ]
-
-
 def _channels(
-    model: Observable, batches: Sequence[PackedBatch], step: Callable[[], None]
+    model: Observable,
+    batches: Sequence[PackedBatch],
+    texts: Sequence[Sequence[tuple[str, str]]],
+    step: Callable[[], None],
 ) -> tuple[Channels, Channels]:
-    """What every channel shows: the largest absolute value, and where its center lies."""
+    """What every channel shows: the largest absolute value, and where its center lies.
+
+    Raises:
+        CheckpointError: a value is no number; its text and its site are named.
+    """
     highest: Channels = {}
     lowest: Channels = {}
     sums: dict[str, NDArray[np.float64]] = {}
 
+    present = 0
+
     def watch(site: str, values: Any) -> None:
+        check_numbers(site, values, batches[present], texts[present])
         kind = site.rpartition(".")[2]
         if kind in SMOOTHED:
             low, high = (limit.numpy() for limit in values.aminmax(dim=0))
@@ -223,7 +225,7 @@ def _channels(
         elif kind in CENTERED:
             sums[site] = sums.get(site, 0) + values.double().sum(dim=0).numpy()
 
-    for batch in batches:
+    for present, batch in enumerate(batches):  # noqa: B007  (`watch` reads it)
         model.run(batch, watch=watch)
         step()
     tokens = sum(batch.tokens for batch in batches)

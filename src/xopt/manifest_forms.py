@@ -52,6 +52,6 @@ BUNDLE = {
     "tools?": Table(Any),
     "parity?": {
         "against": str, "max_abs_difference": float, "sentences": int, "tokens?": int,
-        "tolerance?": float,
+        "tolerance?": float, "relative_tolerance?": float,
     },
 }  # fmt: skip

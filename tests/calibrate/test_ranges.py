@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from xopt.compile.lower import site_weights
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import trace_checkpoint
 from xopt.encoders.plan import plan, site_names
-from xopt.errors import InputError
+from xopt.errors import CheckpointError, InputError
 from xopt.packing import pack
 from xopt.tokenization import Tokenizer
 
@@ -39,15 +40,6 @@ def test_percentile_is_numpys_within_a_bin() -> None:
         watch.collect(part)
     flat = torch.cat(values()).abs().flatten().numpy()
     assert watch.amax() == pytest.approx(np.percentile(flat, 99.0), rel=0.01)
-
-
-def test_entropy_keeps_the_bulk_and_cuts_a_thin_tail() -> None:
-    watch = observer("entropy")
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(200_000, generator=generator) ** 3
-    watch.collect(x)
-    bulk = float(x.abs().quantile(0.99)) if x.numel() < 2**24 else 0.0
-    assert bulk < watch.amax() <= float(x.abs().max())
 
 
 def rounding_error(x: np.ndarray, amax: float) -> float:
@@ -190,6 +182,63 @@ def test_a_second_calibration_comes_from_the_cache(make_checkpoint: Callable[...
     again = run(folder, CalibrationRecipe(), Broken())  # type: ignore[arg-type]
     assert first.fingerprint == again.fingerprint
     assert first.manifest["sample"]["by_language"]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_no_number_is_named_with_its_text_and_its_place(
+    make_checkpoint: Callable[..., Path], bad: float
+) -> None:
+    asked: list[list[int]] = []
+
+    class Broken:
+        def run(self, batch: Any, *, watch: Callable[[str, Any], None]) -> None:
+            values = torch.zeros(batch.tokens, 64)
+            watch("layers.0.qkv_in", values)
+            if batch.sentences > 1:
+                # The second sentence's last token.
+                values = values.clone()
+                values[int(batch.cu_seqlens[2]) - 1, 3] = bad
+                asked.append(batch.input_ids[batch.cu_seqlens[1] : batch.cu_seqlens[2]].tolist())
+            watch("layers.1.ffn_act", values)
+
+    folder = make_checkpoint(seed=5)
+    with pytest.raises(CheckpointError, match=r"layers\.1\.ffn_act is NaN or infinite") as caught:
+        run(folder, CalibrationRecipe(), Broken())  # type: ignore[arg-type]
+    checkpoint = Checkpoint.open(folder)
+    text = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text).fast.decode(asked[0]).strip()
+    assert text[:30] in caught.value.message
+
+
+def test_entropy_is_the_range_of_least_divergence() -> None:
+    """Migacz (2017): clip to `end` bins, quantize these to 128 levels, compare distributions."""
+    watch = observer("entropy")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200_000, generator=generator) ** 3
+    watch.collect(x)
+    largest = float(x.abs().max())
+    counts, edges = np.histogram(x.abs().numpy(), bins=2048, range=(0, largest))
+    # As the published form has it, the first bin, where zeros fall, counts as the second.
+    counts[0] = counts[1]
+
+    def divergence(end: int) -> float:
+        wanted = counts[:end].astype(float)
+        wanted[-1] += counts[end:].sum()
+        level = np.arange(end) * 128 // end
+        kept = counts[:end] > 0
+        sums = np.bincount(level, counts[:end], 128)
+        filled = np.bincount(level, kept, 128)
+        given = np.where(kept, (sums / np.maximum(filled, 1))[level], 0.0)
+        p, q = wanted / wanted.sum(), given / given.sum()
+        if ((q == 0) & (p > 0)).any():
+            return float("inf")
+        used = p > 0
+        return float((p[used] * np.log(p[used] / q[used])).sum())
+
+    chosen = int(np.abs(edges - watch.amax()).argmin())
+    assert divergence(chosen) <= min(map(divergence, range(128, 2049, 8))) * (1 + 1e-6)
+    # So that an observer of the largest value fails here.
+    assert chosen < 2048
+    assert divergence(2048) > divergence(chosen)
 
 
 @pytest.mark.parametrize(

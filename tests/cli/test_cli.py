@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,15 +53,14 @@ def place(make_checkpoint: Factory, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_build_reports_what_it_made_and_the_second_one_is_cached(place: Path) -> None:
-    start = time.perf_counter()
+    before = (place / "bundle" / "manifest.json").stat()
     again = document("build", "encoder", "-o", "bundle", cwd=place)
     assert again["cached"] is True
     assert set(again) >= {
         "bundle", "size_mib", "seconds", "peak_rss_mib", "fingerprint", "cached",
     }  # fmt: skip
-    assert again["seconds"] < 2
-    # The interpreter's own start is in it too.
-    assert time.perf_counter() - start < 10
+    # Not even written again.
+    assert (place / "bundle" / "manifest.json").stat() == before
 
 
 def test_another_recipe_is_another_fingerprint(place: Path) -> None:

@@ -1,5 +1,6 @@
 """A session: the order of answers, whose time is the engine's, and what is left behind."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 from xopt.artifacts import Bundle
+from xopt.engines.base import Engine
 from xopt.engines.openvino import OpenVinoEngine
 from xopt.errors import BuildError
 from xopt.model.session import Session
-from xopt.packing import Encoding, pack
+from xopt.packing import Encoding, PackedBatch, pack
 from xopt.tokenization import Tokenizer
 
 Bundles = Callable[..., Bundle]
@@ -61,19 +63,39 @@ def test_items_of_several_parts_come_whole_and_in_order(session: Session) -> Non
             np.testing.assert_allclose(answer, alone, atol=1e-5)
 
 
-def test_the_engines_time_is_not_its_callers_or_the_tokenizers(session: Session) -> None:
+def test_the_engines_time_is_not_its_callers_or_the_tokenizers(
+    bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock for each thread, which only work moves on.
+    clock = threading.local()
+    runs, reads = [], []
+
+    def now() -> float:
+        return getattr(clock, "now", 0.0)
+
+    def spend(seconds: float) -> None:
+        clock.now = now() + seconds
+
+    class Timed(Engine):
+        def _run(self, part: PackedBatch) -> np.ndarray:
+            runs.append(part.sentences)
+            spend(1.0)
+            return np.zeros((part.sentences, self.signature.width), np.float32)
+
     given = texts(300)
 
     def slowly(tokenizer: Tokenizer, start: int, stop: int) -> list[Encoding]:
-        time.sleep(0.4)
+        reads.append(stop - start)
+        spend(4.0)
         return given[start:stop]
 
-    for index, _, _ in session.answers(300, slowly):
-        if index % 25 == 0:
-            time.sleep(0.1)
-    # The reader slept for 1.2 s while the next batch was under way; 0.1 s is what batches take.
-    assert 0 < session.usage.engine_s < 0.6
-    assert session.usage.tokenization_s >= 0.8
+    monkeypatch.setattr(time, "perf_counter", now)
+    with Session.of(Timed(bundles("encoder")), batch_tokens=512) as session:
+        for _ in session.answers(300, slowly):
+            spend(10.0)
+    assert sum(runs) == sum(reads) == 300
+    assert session.usage.engine_s == len(runs)
+    assert session.usage.tokenization_s == 4.0 * len(reads)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

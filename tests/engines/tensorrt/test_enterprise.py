@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -234,13 +233,11 @@ def test_a_build_that_is_stopped_leaves_no_process(
 
     (tmp_path / "out").mkdir()
     builder = enterprise.TensorRtBuilder(TensorRtOptions(), driver=driver)
-    begin = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         builder.build(Given(graphs, "native"), tmp_path / "out", Stops())
     [process] = started
     # It ended by itself, before the three seconds that the build takes, and was not killed.
     assert process.returncode == child.REFUSED
-    assert time.perf_counter() - begin < 20
     assert list((tmp_path / "out").iterdir()) == []
 
 
