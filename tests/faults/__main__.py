@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from tests.faults.child import prepare
+from tests.faults.damaged import run_case, run_damaged, show
+from tests.faults.jobs import JOBS
+from tests.faults.ragged import run_ragged
+from tests.faults.stopped import run_stopped, run_together
+from tests.faults.subjects import SUBJECTS, Workshop
 
 
 def main() -> int:
     """Run one kind of fault; 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
-    parser.add_argument("kind", choices=("damaged",))
+    parser.add_argument("kind", choices=("damaged", "ragged", "stopped", "together"))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after these")
@@ -19,17 +28,11 @@ def main() -> int:
     parser.add_argument("--case", help="one case again, by the key behind its fault")
     parser.add_argument("--scratch", type=Path, required=True, help="a folder that may be filled")
     given = parser.parse_args()
-    return _damaged(given)
+    return RUNS[given.kind](given)
 
 
 def _damaged(given: argparse.Namespace) -> int:
-    from tests.faults.child import prepare
-    from tests.faults.damaged import run_case, run_damaged, show
-    from tests.faults.subjects import SUBJECTS, Workshop
-
-    workshop = Workshop(given.scratch / "sound")
-    _apart(workshop.make)
-    prepare()
+    workshop = _workshop(given)
     chosen = [s for s in SUBJECTS if not given.only or given.only in s.name]
     if given.case:
         subject = next(s for s in SUBJECTS if s.name == given.case.split(":")[1])
@@ -48,10 +51,46 @@ def _damaged(given: argparse.Namespace) -> int:
     return int(any(tally.faults for tally in tallies.values()))
 
 
-def _apart(work) -> None:
-    """Run it in a process of its own: what it starts (threads) no fork may meet."""
-    import os
+def _workshop(given: argparse.Namespace) -> Workshop:
+    workshop = Workshop(given.scratch / "sound")
+    _apart(workshop.make)
+    prepare()
+    return workshop
 
+
+def _stopped(given: argparse.Namespace) -> int:
+    workshop = _workshop(given)
+    jobs = [job for job in JOBS if not given.only or given.only in job.name]
+    until = time.monotonic() + 60 * given.minutes
+    found = run_stopped(workshop, given.scratch, given.count, given.seed, jobs, until)
+    for name, stops in found.items():
+        print(
+            f"{name}: {stops.moments} moments, {stops.stopped} ended by a signal, "
+            f"{stops.refused} with an error; {len(stops.faults)} faults"
+        )
+        print(*stops.faults, sep="\n", file=sys.stderr)
+    return int(any(stops.faults for stops in found.values()))
+
+
+def _together(given: argparse.Namespace) -> int:
+    faults = run_together(_workshop(given), given.scratch, given.count, given.seed)
+    print(f"{given.count} times four builds at once; {len(faults)} faults", *faults, sep="\n")
+    return int(bool(faults))
+
+
+def _ragged(given: argparse.Namespace) -> int:
+    found = run_ragged(
+        given.scratch, given.count, given.seed, time.monotonic() + 60 * given.minutes
+    )
+    for name, ragged in found.items():
+        print(f"{name}: {ragged.batches} batches, {ragged.answers} answers alone and together; "
+              f"largest difference {ragged.largest:.2e}, allowed {ragged.bound:.0e}, "
+              f"{ragged.above} above")  # fmt: skip
+    return int(any(ragged.above for ragged in found.values()))
+
+
+def _apart(work: Callable[[], None]) -> None:
+    """Run it in a process of its own: what it starts (threads) no fork may meet."""
     process = os.fork()
     if process == 0:
         code = 1
@@ -63,6 +102,8 @@ def _apart(work) -> None:
     if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
         raise SystemExit("the sound files could not be made")
 
+
+RUNS = {"damaged": _damaged, "ragged": _ragged, "stopped": _stopped, "together": _together}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import re
@@ -9,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,34 +101,62 @@ def prepare() -> None:
 
 
 def run_forked(
-    words: Sequence[str], scratch: Path, *, cpu_s: int = CPU_S, wall_s: float = WALL_S
+    words: Sequence[str],
+    place: Path,
+    *,
+    streams: Path | None = None,
+    cpu_s: int = CPU_S,
+    wall_s: float = WALL_S,
+    first: Callable[[], None] = lambda: None,
+    stop: tuple[float, int] | None = None,
 ) -> Ending:
-    """Run ``xopt WORDS`` in a fork of this process, in the folder ``scratch``."""
-    streams = [scratch / "out.txt", scratch / "err.txt"]
+    """Run ``xopt WORDS`` in a fork of this process, in the folder ``place``.
+
+    Args:
+        words: of the command.
+        place: the working folder.
+        streams: where what it prints is kept; ``place`` by default.
+        cpu_s: seconds of the processor.
+        wall_s: seconds of the clock.
+        first: called in the child before anything else.
+        stop: (seconds, signal): sent to it and all that it started, after these seconds.
+    """
+    files = [(streams or place) / "out.txt", (streams or place) / "err.txt"]
     process = os.fork()
     if process == 0:
-        _be_child(words, scratch, streams, cpu_s)
+        _be_child(words, place, files, cpu_s, first)
     late = False
-    until = time.monotonic() + wall_s
+    begin = time.monotonic()
     while True:
         done, status, used = os.wait4(process, os.WNOHANG)
         if done:
             break
-        if time.monotonic() > until and not late:
+        if stop and time.monotonic() - begin > stop[0]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process, stop[1])
+            stop = None
+        if time.monotonic() - begin > wall_s and not late:
             late = True
             os.killpg(process, signal.SIGKILL)
         time.sleep(0.002)
-    output, errors = (path.read_text(errors="replace") for path in streams)
+    output, errors = (path.read_text(errors="replace") for path in files)
     seconds = used.ru_utime + used.ru_stime
     memory = used.ru_maxrss / 1024
     return Ending(os.waitstatus_to_exitcode(status), output, errors, seconds, memory, late)
 
 
-def _be_child(words: Sequence[str], scratch: Path, streams: Sequence[Path], cpu_s: int) -> None:
+def _be_child(
+    words: Sequence[str],
+    place: Path,
+    streams: Sequence[Path],
+    cpu_s: int,
+    first: Callable[[], None],
+) -> None:
     code = 70
     try:
         os.setsid()
-        os.chdir(scratch)
+        first()
+        os.chdir(place)
         for number, path in enumerate(streams, 1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.faults.subjects import Workshop
 
-__all__ = ["JOBS", "Job", "set_up"]
+__all__ = ["JOBS", "Job", "artifact", "set_up"]
 
 # What differs between two runs of the same: the clock, and what was measured.
 CLOCKED = (
@@ -32,7 +32,6 @@ class Job:
         words: what is typed, in the folder that :func:`set_up` made.
         digest: of what it left under its final name; None where there is nothing. Raises where it
             is not whole.
-        bundle: whether a bundle must be there before.
     """
 
     name: str
@@ -62,7 +61,7 @@ def set_up(workshop: Workshop, place: Path) -> None:
         (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
 
 
-def _artifact(name: str) -> Callable[[Path], str | None]:
+def artifact(name: str) -> Callable[[Path], str | None]:
     """A folder with a manifest: every file must be the one the manifest says."""
 
     def digest(place: Path) -> str | None:
@@ -132,7 +131,7 @@ BUILD = ("build", "embed", "--precision", "int8", "--calibration-tokens", "256",
          "--json")  # fmt: skip
 
 JOBS: tuple[Job, ...] = (
-    Job("build", BUILD, _artifact("out")),
+    Job("build", BUILD, artifact("out")),
     Job("eval", EVAL, _evaluated),
     Job("tune", TUNE, _checkpoint("tuned")),
     Job("run --output .jsonl", ("run", "b", "--input", "t.txt", "--output", "o.jsonl", "--json"),
