@@ -16,8 +16,8 @@ from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.engines.base import open_engine
-from xopt.engines.openvino import OpenVinoEngine
-from xopt.errors import ArtifactError, InputError
+from xopt.engines.openvino import OpenVinoEngine, open_core
+from xopt.errors import ArtifactError, InputError, UnsupportedError
 from xopt.packing import Encoding, PackedBatch, pack
 
 Factory = Callable[..., Path]
@@ -339,3 +339,25 @@ def test_int8_products_are_what_was_compiled(
     # Two layers of four products; the head's own is fp32.
     assert small == 2 * 4, kernels
     assert not any(name.endswith("_i8") for name in engines["tag", "fp32"].describe()["kernels"])
+
+
+def test_what_openvino_refuses_is_an_error_with_a_way_out(
+    engines: dict[tuple[str, str], OpenVinoEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Core:
+        def read_model(self, path: Path) -> Any:
+            return open_core().read_model(path)
+
+        def compile_model(self, *_: Any) -> Any:
+            raise RuntimeError(
+                "Check 'x' failed at a.cpp:1:\nUnsupported CPU ISA: sse4.1 is needed"
+            )
+
+    monkeypatch.setattr("xopt.engines.openvino.open_core", Core)
+    bundle = engines["embed", "fp32"].bundle
+    with (
+        open_engine(bundle, threads=1, own_attention=False) as engine,
+        pytest.raises(UnsupportedError, match=r"on this CPU \(.*sse4\.1 is needed") as caught,
+    ):
+        answer(engine, [Encoding(np.array([0, 5, 2], np.int32), np.zeros(3, np.int32))])
+    assert "xopt build" in caught.value.hint
