@@ -64,11 +64,12 @@ def misfit(value: Any, form: Any, place: str = "") -> str | None:
         return None if fits else _said(place, value, f"one of {', '.join(map(str, form))}")
     if isinstance(form, type):
         return None if _is(value, form) else _said(place, value, WORDS[form])
-    kind = list if isinstance(form, list) else dict
-    if not isinstance(value, kind):
-        return _said(place, value, WORDS[kind])
     if isinstance(form, list):
+        if not isinstance(value, list):
+            return _said(place, value, WORDS[list])
         parts = [(f"{place}[{number}]", found, form[0]) for number, found in enumerate(value)]
+    elif not isinstance(value, dict):
+        return _said(place, value, WORDS[dict])
     elif isinstance(form, Table):
         parts = [(_behind(place, key), found, form.form) for key, found in value.items()]
     else:
