@@ -23,7 +23,12 @@ from xopt.engines.base import Engine
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.cpu import CpuOptions, check_numbers_fit, facts_of
 from xopt.engines.openvino_attention import packed_attention, packed_mean
-from xopt.engines.openvino_graph import drop_gathers, same_blocks, share_products
+from xopt.engines.openvino_graph import (
+    drop_gathers,
+    join_divisions,
+    same_blocks,
+    share_products,
+)
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
 from xopt.engines.openvino_sizes import fill, whole
@@ -179,6 +184,7 @@ class OpenVinoEngine(Engine):
         except RuntimeError as error:
             raise refused(error) from error
         share_products(self.openvino, model)
+        join_divisions(self.openvino, model)
         return model
 
     def _compile(self, dense: bool, streams: int) -> Program:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xopt.engines.openvino_match import origin, source
 
-__all__ = ["drop_gathers", "same_blocks", "share_products"]
+__all__ = ["drop_gathers", "join_divisions", "same_blocks", "share_products"]
 
 # How far, relatively, one channel's zero point is moved so that it stands in memory.
 UNLIKE = 1e-5
@@ -49,6 +49,42 @@ def share_products(openvino: Any, model: Any) -> int:
         node.input(0).replace_source_output(moved.output(0))
         for number, bound in ((1, np.float32(0)), (2, high - low)):
             node.input(number).replace_source_output(opset.constant(bound).output(0))
+        changed += 1
+    model.validate_nodes_and_infer_types()
+    return changed
+
+
+def join_divisions(openvino: Any, model: Any) -> int:
+    """Let a norm's weight and bias hold the division before a quantization.
+
+    MVN → weight → bias → ``[1, T, n]`` → division becomes MVN → ``[1, T, n]`` → weight → bias, both
+    divided: one node for OpenVINO, with the quantization in it. The residual behind the norm has
+    its weight and bias in a node of its own anyway.
+
+    Returns:
+        How many divisions were changed.
+    """
+    opset = openvino.opset13
+    changed = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Multiply":
+            continue
+        taller = source(node, 0, "Unsqueeze")
+        moved = source(taller, 0, "Add")
+        scaled = source(moved, 0, "Multiply")
+        norm = source(scaled, 0, "MVN")
+        constants = [source(part, 1, "Constant") for part in (node, moved, scaled)]
+        if norm is None or None in constants:
+            continue
+        inverse, bias, weight = (one.get_data().astype(np.float32) for one in constants)
+        if not inverse.shape == bias.shape == weight.shape:
+            continue
+        value = opset.unsqueeze(norm.output(0), taller.input_value(1))
+        value = opset.multiply(value, opset.constant(weight * inverse))
+        value = opset.add(value, opset.constant(bias * inverse))
+        value.set_friendly_name(node.get_friendly_name())
+        for target in list(node.output(0).get_target_inputs()):
+            target.replace_source_output(value.output(0))
         changed += 1
     model.validate_nodes_and_infer_types()
     return changed
