@@ -82,7 +82,7 @@ class Checkpoint:
             pooling: for an ``embed`` head, in place of the checkpoint's own: ``cls``, ``mean+max``.
             normalize: ``nfc`` or ``none``, before the tokenizer; NFC by default where the
                 tokenizer's normalizer is SentencePiece's, which `tokenizers` does not follow for
-                decomposed text.
+                decomposed text, or composes first, for which `tokenizers` has wrong offsets.
 
         Raises:
             CheckpointError: a file is missing or unsafe, or asks for what xopt does not do.

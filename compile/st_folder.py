@@ -44,6 +44,7 @@ FLAGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 SENTENCE = "sentence_embedding"
+KINDS = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,17 @@ def encoder_folder(folder: Path) -> Path:
         CheckpointError: ``modules.json`` is damaged, or names what xopt cannot do.
     """
     listed = module_paths(folder)
+    for number, (kind, _) in enumerate(listed):
+        if kind not in KINDS:
+            raise CheckpointError(
+                f"{folder / MODULES} names the module {kind}, which xopt does not do.",
+                hint=f"xopt does {', '.join(KINDS)}.",
+            )
+        if (number == 0) != (kind == "Transformer"):
+            raise CheckpointError(
+                f"{folder / MODULES}: xopt does not do this: its first module, and no other, must "
+                "be the Transformer."
+            )
     return folder / listed[0][1] if listed else folder
 
 
@@ -153,16 +165,7 @@ class _Reader:
             "Normalize": self._normalize,
             "Dropout": self._dropout,
         }
-        for number, (kind, place) in enumerate(self.listed):
-            if kind not in readers:
-                raise CheckpointError(
-                    f"{self.folder / MODULES} names the module {kind}, which xopt does not do.",
-                    hint=f"xopt does {', '.join(readers)}.",
-                )
-            if (number == 0) != (kind == "Transformer"):
-                raise self._wrong(
-                    MODULES, "its first module, and no other, must be the Transformer"
-                )
+        for kind, place in self.listed:
             if kind in ("Dense", "LayerNorm", "Normalize") and not self.pooling:
                 raise self._wrong(
                     MODULES, f"{kind} ({place}) stands before any Pooling, for single tokens"

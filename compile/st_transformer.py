@@ -82,9 +82,13 @@ def _check_transformer(options: Mapping[str, Any], path: Path) -> None:
         if unknown:
             raise refuse(f"{name} sets {unknown[0]!r}")
     for part in (options.get("processing_kwargs") or {}).values():
-        if part and not set(part) <= {"padding", "truncation", "return_tensors"}:
+        known = not part or set(part) <= {"padding", "truncation", "return_tensors"}
+        if not known or (part or {}).get("truncation", True) not in (True, "longest_first"):
             raise refuse(f"processing_kwargs holds {part!r}")
-    reads = (options.get("modality_config") or {}).get("text")
+    modalities = options.get("modality_config") or {}
+    if "message" in modalities:
+        raise refuse("it writes every text into a chat template (the modality message)")
+    reads = modalities.get("text")
     wanted = "logits" if task == "sequence-classification" else "last_hidden_state"
     if reads and (reads.get("method"), reads.get("method_output_name")) != ("forward", wanted):
         raise refuse(f"it takes {reads!r} from the encoder, not {wanted}")

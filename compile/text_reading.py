@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def read_text_spec(
         limit = min(limit, _limit(folder, config, modules))
     steps = normalizer_steps(tokenizer.path)
     lower = bool(options.get("do_lower_case")) and "Lowercase" not in steps
-    normalize: Normalize = "nfc" if "Precompiled" in steps else "none"
+    normalize: Normalize = "nfc" if _composes(steps) else "none"
     prompts = sentence.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(
         isinstance(prompt, str | None) for prompt in prompts.values()
@@ -65,7 +65,18 @@ def read_text_spec(
         )
     # Never empty where they are counted: that would say that the prompt is pooled.
     special = (tokenizer.special_ids or (-1,)) if counts_prompts else ()
-    return TextSpec(limit, normalize, lower, known, default, special)
+    side = tokenizer.truncation_side
+    return TextSpec(limit, normalize, lower, known, default, special, side)
+
+
+def _composes(steps: Sequence[str]) -> bool:
+    """Whether texts are composed before the tokenizer.
+
+    SentencePiece's normalizer needs it. One that composes first of all makes the same tokens of
+    composed text, but where it composed something its own offsets are wrong.
+    """
+    first = next((step for step in steps if step != "Sequence"), None)
+    return "Precompiled" in steps or first in ("NFC", "NFKC")
 
 
 def _limit(folder: Path, config: EncoderSpec, modules: Modules | None) -> int:

@@ -22,8 +22,8 @@ VOCABULARIES = (
     "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json",
     "merges.txt",
 )  # fmt: skip
-# Ids and types.
-Tokens = tuple[list[int], list[int]]
+# Ids, types, and the characters of each, which an answer or a tag is read from.
+Tokens = tuple[list[int], list[int], list[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,22 @@ class Library:
         return found | {"truncation": None, "padding": None}
 
     def tokens(self, sample: Sample) -> Tokens | None:
-        """Ids and types; None where it refuses such a text."""
+        """Ids, types and offsets; None where it refuses such a text."""
         words = isinstance(sample.text, tuple)
         try:
             found = self.made(
-                list(sample.text) if words else sample.text, sample.pair, is_split_into_words=words
+                list(sample.text) if words else sample.text,
+                sample.pair,
+                is_split_into_words=words,
+                return_offsets_mapping=True,
             )
         except AssertionError:
             # A byte-level tokenizer without add_prefix_space takes no words.
             return None
         ids = list(found["input_ids"])
         # A model that is given no types takes 0 for every token.
-        return ids, list(found.get("token_type_ids") or [0] * len(ids))
+        types = list(found.get("token_type_ids") or [0] * len(ids))
+        return ids, types, [(int(start), int(stop)) for start, stop in found["offset_mapping"]]
 
 
 def open_library(folder: Path, options: Mapping[str, Any]) -> Library:

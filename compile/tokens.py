@@ -30,6 +30,7 @@ from xopt.compile.token_texts import Sample, token_samples
 from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
 from xopt.host import tool_versions
+from xopt.text_spec import Side
 
 __all__ = ["TokenizerFile", "normalizer_steps", "read_tokenizer"]
 
@@ -58,6 +59,12 @@ class TokenizerFile(Artifact):
         """The tokens that the library calls special."""
         return tuple(self.manifest["special_ids"])
 
+    @property
+    def truncation_side(self) -> Side:
+        """Where the library takes tokens away of a text that is too long."""
+        side: Side = self.manifest["truncation_side"]
+        return side
+
 
 def read_tokenizer(
     folder: Path, *, rows: int, types: int, options: Mapping[str, Any] | None = None
@@ -77,7 +84,8 @@ def read_tokenizer(
     named = _read_object(folder / "config.json")
     kind = [named.get("model_type"), named.get("tokenizer_class")]
     used = tool_versions("transformers", "tokenizers")
-    digest = fingerprint("tokenizer", files, kind, rows, types > 1, dict(options or {}), used)
+    given = [rows, types > 1, dict(options or {})]
+    digest = fingerprint("tokenizer", "truncation_side", files, kind, given, used)
     place = TokenizerFile.place(digest)
     found = TokenizerFile.find_whole(place, digest)
     if found is not None:
@@ -93,8 +101,11 @@ def read_tokenizer(
     with publish(place) as work:
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         (work / FILE).write_text(text, encoding="utf-8")
-        special = _special(library if "reason" not in facts else Library(), document)
+        if "reason" in facts:
+            library = Library()
+        special = _special(library, document)
         manifest = {"tokenizer": facts, "special_ids": special}
+        manifest["truncation_side"] = getattr(library.made, "truncation_side", "right")
         write_manifest(work, TokenizerFile.kind, digest, manifest)
     return TokenizerFile.open(place)
 
@@ -125,8 +136,11 @@ def _choose(
     if library.made is None:
         return document, kept | {"reason": library.reason}
     theirs = library.document
+    theirs["added_tokens"] = [t for t in theirs["added_tokens"] if t["id"] < rows]
+    apart = _apart(json.loads(own.to_str()), theirs)
+    named = [*library.made.all_special_tokens, *apart.pop("added_tokens", ())]
     try:
-        found = [(s, library.tokens(s)) for s in token_samples(library.made.all_special_tokens)]
+        found = [(s, library.tokens(s)) for s in token_samples(named)]
     except Exception:
         found = []
     # An old file does not name the type of its model.
@@ -140,19 +154,38 @@ def _choose(
     # What has no row would stop the encoder.
     wanted = [(s, t) for s, t in found if t is not None and max(t[0], default=0) < rows]
     if types == 1:
-        wanted = [(s, (ids, [0] * len(ids))) for s, (ids, _) in wanted]
+        wanted = [(s, (ids, [0] * len(ids), places)) for s, (ids, _, places) in wanted]
     facts = {"class": library.name, "texts": len(wanted)}
     different = [s for s, t in wanted if _tokens(own, s, types) != t]
-    if not different:
+    if not different and not apart:
         return document, facts | {"adopted": False, "different": 0}
-    theirs["added_tokens"] = [t for t in theirs["added_tokens"] if t["id"] < rows]
-    if types > 1 and not any(any(kinds) for _, (_, kinds) in wanted):
+    if types > 1 and not any(any(kinds) for _, (_, kinds, _) in wanted):
         _drop_types(theirs.get("post_processor"))
     made = _fast(theirs)
     if any(_tokens(made, s, types) != t for s, t in wanted):
         raise _disagreement(folder, library, document)
-    example = different[0].shown
-    return theirs, facts | {"adopted": True, "different": len(different), "example": example}
+    facts |= {"adopted": True, "different": len(different)}
+    return theirs, facts | ({"example": different[0].shown} if different else {})
+
+
+def _apart(own: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """The steps that two tokenizers do not have alike; of added tokens, the names of such.
+
+    Vocabularies are not compared: scores lose their last digit on their way through a file.
+    """
+
+    def steps(side: Mapping[str, Any]) -> dict[str, Any]:
+        options = {k: v for k, v in side["model"].items() if k not in ("vocab", "merges")}
+        return {k: side[k] for k in ("normalizer", "pre_tokenizer")} | {"model": options}
+
+    mine = steps(own)
+    found = {part: step for part, step in steps(theirs).items() if step != mine[part]}
+    ours, others = (
+        {t["content"]: {**t, "special": None} for t in side["added_tokens"]}
+        for side in (own, theirs)
+    )
+    names = [name for name in {**ours, **others} if ours.get(name) != others.get(name)]
+    return found | ({"added_tokens": names} if names else {})
 
 
 def _fast(document: Mapping[str, Any]) -> FastTokenizer:
@@ -166,7 +199,8 @@ def _tokens(fast: FastTokenizer, sample: Sample, types: int) -> Tokens:
     words = isinstance(sample.text, tuple)
     text: Any = list(sample.text) if words else sample.text
     found = fast.encode(text, sample.pair, is_pretokenized=words)
-    return list(found.ids), list(found.type_ids) if types > 1 else [0] * len(found.ids)
+    kinds = list(found.type_ids) if types > 1 else [0] * len(found.ids)
+    return list(found.ids), kinds, list(found.offsets)
 
 
 def _drop_types(part: Any) -> None:

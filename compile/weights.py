@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.head_spec import Dense, LayerNorm
-from xopt.encoders.config import Config
 from xopt.encoders.plan import Attend, Embed, Linear, Normalize, Op, plan
 from xopt.encoders.spec import EncoderSpec, Norm
 from xopt.errors import CheckpointError, require
@@ -134,9 +133,7 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
         if any(f"{name}.{part}" in shapes for name in ours)
     }
     skipped = range(checkpoint.depth, checkpoint.config.layers)
-    idle = [re.compile(p) for p in (*family.idle, *map(family.layer_pattern, skipped))]
-    if checkpoint.head.form is None:
-        idle += [re.compile(re.escape(name) + r"\..*") for name in _head_names(checkpoint)]
+    idle = [re.compile(pattern) for pattern in map(family.layer_pattern, skipped)]
     if checkpoint.depth < checkpoint.config.layers:
         # The norm behind the last layer is not reached.
         idle += [
@@ -145,6 +142,7 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     seen: set[str] = set()
     unused: list[str] = []
+    others: list[str] = []
     wrong: list[str] = []
     for name, tensor in _read(checkpoint.weight_files):
         plain = family.plain(name, model_type)
@@ -152,9 +150,16 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
         if key in expected:
             seen.update(expected[key])
             wrong += _cut(tensor, expected[key], shapes, found)
-        elif not any(pattern.fullmatch(plain) for pattern in idle):
+        elif not family.owns(plain):
+            # Another head's, or the pooler: transformers leaves out what its class does not have.
+            others.append(name)
+        elif tensor.is_floating_point() and not any(p.fullmatch(plain) for p in idle):
+            # A buffer of whole numbers is no weight.
             unused.append(name)
     unset = _unset(expected, seen)
+    if unset:
+        # One of them may be a misspelt part of the encoder; a pooler has every second checkpoint.
+        unused += [name for name in others if "pooler.dense." not in name]
     if unset or unused:
         raise CheckpointError(
             f"The weights of {checkpoint.folder} do not fit its config.json.\n"
@@ -164,17 +169,10 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
         )
     if wrong:
         raise CheckpointError(
-            f"Weights of {checkpoint.folder} have another shape than its config.json says:\n  "
+            f"Weights of {checkpoint.folder} are not as its config.json says:\n  "
             + "\n  ".join(wrong)
         )
     return found
-
-
-def _head_names(checkpoint: Checkpoint) -> set[str]:
-    """What the family's heads are called: an encoder is also read out of a checkpoint with one."""
-    asked = Config(checkpoint.raw, str(checkpoint.folder))
-    forms = [checkpoint.family.head(asked, kind) for kind in ("classify", "choice", "tag", "span")]
-    return {name for form in forms if form is not None for name in form.tensors}
 
 
 def _module_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
@@ -222,6 +220,10 @@ def _cut(
     tensor: torch.Tensor, names: list[str], shapes: Shapes, found: dict[str, torch.Tensor]
 ) -> Iterator[str]:
     """Rows of ``tensor`` for each of ``names``; what does not fit, in words."""
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        yield f"{names[0]}: {kind}, not floating point; xopt reads no quantized weights"
+        return
     wanted = [shapes[name] for name in names]
     whole = (sum(shape[0] for shape in wanted), *wanted[0][1:])
     if tuple(tensor.shape) != whole:

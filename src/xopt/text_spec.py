@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from xopt.errors import ArtifactError
 
-__all__ = ["NORMALIZE", "Normalize", "TextSpec"]
+__all__ = ["NORMALIZE", "SIDES", "Normalize", "Side", "TextSpec"]
 
 Normalize = Literal["none", "nfc"]
 NORMALIZE: tuple[Normalize, ...] = ("none", "nfc")
+Side = Literal["right", "left"]
+SIDES: tuple[Side, ...] = ("right", "left")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class TextSpec:
         default_prompt: name of the prompt of a text that is given without one.
         special_ids: where a prompt is left out of the pooling, the tokens of which the last one of
             a prompt that stands alone does not count: the tokenizer has added it.
+        truncation_side: where a text that is cut loses tokens.
     """
 
     max_tokens: int
@@ -35,6 +38,7 @@ class TextSpec:
     prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
     default_prompt: str | None = None
     special_ids: tuple[int, ...] = ()
+    truncation_side: Side = "right"
 
     def prompt_tokens(self, ids: Sequence[int]) -> int:
         """How many tokens of a text are its prompt's, as sentence-transformers counts them.
@@ -53,6 +57,7 @@ class TextSpec:
             "prompts": dict(self.prompts),
             "default_prompt": self.default_prompt,
             "special_ids": list(self.special_ids),
+            "truncation_side": self.truncation_side,
         }
 
     @classmethod
@@ -72,10 +77,11 @@ class TextSpec:
                 f"The bundle reads texts in a way that this xopt does not know: {error}.",
                 hint="Build it again with this version.",
             ) from error
-        if spec.normalize not in NORMALIZE:
-            raise ArtifactError(
-                "The bundle reads texts in a way that this xopt does not know: it normalizes them "
-                f"by {spec.normalize!r}.",
-                hint="Build it again with this version.",
-            )
+        for name, possible in (("normalize", NORMALIZE), ("truncation_side", SIDES)):
+            if getattr(spec, name) not in possible:
+                raise ArtifactError(
+                    "The bundle reads texts in a way that this xopt does not know: "
+                    f"{name} is {getattr(spec, name)!r}.",
+                    hint="Build it again with this version.",
+                )
         return spec

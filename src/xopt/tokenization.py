@@ -82,8 +82,8 @@ class Tokenizer:
         Args:
             texts: first (or only) texts.
             pairs: second texts, one for each first.
-            max_tokens: cut to this many tokens, from the longer text first; -1 for the encoder's
-                own limit, None for no limit.
+            max_tokens: cut to this many tokens, from the longer text first and on the side that the
+                checkpoint says; -1 for the encoder's own limit, None for no limit.
             details: also keep offsets, text numbers and word numbers. Offsets count the characters
                 of the text as it was given.
         """
@@ -137,7 +137,7 @@ class Tokenizer:
         if limit is None:
             self.fast.no_truncation()
         else:
-            self.fast.enable_truncation(limit)
+            self.fast.enable_truncation(limit, direction=self.spec.truncation_side)
         encode = self.fast.encode_batch if details else self.fast.encode_batch_fast
         found: list[Any] = encode(items, is_pretokenized=pretokenized)
         return found

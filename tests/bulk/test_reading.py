@@ -66,6 +66,36 @@ def test_a_column_of_pairs_is_named(tmp_path: Path, ending: str) -> None:
         open_input(path, Columns("text", "label"), "second")
 
 
+@pytest.mark.parametrize(
+    ("name", "header"), [("a.csv", "text;label"), ("a.csv", "text\tlabel"), ("a.tsv", "text,label")]
+)
+def test_columns_parted_by_something_else_are_no_text(
+    tmp_path: Path, name: str, header: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(f"{header}\nHabari{header[4]}1\n")
+    with pytest.raises(DataError, match="has one column"):
+        list(open_input(path, Columns(), None).rows())
+    # Unless it is named: then it is one.
+    [row] = open_input(path, Columns(header), None).rows()
+    assert row.text == f"Habari{header[4]}1"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, ending: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / f"a{ending}"
+    mark = "\t" if ending == ".tsv" else ","
+    path.write_text(f"text{mark}text\na{mark}b\n")
+    if ending == ".parquet":
+        table = pyarrow.table([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+        pyarrow.parquet.write_table(table, path)
+    with pytest.raises(InputError, match="has 2 columns 'text'"):
+        list(open_input(path, Columns(), None).rows())
+
+
 def test_lines_from_windows_have_no_mark_and_no_return(tmp_path: Path) -> None:
     path = tmp_path / "windows.txt"
     path.write_bytes("\ufeffHabari\r\n\r\nGood morning".encode())

@@ -38,8 +38,8 @@ def test_head_and_positions_are_read_from_the_config(
 
 
 def test_an_unknown_architecture_names_what_is_supported(folder: Path) -> None:
-    change(folder, model_type="deberta-v2")
-    with pytest.raises(CheckpointError, match="deberta-v2") as caught:
+    change(folder, model_type="mpnet")
+    with pytest.raises(CheckpointError, match="mpnet") as caught:
         Checkpoint.open(folder)
     for name in ("bert", "roberta", "xlm-roberta", "camembert"):
         assert name in caught.value.hint
@@ -109,6 +109,39 @@ def test_each_unset_and_each_unused_weight_is_listed(folder: Path) -> None:
         PackedEncoder.load(Checkpoint.open(folder))
     assert "unset (1): encoder.layer.1.output.dense.bias" in caught.value.message
     assert "unused (1): encoder.layer.0.adapter.weight" in caught.value.message
+
+
+def test_what_transformers_leaves_out_is_left_out(folder: Path) -> None:
+    import torch
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    expected = transformers.AutoModel.from_pretrained(folder).state_dict()
+    path = folder / "model.safetensors"
+    more = {
+        # SimCSE's training head, and buffers that older versions wrote.
+        "mlp.dense.weight": torch.ones(64, 64),
+        "crf.transitions": torch.ones(3, 3),
+        "embeddings.position_ids": torch.arange(130)[None],
+        "embeddings.token_type_ids": torch.zeros(1, 130, dtype=torch.long),
+    }
+    save_file(load_file(path) | more, path, metadata={"format": "pt"})
+    found = PackedEncoder.load(Checkpoint.open(folder)).state_dict()
+    word = expected["embeddings.word_embeddings.weight"]
+    assert torch.equal(found["embeddings.word.weight"], word)
+    assert transformers.AutoModel.from_pretrained(folder).state_dict().keys() == expected.keys()
+
+
+def test_quantized_weights_are_named(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    name = "encoder.layer.1.output.dense.weight"
+    tensors[name] = (tensors[name] * 100).char()
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"layers\.1\.ffn_out\.weight: int8, not floating"):
+        PackedEncoder.load(Checkpoint.open(folder))
 
 
 def test_a_shape_other_than_the_configs_is_listed(folder: Path) -> None:

@@ -96,6 +96,16 @@ def test_a_module_that_xopt_does_not_do_is_named(folder: Path, kind: str, messag
     assert "modules.json" in caught.value.message
 
 
+def test_a_first_module_without_a_config_is_named(folder: Path) -> None:
+    """What sentence-transformers writes of a StaticEmbedding or a Router has no config.json."""
+    (folder / "config.json").unlink()
+    for kind in ("StaticEmbedding", "Router"):
+        path = "sentence_transformers.base.modules." + kind
+        write(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": path}])
+        with pytest.raises(CheckpointError, match=rf"modules\.json names the module {kind}"):
+            Checkpoint.open(folder)
+
+
 def test_files_that_cannot_be_followed_are_named(folder: Path) -> None:
     def refused(match: str) -> None:
         with pytest.raises(CheckpointError, match=match):
@@ -126,6 +136,8 @@ def test_files_that_cannot_be_followed_are_named(folder: Path) -> None:
         ({"query_length": 32}, "query_length"),
         ({"tokenizer_args": {"do_basic_tokenize": False}}, "do_basic_tokenize"),
         ({"modality_config": {"text": {"method": "get", "method_output_name": "x"}}}, "not last"),
+        ({"modality_config": {"message": {"method": "forward"}}}, "chat template"),
+        ({"processing_kwargs": {"text": {"truncation": "only_first"}}}, "only_first"),
     ):
         write(folder / "sentence_bert_config.json", options)
         refused(rf"sentence_bert_config\.json.*{message}")

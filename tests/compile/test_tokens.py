@@ -167,6 +167,35 @@ def test_lower_case_and_accents_are_those_of_the_configuration(
     assert_same_tokens(folder, found)
 
 
+def test_added_tokens_are_those_of_the_configuration(
+    tmp_path: Path, unigram: dict[str, Any]
+) -> None:
+    """A word that no sample holds, with other blanks and borders in the two files."""
+    import transformers
+    from tokenizers import AddedToken
+    from tokenizers import Tokenizer as Fast
+
+    fast = Fast.from_str(json.dumps(unigram))
+    fast.add_tokens([AddedToken("zungumza", single_word=True)])
+    number = fast.token_to_id("zungumza")
+    token = {
+        "content": "zungumza", "single_word": False, "lstrip": False, "rstrip": True,
+        "normalized": True, "special": False,
+    }  # fmt: skip
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "added_tokens_decoder": {str(number): token},
+    }
+    folder = folder_of(tmp_path / "x", "bert", config, tokenizer__json=fast.to_str())
+    found = read_tokenizer(folder, rows=number + 1, types=1)
+    library = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    ours = Tokenizer.open(found.path, 64)
+    for text in ("zungumzana sasa", "a zungumza  b", "mazungumza", "Zungumza"):
+        [got] = ours.encode([text])
+        assert got.ids.tolist() == library(text)["input_ids"], text
+    assert fast.encode("a zungumza  b").ids != library("a zungumza  b")["input_ids"]
+
+
 def test_files_that_disagree_stop_the_build_and_are_named(
     tmp_path: Path, unigram: dict[str, Any]
 ) -> None:
@@ -253,6 +282,27 @@ def test_a_sentencepiece_model_alone_builds_and_is_composed(
     assert plain.fingerprint != checkpoint.fingerprint
     first, second = Tokenizer.open(plain.tokenizer.path, plain.text).encode([composed, apart])
     assert first.ids.tolist() != second.ids.tolist()
+
+
+@pytest.mark.parametrize("step", ["NFC", "NFKC"])
+def test_a_tokenizer_that_composes_first_gets_composed_text_and_right_offsets(
+    make_checkpoint: CheckpointFactory, unigram: dict[str, Any], step: str
+) -> None:
+    import transformers
+
+    folder = make_checkpoint("xlm-roberta", vocab_size=2600)
+    document = {**unigram, "normalizer": {"type": step}}
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    checkpoint = Checkpoint.open(folder)
+    ours = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+    library = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for composed in ("한국어 문장", "Tiếng Việt", "été à"):
+        text = unicodedata.normalize("NFD", composed)
+        [found] = ours.encode([text], details=True)
+        assert found.ids.tolist() == library(text)["input_ids"]
+        assert found.offsets is not None
+        whole = "".join(text[a:b] for a, b in found.offsets[1:-1])
+        assert whole.replace(" ", "") == text.replace(" ", "")
 
 
 def test_advice_names_what_the_conversion_needs(

@@ -42,6 +42,12 @@ def test_lines_are_those_of_universal_newlines_whatever_the_blocks(text: str, si
     assert list(read_stream(Pipe(text.encode()), "Input", keep_ends=True)) == expected
 
 
+def test_a_line_as_long_as_is_read_takes_one_look_at_each_byte() -> None:
+    """Looked for from each byte anew, its end would take hours to find."""
+    long = "neno " * 700_000
+    assert lines(f"{long}\nnext\r{long}".encode()) == [long, "next", long]
+
+
 def test_a_line_is_given_before_the_next_one_is_written() -> None:
     class Slow(io.RawIOBase):
         parts = iter([b"one\n", b"two"])

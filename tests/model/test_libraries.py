@@ -121,6 +121,39 @@ def test_predict_is_the_cross_encoder(
     assert np.std(expected, axis=0).min() > 1e-3
 
 
+def test_a_text_is_cut_on_the_side_that_the_tokenizer_says(
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str]
+) -> None:
+    made = Path(shutil.copytree(make_checkpoint(seed=5), tmp_path / "left"))
+    path = made / "tokenizer_config.json"
+    facts = json.loads(path.read_text()) | {"truncation_side": "left", "model_max_length": 12}
+    path.write_text(json.dumps(facts))
+    model = SentenceTransformer(
+        modules=[parts.Transformer(str(made)), parts.Pooling(64)], device="cpu"
+    )
+    model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
+    expected = SentenceTransformer(str(tmp_path / "st"), device="cpu").encode(texts)
+    with load(tmp_path / "st", tmp_path / "bundle") as ours:
+        np.testing.assert_allclose(ours.encode(texts, truncate=True), expected, atol=1e-4)
+
+
+def test_a_cross_encoder_has_prompts(
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str]
+) -> None:
+    folder = classifier(make_checkpoint, tmp_path / "c", 1)
+    prompts = {"search": "Tafuta: ", "empty": ""}
+    CrossEncoder(
+        str(folder), device="cpu", prompts=prompts, default_prompt_name="search"
+    ).save_pretrained(str(tmp_path / "ce"))
+    theirs = CrossEncoder(str(tmp_path / "ce"), device="cpu")
+    pairs = [(a[:30], b[:30]) for a, b in zip(texts[:6], texts[6:12], strict=True)]
+    with load(tmp_path / "ce", tmp_path / "bundle") as ours:
+        for options in ({}, {"prompt_name": "empty"}, {"prompt": "Jibu: "}):
+            found = [p.value for p in ours.predict(pairs, **options)]
+            np.testing.assert_allclose(found, theirs.predict(pairs, **options), atol=1e-4)
+    assert np.abs(theirs.predict(pairs) - theirs.predict(pairs, prompt_name="empty")).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("labels", "problem", "says"),
     [

@@ -42,7 +42,7 @@ class Columns:
         """The places of the text and, if asked for, of its pair.
 
         Raises:
-            InputError: there is no such column.
+            InputError: there is no such column, or more than one.
         """
         text = self.text
         if text is None and USUAL not in names and len(names) == 1:
@@ -56,5 +56,9 @@ class Columns:
                     hint=f"{did_you_mean(name, names)} Name it with {option}."
                     if names
                     else "It has none.",
+                )
+            if names.count(name) > 1:
+                raise InputError(
+                    f"{where} has {names.count(name)} columns {name!r}.", hint="Rename all but one."
                 )
         return [names.index(name) for name in wanted]

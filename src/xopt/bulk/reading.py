@@ -18,6 +18,8 @@ from xopt.reading import read_lines
 __all__ = ["ENDINGS", "FileInput", "GivenInput", "Input", "open_input"]
 
 ENDINGS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
+# What parts columns elsewhere: a spreadsheet in German or French writes .csv with semicolons.
+OTHER_MARKS = {".csv": ";\t|", ".tsv": ";,|"}
 # Rows of a .parquet file in memory at a time.
 BATCH = 1024
 
@@ -108,6 +110,7 @@ class FileInput:
         number = 0
         try:
             header = next(table, [])
+            self._check_marks(header)
             places = self.columns.find(header, self.called)
             for number, cells in enumerate((cells for cells in table if cells), 1):
                 where = f"{self.called}, row {number}"
@@ -118,6 +121,18 @@ class FileInput:
                 yield self._row([cells[place] for place in places], where, number)
         except csv.Error as error:
             raise DataError(f"{self.called}, row {number + 1}: {error}.") from error
+
+    def _check_marks(self, header: Sequence[str]) -> None:
+        """Refuse a table whose columns are parted by something else: a row would be one text."""
+        if len(header) != 1 or header[0] == self.columns.text:
+            return
+        if set(header[0]) & set(OTHER_MARKS[self.path.suffix]):
+            raise DataError(
+                f"{self.called} has one column, {header[0]!r}: its columns are not parted by "
+                f"{'tabs' if self.path.suffix == '.tsv' else 'commas'}.",
+                hint="Save it as .csv with commas, or as .tsv with tabs. If it is one column, name "
+                "it with --column.",
+            )
 
     def _objects(self) -> Iterator[Row]:
         for number, line in enumerate(read_lines(self.path, self.called), 1):

@@ -89,12 +89,12 @@ def _tokens(bundle: Bundle) -> str:
     found = bundle.manifest["tokenizer"]
     library = f"{found['library']} {found['version']}"
     lines = ""
-    if found["adopted"] and found["texts"]:
+    if found["different"]:
         lines += (
             f"  tokens       as {library} makes them ({found['class']}); tokenizer.json gives "
             f"others in {found['different']} of {found['texts']} texts\n"
         )
-    elif found["adopted"]:
+    elif found["adopted"] and not found["texts"]:
         lines += f"  tokens       {library} made the tokenizer of {found['source']}\n"
     if bundle.manifest["text"]["normalize"] == "nfc":
         lines += (

@@ -129,11 +129,18 @@ def run(
         rows = iter(known := list(GivenInput(texts, pair).rows()))
     else:
         rows = _stdin(pair)
-    _answer(opened, rows, known, asked, as_json=as_json)
+    name = "Standard input" if source is None else Path(source).name
+    _answer(opened, rows, known, asked, name=name, as_json=as_json)
 
 
 def _answer(
-    bundle: Bundle, rows: Iterator[Row], known: list[Row] | None, asked: Asked, *, as_json: bool
+    bundle: Bundle,
+    rows: Iterator[Row],
+    known: list[Row] | None,
+    asked: Asked,
+    *,
+    name: str,
+    as_json: bool,
 ) -> None:
     """Print the answers as they come; ``known`` holds the rows if they are few."""
     if known is not None:
@@ -151,7 +158,7 @@ def _answer(
         answers = model.stream(rows, asking, batch_tokens=asked.batch_tokens)
         first = next(answers, None)
         if first is None:
-            raise InputError("There is no text.", hint='Type: xopt run BUNDLE "some text"')
+            raise InputError(f"{name} has no text.", hint='Type: xopt run BUNDLE "some text"')
         show = print_answers if as_json else show_answers
         show(model, asking, chain([first], answers))
 
@@ -159,6 +166,8 @@ def _answer(
 def _stdin(pair: str | None) -> Iterator[Row]:
     """The lines of standard input, without blank ones."""
     name = "standard input"
+    if sys.stdin is None:
+        raise InputError("Standard input is closed.", hint='Type: xopt run BUNDLE "some text"')
     for number, line in enumerate(read_stream(sys.stdin.buffer, name), 1):
         if line.strip():
             yield Row(line, pair, f"{name}, line {number}", number)

@@ -28,7 +28,6 @@ class Family:
             of which a checkpoint has either.
         head: the form of the head of this kind (``classify``, ``choice``, ``tag``, ``span``), None
             where the family has no such class.
-        idle: tensors that a checkpoint may carry and no supported head reads, as patterns.
         renamed: older spellings, pattern -> replacement, applied to every name.
         retired: a ``model_type`` of the same encoder that is not read -> what to do instead.
     """
@@ -37,7 +36,6 @@ class Family:
     read: Callable[[Config], EncoderSpec]
     modules: Mapping[str, str | Place]
     head: Callable[[Config, str], HeadForm | None]
-    idle: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     retired: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,6 +58,10 @@ class Family:
                 key = theirs.replace("{n}", str(number))
                 found[key] = tuple(name.replace("{n}", str(number)) for name in names)
         return found
+
+    def owns(self, name: str) -> bool:
+        """Whether a tensor of this name, without the prefix, lies in the encoder itself."""
+        return name.partition(".")[0] in {theirs.partition(".")[0] for theirs in self.modules}
 
     def layer_pattern(self, number: int) -> str:
         """What every tensor of layer ``number`` begins with, as a pattern."""

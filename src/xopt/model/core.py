@@ -17,6 +17,7 @@ from xopt.errors import InputError
 from xopt.host import check_platform
 from xopt.model.asking import Asking, read_rows
 from xopt.model.finishing import finish
+from xopt.model.given import pairs_of, sentences_of, texts_of
 from xopt.model.head import Head
 from xopt.model.prompts import find_prompt, prompts_of
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
@@ -97,7 +98,7 @@ class Model:
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         prompt_name: str | None = None,
         *,
         prompt: str | None = None,
@@ -124,18 +125,20 @@ class Model:
         """
         self._check_kind("embed")
         asking = self.asking(prompt_name, prompt=prompt, normalize=normalize, truncate=truncate)
-        _check_list(texts)
-        table = np.empty((len(texts), self.width), np.float32)
+        asked = texts_of(texts)
+        table = np.empty((len(asked), self.width), np.float32)
         for number, (_, found) in enumerate(
-            self.stream(numbered(texts), asking, batch_tokens=batch_tokens)
+            self.stream(numbered(asked), asking, batch_tokens=batch_tokens)
         ):
             table[number] = cast(Embedding, found).values
         return table
 
     def predict(
         self,
-        texts: Sequence[str | tuple[str, str]],
+        texts: Iterable[str | Sequence[str]],
+        prompt_name: str | None = None,
         *,
+        prompt: str | None = None,
         truncate: bool = False,
         batch_tokens: int | None = None,
     ) -> list[Prediction]:
@@ -143,6 +146,9 @@ class Model:
 
         Args:
             texts: texts, or (first, second) pairs, as the checkpoint was trained on.
+            prompt_name: one of :attr:`prompts`, put before a text or the first text of a pair; the
+                checkpoint's default prompt if None.
+            prompt: a text put there in its place; ``""`` for none.
             truncate: cut a text or pair that is longer than the encoder takes, the longer text of a
                 pair first; else it is refused.
             batch_tokens: most slots of a batch, tokens and padding together.
@@ -155,11 +161,8 @@ class Model:
             InputError: as :meth:`encode`.
         """
         self._check_kind("classify")
-        _check_list(texts)
-        first = [text if isinstance(text, str) else text[0] for text in texts]
-        second = [None if isinstance(text, str) else text[1] for text in texts]
-        rows = numbered(first, second)
-        asking = Asking(truncate=truncate)
+        rows = numbered(*pairs_of(texts))
+        asking = self.asking(prompt_name, prompt=prompt, truncate=truncate)
         return [
             cast(Prediction, found)
             for _, found in self.stream(rows, asking, batch_tokens=batch_tokens)
@@ -167,7 +170,7 @@ class Model:
 
     def tag(
         self,
-        texts: Sequence[str | Sequence[str]],
+        texts: Iterable[str | Sequence[str]],
         *,
         truncate: bool = False,
         batch_tokens: int | None = None,
@@ -188,15 +191,14 @@ class Model:
             InputError: as :meth:`encode`.
         """
         self._check_kind("tag")
-        _check_list(texts)
         asking = Asking(truncate=truncate)
-        found = self.stream(numbered(texts), asking, batch_tokens=batch_tokens)
+        found = self.stream(numbered(sentences_of(texts)), asking, batch_tokens=batch_tokens)
         return [cast(Tags, tags) for _, tags in found]
 
     def answer(
         self,
-        questions: Sequence[str],
-        contexts: Sequence[str],
+        questions: Iterable[str],
+        contexts: Iterable[str],
         *,
         truncate: bool = False,
         batch_tokens: int | None = None,
@@ -217,11 +219,10 @@ class Model:
             InputError: as :meth:`encode`; or there are not as many contexts as questions.
         """
         self._check_kind("span")
-        _check_list(questions)
-        _check_list(contexts)
-        if len(questions) != len(contexts):
-            raise InputError(f"There are {len(questions)} questions and {len(contexts)} contexts.")
-        rows = numbered(questions, contexts)
+        asked, read = texts_of(questions, "questions"), texts_of(contexts, "contexts")
+        if len(asked) != len(read):
+            raise InputError(f"There are {len(asked)} questions and {len(read)} contexts.")
+        rows = numbered(asked, read)
         asking = Asking(truncate=truncate)
         return [
             cast(Answer, found) for _, found in self.stream(rows, asking, batch_tokens=batch_tokens)
@@ -241,6 +242,9 @@ class Model:
         Raises:
             InputError: the checkpoint has no prompt of this name, or two were given.
         """
+        for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
+            if not isinstance(value, str | None):
+                raise InputError(f"{name} is {value!r}, no text.")
         if prompt is not None and prompt_name is not None:
             raise InputError("Both a prompt and the name of one were given.", hint="Give one.")
         if prompt is None:
@@ -331,13 +335,7 @@ def load(
         MissingExtraError: its engine's library is not installed.
     """
     check_platform()
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"The path is {path!r}.", hint="Give the folder of a bundle.")
     bundle = Bundle.open(Path(path))
     return Model.open(bundle, threads=threads, streams=streams, device=device)
-
-
-def _check_list(texts: object) -> None:
-    """A text where a list of texts belongs would be read letter by letter."""
-    if isinstance(texts, str):
-        raise InputError(
-            "A single text was given where a list of texts is expected.", hint="[text]"
-        )

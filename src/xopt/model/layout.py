@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.models import Unigram
 
-from xopt.errors import ArtifactError, InputError
+from xopt.errors import InputError
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -26,36 +29,28 @@ class Frame:
         between: tokens between two texts; XLM-R has two separators there, BERT one.
         after: tokens after the last text.
         second_type: token type of the second text.
-        unknown: id of the unknown token.
+        unknown: id of the unknown token; None where the tokenizer has none, as byte-level ones.
     """
 
     before: Ids
     between: Ids
     after: Ids
     second_type: int
-    unknown: int
+    unknown: int | None
 
     @classmethod
     def read(cls, tokenizer: Tokenizer) -> Frame:
-        """From how the tokenizer encodes a pair.
-
-        Raises:
-            ArtifactError: it has no unknown token.
-        """
+        """From how the tokenizer encodes a pair."""
         pair = tokenizer.encode(["a"], ["a"], max_tokens=None, details=True)[0]
         assert pair.sequence is not None
         first = np.flatnonzero(pair.sequence == 0)
         second = np.flatnonzero(pair.sequence == 1)
-        unknown = [tokenizer.fast.token_to_id(name) for name in ("<unk>", "[UNK]")]
-        known = [number for number in unknown if number is not None]
-        if not known:
-            raise ArtifactError("The tokenizer has neither <unk> nor [UNK].")
         return cls(
             pair.ids[: first[0]],
             pair.ids[first[-1] + 1 : second[0]],
             pair.ids[second[-1] + 1 :],
             int(pair.type_ids[second[0]]),
-            int(known[0]),
+            _unknown(tokenizer.fast),
         )
 
     def words(self, pieces: Sequence[Ids], limit: int, *, extra_separator: bool) -> list[Encoding]:
@@ -71,7 +66,8 @@ class Frame:
             The parts. ``words`` is 1 at the first piece of each word, else 0.
 
         Raises:
-            InputError: ``limit`` has no room for a word.
+            InputError: ``limit`` has no room for a word; or a word needs the unknown token and
+                there is none.
         """
         tail = self.between if extra_separator else self.after
         room = limit - len(self.before) - len(tail)
@@ -82,14 +78,24 @@ class Frame:
             )
         parts: list[list[Ids]] = [[]]
         used = 0
-        for word in pieces:
-            kept = word if 0 < len(word) <= room else np.array([self.unknown], np.int32)
+        for number, word in enumerate(pieces, 1):
+            kept = word if 0 < len(word) <= room else self._stand_in(number, len(word), room)
             if used + len(kept) > room:
                 parts.append([])
                 used = 0
             parts[-1].append(kept)
             used += len(kept)
         return [self._part(part, tail) for part in parts]
+
+    def _stand_in(self, number: int, size: int, room: int) -> Ids:
+        """The unknown token, in the place of a word that cannot be read."""
+        if self.unknown is None:
+            raise InputError(
+                f"Word {number} of a sentence has {size:,} tokens; it needs 1 to {room}, and this "
+                "tokenizer has no unknown token to stand for it.",
+                hint="Leave the word out, or split it.",
+            )
+        return np.array([self.unknown], np.int32)
 
     def _part(self, words: Sequence[Ids], tail: Ids) -> Encoding:
         ids = np.concatenate([self.before, *words, tail]).astype(np.int32)
@@ -139,6 +145,19 @@ class Frame:
             begins[inside] = richest[start:stop] == number
             found.append(Encoding(ids, types, offsets, sequence, begins))
         return found
+
+
+def _unknown(fast: FastTokenizer) -> int | None:
+    """The id of the unknown token, by the name that the model or custom gives it."""
+    for name in (getattr(fast.model, "unk_token", None), "<unk>", "[UNK]"):
+        number = None if name is None else fast.token_to_id(name)
+        if number is not None:
+            return int(number)
+    if not isinstance(fast.model, Unigram):
+        return None
+    # Unigram counts it, and tells its number to nobody but a file.
+    found = json.loads(fast.to_str())["model"]["unk_id"]
+    return None if found is None else int(found)
 
 
 def _richest(spans: Sequence[tuple[int, int]], total: int) -> NDArray[np.intp]:

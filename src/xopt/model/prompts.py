@@ -10,6 +10,8 @@ __all__ = ["NO_PROMPT", "find_prompt", "prompts_of"]
 
 # What the command line calls the absence of a prompt.
 NO_PROMPT = "none"
+# What sentence-transformers puts a prompt before; of a pair, before its first text.
+PROMPTED = ("embed", "classify")
 
 
 def prompts_of(bundle: Bundle) -> dict[str, str]:
@@ -24,7 +26,7 @@ def find_prompt(bundle: Bundle, name: str | None = None) -> str:
         InputError: the checkpoint has no prompt of this name.
     """
     prompts = prompts_of(bundle)
-    if name is None and bundle.head["kind"] == "embed":
+    if name is None and bundle.head["kind"] in PROMPTED:
         name = TextSpec.read(bundle.manifest).default_prompt
     if name is None or (name == NO_PROMPT and name not in prompts):
         return ""

@@ -207,8 +207,8 @@ class Session:
             InputError: ``batch_tokens`` is below 1.
         """
         most = self.batch_tokens if batch_tokens is None else batch_tokens
-        if most < 1:
-            raise InputError(f"batch_tokens is {most}; at least 1 is needed.")
+        if not isinstance(most, int) or most < 1:
+            raise InputError(f"batch_tokens is {most!r}; a number of at least 1 is needed.")
         encoded = encode_ahead(self, jobs, encode)
         found: dict[int, Array] = {}
         for chunk, index, answer in run_chunks(self, encoded, most, progress):

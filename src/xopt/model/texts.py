@@ -28,12 +28,23 @@ class Row:
         pair: the second text, or the context of a question.
         name: what a message calls it: ``Text 3``, ``texts.csv, row 7``.
         number: where it stands in its file, from 1 on.
+
+    Raises:
+        InputError: a part of it is no text.
     """
 
     text: str | tuple[str, ...]
     pair: str | None = None
     name: str = "The text"
     number: int = 0
+
+    def __post_init__(self) -> None:
+        parts = self.text if isinstance(self.text, tuple) else (self.text,)
+        wrong = next((part for part in parts if not isinstance(part, str)), "")
+        if not isinstance(wrong, str):
+            raise InputError(f"{self.name} is no text but {type(wrong).__name__}.")
+        if not isinstance(self.pair, str | None):
+            raise InputError(f"{self.name}, its pair, is no text but {type(self.pair).__name__}.")
 
     @property
     def first(self) -> str:
@@ -75,14 +86,11 @@ def check_row(row: Row, *, truncate: bool) -> None:
     """Refuse what no tokenizer shall see.
 
     Raises:
-        InputError: a text is none, empty, broken, or longer than any encoder takes.
+        InputError: a text is empty, broken, or longer than any encoder takes.
     """
-    words = (row.text,) if isinstance(row.text, str) else row.text
     for text, name in ((row.first, row.name), (row.pair, f"{row.name}, its pair,")):
         if text is None:
             continue
-        if not isinstance(text, str) or not all(isinstance(word, str) for word in words):
-            raise InputError(f"{name} is no text but {type(text).__name__}.")
         if not text.strip():
             raise InputError(f"{name} is empty.", hint="Give at least one visible character.")
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
@@ -107,7 +115,8 @@ def encode_rows(
     Args:
         tokenizer: of the checkpoint.
         rows: texts or pairs, checked.
-        truncate: keep the first tokens of what is too long; of a pair, the longer text is cut.
+        truncate: cut what is too long, on the side that the checkpoint says; of a pair, the longer
+            text.
         prompt: put before every text.
         details: keep offsets as well.
 
@@ -136,5 +145,5 @@ def too_long(row: Row, tokens: int, limit: int) -> InputError:
     name = row.name if row.pair is None else f"{row.name} with its pair"
     return InputError(
         f"{name} has {tokens:,} tokens; this encoder takes at most {limit}.",
-        hint=f"Pass --truncate (in Python truncate=True) to keep the first {limit}, or split it.",
+        hint=f"Pass --truncate (in Python truncate=True) to keep {limit}, or split it.",
     )

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from xopt.errors import InputError
 from xopt.host import tool_versions
-from xopt.model.asking import Asking
 from xopt.model.results import Embedding, Prediction
 from xopt.model.texts import Row
 from xopt.serve.openai import cut, read_dimensions
@@ -48,7 +47,7 @@ async def predict(service: Service, body: dict[str, Any]) -> Any:
     served = _of_kind(service, body, "classify")
     rows, single = _sequences(body.get("inputs"))
     raw = bool(a_bool(body, "raw_scores", False))
-    asking = Asking(truncate=_truncate(service, body))
+    asking = served.model.asking(truncate=_truncate(service, body))
     found = [cast(Prediction, r) for r in await service.ask(served, rows, asking)]
     listed = [_labelled(r, raw) for r in found]
     return listed[0] if single else listed
@@ -73,7 +72,7 @@ async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]
     rows = text_rows([query] * len(texts), texts, ("query", "texts"))
     raw = bool(a_bool(body, "raw_scores", False))
     back = bool(a_bool(body, "return_text", False))
-    asking = Asking(truncate=_truncate(service, body))
+    asking = served.model.asking(truncate=_truncate(service, body))
     found = [cast(Prediction, r) for r in await service.ask(served, rows, asking)]
     scores = [float((r.logits if raw else r.values)[0]) for r in found]
     order = sorted(range(len(texts)), key=lambda n: (-scores[n], n))

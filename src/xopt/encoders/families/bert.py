@@ -19,6 +19,9 @@ def read(config: Config) -> EncoderSpec:
         raise CheckpointError(
             f"{config.where} uses {positions!r} positions; supported: 'absolute'."
         )
+    for name in ("is_decoder", "add_cross_attention"):
+        # Each token would see those before it alone.
+        config.refuse(name, False)
     activation = config.activation("hidden_act", "gelu", "gelu")
     # RoBERTa counts positions from behind its padding's id.
     first = config.padding(1) + 1 if config.raw["model_type"] != "bert" else 0
@@ -95,11 +98,5 @@ FAMILY = Family(
     read=read,
     modules=MODULES,
     head=_any_head,
-    idle=(
-        r"embeddings\.position_ids",
-        r"pooler\.dense\.(weight|bias)",
-        r"lm_head\..*",
-        r"cls\.(predictions|seq_relationship)\..*",
-    ),
     renamed=RENAMED,
 )

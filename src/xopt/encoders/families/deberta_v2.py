@@ -111,12 +111,4 @@ FAMILY = Family(
         "encoder.LayerNorm": "relative.norm",
     },
     head=_head,
-    idle=(
-        r"embeddings\.position_(ids|embeddings\.weight)",
-        # Where nothing reads them.
-        r"encoder\.(rel_embeddings|LayerNorm)\..*",
-        r"encoder\.layer\.\d+\.attention\.self\.pos_(key|query)_proj\..*",
-        r"pooler\.dense\..*",
-        r"(cls|lm_predictions|mask_predictions)\..*",
-    ),
 )

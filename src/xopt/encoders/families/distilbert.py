@@ -65,9 +65,5 @@ FAMILY = Family(
         "transformer.layer.{n}.output_layer_norm": "layers.{n}.ffn_norm",
     },
     head=_head,
-    idle=(
-        r"embeddings\.position_ids",
-        r"vocab_(transform|layer_norm|projector)\..*",
-    ),
     renamed=RENAMED,
 )

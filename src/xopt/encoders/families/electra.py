@@ -33,9 +33,5 @@ FAMILY = Family(
     read=_read,
     modules=MODULES | {"embeddings_project": "embeddings.project"},
     head=_head,
-    idle=(
-        r"embeddings\.position_ids",
-        r"(generator|discriminator)_(predictions|lm_head)\..*",
-    ),
     renamed=RENAMED,
 )

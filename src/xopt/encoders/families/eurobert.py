@@ -54,5 +54,4 @@ FAMILY = Family(
         "norm": "final_norm",
     },
     head=_head,
-    idle=(r"lm_head\..*",),
 )

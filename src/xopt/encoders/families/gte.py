@@ -44,7 +44,6 @@ FAMILY = Family(
         "layers.{n}.mlp.up_gate_proj": ("layers.{n}.ffn_gate", "layers.{n}.ffn_in"),
     },
     head=_head,
-    idle=(r"pooler\.dense\..*", r"lm_head\..*"),
     renamed=RENAMED
     | {
         r"^new\.": "",

@@ -37,7 +37,6 @@ FAMILY = Family(
         "layers.{n}.self_attn.Wqkv": JOINT,
     },
     head=_head,
-    idle=(r"pooler\.dense\..*", r"lm_head\..*"),
     renamed=RENAMED
     | {
         r"^emb_ln\.": "embeddings.LayerNorm.",

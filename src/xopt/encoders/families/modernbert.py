@@ -106,5 +106,4 @@ FAMILY = Family(
         "final_norm": "final_norm",
     },
     head=_head,
-    idle=(r"head\.(dense|norm)\..*", r"decoder\..*"),
 )

@@ -31,5 +31,4 @@ FAMILY = Family(
     read=_read,
     modules=SHARED | OWN,
     head=roberta_head,
-    idle=(r"embeddings\.position_ids", r"pooler\.dense\.(weight|bias)", r"lm_head\..*"),
 )
