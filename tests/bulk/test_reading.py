@@ -96,6 +96,13 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, ending: str) -> Non
         list(open_input(path, Columns(), None).rows())
 
 
+def test_the_first_object_of_a_file_decides_on_the_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"note": "a"}\n{"note": "b", "more": 1}\n{"memo": "c"}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3 has no column 'note'"):
+        list(open_input(path, Columns(), None).rows())
+
+
 def test_lines_from_windows_have_no_mark_and_no_return(tmp_path: Path) -> None:
     path = tmp_path / "windows.txt"
     path.write_bytes("\ufeffHabari\r\n\r\nGood morning".encode())

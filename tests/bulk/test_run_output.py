@@ -224,3 +224,37 @@ def test_memory_does_not_grow_with_standard_input(bundles: Bundles) -> None:
     few, many = peak(500), peak(9500)
     # Kept as a whole, each row would hold more than 10 KiB.
     assert many - few < 9000 * 10 / 1024
+
+
+def test_an_output_that_cannot_be_is_refused_before_anything_is_answered(
+    bundles: Bundles, tmp_path: Path
+) -> None:
+    bundle = bundles("encoder").folder
+    given = tmp_path / "given.jsonl"
+    given.write_text('{"text": "Habari"}\n')
+    (tmp_path / "folder.jsonl").mkdir()
+    said = run(bundle, "--input", given, "--output", tmp_path / "folder.jsonl", code=2)
+    assert "is a folder" in said
+    (tmp_path / "other.jsonl").hardlink_to(given)
+    for output in (given, tmp_path / "other.jsonl"):
+        said = run(bundle, "--input", given, "--output", output, code=2)
+        assert "is the input itself" in said
+    assert given.read_text() == '{"text": "Habari"}\n'
+    words = tmp_path / "words.jsonl"
+    words.write_text('{"text": ["a", "b"]}\n')
+    said = run(bundle, "--input", words, "--output", tmp_path / "o.jsonl", code=2)
+    assert "a list of words" in said
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "null"])
+def test_parts_without_a_readable_manifest_are_left(
+    bundles: Bundles, tmp_path: Path, damage: str
+) -> None:
+    given, out = tmp_path / "given.txt", tmp_path / "o.jsonl"
+    given.write_text("Habari\n")
+    parts = tmp_path / ".o.jsonl.parts"
+    parts.mkdir()
+    (parts / "manifest.json").write_text(damage)
+    (parts / "00000000.part").write_bytes(b"of another run")
+    run(bundles("encoder").folder, "--input", given, "--output", out)
+    assert json.loads(out.read_text())["text"] == "Habari"

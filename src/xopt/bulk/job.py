@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from xopt import __version__
-from xopt.bulk.reading import Input
+from xopt.bulk.reading import FileInput, Input
 from xopt.bulk.writing import Format
 from xopt.errors import BuildError, InputError
 from xopt.model.texts import Row, chunked
@@ -77,6 +77,7 @@ def run_job(job: Job, work: Work) -> int:
         DataError: a row that cannot be read.
         BuildError: a file cannot be written.
     """
+    _check_output(job)
     folder = job.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +140,15 @@ def _run(job: Job, work: Work) -> int:
     return sum(sizes.values())
 
 
+def _check_output(job: Job) -> None:
+    """Refuse what could not be written at the end, or would replace what is read."""
+    if job.output.is_dir():
+        raise InputError(f"{job.output} is a folder.", hint="Name a file in it.")
+    given = job.source.path if isinstance(job.source, FileInput) else None
+    if given is not None and job.output.exists() and job.output.samefile(given):
+        raise InputError(f"{job.output} is the input itself.", hint="Name another --output.")
+
+
 def _part(job: Job, number: int) -> Path:
     return job.folder / f"{number:08d}.part"
 
@@ -153,7 +163,8 @@ def _begin(job: Job, facts: Mapping[str, Any]) -> None:
             if parts:
                 job.say(f"An earlier run was stopped; its {len(parts)} parts are kept.")
             return
-        changed = [key for key in facts if found.get(key) != facts[key]]
+        old = found if isinstance(found, dict) else {}
+        changed = [key for key in facts if old.get(key) != facts[key]]
         job.say(f"Begins anew: since an earlier run another {', '.join(changed)} was given.")
     for part in parts:
         part.unlink()

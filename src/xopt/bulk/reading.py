@@ -135,6 +135,7 @@ class FileInput:
             )
 
     def _objects(self) -> Iterator[Row]:
+        chosen: list[str] = []
         for number, line in enumerate(read_lines(self.path, self.called), 1):
             if not line.strip():
                 continue
@@ -146,8 +147,15 @@ class FileInput:
             if not isinstance(found, Mapping):
                 raise DataError(f"{where} is no JSON object.", hint='Expected: {"text": "..."}.')
             names = list(found)
-            values = [found[names[place]] for place in self.columns.find(names, where)]
-            yield self._row(values, where, number)
+            # What the first object has decides for all: the only key of another may be another.
+            chosen = chosen or [names[place] for place in self.columns.find(names, where)]
+            lacking = [name for name in chosen if name not in found]
+            if lacking:
+                raise InputError(
+                    f"{where} has no column {lacking[0]!r}, which the first object has.",
+                    hint=did_you_mean(lacking[0], names) if names else "It has none.",
+                )
+            yield self._row([found[name] for name in chosen], where, number)
 
     def _batches(self) -> Iterator[Row]:
         with _parquet(self.path) as opened:
@@ -157,7 +165,14 @@ class FileInput:
                 if names.count(name) > 1:
                     raise DataError(f"{self.called} has {names.count(name)} columns {name!r}.")
             number = 0
-            for batch in opened.iter_batches(batch_size=BATCH, columns=chosen):
+            batches = opened.iter_batches(batch_size=BATCH, columns=chosen)
+            while True:
+                try:
+                    batch = next(batches, None)
+                except (OSError, ValueError) as error:
+                    raise DataError(f"{self.called}, row {number + 1}: {error}.") from error
+                if batch is None:
+                    return
                 columns = [batch.column(name).to_pylist() for name in chosen]
                 for values in zip(*columns, strict=True):
                     number += 1

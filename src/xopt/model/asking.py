@@ -45,6 +45,11 @@ def read_rows(
     """
     for row in rows:
         check_row(row, truncate=asking.truncate)
+        if kind != "tag" and not isinstance(row.text, str):
+            raise InputError(
+                f"{row.name} is a list of words, which a tagger reads; this bundle reads texts.",
+                hint="Join the words to one text.",
+            )
     if kind == "span":
         return _read_questions(tokenizer, rows, asking)
     if kind == "tag":
@@ -59,9 +64,10 @@ def _read_tagged(
     """Texts whole, sentences in words in parts."""
     texts = [row for row in rows if isinstance(row.text, str)]
     sentences = [row.text for row in rows if not isinstance(row.text, str)]
+    names = [row.name for row in rows if not isinstance(row.text, str)]
     whole = iter(encode_rows(tokenizer, texts, truncate=truncate, details=True))
     limit = tokenizer.max_tokens
-    parts = iter(read_words(tokenizer, sentences, limit, extra_separator=False))
+    parts = iter(read_words(tokenizer, sentences, limit, extra_separator=False, names=names))
     return [[next(whole)] if isinstance(row.text, str) else next(parts) for row in rows]
 
 

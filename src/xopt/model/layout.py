@@ -53,7 +53,14 @@ class Frame:
             _unknown(tokenizer.fast),
         )
 
-    def words(self, pieces: Sequence[Ids], limit: int, *, extra_separator: bool) -> list[Encoding]:
+    def words(
+        self,
+        pieces: Sequence[Ids],
+        limit: int,
+        *,
+        extra_separator: bool,
+        name: str = "The sentence",
+    ) -> list[Encoding]:
         """A sentence of words in as few parts as fit, cut between words only.
 
         Args:
@@ -61,6 +68,7 @@ class Frame:
             limit: tokens of a part, special ones included.
             extra_separator: end a part as a first text of a pair ends: XTREME's taggers were tuned
                 on ``</s></s>``.
+            name: what a message calls the sentence.
 
         Returns:
             The parts. ``words`` is 1 at the first piece of each word, else 0.
@@ -79,7 +87,8 @@ class Frame:
         parts: list[list[Ids]] = [[]]
         used = 0
         for number, word in enumerate(pieces, 1):
-            kept = word if 0 < len(word) <= room else self._stand_in(number, len(word), room)
+            called = f"{name}, word {number},"
+            kept = word if 0 < len(word) <= room else self._stand_in(called, len(word), room)
             if used + len(kept) > room:
                 parts.append([])
                 used = 0
@@ -87,12 +96,12 @@ class Frame:
             used += len(kept)
         return [self._part(part, tail) for part in parts]
 
-    def _stand_in(self, number: int, size: int, room: int) -> Ids:
+    def _stand_in(self, word: str, size: int, room: int) -> Ids:
         """The unknown token, in the place of a word that cannot be read."""
         if self.unknown is None:
             raise InputError(
-                f"Word {number} of a sentence has {size:,} tokens; it needs 1 to {room}, and this "
-                "tokenizer has no unknown token to stand for it.",
+                f"{word} has {size:,} tokens; it needs 1 to {room}, and this tokenizer has no "
+                "unknown token to stand for it.",
                 hint="Leave the word out, or split it.",
             )
         return np.array([self.unknown], np.int32)
@@ -172,13 +181,22 @@ def _richest(spans: Sequence[tuple[int, int]], total: int) -> NDArray[np.intp]:
 
 
 def read_words(
-    tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], limit: int, *, extra_separator: bool
+    tokenizer: Tokenizer,
+    sentences: Sequence[Sequence[str]],
+    limit: int,
+    *,
+    extra_separator: bool,
+    names: Sequence[str] = (),
 ) -> list[list[Encoding]]:
     """Each sentence in as many parts as it needs; see :meth:`Frame.words`."""
     frame = Frame.read(tokenizer)
+    names = names or [f"Sentence {number}" for number in range(1, len(sentences) + 1)]
+    found = zip(tokenizer.encode_words(sentences), sentences, names, strict=True)
     return [
-        frame.words(_pieces(encoding, len(words)), limit, extra_separator=extra_separator)
-        for encoding, words in zip(tokenizer.encode_words(sentences), sentences, strict=True)
+        frame.words(
+            _pieces(encoding, len(words)), limit, extra_separator=extra_separator, name=name
+        )
+        for encoding, words, name in found
     ]
 
 
