@@ -133,7 +133,7 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
         if any(f"{name}.{part}" in shapes for name in ours)
     }
     skipped = range(checkpoint.depth, checkpoint.config.layers)
-    idle = [re.compile(pattern) for pattern in map(family.layer_pattern, skipped)]
+    idle = [re.compile(p) for p in (*family.idle, *map(family.layer_pattern, skipped))]
     if checkpoint.depth < checkpoint.config.layers:
         # The norm behind the last layer is not reached.
         idle += [

@@ -28,6 +28,7 @@ class Family:
             of which a checkpoint has either.
         head: the form of the head of this kind (``classify``, ``choice``, ``tag``, ``span``), None
             where the family has no such class.
+        idle: tensors within the encoder that some configs have and do not read, as patterns.
         renamed: older spellings, pattern -> replacement, applied to every name.
         retired: a ``model_type`` of the same encoder that is not read -> what to do instead.
     """
@@ -36,6 +37,7 @@ class Family:
     read: Callable[[Config], EncoderSpec]
     modules: Mapping[str, str | Place]
     head: Callable[[Config, str], HeadForm | None]
+    idle: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     retired: Mapping[str, str] = field(default_factory=dict)
 

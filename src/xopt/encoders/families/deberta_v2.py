@@ -111,4 +111,9 @@ FAMILY = Family(
         "encoder.LayerNorm": "relative.norm",
     },
     head=_head,
+    idle=(
+        r"embeddings\.position_embeddings\.weight",
+        r"encoder\.(rel_embeddings|LayerNorm)\..*",
+        r"encoder\.layer\.\d+\.attention\.self\.pos_(key|query)_proj\..*",
+    ),
 )
