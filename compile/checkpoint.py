@@ -94,6 +94,7 @@ class Checkpoint:
         refuse_adapter(folder, place)
         raw = _read_config(place)
         asked = Config(raw, str(place))
+        asked.refuse("quantization_config", {})
         family = family_of(str(raw.get("model_type")), str(place))
         config = family.read(asked)
         modules = read_modules(folder, config.hidden)
