@@ -83,7 +83,8 @@ def read_head(
         raise CheckpointError(f"config.json: architectures is {names!r}, not a list of names.")
     prefix = family.types[raw["model_type"]][0]
     name = str(names[0]) if names else prefix + "Model"
-    suffix = name.removeprefix(prefix)
+    # A class of the checkpoint's own code has another prefix, and is read by transformers' own.
+    suffix = next((ending for ending in HEADS if name.endswith(ending)), name)
     found = HEADS.get(suffix)
     form = None
     if found not in (None, "embed"):

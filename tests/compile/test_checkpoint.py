@@ -143,7 +143,7 @@ def test_quantized_weights_are_named(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"layers\.1\.ffn_out\.weight: int8, not floating"):
         PackedEncoder.load(Checkpoint.open(folder))
     change(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(CheckpointError, match="quantization_config is .*gptq"):
+    with pytest.raises(CheckpointError, match=r"quantization_config is .*gptq"):
         Checkpoint.open(folder)
     change(folder, quantization_config=None, is_decoder=True)
     with pytest.raises(CheckpointError, match="is_decoder is True"):

@@ -71,6 +71,23 @@ def test_pooling_in_files_of_every_version(
     assert (theirs if isinstance(theirs, tuple) else (theirs,)) == expected
 
 
+def test_a_class_of_the_checkpoints_own_code_is_read_as_transformers_own(
+    make_checkpoint: Factory, tmp_path: Path
+) -> None:
+    import transformers
+
+    for head, name in (("classify", "NewForSequenceClassification"), ("embed", "NewModel")):
+        folder = Path(shutil.copytree(make_checkpoint("bert", head), tmp_path / head))
+        code = {"AutoModel": "modeling.NewModel"}
+        change(folder / "config.json", architectures=[name], auto_map=code)
+        assert Checkpoint.open(folder).head.kind == head
+        opened = transformers.AutoModel.from_pretrained(folder, trust_remote_code=False)
+        assert isinstance(opened, transformers.BertModel)
+    change(folder / "config.json", architectures=["NewForGraphReading"])
+    with pytest.raises(CheckpointError, match="'NewForGraphReading' is not supported"):
+        Checkpoint.open(folder)
+
+
 def test_an_option_overrides_the_folder_and_says_so(folder: Path) -> None:
     pool(folder, pooling_mode="cls")
     head = Checkpoint.open(folder, pooling="mean+max", layer=1).head
