@@ -23,6 +23,8 @@ __all__ = ["Asked", "Reference", "open_reference", "reference_model"]
 
 Array = NDArray[np.float32]
 
+# A text behind padding has other positions in BERT, and another answer than alone.
+PADDING = "right"
 AUTO_CLASSES = {
     "classify": "AutoModelForSequenceClassification",
     "tag": "AutoModelForTokenClassification",
@@ -157,12 +159,14 @@ def open_reference(checkpoint: Checkpoint) -> Reference:
             whole = _whole(checkpoint)
             if not isinstance(whole, str):
                 found = f"sentence-transformers {version}, {against}"
+                whole.tokenizer.padding_side = PADDING
                 model = whole.model if checkpoint.head.kind == "classify" else whole[0].model
                 return Reference(checkpoint, found, model, whole.tokenizer, whole)
             note += f" (sentence-transformers {version} does not open the folder: {whole})"
     if "reason" in checkpoint.tokenizer.facts:
         note += f" with tokenizer.json as it stands ({checkpoint.tokenizer.facts['reason']})"
     tokenizer = _tokenizer(checkpoint)
+    tokenizer.padding_side = PADDING
     return Reference(checkpoint, against + note, reference_model(checkpoint), tokenizer)
 
 

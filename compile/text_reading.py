@@ -100,18 +100,27 @@ def _positive(value: Any, name: str) -> int:
     return int(min(value, 2**31))
 
 
-def check_rows(made: Path, folder: Path, rows: int) -> None:
-    """Refuse a tokenizer that has tokens without a row in the embeddings.
+def check_rows(made: Path, folder: Path, rows: int, limit: int) -> None:
+    """Refuse tokens without a row in the embeddings, and more special tokens than a text may have.
 
     Args:
         made: ``tokenizer.json`` as the library makes it.
         folder: of the checkpoint, whose own ``tokenizer.json`` is looked at where it has one.
         rows: of the word embeddings.
+        limit: tokens of a text.
 
     Raises:
-        CheckpointError: the tokens are named.
+        CheckpointError: the tokens are named; or ``limit`` has no room for the special ones.
     """
     from tokenizers import Tokenizer
+
+    special = Tokenizer.from_file(str(made)).num_special_tokens_to_add(is_pair=False)
+    if limit < special:
+        raise CheckpointError(
+            f"{folder}: a text may have {limit} tokens, and its {special} special ones are more.",
+            hint="Correct max_seq_length in sentence_bert_config.json, or model_max_length in "
+            "tokenizer_config.json.",
+        )
 
     path = folder / "tokenizer.json"
     name = str(path)

@@ -225,6 +225,14 @@ def test_limits_and_prompts_are_sentence_transformers(folder: Path) -> None:
         assert text.default_prompt == theirs.default_prompt_name == "query"
 
 
+def test_a_limit_without_room_for_special_tokens_is_refused(folder: Path) -> None:
+    pool(folder, pooling_mode="mean")
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 1})
+    with pytest.raises(CheckpointError, match="may have 1 tokens, and its 2 special ones") as found:
+        Checkpoint.open(folder)
+    assert "max_seq_length" in found.value.hint
+
+
 @pytest.mark.parametrize(
     ("count", "config", "sentence", "expected"),
     [

@@ -121,18 +121,21 @@ def test_predict_is_the_cross_encoder(
     assert np.std(expected, axis=0).min() > 1e-3
 
 
-def test_a_text_is_cut_on_the_side_that_the_tokenizer_says(
+def test_a_tokenizer_that_cuts_and_pads_on_the_left(
     make_checkpoint: Factory, tmp_path: Path, texts: list[str]
 ) -> None:
-    made = Path(shutil.copytree(make_checkpoint(seed=5), tmp_path / "left"))
+    made = Path(shutil.copytree(make_checkpoint("bert", seed=5), tmp_path / "left"))
     path = made / "tokenizer_config.json"
-    facts = json.loads(path.read_text()) | {"truncation_side": "left", "model_max_length": 12}
-    path.write_text(json.dumps(facts))
+    sides = {"truncation_side": "left", "padding_side": "left", "model_max_length": 12}
+    path.write_text(json.dumps(json.loads(path.read_text()) | sides))
     model = SentenceTransformer(
-        modules=[parts.Transformer(str(made)), parts.Pooling(64)], device="cpu"
+        modules=[parts.Transformer(str(made)), parts.Pooling(64, ("mean", "weightedmean"))],
+        device="cpu",
     )
     model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
-    expected = SentenceTransformer(str(tmp_path / "st"), device="cpu").encode(texts)
+    theirs = SentenceTransformer(str(tmp_path / "st"), device="cpu")
+    # One by one: padding on the left moves BERT's positions, and with them the answer.
+    expected = [theirs.encode(text) for text in texts]
     with load(tmp_path / "st", tmp_path / "bundle") as ours:
         np.testing.assert_allclose(ours.encode(texts, truncate=True), expected, atol=1e-4)
 
