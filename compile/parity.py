@@ -160,7 +160,15 @@ def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> 
 
 
 def _both(reference: Reference, asked: Asked) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return reference.logits(asked), reference.answers(asked)
+    try:
+        return reference.logits(asked), reference.answers(asked)
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ParityError(
+            f"{reference.against} opens {reference.checkpoint.source} and does not answer a text: "
+            f"{type(error).__name__}: {said}",
+            hint="Nothing was built. Correct its config.json until the library itself answers.",
+        ) from error
 
 
 def allowed(theirs: NDArray[np.float32]) -> float:

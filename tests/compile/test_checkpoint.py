@@ -150,6 +150,16 @@ def test_quantized_weights_are_named(folder: Path) -> None:
         Checkpoint.open(folder)
 
 
+def test_a_checkpoint_that_its_library_cannot_run_is_explained(folder: Path) -> None:
+    from xopt.compile.trace import trace_checkpoint
+    from xopt.errors import ParityError
+
+    change(folder, pad_token_id=None)
+    with pytest.raises(ParityError, match="does not answer a text: TypeError") as caught:
+        trace_checkpoint(Checkpoint.open(folder))
+    assert "config.json" in caught.value.hint
+
+
 def test_a_shape_other_than_the_configs_is_listed(folder: Path) -> None:
     change(folder, vocab_size=1300)
     with pytest.raises(CheckpointError, match=r"embeddings\.word\.weight: \[1200, 64\]"):
