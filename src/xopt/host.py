@@ -112,11 +112,11 @@ def check_count(name: str, value: int) -> int:
     """``value``, a number of threads or streams.
 
     Raises:
-        InputError: it is not in 1..1024.
+        InputError: it is no number in 1..1024.
     """
-    if not 1 <= value <= MOST_THREADS:
+    if not isinstance(value, int) or not 1 <= value <= MOST_THREADS:
         raise InputError(
-            f"{name} is {value}; it must lie in 1..{MOST_THREADS}.",
+            f"{name} is {value!r}; it must lie in 1..{MOST_THREADS}.",
             hint=f"This machine has {cpu_count()} cores to use; without the option all are used.",
         )
     return value

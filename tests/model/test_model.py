@@ -245,6 +245,6 @@ def test_a_device_that_the_bundle_cannot_use_is_refused(bundles: Bundles, device
 
 
 def test_a_choice_of_threads_is_checked(bundles: Bundles) -> None:
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="threads is 0; it must lie in"):
         xopt.load(bundles("encoder").folder, threads=0)
     xopt.load(bundles("encoder").folder, device="cpu").close()
