@@ -104,7 +104,7 @@ def test_a_target_that_lacks_an_operation_refuses_before_calibration(
 ) -> None:
     import xopt.compile.build as stages
 
-    for stage in ("trace_checkpoint", "_calibrate", "_sample"):
+    for stage in ("trace_checkpoint", "ranges_of", "sample_of"):
         monkeypatch.setattr(stages, stage, lambda *_: pytest.fail("ran before the refusal"))
     for prefix, head, words in (
         ("ModernBert", "embed", ("rotary positions", "windowed attention", "gated")),
