@@ -75,7 +75,7 @@ def objects(out: Path) -> dict[str, Any]:
 
 
 def test_every_object_is_one_that_kubernetes_takes(bundles: Bundles, tmp_path: Path) -> None:
-    files = written(bundles("nli", "int8"), "kubernetes", tmp_path / "out", "--cpus", "3")
+    files = written(bundles("nli"), "kubernetes", tmp_path / "out", "--cpus", "3")
     found = objects(tmp_path / "out")
     assert set(found) == {
         "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget",
@@ -88,7 +88,7 @@ def test_every_object_is_one_that_kubernetes_takes(bundles: Bundles, tmp_path: P
 
 def test_a_misspelt_field_would_be_found(bundles: Bundles, tmp_path: Path) -> None:
     """That the check above can fail."""
-    written(bundles("nli", "int8"), "kubernetes", tmp_path / "out")
+    written(bundles("nli"), "kubernetes", tmp_path / "out")
     document = objects(tmp_path / "out")["Deployment"]
     document["spec"]["template"]["spec"]["terminationGrace"] = 45
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -98,7 +98,7 @@ def test_a_misspelt_field_would_be_found(bundles: Bundles, tmp_path: Path) -> No
 def test_the_pods_are_closed_measured_and_scaled_by_the_queue(
     bundles: Bundles, tmp_path: Path
 ) -> None:
-    bundle = bundles("nli", "int8")
+    bundle = bundles("nli")
     written(bundle, "kubernetes", tmp_path / "out", "--cpus", "3", "--replicas", "7")
     found = objects(tmp_path / "out")
     pod = found["Deployment"]["spec"]["template"]["spec"]
@@ -130,7 +130,7 @@ def test_the_pods_are_closed_measured_and_scaled_by_the_queue(
 
 
 def test_the_compose_file_is_one(bundles: Bundles, tmp_path: Path) -> None:
-    written(bundles("nli", "int8"), "compose", tmp_path / "out", "--cpus", "2", "--name", "NLI.v1")
+    written(bundles("nli"), "compose", tmp_path / "out", "--cpus", "2", "--name", "NLI.v1")
     document = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())
     jsonschema.validate(document, COMPOSE)
     service = document["services"]["xopt"]
@@ -150,7 +150,7 @@ def test_what_the_container_starts_answers_its_own_health_check(
     bundles: Bundles, tmp_path: Path
 ) -> None:
     """The image's command and the health check, run here in the place of a container."""
-    written(bundles("nli", "int8"), "compose", tmp_path / "out")
+    written(bundles("nli"), "compose", tmp_path / "out")
     out = tmp_path / "out"
     dockerfile = (out / "Dockerfile").read_text()
     entry, more = (
@@ -171,7 +171,7 @@ def test_what_the_container_starts_answers_its_own_health_check(
         check[-1] = check[-1].replace("http://127.0.0.1:8000/", url[0])
         done = subprocess.run(check, capture_output=True, text=True, check=False)
         with urllib.request.urlopen(url[0] + "v1/models", timeout=60) as answer:
-            assert "nli-int8" in answer.read().decode()
+            assert "nli-fp32" in answer.read().decode()
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
     assert done.returncode == 0, done.stderr
@@ -179,7 +179,7 @@ def test_what_the_container_starts_answers_its_own_health_check(
 
 
 def test_an_option_of_another_server_is_refused(bundles: Bundles, tmp_path: Path) -> None:
-    typed = ["deploy", "compose", str(bundles("nli", "int8").folder), "-o", str(tmp_path / "out")]
+    typed = ["deploy", "compose", str(bundles("nli").folder), "-o", str(tmp_path / "out")]
     for option in ("--replicas", "--texts"):
         found = RUN.invoke(app, [*typed, option, "3"])
         assert isinstance(found.exception, InputError)

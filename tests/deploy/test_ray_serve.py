@@ -44,7 +44,7 @@ def written(bundle: Bundle, out: Path) -> None:
 def test_the_application_names_the_bundle_that_lies_beside_it(
     bundles: Bundles, tmp_path: Path
 ) -> None:
-    bundle = bundles("encoder", "int8")
+    bundle = bundles("encoder")
     written(bundle, tmp_path / "out")
     text = (tmp_path / "out" / "app.py").read_text()
     compile(text, "app.py", "exec")

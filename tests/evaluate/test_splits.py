@@ -79,7 +79,7 @@ def test_without_another_split_the_task_stays_as_it_is(task: str, tmp_path: Path
 
 def test_eval_says_which_split_it_scored(bundles: Callable[..., Bundle], tmp_path: Path) -> None:
     folder = copied("xnli", tmp_path / "data", "validation")
-    typed = ["eval", str(bundles("nli", "int8").folder), "--task", "xnli", "--data", str(folder)]
+    typed = ["eval", str(bundles("nli").folder), "--task", "xnli", "--data", str(folder)]
     typed += ["--resamples", "20", "--no-record", "--json"]
     found = RUN.invoke(app, typed)
     assert found.exit_code == 0, found.exception

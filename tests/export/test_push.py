@@ -125,7 +125,7 @@ def push(folder: Path, endpoint: str, token: str, home: Path) -> subprocess.Comp
 def test_what_is_on_the_hub_is_the_bundle_with_its_card(
     hub: Hub, bundles: Bundles, tmp_path: Path
 ) -> None:
-    bundle = bundles("nli", "int8")
+    bundle = bundles("nli")
     done = push(bundle.folder, hub.url, "right", tmp_path / "home")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"repo": REPO, "commit": f"{hub.url}/{REPO}/commit/1"}
@@ -145,7 +145,7 @@ def test_what_is_on_the_hub_is_the_bundle_with_its_card(
     _, front, text = hub.files["README.md"].decode().split("---\n", 2)
     facts = yaml.safe_load(front)
     assert facts["library_name"] == "xopt"
-    assert facts["tags"] == ["int8", "openvino"]
+    assert facts["tags"] == ["fp32", "openvino"]
     assert (bundle.folder / "card.md").read_text().rstrip() in text
     assert f"hf download {REPO} --local-dir nli-int8" in text
 
@@ -153,7 +153,7 @@ def test_what_is_on_the_hub_is_the_bundle_with_its_card(
 def test_a_file_that_was_not_built_is_still_refused(bundles: Bundles, tmp_path: Path) -> None:
     import shutil
 
-    folder = shutil.copytree(bundles("nli", "int8").folder, tmp_path / "copy")
+    folder = shutil.copytree(bundles("nli").folder, tmp_path / "copy")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "libother.so").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"libother\.so is not among"):
@@ -163,7 +163,7 @@ def test_a_file_that_was_not_built_is_still_refused(bundles: Bundles, tmp_path: 
 def test_a_wrong_token_and_a_hub_out_of_reach_say_what_to_do(
     hub: Hub, bundles: Bundles, tmp_path: Path
 ) -> None:
-    folder = bundles("nli", "int8").folder
+    folder = bundles("nli").folder
     denied = push(folder, hub.url, "wrong", tmp_path / "home")
     assert denied.returncode == 2
     assert "hf auth login" in denied.stderr
@@ -176,4 +176,4 @@ def test_a_wrong_token_and_a_hub_out_of_reach_say_what_to_do(
 @pytest.mark.parametrize("name", ["nli", "a/b/c", "/x", "some one/x", "../x"])
 def test_a_name_that_is_none_is_refused(name: str, bundles: Bundles) -> None:
     with pytest.raises(InputError, match="OWNER/NAME"):
-        push_bundle(bundles("nli", "int8"), name)
+        push_bundle(bundles("nli"), name)
