@@ -80,7 +80,10 @@ def join_divisions(openvino: Any, model: Any) -> int:
         if not inverse.shape == bias.shape == weight.shape:
             continue
         value = opset.unsqueeze(norm.output(0), taller.input_value(1))
-        value = opset.multiply(value, opset.constant(weight * inverse))
+        both = opset.constant(weight * inverse)
+        # Whose layer this is, a profile reads off the names of constants.
+        both.set_friendly_name(constants[0].get_friendly_name())
+        value = opset.multiply(value, both)
         value = opset.add(value, opset.constant(bias * inverse))
         value.set_friendly_name(node.get_friendly_name())
         for target in list(node.output(0).get_target_inputs()):
