@@ -8,11 +8,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xopt.artifacts import fingerprint
 from xopt.errors import InputError
 from xopt.evaluate.data import Source
 from xopt.evaluate.resume import Partial
-from xopt.evaluate.statistics import Scored, paired_bootstrap
+from xopt.evaluate.statistics import Scored, interval, resample
 from xopt.evaluate.tasks.base import Examples, Task
 from xopt.evaluate.throughput import measure_latency, throughput
 from xopt.host import host_facts
@@ -103,6 +106,7 @@ def compare_bundles(
     found: dict[str, Any] = {}
     prints: dict[str, str] = {}
     timed: list[list[str]] = []
+    draws: list[list[float]] = []
     for language in choose_languages(task, source, languages):
         examples = task.load(source, language)
         if submission is not None:
@@ -111,13 +115,14 @@ def compare_bundles(
         bundles = [session.bundle.fingerprint for session in sessions.values()]
         key = fingerprint(
             task.name, dict(task.conventions), language, prints[language], bundles, seed, resamples,
-            host_facts(), candidate.engine.predicted, dict(cores or {}), {"format": 2},
+            host_facts(), candidate.engine.predicted, dict(cores or {}), {"format": 3},
         )  # fmt: skip
         result = partial.get(key)
         if result is None:
             result = _measure(task, language, examples, sessions, seed, resamples, report)
             partial.put(key, result)
         found[language] = result["found"]
+        draws.append(result["draws"])
         for side in SIDES:
             used[side].add(Usage(**result["usage"][side]))
             report(language, side, 1.0)
@@ -138,7 +143,8 @@ def compare_bundles(
         "mean": {
             side: sum(f[side] for f in found.values()) / len(found)
             for side in (*SIDES, "difference")
-        },
+        }
+        | {"ci95": list(interval(np.mean(draws, axis=0)))},
         "worst": {"language": worst, "difference": found[worst]["difference"]},
         "throughput": throughput(used["candidate"]) | measure_latency(candidate, _in_turn(timed)),
         "reference_throughput": throughput(used["reference"]),
@@ -188,30 +194,36 @@ def _measure(
     scored = {side: task.score(examples, answers[side]) for side in SIDES}
     clusters = task.clusters(examples)
     found: dict[str, Any] = {"n": len(examples), "distinct": len(set(clusters))}
-    found |= _difference(scored, clusters, seed, resamples)
+    difference, draws = _difference(scored, clusters, seed, resamples)
+    found |= difference
     found["agreement"] = sum(a == b for a, b in pairs) / len(examples)
     parts = {side: task.parts(examples, answers[side]) for side in SIDES}
     if parts["reference"]:
         found["parts"] = {
-            name: _difference({s: parts[s][name] for s in SIDES}, clusters, seed, resamples)
+            name: _difference({s: parts[s][name] for s in SIDES}, clusters, seed, resamples)[0]
             for name in parts["reference"]
         }
-    return {"found": found, "usage": usage, "answers": list(answers["candidate"])}
+    return {
+        "found": found,
+        "draws": [round(float(value), 6) for value in draws],
+        "usage": usage,
+        "answers": list(answers["candidate"]),
+    }
 
 
 def _difference(
     scored: Mapping[str, Scored], clusters: Sequence[int], seed: int, resamples: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """Both scores with the interval of their difference, and what that was resampled to."""
     reference, candidate = (scored[side] for side in SIDES)
-    low, high = paired_bootstrap(
-        reference, candidate, clusters=clusters, resamples=resamples, seed=seed
-    )
-    return {
+    draws = resample(reference, candidate, clusters=clusters, resamples=resamples, seed=seed)
+    found = {
         "reference": reference.value,
         "candidate": candidate.value,
         "difference": candidate.value - reference.value,
-        "ci95": [low, high],
+        "ci95": list(interval(draws)),
     }
+    return found, draws
 
 
 def _write(

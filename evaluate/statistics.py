@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scored", "accuracy", "mean_of", "mean_over", "paired_bootstrap"]
+__all__ = [
+    "Scored", "accuracy", "interval", "mean_of", "mean_over", "paired_bootstrap", "resample",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -55,45 +57,119 @@ def paired_bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % interval of ``candidate - reference``, in points.
+    """95 % interval of ``candidate - reference``, in points; arguments of :func:`resample`."""
+    return interval(
+        resample(reference, candidate, clusters=clusters, resamples=resamples, seed=seed)
+    )
+
+
+def interval(differences: Array) -> tuple[float, float]:
+    """The middle 95 % of resampled differences (percentile interval)."""
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def resample(
+    reference: Scored,
+    candidate: Scored,
+    *,
+    clusters: Sequence[int] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Array:
+    """``candidate - reference`` on resampled examples, in points: ``[resamples]``.
 
     Both answered the same examples, so both are scored on the same resampled examples (Efron and
-    Tibshirani, 1993; for NLP, Berg-Kirkpatrick et al., 2012). Percentile interval.
+    Tibshirani, 1993; for NLP, Berg-Kirkpatrick et al., 2012). How often an example is drawn is a
+    Poisson number of mean 1 (Hanley and MacGibbon, 2006). It belongs to the example's row, so with
+    one seed row i is drawn as often in every data set of as many rows, and the mean over languages
+    whose rows translate each other is resampled by whole rows.
+
+    What repeats says nothing new, so distinct examples are drawn, and each that is drawn gets as
+    many copies as one of them has. Drawing each with its own copies (the cluster bootstrap) covers
+    92 % where it says 95 % if few examples have most copies: as long as none of those few changed,
+    it cannot know how much one would move the score. Here all examples say how often answers
+    change, which takes for granted that this has nothing to do with the number of copies.
 
     Args:
         reference: the counts of one side.
         candidate: those of the other, example by example.
-        clusters: ``[n]``, a number for each example; those that share one are drawn together,
-            because an example that stands in the data twice says nothing new (the cluster
-            bootstrap, Davison and Hinkley, 1997). Every example for itself if None.
+        clusters: ``[n]``, a number for each example; those that share one repeat each other.
+            Every example for itself if None.
         resamples: how often is drawn.
         seed: of the draws.
 
     Raises:
         ValueError: the sides hold different numbers of examples.
     """
-    if len(candidate.counts) != len(reference.counts):
+    rows = len(reference.counts)
+    if len(candidate.counts) != rows:
         raise ValueError("a paired bootstrap needs the same examples on both sides")
-    if clusters is not None:
-        reference, candidate = (_by_cluster(side, clusters) for side in (reference, candidate))
-    n = len(reference.counts)
+    if not rows:
+        return np.zeros(resamples)
+    _, first, copies = np.unique(
+        np.arange(rows) if clusters is None else np.asarray(clusters),
+        return_index=True,
+        return_counts=True,
+    )
+    order = np.argsort(first if clusters is None else np.asarray(clusters), kind="stable")
+    starts = np.cumsum(copies) - copies
+    reference, candidate = (
+        Scored(np.add.reduceat(side.counts[order], starts), side.score)
+        for side in (reference, candidate)
+    )
+    if (copies == 1).all():
+        return _draw(reference, candidate, rows, first, None, resamples, seed)
+    once = [Scored(side.counts / copies[:, None], side.score) for side in (reference, candidate)]
+    drawn = _draw(*once, rows, first, copies, resamples, seed)
+    # Each distinct example counts once in these; what is asked is the difference over all rows.
+    return drawn + (_apart(reference, candidate) - _apart(*once))
+
+
+def _apart(reference: Scored, candidate: Scored) -> Array:
+    """The difference of both sides, in points."""
+    sides = (side.score(side.counts.sum(axis=0)) for side in (candidate, reference))
+    ours, theirs = sides
+    return np.nan_to_num(ours - theirs)
+
+
+def _draw(
+    reference: Scored,
+    candidate: Scored,
+    rows: int,
+    first: NDArray[np.intp],
+    copies: NDArray[np.intp] | None,
+    resamples: int,
+    seed: int,
+) -> Array:
+    """Differences of resampled examples.
+
+    Args:
+        reference: ``[K, k]`` counts.
+        candidate: likewise.
+        rows: of the data.
+        first: ``[K]``, the row of each distinct example.
+        copies: ``[K]``: each that is drawn gets as many copies as one of these says; or one.
+        resamples: how often is drawn.
+        seed: of the draws.
+    """
     generator = np.random.default_rng(seed)
-    differences = np.empty(resamples)
+    dealer = np.random.default_rng([seed, 1])
+    differences = []
     # In blocks: a matrix of all resamples of 20,000 examples would take 300 MB.
-    block = max(1, 4_000_000 // max(n, 1))
+    block = max(1, 4_000_000 // rows)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        weights = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
+        times = generator.poisson(1.0, (size, rows))[:, first]
+        # Of very few examples none may be drawn.
+        times[~times.any(axis=1)] = 1
+        if copies is None:
+            weights = times.astype(np.float64)
+        else:
+            dealt = copies[dealer.integers(len(copies), size=times.sum())]
+            places = np.repeat(np.arange(times.size), times.ravel())
+            weights = np.bincount(places, dealt, minlength=times.size).reshape(times.shape)
         ours = candidate.score(weights @ candidate.counts)
         theirs = reference.score(weights @ reference.counts)
-        differences[start : start + size] = ours - theirs
-    low, high = np.percentile(np.nan_to_num(differences), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _by_cluster(scored: Scored, clusters: Sequence[int]) -> Scored:
-    """The counts of each cluster, summed."""
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    counts = np.zeros((index.max(initial=-1) + 1, scored.counts.shape[1]))
-    np.add.at(counts, index, scored.counts)
-    return Scored(counts, scored.score)
+        differences.append(ours - theirs)
+    return np.nan_to_num(np.concatenate(differences))

@@ -38,5 +38,6 @@ class UdPos(Tagging):
         return f"{self.config}.{NAMES[language]}"
 
     def clean(self, token: str) -> str:
-        # XTREME takes the zero-width non-joiner out of this task's words.
-        return token.replace("\u200c", "")
+        # XTREME's preparation (utils_preprocess.py) strips words, then takes the zero-width
+        # non-joiner and plain blanks out of them.
+        return token.strip().replace("\u200c", "").replace(" ", "")

@@ -163,11 +163,14 @@ def part_lines(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _pair(ends: Sequence[float]) -> str:
+    return f"[{ends[0]:+.2f}, {ends[1]:+.2f}]"
+
+
 def retention_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """The table of a retention report, the mean last: seven cells a row."""
     rows = []
     for code, found in report["languages"].items():
-        low, high = found["ci95"]
         rows.append(
             [
                 language_name(code) + f" ({code})",
@@ -175,7 +178,7 @@ def retention_rows(report: Mapping[str, Any]) -> list[list[str]]:
                 f"{found['reference']:.2f}",
                 f"{found['candidate']:.2f}",
                 f"{found['difference']:+.2f}",
-                f"[{low:+.2f}, {high:+.2f}]",
+                _pair(found["ci95"]),
                 f"{found['agreement']:.1%}",
             ]
         )
@@ -187,7 +190,7 @@ def retention_rows(report: Mapping[str, Any]) -> list[list[str]]:
             f"{mean['reference']:.2f}",
             f"{mean['candidate']:.2f}",
             f"{mean['difference']:+.2f}",
-            "",
+            _pair(mean["ci95"]) if "ci95" in mean else "",
             "",
         ]
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from xopt.errors import InputError
+from xopt.evaluate.data import open_source
 from xopt.evaluate.metrics import mlqa, squad
 from xopt.evaluate.metrics.aggregate import aggregate
 from xopt.evaluate.metrics.chunks import chunk_f1, chunks, token_accuracy
 from xopt.evaluate.metrics.mining import best_threshold, mine, nearest_neighbours
-from xopt.evaluate.statistics import mean_of, paired_bootstrap
+from xopt.evaluate.statistics import Scored, interval, mean_of, paired_bootstrap, resample
+from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.panx import PanX
 from xopt.evaluate.tasks.udpos import UdPos
 
@@ -245,6 +248,81 @@ def test_an_interval_over_repeated_examples_covers_what_it_says() -> None:
             covered[name] += low <= -2.0 <= high
     assert 0.92 <= covered["clusters"] / 300 <= 0.98
     assert covered["rows"] / 300 < 0.8
+
+
+def coverage(clusters: list[int], share: list[float], seed: int = 5) -> float:
+    """How often the interval holds the true difference, in 2,000 simulated comparisons.
+
+    Args:
+        clusters: of the rows.
+        share: of the distinct examples that the candidate loses, keeps and gains.
+        seed: of the comparisons.
+    """
+    _, index = np.unique(clusters, return_inverse=True)
+    generator = np.random.default_rng(seed)
+    changed = generator.choice([-1.0, 0.0, 1.0], size=(index.max() + 1, 2000), p=share)[index]
+    counts = np.concatenate([changed, np.ones((len(index), 1))], axis=1)
+
+    def score(sums: np.ndarray) -> np.ndarray:
+        return 100.0 * sums[..., :-1] / sums[..., -1:]
+
+    nothing = Scored(np.concatenate([0 * changed, counts[:, -1:]], axis=1), score)
+    draws = resample(nothing, Scored(counts, score), clusters=clusters, resamples=600, seed=seed)
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    assert interval(draws[:, 0]) == (low[0], high[0])
+    true = 100 * (share[2] - share[0])
+    return float(np.mean((low <= true) & (true <= high)))
+
+
+@pytest.mark.parametrize("share", [[0.06, 0.9, 0.04], [0.02, 0.97, 0.01]])
+def test_coverage_over_the_real_repeats_of_panx(xtreme_data: Path, share: list[float]) -> None:
+    """In every language that is at hand; rows by themselves cover far less where many repeat."""
+    task = make_task("panx", {"split": "validation"})
+    source = open_source(str(xtreme_data), probe=("", ""))
+    found = {}
+    for language in task.available(source):
+        clusters = task.clusters(task.load(source, language))
+        found[language] = coverage(clusters, share)
+    assert len(found) >= 5
+    outside = {code: value for code, value in found.items() if not 0.93 <= value <= 0.97}
+    assert not outside
+
+
+def test_the_mean_of_translated_rows_is_resampled_by_rows() -> None:
+    """What is lost in the same rows of every language does not average out."""
+    generator = np.random.default_rng(1)
+    lost = -(generator.random((10, 800)) < 0.1).astype(float)
+    nothing = mean_of(np.zeros(800))
+
+    def half_width(languages: np.ndarray) -> float:
+        draws = [resample(nothing, mean_of(row), resamples=1000) for row in languages]
+        low, high = interval(np.mean(draws, axis=0))
+        assert low < 100 * languages.mean() < high
+        return (high - low) / 2
+
+    one = half_width(lost[:1])
+    assert half_width(np.repeat(lost[:1], 10, axis=0)) == pytest.approx(one, rel=1e-6)
+    assert half_width(lost) == pytest.approx(one / np.sqrt(10), rel=0.25)
+
+
+def test_few_examples_have_an_interval() -> None:
+    nothing, lost = mean_of(np.zeros(1)), mean_of(-np.ones(1))
+    assert paired_bootstrap(nothing, lost, resamples=200) == (-100.0, -100.0)
+
+
+@pytest.mark.parametrize(
+    ("token", "word"),
+    [
+        ("hải quân", "hảiquân"),
+        (" 10 000 ", "10000"),
+        ("می\u200cرود", "میرود"),
+        ("10\u00a0000", "10\u00a0000"),
+        ("word", "word"),
+    ],
+)
+def test_words_of_udpos_are_as_xtreme_prepares_them(token: str, word: str) -> None:
+    """Its utils_preprocess.py: strip, then ``''.join(w.replace(ZWNJ, '').split(' '))``."""
+    assert UdPos().clean(token) == word == "".join(token.strip().replace("\u200c", "").split(" "))
 
 
 def test_rows_that_ask_the_same_are_one_cluster() -> None:

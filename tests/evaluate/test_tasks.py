@@ -144,6 +144,8 @@ def test_retention_of_every_task_on_the_sample(name: str, bundles: Bundles) -> N
         found = compare_bundles(task, source, a, b, languages=languages, resamples=100)
     assert found["task"] == name
     assert list(found["languages"]) == languages
+    low, high = found["mean"]["ci95"]
+    assert low - 1e-9 <= found["mean"]["difference"] <= high + 1e-9
     for entry in found["languages"].values():
         low, high = entry["ci95"]
         assert low - 1e-9 <= entry["difference"] <= high + 1e-9
