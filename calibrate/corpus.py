@@ -14,7 +14,7 @@ from xopt.errors import DataError, InputError, require
 from xopt.languages import NAMES
 from xopt.reading import read_lines
 
-__all__ = ["DEFAULT", "Corpus", "count_words", "load_corpus"]
+__all__ = ["DEFAULT", "UNKNOWN", "Corpus", "count_words", "load_corpus"]
 
 DEFAULT = Path(__file__).parent / "data"
 

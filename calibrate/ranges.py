@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from xopt.artifacts import Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.finite import check_numbers, packed
 from xopt.calibrate.observers import METHODS, observer
-from xopt.calibrate.rounding import Affine, RoundedLayer, round_sites
+from xopt.calibrate.rounding import RoundedLayer, round_sites
 from xopt.calibrate.sampling import Sample
 from xopt.calibrate.smooth import smoothing
+from xopt.calibrate.stored import Channels, affine_of
 from xopt.errors import InputError, did_you_mean
 from xopt.host import tool_versions
 from xopt.packing import PackedBatch
 
 __all__ = [
-    "CalibrationRecipe", "Observable", "calibrate", "ranges_fingerprint", "read_affine",
-    "read_ranges", "read_rounded",
+    "CalibrationRecipe", "Observable", "calibrate", "ranges_fingerprint",
 ]  # fmt: skip
 
 # Sites whose linear layer can be smoothed.
@@ -31,9 +31,6 @@ SMOOTHED = ("qkv_in", "context", "ffn_in", "ffn_act")
 CENTERED = ("k", "v")
 # Sites whose channels are moved to their middle where that costs nothing.
 SHIFTED = ("qkv_in", "ffn_in", "ffn_act")
-
-# Site -> a number for each channel.
-Channels = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Observable(Protocol):
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
-        graph, sample.fingerprint, asdict(recipe), {"format": 5},
+        graph, sample.fingerprint, asdict(recipe), {"format": 6},
         tool_versions("torch", "nvidia-modelopt"),
     )  # fmt: skip
 
@@ -133,7 +130,7 @@ def calibrate(
                 model.run(batch, watch=watch)
                 step()
 
-        affine = _affine(limits, smooth, centers)
+        affine = affine_of(limits, smooth, centers)
         rounded = round_sites(affine, weights, watch_all, recipe.levels, recipe.pair_sum)
     with publish(Ranges.place(digest)) as work:
         (work / "limits.json").write_text(json.dumps(limits, indent=1) + "\n")
@@ -142,60 +139,11 @@ def calibrate(
         (work / "ranges.json").write_text(json.dumps(amax, indent=1) + "\n")
         np.savez(work / "smooth.npz", **smooth)  # type: ignore[arg-type]
         np.savez(work / "centers.npz", **centers)  # type: ignore[arg-type]
+        rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample.rows)
+        (work / "sample.jsonl").write_text(rows, encoding="utf-8")
         facts = {"parent": graph, "recipe": asdict(recipe), "sample": sample.facts}
         write_manifest(work, Ranges.kind, digest, facts)
     return Ranges.open(Ranges.place(digest))
-
-
-def read_ranges(ranges: Ranges) -> tuple[dict[str, float], Channels, Channels]:
-    """What was measured.
-
-    Returns:
-        ``site -> amax``; ``site -> [in]``, the smoothing divisors; and ``site -> [hidden]``, the
-        means of keys and values and the middle of each channel of ``qkv_in``, ``context``,
-        ``ffn_in`` and ``ffn_act``. The ranges of ``k``, ``v``, ``v_smoothed`` (behind the context's
-        divisor) and ``context_centered`` are those without the means, as attention is quantized
-        (:mod:`xopt.compile.centering`); those of ``qkv_in_shifted`` and so on without the middle.
-    """
-    amax = json.loads((ranges.folder / "ranges.json").read_text())
-    tables = []
-    for name in ("smooth", "centers"):
-        with np.load(ranges.folder / f"{name}.npz", allow_pickle=False) as stored:
-            tables.append({site: stored[site] for site in stored.files})
-    smooth, centers = tables
-    return amax, smooth, centers
-
-
-def read_affine(ranges: Ranges) -> dict[str, Affine]:
-    """Site -> how it becomes unsigned 8-bit numbers."""
-    _, smooth, centers = read_ranges(ranges)
-    limits = json.loads((ranges.folder / "limits.json").read_text())
-    return _affine(limits, smooth, centers)
-
-
-def read_rounded(ranges: Ranges) -> dict[str, RoundedLayer]:
-    """Site -> the rounded linear layer that reads it; empty where the recipe has no levels."""
-    with np.load(ranges.folder / "rounded.npz", allow_pickle=False) as stored:
-        sites = [name.removesuffix(".values") for name in stored.files if name.endswith(".values")]
-        return {
-            site: RoundedLayer(
-                stored[f"{site}.values"], stored[f"{site}.scales"], stored[f"{site}.correction"]
-            )
-            for site in sites
-        }
-
-
-def _affine(
-    limits: dict[str, tuple[float, float]], smooth: Channels, centers: Channels
-) -> dict[str, Affine]:
-    found = {}
-    for site, (low, high) in limits.items():
-        middle = centers[site]
-        # What a GELU gives is not moved: nothing before it could take the middle for free.
-        if site.endswith(".ffn_act"):
-            middle = np.zeros_like(middle)
-        found[site] = Affine.over(low, high, smooth.get(site, np.ones_like(middle)), middle)
-    return found
 
 
 def _channels(

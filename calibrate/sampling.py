@@ -14,7 +14,7 @@ from xopt.calibrate.corpus import Corpus
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["LENGTH_CLASSES", "Sample", "draw_sample"]
+__all__ = ["LENGTH_CLASSES", "Sample", "class_of", "draw_sample"]
 
 # Upper bounds in tokens: a sentence of a dialogue, a sentence of a newspaper, a paragraph.
 LENGTH_CLASSES = {"short": 24, "middle": 96, "long": 1_000_000}
@@ -59,7 +59,7 @@ def draw_sample(
     encodings = tokenizer.encode([text for _, text in corpus.rows])
     strata: dict[str, dict[str, list[int]]] = {name: defaultdict(list) for name in LENGTH_CLASSES}
     for index in generator.permutation(len(encodings)):
-        strata[_class_of(len(encodings[index]))][corpus.rows[index][0]].append(int(index))
+        strata[class_of(len(encodings[index]))][corpus.rows[index][0]].append(int(index))
     chosen: list[int] = []
     # Short texts are many and cheap: what a class leaves over goes to the next, longer one.
     left = 0
@@ -79,7 +79,7 @@ def draw_sample(
         "texts": len(picked),
         "tokens": sum(map(len, picked)),
         "by_length": {
-            name: sum(_class_of(len(e)) == name for e in picked) for name in LENGTH_CLASSES
+            name: sum(class_of(len(e)) == name for e in picked) for name in LENGTH_CLASSES
         },
         "by_language": {
             language: sum(row[0] == language for row in rows)
@@ -89,7 +89,8 @@ def draw_sample(
     return Sample(picked, rows, facts)
 
 
-def _class_of(tokens: int) -> str:
+def class_of(tokens: int) -> str:
+    """The length class of a text of so many tokens."""
     return next(name for name, bound in LENGTH_CLASSES.items() if tokens <= bound)
 
 

@@ -13,22 +13,20 @@ import numpy as np
 
 from xopt.artifacts import (
     Bundle,
-    Graph,
-    Ranges,
     fingerprint,
     publish,
     write_manifest,
 )
-from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
-from xopt.calibrate.sampling import Sample, draw_sample
+from xopt.calibrate.ranges import ranges_fingerprint
+from xopt.calibrate.sampling import Sample
 from xopt.card import render_card
 from xopt.compile.builders import BUILDERS
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.context import BuildContext
-from xopt.compile.lower import lowered_fingerprint, site_weights
+from xopt.compile.lower import lowered_fingerprint
 from xopt.compile.options import BuildOptions
 from xopt.compile.public import ways_to
+from xopt.compile.ranging import choose_recipe, ranges_of, sample_of
 from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
@@ -38,7 +36,6 @@ from xopt.evaluate.tasks import TASKS
 from xopt.evidence import record_build
 from xopt.host import peak_rss_mib, tool_versions
 from xopt.progress import Progress, Silent, Stage, StageClock
-from xopt.tokenization import Tokenizer
 
 __all__ = [
     "BuildOptions", "BuildResult", "build_bundle", "open_checkpoint", "ranges_of", "sample_of",
@@ -149,14 +146,6 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     return replace(lowering, **changes)
 
 
-def choose_recipe(options: BuildOptions, checkpoint: Checkpoint) -> CalibrationRecipe:
-    """The calibration; weights that were tuned to be rounded to their nearest step stay so."""
-    training = checkpoint.training
-    if training is not None and training["phase"] == "qat":
-        return replace(options.recipe, levels=0, pair_sum=0)
-    return options.recipe
-
-
 def _lengths(sample: Sample) -> tuple[int, ...]:
     """Tokens of the sample's sentences, as percentiles."""
     counts = [len(encoding) for encoding in sample.encodings]
@@ -177,17 +166,6 @@ def _default_place(checkpoint: Checkpoint, options: BuildOptions) -> Path:
     return Path("bundles") / f"{checkpoint.name}-{options.precision}-{options.target}"
 
 
-def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
-    """The calibration texts, drawn and tokenized as the checkpoint reads them."""
-    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
-    return draw_sample(
-        load_corpus(options.calibration),
-        tokenizer,
-        max_tokens=options.calibration_tokens,
-        seed=options.seed,
-    )
-
-
 def _bundle_fingerprint(
     checkpoint: Checkpoint,
     options: BuildOptions,
@@ -205,32 +183,6 @@ def _bundle_fingerprint(
     if own:
         parts += [own, list(lengths), tool_versions(options.engine), here]
     return fingerprint(lowered, options.engine, *parts)
-
-
-def ranges_of(
-    checkpoint: Checkpoint,
-    graph: Graph,
-    sample: Sample,
-    options: BuildOptions,
-    progress: Progress,
-) -> Ranges:
-    """The ranges of a traced checkpoint; from the cache when they are there."""
-    recipe = choose_recipe(options, checkpoint)
-    digest = ranges_fingerprint(graph.fingerprint, sample, recipe)
-    cached = Ranges.find(digest)
-    if cached is not None:
-        return cached
-    from xopt.compile.packed_encoder import PackedEncoder
-
-    return calibrate(
-        PackedEncoder.load(checkpoint),
-        graph.fingerprint,
-        sample,
-        recipe,
-        first_position=checkpoint.config.first_position,
-        weights=site_weights(graph),
-        progress=progress.share,
-    )
 
 
 def _write_bundle(

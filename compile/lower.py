@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, write_manifest
-from xopt.calibrate.ranges import read_affine, read_ranges, read_rounded
+from xopt.calibrate.stored import read_affine, read_ranges, read_rounded
 from xopt.compile.centering import center_attention, moved_ranges
 from xopt.compile.editing import GraphEditor
 from xopt.compile.external import WEIGHTS, Weights, WeightsWriter, load_model

@@ -37,7 +37,7 @@ class BuildOptions(TargetOptions):
     calibration: str | None = option(
         None,
         "Calibration texts: .txt, .jsonl or .parquet, a folder of them named by language, "
-        "or hub:ID[:CONFIG]. Default: xopt's own, 40 languages.",
+        "hub:ID[:CONFIG], or what xopt calibrate wrote. Default: xopt's own, 40 languages.",
     )
     calibration_tokens: int = option(16_384, "Token budget of the calibration sample.")
     ranges: str = option("minmax", "How ranges are found: minmax, percentile, entropy or mse.")

@@ -120,10 +120,12 @@ def resample(
     )
     if (copies == 1).all():
         return _draw(reference, candidate, rows, first, None, resamples, seed)
-    once = [Scored(side.counts / copies[:, None], side.score) for side in (reference, candidate)]
-    drawn = _draw(*once, rows, first, copies, resamples, seed)
+    one, other = (
+        Scored(side.counts / copies[:, None], side.score) for side in (reference, candidate)
+    )
+    drawn = _draw(one, other, rows, first, copies, resamples, seed)
     # Each distinct example counts once in these; what is asked is the difference over all rows.
-    return drawn + (_apart(reference, candidate) - _apart(*once))
+    return drawn + (_apart(reference, candidate) - _apart(one, other))
 
 
 def _apart(reference: Scored, candidate: Scored) -> Array:
@@ -164,11 +166,12 @@ def _draw(
         # Of very few examples none may be drawn.
         times[~times.any(axis=1)] = 1
         if copies is None:
-            weights = times.astype(np.float64)
+            weights: Array = times.astype(np.float64)
         else:
             dealt = copies[dealer.integers(len(copies), size=times.sum())]
             places = np.repeat(np.arange(times.size), times.ravel())
-            weights = np.bincount(places, dealt, minlength=times.size).reshape(times.shape)
+            sums: Array = np.bincount(places, dealt, minlength=times.size).astype(np.float64)
+            weights = sums.reshape(times.shape)
         ours = candidate.score(weights @ candidate.counts)
         theirs = reference.score(weights @ reference.counts)
         differences.append(ours - theirs)

@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_affine
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.rounding import Affine
 from xopt.calibrate.sampling import draw_sample
+from xopt.calibrate.stored import read_affine
 from xopt.compile.build import BuildOptions
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder

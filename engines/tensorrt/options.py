@@ -20,8 +20,9 @@ PORTABLE_SM = (80, 86, 89, 120)
 RTX_SM = (75, 80, 86, 89, 120, 121)
 # Has no fused INT8 attention for batches of varying shape.
 TURING = 75
-# The longest sentence that attention takes in INT8.
-INT8_LONGEST = 512
+# The longest sentence that attention takes in INT8: evenly attended, each probability of a longer
+# one is less than half of a step of 1/127.
+INT8_LONGEST = 254
 
 COMPAT: dict[str, str] = {
     "none": "the GPU and TensorRT version that built it, and no other",
@@ -156,8 +157,8 @@ class TorchTensorRtOptions(TensorRtOptions):
 def fp16_beyond(max_tokens: int) -> dict[str, Any]:
     """Attention in fp16 for encoders whose sentences are too long for INT8.
 
-    TensorRT's own kernels end there. In ours the probabilities of a long, evenly attended sentence
-    fall below half a step of INT8.
+    A step that follows the length would cut off peaks instead, which are as common. In fp16 a long
+    sentence loses at most 5 % of the speed (``docs/gpu.md``, bounds).
     """
     return {"attention": False} if max_tokens > INT8_LONGEST else {}
 

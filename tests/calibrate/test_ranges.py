@@ -9,9 +9,10 @@ import torch
 from xopt.artifacts import Ranges
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.observers import METHODS, MseObserver, mse_amax, observer
-from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_ranges
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.smooth import smoothing
+from xopt.calibrate.stored import read_ranges
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import site_weights
 from xopt.compile.packed_encoder import PackedEncoder

@@ -11,8 +11,9 @@ from onnx.reference import ReferenceEvaluator
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_affine, read_rounded
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
+from xopt.calibrate.stored import read_affine, read_rounded
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph, site_weights
 from xopt.compile.lower_openvino import AffineLowerer

@@ -9,11 +9,14 @@ import onnx
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
+from safetensors.torch import load_file, save_file
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.ranges import CalibrationRecipe, calibrate, read_ranges
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
+from xopt.calibrate.stored import read_ranges
+from xopt.compile.build import BuildOptions, choose_lowering
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph, site_weights
 from xopt.compile.lower_tensorrt import INPUTS
@@ -99,6 +102,38 @@ def test_every_head_answers_as_pytorch_does(
     # An error e of this angle changes the length by no more than |e| = |exact| · sin, if e is as
     # likely to lie along the answer as across it.
     assert abs(np.linalg.norm(close) / length - 1) < (0.045 if precision == "int8" else 0.0045)
+
+
+def test_evenly_attended_tokens_are_not_rounded_away(make_checkpoint: Factory) -> None:
+    """Against plain fp32. An encoder of long sentences gets fp16 attention, which INT8 would lose.
+
+    Queries are 0, so every token attends to all alike; what each says differs by sentence.
+    """
+    folder = make_checkpoint(
+        "xlm-roberta", "embed", max_position_embeddings=402, num_hidden_layers=1
+    )
+    path, tokens = folder / "model.safetensors", 300
+    weights = load_file(path)
+    for name in weights:
+        if ".query." in name:
+            weights[name] = torch.zeros_like(weights[name])
+        if ".value.weight" in name or ".attention.output.dense.weight" in name:
+            weights[name] = 3 * weights[name]
+    save_file(weights, path, {"format": "pt"})
+    checkpoint, graph, forced, ranges = lowered(folder, "int8")
+    options = BuildOptions(str(folder), target="tensorrt-rtx")
+    chosen = lower_graph(graph, choose_lowering(options, checkpoint), ranges)
+    ids = np.random.default_rng(5).choice(np.arange(4, 40), tokens).astype(np.int32)
+    batch = pack(
+        [Encoding(ids, np.zeros(tokens, np.int32))], first_position=checkpoint.config.first_position
+    )
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    errors = [
+        np.linalg.norm(answer(str(form.path), batch) - exact) / np.linalg.norm(exact)
+        for form in (chosen, forced)
+    ]
+    assert errors[0] < 0.05
+    assert errors[1] > 3 * errors[0]
 
 
 def without_rounding(path: Path) -> onnx.ModelProto:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from xopt.artifacts import Bundle, LoweredGraph, Ranges
-from xopt.calibrate.ranges import read_ranges
+from xopt.calibrate.stored import read_ranges
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder

@@ -25,6 +25,7 @@ CANCELLED = 130
 COMMANDS = {
     "bench": "bench",
     "build": "build",
+    "calibrate": "calibrate",
     "config": "config",
     "deploy": "deploy",
     "doctor": "doctor",

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
-from xopt.compile.build import BuildOptions, open_checkpoint, ranges_of, sample_of
+from xopt.compile.build import BuildOptions, open_checkpoint
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.external import WEIGHTS
 from xopt.compile.hub import ENCODER_FILES
 from xopt.compile.lower import lower_graph
+from xopt.compile.ranging import ranges_of, sample_of
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
 from xopt.errors import InputError, UnsupportedError

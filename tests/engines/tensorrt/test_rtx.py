@@ -459,17 +459,17 @@ def test_a_kernel_without_its_factor_is_not_trusted() -> None:
         Listing.read([], {})
 
 
-def test_lengths_above_512_and_turing_take_fp16_attention() -> None:
+def test_lengths_above_254_and_turing_take_fp16_attention() -> None:
     fp16 = {"attention": False}
-    assert (RtxOptions().changes("int8", 512), RtxOptions().changes("int8", 513)) == ({}, fp16)
+    assert (RtxOptions().changes("int8", 254), RtxOptions().changes("int8", 255)) == ({}, fp16)
     assert RtxOptions(sm="75").changes("int8", 128) == fp16
-    assert (TensorRtOptions().changes("int8", 512), TensorRtOptions().changes("int8", 513)) == (
+    assert (TensorRtOptions().changes("int8", 254), TensorRtOptions().changes("int8", 255)) == (
         {},
         fp16,
     )
     plugin = TensorRtOptions(attention="plugin")
     form = {"form": "tensorrt-plugin"}
-    assert (plugin.changes("int8", 512), plugin.changes("int8", 513)) == (form, form | fp16)
+    assert (plugin.changes("int8", 254), plugin.changes("int8", 255)) == (form, form | fp16)
 
 
 @pytest.mark.parametrize(

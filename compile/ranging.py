@@ -1,0 +1,115 @@
+"""The ranges of a build: measured, from the cache, or those that ``xopt calibrate`` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from xopt.artifacts import Graph, Ranges
+from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
+from xopt.calibrate.sampling import Sample, draw_sample
+from xopt.calibrate.stored import read_sample
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.lower import site_weights
+from xopt.compile.options import BuildOptions
+from xopt.errors import ArtifactError, InputError
+from xopt.progress import Progress
+from xopt.publishing import MANIFEST
+from xopt.tokenization import Tokenizer
+
+__all__ = ["choose_recipe", "ranges_of", "sample_of"]
+
+
+def choose_recipe(options: BuildOptions, checkpoint: Checkpoint) -> CalibrationRecipe:
+    """The calibration; weights that were tuned to be rounded to their nearest step stay so.
+
+    Of stored ranges, how they were found is theirs.
+    """
+    recipe = options.recipe
+    stored = _stored(options)
+    if stored is not None:
+        known = stored.manifest["recipe"]
+        recipe = replace(recipe, **{n: known[n] for n in ("method", "percentile", "alpha")})
+    training = checkpoint.training
+    if training is not None and training["phase"] == "qat":
+        return replace(recipe, levels=0, pair_sum=0)
+    return recipe
+
+
+def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
+    """The calibration texts, drawn and tokenized as the checkpoint reads them."""
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+    stored = _stored(options)
+    if stored is not None:
+        return read_sample(stored, tokenizer)
+    return draw_sample(
+        load_corpus(options.calibration),
+        tokenizer,
+        max_tokens=options.calibration_tokens,
+        seed=options.seed,
+    )
+
+
+def ranges_of(
+    checkpoint: Checkpoint,
+    graph: Graph,
+    sample: Sample,
+    options: BuildOptions,
+    progress: Progress,
+) -> Ranges:
+    """The ranges of a traced checkpoint; stored ones, or from the cache when they are there.
+
+    Raises:
+        InputError: the stored ranges are of another checkpoint or for other numbers.
+    """
+    recipe = choose_recipe(options, checkpoint)
+    digest = ranges_fingerprint(graph.fingerprint, sample, recipe)
+    stored = _stored(options)
+    if stored is not None:
+        if stored.fingerprint != digest:
+            cpu = f" --cpu {options.cpu}" if options.cpu else ""
+            raise InputError(
+                f"The ranges in {stored.folder} were measured for another checkpoint, target, "
+                "--cpu or version of xopt.",
+                hint="Measure them anew: xopt calibrate CORPUS"
+                f"{f' --checkpoint {options.checkpoint}' if options.checkpoint else ''} "
+                f"--target {options.target} --precision {options.precision}{cpu} -o DIR",
+            )
+        return stored
+    cached = Ranges.find(digest)
+    if cached is not None:
+        return cached
+    from xopt.compile.packed_encoder import PackedEncoder
+
+    return calibrate(
+        PackedEncoder.load(checkpoint),
+        graph.fingerprint,
+        sample,
+        recipe,
+        first_position=checkpoint.config.first_position,
+        weights=site_weights(graph),
+        progress=progress.share,
+    )
+
+
+def _stored(options: BuildOptions) -> Ranges | None:
+    """What ``xopt calibrate`` wrote, if ``--calibration`` names that; its files are verified.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    if options.calibration is None:
+        return None
+    path = Path(options.calibration).expanduser() / MANIFEST
+    if not path.is_file():
+        return None
+    found = Ranges.open(path.parent)
+    found.verify()
+    try:
+        CalibrationRecipe(**found.manifest["recipe"])
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} is damaged, or of another xopt: {error}.", hint="Calibrate again."
+        ) from error
+    return found

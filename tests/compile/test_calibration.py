@@ -1,0 +1,127 @@
+"""A corpus as it is shown, and ranges that are written once and built from later."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xopt.calibrate.corpus import Corpus
+from xopt.calibrate.overview import overview, scripts_of
+from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.calibration import calibrate_checkpoint
+from xopt.errors import ArtifactError, InputError
+from xopt.progress import Silent
+from xopt.tokenization import Tokenizer
+
+Factory = Callable[..., Path]
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "de.txt").write_text("Guten Morgen, liebe Welt.\nDas Haus ist groß.\n" * 8)
+    (folder / "ru.txt").write_text("Доброе утро.\nДом большой и тёплый.\n" * 8)
+    (folder / "notes.txt").write_text("Habari za asubuhi\n" * 4)
+    return folder
+
+
+def test_scripts_are_shares_of_letters() -> None:
+    found = scripts_of(["ab, 12!", "дом", "猫", "かカ", "ｆ"])
+    assert found == pytest.approx({"Latin": 3 / 9, "Cyrillic": 3 / 9, "Han": 1 / 9, "Kana": 2 / 9})
+    assert scripts_of(["12 – 34", "٣"]) == {}
+
+
+def test_a_corpus_is_counted(tokenizer_file: Path) -> None:
+    rows = (("de", "Haus"), ("de", "Haus"), ("ru", "дом " * 200), ("und", "nyumba"))
+    tokenizer = Tokenizer.open(tokenizer_file, 64)
+    found = overview(Corpus("made", rows), tokenizer)
+    assert (found["texts"], found["distinct"], found["cut"]) == (4, 3, 1)
+    assert found["languages"]["ru"]["script"] == "Cyrillic"
+    lengths = [len(e) for e in tokenizer.encode([t for _, t in rows], max_tokens=None)]
+    assert found["tokens"] == sum(lengths)
+    assert found["lengths"]["percentiles"]["100"] == max(lengths)
+    assert sum(found["lengths"]["classes"].values()) == 4
+    assert "sw" in found["absent"]
+    assert "ru" not in found["absent"]
+
+
+def test_unknown_tokens_are_counted(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Fast
+    from tokenizers import models, pre_tokenizers
+
+    fast = Fast(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.open(tmp_path, 64)
+    found = overview(Corpus("made", (("de", "a b x a"), ("ru", "x y"))), tokenizer)
+    assert found["unknown"] == pytest.approx(3 / 6)
+    assert {c: row["unknown"] for c, row in found["languages"].items()} == {"de": 0.25, "ru": 1.0}
+
+
+def options(checkpoint: Path, texts: Path | str, **changes: object) -> BuildOptions:
+    given = {"calibration_tokens": 300} | changes
+    return BuildOptions(str(checkpoint), calibration=str(texts), **given)  # type: ignore[arg-type]
+
+
+def test_ranges_are_built_from_without_their_corpus(
+    make_checkpoint: Factory, texts: Path, tmp_path: Path
+) -> None:
+    """The bundle is the one that the corpus itself gives, and other numbers are refused."""
+    folder, out = make_checkpoint(), tmp_path / "ranges"
+    found = calibrate_checkpoint(options(folder, texts, ranges="mse", seed=3), out, Silent())
+    assert found.ranges is not None
+    assert found.ranges.manifest["sample"]["by_language"].keys() == {"de", "ru", "und"}
+    direct = build_bundle(
+        options(folder, texts, ranges="mse", seed=3, out=str(tmp_path / "direct")), record=False
+    )
+    shutil.rmtree(texts)
+    stored = options(folder, out, out=str(tmp_path / "stored"))
+    built = build_bundle(stored, record=False)
+    assert built.bundle.fingerprint == direct.bundle.fingerprint
+    assert built.bundle.manifest["files"] == direct.bundle.manifest["files"]
+    with pytest.raises(InputError, match="another checkpoint"):
+        build_bundle(options(make_checkpoint(seed=1), out, out=str(tmp_path / "x")), record=False)
+    (out / "limits.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"limits\.json"):
+        build_bundle(options(folder, out, out=str(tmp_path / "x")), record=False)
+
+
+def test_what_needs_no_ranges_is_refused_and_a_look_needs_none(
+    make_checkpoint: Factory, texts: Path, tmp_path: Path
+) -> None:
+    asked = options(make_checkpoint(), texts, precision="fp32")
+    with pytest.raises(InputError, match="by ranges"):
+        calibrate_checkpoint(asked, tmp_path / "ranges", Silent())
+    assert calibrate_checkpoint(asked, None, Silent()).ranges is None
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    with pytest.raises(ArtifactError):
+        calibrate_checkpoint(options(make_checkpoint(), texts), tmp_path / "full", Silent())
+
+
+def test_seed_and_corpus_fix_the_bytes(
+    make_checkpoint: Factory, texts: Path, tmp_path: Path
+) -> None:
+    """In processes and caches of their own."""
+    folder, files = make_checkpoint(), []
+    for number, seed in enumerate((0, 0, 1)):
+        out = tmp_path / f"ranges{number}"
+        command = [
+            sys.executable, "-P", "-m", "xopt", "calibrate", str(texts), "--checkpoint",
+            str(folder), "--calibration-tokens", "150", "--seed", str(seed), "-o", str(out),
+        ]  # fmt: skip
+        env = {**os.environ, "XOPT_CACHE": str(tmp_path / f"cache{number}")}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
+        assert done.returncode == 0, done.stderr
+        assert "Cyrillic" in done.stdout
+        assert f"xopt build {folder} --calibration {out}" in done.stdout.replace("\n", "")
+        files.append(json.loads((out / "manifest.json").read_text())["files"])
+    assert files[0] == files[1] != files[2]
