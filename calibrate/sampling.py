@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from xopt.calibrate.corpus import Corpus
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["LENGTH_CLASSES", "Sample", "class_of", "draw_sample"]
+__all__ = ["LENGTH_CLASSES", "Form", "Sample", "class_of", "draw_sample", "encode_rows"]
+
+Form = Literal["text", "pair", "question"]
 
 # Upper bounds in tokens: a sentence of a dialogue, a sentence of a newspaper, a paragraph.
 LENGTH_CLASSES = {"short": 24, "middle": 96, "long": 1_000_000}
@@ -26,12 +29,12 @@ class Sample:
 
     Attributes:
         encodings: in the order they were drawn.
-        rows: (language, text) of each.
+        rows: (language, text) of each, or (language, first, second).
         facts: corpus, seed, counts per language and length class, as a JSON object.
     """
 
     encodings: tuple[Encoding, ...]
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
     facts: dict[str, Any]
 
     @property
@@ -41,7 +44,13 @@ class Sample:
 
 
 def draw_sample(
-    corpus: Corpus, tokenizer: Tokenizer, *, max_tokens: int = 16_384, seed: int = 0
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int = 16_384,
+    seed: int = 0,
+    form: Form = "text",
+    prompts: Sequence[str] = ("",),
 ) -> Sample:
     """Draw texts so that every language and every length class takes part.
 
@@ -54,9 +63,13 @@ def draw_sample(
         tokenizer: of the checkpoint; texts are cut at its limit.
         max_tokens: budget for all texts together, special tokens included; each class has a third.
         seed: of the order within strata.
+        form: ``text``; ``pair``, each text with another of its language; or ``question``, the
+            same, the shorter text first.
+        prompts: put before the texts, each in its turn; ``""`` for none.
     """
     generator = np.random.default_rng(seed)
-    encodings = tokenizer.encode([text for _, text in corpus.rows])
+    given = _given(corpus, form, prompts, seed)
+    encodings = encode_rows(given, tokenizer)
     strata: dict[str, dict[str, list[int]]] = {name: defaultdict(list) for name in LENGTH_CLASSES}
     for index in generator.permutation(len(encodings)):
         strata[class_of(len(encodings[index]))][corpus.rows[index][0]].append(int(index))
@@ -69,12 +82,14 @@ def draw_sample(
         left = budget - sum(len(encodings[i]) for i in taken)
         chosen += taken
     chosen = chosen or [int(np.argmin([len(e) for e in encodings]))]
-    rows = tuple(corpus.rows[i] for i in chosen)
+    rows = tuple(given[i] for i in chosen)
     picked = tuple(encodings[i] for i in chosen)
     facts = {
         "corpus": corpus.name,
         "corpus_fingerprint": corpus.fingerprint,
         "seed": seed,
+        "form": form,
+        "prompts": list(prompts),
         "max_tokens": max_tokens,
         "texts": len(picked),
         "tokens": sum(map(len, picked)),
@@ -87,6 +102,32 @@ def draw_sample(
         },
     }
     return Sample(picked, rows, facts)
+
+
+def encode_rows(rows: Sequence[tuple[str, ...]], tokenizer: Tokenizer) -> list[Encoding]:
+    """Rows of a sample as the encoder reads them, cut at its limit."""
+    firsts = [row[1] for row in rows]
+    if len(rows[0]) == 2:
+        return tokenizer.encode(firsts)
+    return tokenizer.encode(firsts, [row[2] for row in rows])
+
+
+def _given(corpus: Corpus, form: Form, prompts: Sequence[str], seed: int) -> list[tuple[str, ...]]:
+    """Every text of the corpus in the form that the model will be asked in."""
+    if form == "text":
+        turns = itertools.cycle(prompts)
+        return [(language, next(turns) + text) for language, text in corpus.rows]
+    generator = np.random.default_rng([seed, 1])
+    by_language: dict[str, list[int]] = defaultdict(list)
+    for index in generator.permutation(len(corpus.rows)):
+        by_language[corpus.rows[index][0]].append(int(index))
+    rows: dict[int, tuple[str, ...]] = {}
+    for language, indices in by_language.items():
+        # Each text with the one before it, the first with the last; one alone with itself.
+        for place, index in enumerate(indices):
+            pair = corpus.rows[index][1], corpus.rows[indices[place - 1]][1]
+            rows[index] = (language, *(sorted(pair, key=len) if form == "question" else pair))
+    return [rows[index] for index in range(len(corpus.rows))]
 
 
 def class_of(tokens: int) -> str:

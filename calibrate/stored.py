@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Ranges
 from xopt.calibrate.rounding import Affine, RoundedLayer
-from xopt.calibrate.sampling import Sample
+from xopt.calibrate.sampling import Sample, encode_rows
 from xopt.errors import ArtifactError
 from xopt.tokenization import Tokenizer
 
@@ -48,13 +48,11 @@ def read_sample(ranges: Ranges, tokenizer: Tokenizer) -> Sample:
     """
     path = ranges.folder / "sample.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-        rows = tuple(
-            (str(language), str(text)) for language, text in map(json.loads, filter(None, lines))
-        )
-    except (OSError, ValueError, TypeError) as error:
+        lines = filter(None, path.read_text(encoding="utf-8").split("\n"))
+        rows = tuple(tuple(map(str, row)) for row in map(json.loads, lines))
+        encodings = encode_rows(rows, tokenizer)
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise ArtifactError(f"{path} is damaged: {error}.", hint="Calibrate again.") from error
-    encodings = tokenizer.encode([text for _, text in rows])
     return Sample(tuple(encodings), rows, dict(ranges.manifest["sample"]))
 
 

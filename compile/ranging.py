@@ -8,7 +8,7 @@ from pathlib import Path
 from xopt.artifacts import Graph, Ranges
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
-from xopt.calibrate.sampling import Sample, draw_sample
+from xopt.calibrate.sampling import Form, Sample, draw_sample
 from xopt.calibrate.stored import read_sample
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import site_weights
@@ -18,7 +18,14 @@ from xopt.progress import Progress
 from xopt.publishing import MANIFEST
 from xopt.tokenization import Tokenizer
 
-__all__ = ["choose_recipe", "ranges_of", "sample_of"]
+__all__ = ["choose_recipe", "form_of", "ranges_of", "sample_of"]
+
+# Labels that only a pair of texts can have, and tasks that ask with pairs.
+PAIR_LABELS = {
+    "entailment", "contradiction", "not_entailment", "paraphrase", "not_paraphrase", "duplicate",
+    "not_duplicate",
+}  # fmt: skip
+PAIR_TASKS = ("xnli", "mnli", "snli", "pawsx", "qqp")
 
 
 def choose_recipe(options: BuildOptions, checkpoint: Checkpoint) -> CalibrationRecipe:
@@ -48,7 +55,36 @@ def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
         tokenizer,
         max_tokens=options.calibration_tokens,
         seed=options.seed,
+        form=form_of(checkpoint, options.task),
+        prompts=_prompts(checkpoint),
     )
+
+
+def form_of(checkpoint: Checkpoint, task: str | None = None) -> Form:
+    """In which form the model will be asked, as far as that can be known.
+
+    A classifier says it by its task, by the names of its labels, or by one score
+    (a cross-encoder, multiple choice); any other is taken to read single texts.
+    """
+    head = checkpoint.head
+    if head.kind == "span":
+        return "question"
+    if head.kind != "classify":
+        return "text"
+    labels = {label.lower() for label in head.labels}
+    tuned = [part.get("task") for part in (checkpoint.training or {}).get("data", [])]
+    pairs = labels & PAIR_LABELS or len(labels) == 1 or {task, *tuned} & set(PAIR_TASKS)
+    return "pair" if pairs else "text"
+
+
+def _prompts(checkpoint: Checkpoint) -> list[str]:
+    """What stands before the texts of an encoder for embeddings: its default, or all in turn."""
+    spec = checkpoint.text
+    if checkpoint.head.kind != "embed" or not spec.prompts:
+        return [""]
+    if spec.default_prompt is not None:
+        return [spec.prompts[spec.default_prompt]]
+    return list(dict.fromkeys(["", *spec.prompts.values()]))
 
 
 def ranges_of(

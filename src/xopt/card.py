@@ -10,6 +10,7 @@ from xopt.languages import language_name
 __all__ = ["part_lines", "prediction", "render_card", "retention_rows"]
 
 PARTS = {"f1": "F1", "exact_match": "exact match", "token_accuracy": "token accuracy"}
+FORMS = {"text": "texts", "pair": "pairs", "question": "questions with a text each"}
 NUMBERS = {
     "any": "for every CPU (`--cpu any`): all give the same sums",
     "vnni": "for CPUs with VNNI or AMX (`--cpu vnni`); others refuse them",
@@ -40,7 +41,8 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     if calibration:
         recipe = manifest["provenance"]["calibration_recipe"]
         lines.append(
-            f"- calibration: {calibration['texts']} texts, {calibration['tokens']:,} tokens, "
+            f"- calibration: {calibration['texts']} {FORMS[calibration.get('form', 'text')]}, "
+            f"{calibration['tokens']:,} tokens, "
             f"{len(calibration['by_language'])} languages from {calibration['corpus']}; "
             f"{recipe['method']} ranges, SmoothQuant α {recipe['alpha']}"
         )

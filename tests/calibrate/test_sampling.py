@@ -47,6 +47,32 @@ def test_a_large_language_does_not_crowd_out_a_small_one(tokenizer: Tokenizer) -
     assert counts["en"] >= 5
 
 
+def test_pairs_are_of_one_language_and_keep_their_separators(tokenizer: Tokenizer) -> None:
+    corpus = Corpus("two", tuple((c, f"{c} {'x' * n}") for c in ("de", "sw") for n in range(1, 9)))
+    sample = draw_sample(corpus, tokenizer, max_tokens=2000, form="pair")
+    texts = {text for _, text in corpus.rows}
+    assert {first for _, first, _ in sample.rows} == texts
+    assert {second for _, _, second in sample.rows} == texts
+    separator = tokenizer.fast.token_to_id("</s>")
+    for (language, first, second), encoding in zip(sample.rows, sample.encodings, strict=True):
+        assert first[:2] == second[:2] == language
+        assert first != second
+        assert encoding.ids.tolist() == tokenizer.encode([first], [second])[0].ids.tolist()
+        assert (encoding.ids == separator).sum() == 3
+    asked = draw_sample(corpus, tokenizer, max_tokens=2000, form="question")
+    assert all(len(question) <= len(text) for _, question, text in asked.rows)
+    alone = draw_sample(Corpus("one", (("de", "Haus"),)), tokenizer, form="pair")
+    assert alone.rows == (("de", "Haus", "Haus"),)
+
+
+def test_prompts_stand_before_the_texts_in_turn(tokenizer: Tokenizer) -> None:
+    corpus = Corpus("made", tuple(("en", f"text {n}") for n in range(6)))
+    sample = draw_sample(corpus, tokenizer, prompts=["", "query: "])
+    assert sorted(text for _, text in sample.rows) == [
+        "query: text 1", "query: text 3", "query: text 5", "text 0", "text 2", "text 4",
+    ]  # fmt: skip
+
+
 def test_one_text_longer_than_the_budget_still_calibrates(tokenizer: Tokenizer) -> None:
     corpus = Corpus("one", (("en", "word " * 200),))
     assert len(draw_sample(corpus, tokenizer, max_tokens=64).encodings) == 1

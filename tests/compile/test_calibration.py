@@ -16,6 +16,8 @@ from xopt.calibrate.corpus import Corpus
 from xopt.calibrate.overview import overview, scripts_of
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.calibration import calibrate_checkpoint
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.ranging import form_of
 from xopt.errors import ArtifactError, InputError
 from xopt.progress import Silent
 from xopt.tokenization import Tokenizer
@@ -92,6 +94,25 @@ def test_ranges_are_built_from_without_their_corpus(
     (out / "limits.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"limits\.json"):
         build_bundle(options(folder, out, out=str(tmp_path / "x")), record=False)
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "task", "form"),
+    [
+        ("span", None, None, "question"),
+        ("tag", None, None, "text"),
+        ("embed", None, None, "text"),
+        ("classify", ["NEUTRAL", "Entailment", "contradiction"], None, "pair"),
+        ("classify", ["score"], None, "pair"),
+        ("classify", ["0", "1"], "pawsx", "pair"),
+        ("classify", ["negative", "positive"], None, "text"),
+    ],
+)
+def test_heads_are_calibrated_as_they_are_asked(
+    make_checkpoint: Factory, head: str, labels: list[str] | None, task: str | None, form: str
+) -> None:
+    checkpoint = Checkpoint.open(make_checkpoint("xlm-roberta", head, labels=labels))
+    assert form_of(checkpoint, task) == form
 
 
 def test_what_needs_no_ranges_is_refused_and_a_look_needs_none(

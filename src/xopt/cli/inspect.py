@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from xopt.cli.output import console, print_json, table
 from xopt.engines.base import open_engine
 from xopt.errors import XoptError
 from xopt.evidence import read_reports
+from xopt.host import int8_instructions
 
 __all__ = ["inspect"]
 
@@ -30,13 +32,15 @@ def inspect(
     """Show what a bundle is: card, files, checksums, and the kernels its engine was compiled to."""
     bundle = Bundle.open(Path(path))
     bundle.verify()
+    reports = read_reports(bundle)
     document: dict[str, Any] = {
         "bundle": str(bundle.folder),
         "size_mib": round(bundle.size_mib, 2),
         **{k: v for k, v in bundle.manifest.items() if k not in ("kind", "schema")},
         "verified": True,
         "session": _session(bundle),
-        "evidence": [report["task"] for report in read_reports(bundle)],
+        "evidence": [report["task"] for report in reports],
+        "measured_elsewhere": _elsewhere(reports),
     }
     if as_json:
         print_json(document)
@@ -50,6 +54,11 @@ def inspect(
             for name, entry in bundle.manifest["files"].items()
         ],
     )
+    for task, there in document["measured_elsewhere"].items():
+        console().print(
+            f"{task} was measured with INT8 by {there}; this machine has {int8_instructions()}.",
+            highlight=False,
+        )
     if "layers" in document:
         rows = [[name, str(count)] for name, count in document["layers"].items()]
         table("read back from the built engine", ["", "count"], rows)
@@ -58,6 +67,13 @@ def inspect(
         table("compiled kernels", ["kernel", "count"], [[k, str(n)] for k, n in kernels.items()])
     elif "error" in document["session"]:
         console().print(f"engine: {document['session']['error']}", highlight=False)
+
+
+def _elsewhere(reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Task -> the instruction set that its INT8 answers are of, where this machine has another."""
+    measured = {report["task"]: report["host"].get("int8") for report in reports}
+    here = int8_instructions()
+    return {task: there for task, there in measured.items() if there not in (None, here)}
 
 
 def _session(bundle: Bundle) -> dict[str, Any]:
