@@ -38,7 +38,7 @@ from xopt.host import peak_rss_mib, tool_versions
 from xopt.progress import Progress, Silent, Stage, StageClock
 
 __all__ = [
-    "BuildOptions", "BuildResult", "build_bundle", "open_checkpoint", "ranges_of", "sample_of",
+    "BuildOptions", "BuildResult", "build_bundle", "choose_lowering", "open_checkpoint",
 ]  # fmt: skip
 
 

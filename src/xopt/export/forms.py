@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
-from xopt.compile.build import BuildOptions, open_checkpoint
+from xopt.compile.build import BuildOptions, choose_lowering, open_checkpoint
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.external import WEIGHTS
 from xopt.compile.hub import ENCODER_FILES
 from xopt.compile.lower import lower_graph
 from xopt.compile.ranging import ranges_of, sample_of
-from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
 from xopt.errors import InputError, UnsupportedError
 from xopt.evidence import known_builds
@@ -60,7 +59,8 @@ def export_options(place: str, form: str, calibration: str | None = None) -> Bui
         raise InputError(f"Unknown form {form!r}.", hint=f"Possible: {', '.join(FORMS)}.")
     folder = Path(place).expanduser()
     if not (folder / MANIFEST).is_file() or not (folder / "card.md").is_file():
-        return BuildOptions(checkpoint=place, calibration=calibration)
+        # Nobody knows which CPU will run the file.
+        return BuildOptions(checkpoint=place, calibration=calibration, cpu="any")
     bundle = Bundle.open(folder)
     if calibration is not None:
         raise InputError(
@@ -118,7 +118,7 @@ def _write_onnx(
         sample = sample_of(checkpoint, options)
         ranges = ranges_of(checkpoint, graph, sample, options, progress)
         progress.stage("lowering")
-        lowered = lower_graph(graph, lowering_for("openvino", "int8"), ranges)
+        lowered = lower_graph(graph, choose_lowering(options, checkpoint), ranges)
         place, digest = lowered.folder, lowered.fingerprint
     for name in ("graph.onnx", WEIGHTS):
         # A copy: ONNX refuses weights that have a second hard link.
