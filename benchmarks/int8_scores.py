@@ -48,7 +48,7 @@ def measure(task: Task, fp32: Session, int8: Session, source: Any, rows: slice) 
             "fp32": reference.value,
             "int8": candidate.value,
             "difference": candidate.value - reference.value,
-            "ci95": interval(drawn),
+            "ci95": interval(candidate.value - reference.value, drawn),
             "agreement": float(np.mean([a == b for a, b in zip(*answers, strict=True)])),
         }
         print(task.name, code, json.dumps(languages[code]), flush=True)
@@ -56,7 +56,7 @@ def measure(task: Task, fp32: Session, int8: Session, source: Any, rows: slice) 
     return {
         "rows": sum(found["rows"] for found in languages.values()),
         "mean": float(np.mean(differences)),
-        "ci95": interval(np.mean(draws, axis=0)),
+        "ci95": interval(float(np.mean(differences)), np.mean(draws, axis=0)),
         "worst": min(languages, key=lambda code: languages[code]["difference"]),
         "languages": languages,
     }

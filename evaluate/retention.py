@@ -144,7 +144,7 @@ def compare_bundles(
             side: sum(f[side] for f in found.values()) / len(found)
             for side in (*SIDES, "difference")
         }
-        | {"ci95": list(interval(np.mean(draws, axis=0)))},
+        | {"ci95": list(interval(_mean_difference(found), np.mean(draws, axis=0)))},
         "worst": {"language": worst, "difference": found[worst]["difference"]},
         "throughput": throughput(used["candidate"]) | measure_latency(candidate, _in_turn(timed)),
         "reference_throughput": throughput(used["reference"]),
@@ -154,6 +154,10 @@ def compare_bundles(
         "command": command,
         "cores": dict(cores or {}),
     }
+
+
+def _mean_difference(found: Mapping[str, Any]) -> float:
+    return float(np.mean([entry["difference"] for entry in found.values()]))
 
 
 def _in_turn(texts: Sequence[Sequence[str]]) -> list[str]:
@@ -221,7 +225,7 @@ def _difference(
         "reference": reference.value,
         "candidate": candidate.value,
         "difference": candidate.value - reference.value,
-        "ci95": list(interval(draws)),
+        "ci95": list(interval(candidate.value - reference.value, draws)),
     }
     return found, draws
 

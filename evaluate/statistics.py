@@ -14,6 +14,9 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+# 95 % of a normal distribution lie within so many standard deviations.
+Z95 = 1.959964
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -58,15 +61,23 @@ def paired_bootstrap(
     seed: int = 0,
 ) -> tuple[float, float]:
     """95 % interval of ``candidate - reference``, in points; arguments of :func:`resample`."""
-    return interval(
-        resample(reference, candidate, clusters=clusters, resamples=resamples, seed=seed)
-    )
+    drawn = resample(reference, candidate, clusters=clusters, resamples=resamples, seed=seed)
+    return interval(candidate.value - reference.value, drawn)
 
 
-def interval(differences: Array) -> tuple[float, float]:
-    """The middle 95 % of resampled differences (percentile interval)."""
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return float(low), float(high)
+def interval(seen: float, drawn: Array) -> tuple[float, float]:
+    """The difference that was seen, ± 1.96 standard errors of the bootstrap.
+
+    (Efron and Tibshirani, 1993, chapter 13.) Percentiles lean to one side where few examples have
+    most copies: in PAN-X Indonesian and Greek they cover 91 to 93 % where they say 95, and
+    reflected ones up to 97 %; this covers 94 to 95 %.
+
+    Args:
+        seen: in points.
+        drawn: resampled differences, of :func:`resample` or means of them.
+    """
+    half = Z95 * float(np.std(drawn))
+    return seen - half, seen + half
 
 
 def resample(
@@ -85,11 +96,8 @@ def resample(
     one seed row i is drawn as often in every data set of as many rows, and the mean over languages
     whose rows translate each other is resampled by whole rows.
 
-    What repeats says nothing new, so distinct examples are drawn, and each that is drawn gets as
-    many copies as one of them has. Drawing each with its own copies (the cluster bootstrap) covers
-    92 % where it says 95 % if few examples have most copies: as long as none of those few changed,
-    it cannot know how much one would move the score. Here all examples say how often answers
-    change, which takes for granted that this has nothing to do with the number of copies.
+    An example that stands in the data twice says nothing new, so its copies are drawn with it (the
+    cluster bootstrap, Davison and Hinkley, 1997).
 
     Args:
         reference: the counts of one side.
@@ -107,72 +115,26 @@ def resample(
         raise ValueError("a paired bootstrap needs the same examples on both sides")
     if not rows:
         return np.zeros(resamples)
-    _, first, copies = np.unique(
-        np.arange(rows) if clusters is None else np.asarray(clusters),
-        return_index=True,
-        return_counts=True,
-    )
-    order = np.argsort(first if clusters is None else np.asarray(clusters), kind="stable")
-    starts = np.cumsum(copies) - copies
-    reference, candidate = (
-        Scored(np.add.reduceat(side.counts[order], starts), side.score)
-        for side in (reference, candidate)
-    )
-    if (copies == 1).all():
-        return _draw(reference, candidate, rows, first, None, resamples, seed)
-    one, other = (
-        Scored(side.counts / copies[:, None], side.score) for side in (reference, candidate)
-    )
-    drawn = _draw(one, other, rows, first, copies, resamples, seed)
-    # Each distinct example counts once in these; what is asked is the difference over all rows.
-    return drawn + (_apart(reference, candidate) - _apart(one, other))
-
-
-def _apart(reference: Scored, candidate: Scored) -> Array:
-    """The difference of both sides, in points."""
-    sides = (side.score(side.counts.sum(axis=0)) for side in (candidate, reference))
-    ours, theirs = sides
-    return np.nan_to_num(ours - theirs)
-
-
-def _draw(
-    reference: Scored,
-    candidate: Scored,
-    rows: int,
-    first: NDArray[np.intp],
-    copies: NDArray[np.intp] | None,
-    resamples: int,
-    seed: int,
-) -> Array:
-    """Differences of resampled examples.
-
-    Args:
-        reference: ``[K, k]`` counts.
-        candidate: likewise.
-        rows: of the data.
-        first: ``[K]``, the row of each distinct example.
-        copies: ``[K]``: each that is drawn gets as many copies as one of these says; or one.
-        resamples: how often is drawn.
-        seed: of the draws.
-    """
+    if clusters is None:
+        first = np.arange(rows)
+    else:
+        _, first, index = np.unique(np.asarray(clusters), return_index=True, return_inverse=True)
+        order = np.argsort(index, kind="stable")
+        starts = np.flatnonzero(np.diff(index[order], prepend=-1))
+        reference, candidate = (
+            Scored(np.add.reduceat(side.counts[order], starts), side.score)
+            for side in (reference, candidate)
+        )
     generator = np.random.default_rng(seed)
-    dealer = np.random.default_rng([seed, 1])
     differences = []
     # In blocks: a matrix of all resamples of 20,000 examples would take 300 MB.
     block = max(1, 4_000_000 // rows)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        times = generator.poisson(1.0, (size, rows))[:, first]
+        weights = generator.poisson(1.0, (size, rows))[:, first].astype(np.float64)
         # Of very few examples none may be drawn.
-        times[~times.any(axis=1)] = 1
-        if copies is None:
-            weights: Array = times.astype(np.float64)
-        else:
-            dealt = copies[dealer.integers(len(copies), size=times.sum())]
-            places = np.repeat(np.arange(times.size), times.ravel())
-            sums: Array = np.bincount(places, dealt, minlength=times.size).astype(np.float64)
-            weights = sums.reshape(times.shape)
+        weights[~weights.any(axis=1)] = 1
         ours = candidate.score(weights @ candidate.counts)
         theirs = reference.score(weights @ reference.counts)
         differences.append(ours - theirs)
-    return np.nan_to_num(np.concatenate(differences))
+    return np.asarray(np.nan_to_num(np.concatenate(differences)))
