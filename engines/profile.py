@@ -20,7 +20,9 @@ __all__ = [
 # RMSNorm without scale and bias. ``elementwise``: those, residuals, activations that run by
 # themselves, smoothing and quantization. ``gathers``: embedding look-ups, gathers, transposes and
 # the head's pooling. ``waiting``: a stream had nothing to do, or the engine did what it counts not.
-KINDS = ("products", "attention", "norms", "elementwise", "gathers", "waiting")
+KINDS: tuple[str, ...] = (
+    "products", "attention", "norms", "elementwise", "gathers", "waiting",
+)  # fmt: skip
 # Places beside the numbers of the layers.
 EMBEDDINGS, HEAD = "embeddings", "head"
 

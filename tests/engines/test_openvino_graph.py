@@ -10,6 +10,8 @@ from xopt.engines.openvino import open_core
 from xopt.engines.openvino_graph import join_divisions
 
 WIDTH = 48
+# Typed as of another class than the one that it is made by.
+Model: Any = openvino.Model
 
 
 def norm_and_division(generator: np.random.Generator, *, sides: bool) -> Any:
@@ -27,7 +29,7 @@ def norm_and_division(generator: np.random.Generator, *, sides: bool) -> Any:
     by = constant(0.1) if sides else opset.unsqueeze(x, opset.constant(np.array([0])))
     divided = opset.multiply(taller, by)
     results = [opset.result(divided), opset.result(opset.add(norm, x))]
-    return openvino.Model(results, [x], "norm")
+    return Model(results, [x], "norm")
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 64])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
@@ -14,6 +15,8 @@ from xopt.engines.openvino_profile import ProfiledOpenVinoEngine, classify, plac
 from xopt.evaluate.work import work_batch
 
 Factory = Callable[..., Path]
+# Typed as of another class than the one that it is made by.
+Model: Any = openvino.Model
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,7 @@ def test_the_last_layer_ends_with_its_last_weight() -> None:
         value.set_friendly_name(f"product {layer}")
     last = opset.relu(value)
     last.set_friendly_name("pooled")
-    found = places_of(openvino.Model([opset.result(last)], [start], "two layers"), 2)
+    found = places_of(Model([opset.result(last)], [start], "two layers"), 2)
     assert (found["x"], found["product 0"], found["product 1"], found["pooled"]) == (-1, 0, 1, 2)
 
 
