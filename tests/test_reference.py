@@ -103,3 +103,26 @@ def test_an_example_runs(
         words = [word if word != "1.0" else "100" for word in words]
     found = RUN.invoke(app, words)
     assert found.exit_code == 0, (found.output, found.exception)
+
+
+def test_the_tutorial_runs_as_typed(
+    heads: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an empty folder, one command after another, with a small encoder in the hub's place."""
+    from xopt.compile import sources
+
+    monkeypatch.setattr(sources, "find_on_hub", lambda name, offline: (heads("encoder"), name))
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    lines = (REPOSITORY / "docs" / "tutorial.md").read_text().splitlines()
+    typed = [line.strip() for line in lines if line.startswith("    xopt ")]
+    assert len(typed) == 8
+    for line in typed:
+        words = shlex.split(line)[1:]
+        if words[0] == "serve":
+            COMMANDS["serve"].make_context("serve", words[1:])
+            continue
+        # The head of a random encoder loses what it loses; the words are what is tried.
+        words = [word if word != "5.0" else "100" for word in words]
+        found = RUN.invoke(app, words)
+        assert found.exit_code == 0, (line, found.output, found.exception)

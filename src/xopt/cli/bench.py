@@ -20,6 +20,7 @@ from xopt.cli.common import (
     ThreadsOption,
     find_bundle,
 )
+from xopt.cli.eval_bundles import NoWishes, with_reference
 from xopt.cli.output import bars, print_json, table
 from xopt.engines.base import Engine, open_engine
 from xopt.engines.opening import EngineOptions
@@ -44,7 +45,7 @@ def bench(
     against: Annotated[
         str | None,
         typer.Option(
-            help="A second bundle, or fp32 for the newest fp32 bundle of this checkpoint."
+            help="A second bundle, or fp32: that of this checkpoint, built where there is none."
         ),
     ] = None,
     work: Annotated[
@@ -82,7 +83,7 @@ def bench(
             raise InputError(f"Unknown work {name!r}.", hint=did_you_mean(name, WORK))
     if data is not None and lengths is None:
         raise InputError("--data belongs to --lengths with the name of a data set.")
-    bundles = _bundles(find_bundle(bundle), against)
+    bundles = _bundles(find_bundle(bundle), against, quiet=as_json)
     cores = EngineOptions(threads, streams)
     options = {title: cores.of(b.target, b.folder.name) for title, b in bundles.items()}
     cases: dict[str, Lengths] = {name: [WORK[name]] for name in names}
@@ -173,11 +174,11 @@ def _show_profile(name: str, found: Mapping[str, Any]) -> None:
     table(title, ["place", *KINDS, "sum"], rows)
 
 
-def _bundles(first: Bundle, against: str | None) -> dict[str, Bundle]:
+def _bundles(first: Bundle, against: str | None, *, quiet: bool) -> dict[str, Bundle]:
     """The bundles by what the answer calls them."""
     bundles = {_title(first): first}
     if against is not None:
-        second = _reference(first) if against == "fp32" else Bundle.open(Path(against))
+        second = _reference(first, quiet=quiet) if against == "fp32" else Bundle.open(Path(against))
         title = _title(second)
         bundles[f"{second.folder} ({second.precision})" if title in bundles else title] = second
     return bundles
@@ -187,14 +188,20 @@ def _title(bundle: Bundle) -> str:
     return f"{bundle.folder.name} ({bundle.precision})"
 
 
-def _reference(bundle: Bundle) -> Bundle:
+def _reference(bundle: Bundle, *, quiet: bool) -> Bundle:
+    """The newest fp32 bundle of its checkpoint; where there is none, one that is built for it."""
     checkpoint = bundle.manifest["provenance"]["checkpoint"]
     for entry in known_builds():
         other = Bundle.open(Path(entry["folder"]))
         same = other.manifest["provenance"]["checkpoint"] == checkpoint
         if same and other.precision == "fp32":
             return other
-    raise InputError(
-        "There is no fp32 bundle of this checkpoint on this machine.",
-        hint="Build it with: xopt build --precision fp32 (and the same checkpoint)",
-    )
+    try:
+        with bars(quiet=quiet) as progress:
+            return with_reference(bundle, NoWishes(), progress)[1]
+    except InputError as error:
+        raise InputError(
+            "There is no fp32 bundle of this checkpoint on this machine, and its checkpoint is not "
+            "known here.",
+            hint="Build it: xopt build CHECKPOINT --precision fp32 -o DIR; then add --against DIR",
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from xopt.evidence import known_builds
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
-__all__ = ["Wishes", "find_candidate", "parse_bundles", "with_reference"]
+__all__ = ["NoWishes", "Wishes", "find_candidate", "parse_bundles", "with_reference"]
 
 
 class Wishes(Protocol):
@@ -33,6 +33,15 @@ class Wishes(Protocol):
     @property
     def pooling(self) -> str | None:
         """How to pool it."""
+
+
+@dataclass(frozen=True)
+class NoWishes:
+    """The reference that the candidate's own options give."""
+
+    reference: str | None = None
+    layer: int | None = None
+    pooling: str | None = None
 
 
 def parse_bundles(pairs: tuple[str, ...]) -> dict[str, str]:
