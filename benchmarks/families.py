@@ -32,6 +32,7 @@ PAUSE_S = 0.3
 CASES: dict[str, Sequence[int]] = {
     "mixed32": WORK["mixed32"],
     "b1_s32": WORK["b1_s32"],
+    "b1_s512": [512],
     "b1_s4096": [4096],
 }
 # name -> class prefix, numbers of the config
@@ -44,6 +45,16 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "eurobert-210m": (
         "EuroBert",
         {"vocab_size": 128_256, "num_hidden_layers": 12, "intermediate_size": 3072},
+    ),
+    # It takes 512 tokens: --cases mixed32,b1_s32,b1_s512.
+    "mdeberta-base": (
+        "DebertaV2",
+        {
+            "vocab_size": 251_000, "hidden_size": 768, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "intermediate_size": 3072, "relative_attention": True,
+            "position_buckets": 256, "pos_att_type": "p2c|c2p", "share_att_key": True,
+            "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+        },
     ),
     # For trying out this file where nothing is measured.
     "tiny": ("ModernBert", {"vocab_size": 256_000, "num_hidden_layers": 3, "hidden_size": 96,
@@ -177,7 +188,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--build-only", action="store_true", help="build, and say what it took")
     parser.add_argument("--calibration-tokens", type=int, default=16_384)
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
-    parser.add_argument("--cases", default=",".join(CASES), help="comma-separated")
+    parser.add_argument("--cases", default="mixed32,b1_s32,b1_s4096", help="comma-separated")
     parser.add_argument("--repeat", type=int, default=5, help="timed rounds")
     parser.add_argument("--warmup", type=int, default=2, help="rounds before the timed ones")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="cores for every peer")

@@ -30,6 +30,7 @@ from xopt.compile.ranging import choose_recipe, ranges_of, sample_of
 from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
+from xopt.encoders.plan import needs
 from xopt.engines.building import Built
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
@@ -69,7 +70,7 @@ def build_bundle(
     progress = StageClock(progress or Silent(), peak_rss_mib)
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
-    check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
+    check_encoder(options.engine, checkpoint.config, checkpoint.head.form, checkpoint.depth)
     builder = BUILDERS.resolve(options.engine)(options.builder)
     lowering = choose_lowering(options, checkpoint)
     check_head(options.engine, lowering, checkpoint.head)
@@ -143,6 +144,9 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     """The recipe of target and precision, as the target's options change it for this encoder."""
     lowering = lowering_for(options.engine, options.precision)
     changes = options.builder.changes(options.precision, checkpoint.text.max_tokens)
+    if "rotary positions" in needs(checkpoint.config):
+        # A rotated key has no range of its own in the sample.
+        lowering = replace(lowering, attention=False)
     return replace(lowering, **changes)
 
 

@@ -61,7 +61,7 @@ def calibrate_checkpoint(
         check_place(out)
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
-    check_encoder(options.engine, checkpoint.config, checkpoint.head.form)
+    check_encoder(options.engine, checkpoint.config, checkpoint.head.form, checkpoint.depth)
     if out is not None and choose_lowering(options, checkpoint).activations == "none":
         raise InputError(
             f"{options.precision} for {options.target} quantizes nothing by ranges.",

@@ -27,6 +27,7 @@ from xopt.compile.lower_tensorrt import lower_tensorrt
 from xopt.compile.plugin_attention import lower_plugin
 from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
+from xopt.compile.tensorrt_rotary import RotaryLowerer
 from xopt.compile.traced import DISTANCES, READERS, SITE, WORDS, bias_of, linear_of
 from xopt.host import tool_versions
 
@@ -82,9 +83,13 @@ def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path
             center_attention(editor, centers)
             amax = moved_ranges(amax, "centered")
         if lowering.form != "packed":
-            form = lower_tensorrt if lowering.form == "tensorrt" else lower_plugin
             amax = moved_ranges(amax, "shifted")
-            lowered = form(editor, lowering, amax, smooth, centers, graph.manifest)
+            given = (editor, lowering, amax, smooth, centers, graph.manifest)
+            if lowering.form == "tensorrt":
+                rotary = "rotary.0.cos" in editor.weights
+                lowered = lower_tensorrt(*given, RotaryLowerer if rotary else None)
+            else:
+                lowered = lower_plugin(*given)
         else:
             affine = None
             if lowering.activations == "uint8" and ranges is not None:

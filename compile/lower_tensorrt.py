@@ -37,6 +37,7 @@ INPUTS: dict[str, tuple[int, list[str | int]]] = {
     "pad_index": (TensorProto.INT64, ["B", "S", 1]),
     "unpad_index": (TensorProto.INT64, ["T", 1]),
     "attention_bias": (TensorProto.FLOAT16, ["B", 1, 1, "S"]),
+    "window_mask": (TensorProto.FLOAT16, [1, 1, "S", "S"]),
     "first_index": (TensorProto.INT64, ["B", 1]),
     "cu_seqlens": (TensorProto.INT32, ["B_plus_1"]),
     "prompt_tokens": (TensorProto.INT64, ["B", 1]),
@@ -141,10 +142,7 @@ class Lowerer:
         """``[T, hidden]``: one row of a table per token."""
         table, ids = node.input[0], node.input[1]
         out = node.output[0]
-        last = self.editor.constant("axis.last", np.array([-1], np.int64))
-        index = f"{ids}.index"
-        if all(index not in n.output for n in self.editor.nodes):
-            self.editor.emit("Unsqueeze", [ids, last], index)
+        index = self.index(ids)
         if table != WORDS or self.lowering.embeddings != "int8":
             values = self.editor.array(table)
             self.editor.emit("GatherND", [self.half(table + ".fp16", values), index], out)
@@ -158,6 +156,14 @@ class Lowerer:
         ratios = self.half(WORDS + ".ratio", (scales / step)[:, None])
         ratio = self.editor.emit("GatherND", [ratios, index], out + ".ratio")
         self.editor.emit("Mul", [exact, ratio], out)
+
+    def index(self, ids: str) -> str:
+        """``[T, 1]``: ids as GatherND takes them."""
+        index = f"{ids}.index"
+        if all(index not in n.output for n in self.editor.nodes):
+            last = self.editor.constant("axis.last", np.array([-1], np.int64))
+            self.editor.emit("Unsqueeze", [ids, last], index)
+        return index
 
     def linear(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
         """``x · W^T + b`` of one of the encoder's linear layers."""
@@ -288,9 +294,13 @@ class Lowerer:
             self.padded(part, shape, [0, 2, 3, 1] if part.endswith("k") else [0, 2, 1, 3], amax)
             for part, amax in zip(parts, reach, strict=True)
         )
-        emit = self.editor.emit
+        self.mixed(layer, q, k, v, "attention_bias", chain.context)
+
+    def mixed(self, layer: str, q: str, k: str, v: str, mask: str, out: str) -> None:
+        """The context ``[T, hidden]``, of ``[B, heads, S, d]`` (keys: ``[B, heads, d, S]``)."""
+        emit, context = self.editor.emit, f"{layer}.context"
         scores = emit("MatMul", [q, k], f"{layer}.qk.matmul")
-        scores = emit("Add", [scores, "attention_bias"], f"{layer}.scores")
+        scores = emit("Add", [scores, mask], f"{layer}.scores")
         probs = emit("Softmax", [scores], f"{layer}.probs", axis=-1)
         if self.lowering.attention:
             stored = self.quantize(probs, f"{layer}.probs", in_half(np.float32(1 / 127)))
@@ -299,13 +309,13 @@ class Lowerer:
         if self.int8:
             mixed = self.quantize(mixed, context, self.step(context))
         mixed = emit("Transpose", [mixed], f"{layer}.mixed.rows", perm=[0, 2, 1, 3])
-        flat = self.editor.constant("rows.shape", np.array([-1, hidden], np.int64))
+        flat = self.editor.constant("rows.shape", np.array([-1, self.facts["hidden"]], np.int64))
         mixed = emit("Reshape", [mixed, flat], f"{layer}.mixed.flat")
         if not self.int8:
-            emit("GatherND", [mixed, "unpad_index"], chain.context)
+            emit("GatherND", [mixed, "unpad_index"], out)
             return
         packed = emit("GatherND", [mixed, "unpad_index"], f"{context}.packed")
-        self.dequantize(packed, context, chain.context)
+        self.dequantize(packed, context, out)
 
     def reach(self, layer: str, part: str) -> float:
         """The range of q or k; 0 where nothing is quantized."""

@@ -70,20 +70,30 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
 
 # Targets that take every operation of a plan; the others take the block of BERT and its heads.
 WHOLE_PLAN = ("openvino", "null")
+# What TensorRT-RTX has beyond it, in the words of :func:`~xopt.encoders.plan.needs`.
+RTX = (
+    "norms before each part", "LayerNorm without a bias", "rotary positions", "windowed attention",
+    "a gated feed-forward part",
+)  # fmt: skip
 
 
-def check_encoder(target: str, spec: EncoderSpec, form: HeadForm | None) -> None:
+def check_encoder(target: str, spec: EncoderSpec, form: HeadForm | None, depth: int) -> None:
     """Refuse, before anything is measured, an encoder with operations that a target lacks.
 
     Args:
         target: as in :data:`LOWERINGS`.
         spec: the encoder.
         form: of its head, if it has one.
+        depth: how many of its layers run.
 
     Raises:
         UnsupportedError: names the operations, and the targets that have them.
     """
     asked = list(needs(spec)) + ([form.needs] if form is not None and form.needs else [])
+    if target == "tensorrt-rtx" and "rotary positions" in asked:
+        asked = [name for name in asked if name not in RTX]
+        if depth < spec.layers and spec.final_norm is not None:
+            asked.append("an answer of a layer without the norm behind the last one")
     if asked and target not in WHOLE_PLAN:
         raise UnsupportedError(
             f"The target {target} cannot run this {spec.model_type} encoder: it lacks "

@@ -31,6 +31,7 @@ __all__ = [
     "read_kernels",
     "read_log",
     "read_padded_lengths",
+    "unfused_attentions",
     "worst_profile",
 ]
 
@@ -170,8 +171,16 @@ class Listing:
             )
         return _count(worst, alphas)
 
-    def check(self, *, layers: int, int8: bool, int8_attention: bool) -> None:
+    def check(
+        self, *, layers: int, int8: bool, int8_attention: bool, unfused: Sequence[str] = ()
+    ) -> None:
         """Refuse an engine that is not what was asked for.
+
+        Args:
+            layers: of the encoder.
+            int8: whether its products are to be INT8.
+            int8_attention: whether attention is.
+            unfused: from :func:`unfused_attentions`, for the message.
 
         Raises:
             UnfusedError: attention is not one kernel in every layer, or not in INT8.
@@ -194,7 +203,8 @@ class Listing:
         if fused < layers:
             kind = "INT8 attention" if int8_attention else "attention"
             raise UnfusedError(
-                f"{kind} became one kernel in {fused} of {layers} layers only.",
+                f"{kind} became one kernel in {fused} of {layers} layers only."
+                + (f" What did not fuse: {'; '.join(unfused)}." if unfused else ""),
                 hint="Add --allow-unfused to take fp16 attention where INT8 does not fuse."
                 if int8_attention
                 else REPORT,
@@ -251,6 +261,15 @@ def _merit(kernels: Sequence[Kernel]) -> tuple[int, ...]:
     found = _count(kernels, alphas={})
     fused = found.int8_fused_attentions, found.fused_attentions
     return (*fused, found.int8_products, -found.kernels)
+
+
+def unfused_attentions(kernels: Sequence[Kernel]) -> list[str]:
+    """Layers of :func:`worst_profile` whose attention is several kernels, with their types."""
+    return [
+        f"{layer}: {parts['attention']}"
+        for layer, parts in chosen_kernels(kernels).items()
+        if " + " in parts.get("attention", "")
+    ]
 
 
 def _ends(kernel: Kernel, part: str) -> bool:

@@ -60,7 +60,7 @@ class PortableEngine(Engine):
         self._names = [port.get_any_name() for port in self._program.inputs]
 
     def _run(self, part: PackedBatch) -> NDArray[np.float32]:
-        arrays = tensorrt_arrays(part)
+        arrays = tensorrt_arrays(part, self.signature.window)
         answer = self._program({name: arrays[name] for name in self._names})
         return np.array(answer[0], np.float32)
 

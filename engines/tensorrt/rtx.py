@@ -33,6 +33,7 @@ from xopt.engines.tensorrt.listing import (
     read_alphas,
     read_log,
     read_padded_lengths,
+    unfused_attentions,
 )
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import RtxOptions
@@ -113,6 +114,7 @@ class RtxBuilder(Builder[RtxOptions, Context]):
             layers=manifest["layers"],
             int8=lowering["weights"] == "int8",
             int8_attention=lowering["attention"],
+            unfused=unfused_attentions(kernels),
         )
         write_kernels(kernels, out)
         copy_portable(lowered, out)

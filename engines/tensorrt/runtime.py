@@ -61,7 +61,7 @@ class TensorRtEngine(Engine):
             self._must(self.context.set_optimization_profile_async(number, self.device.stream))
             self.device.synchronize()
             self._active = number
-        arrays = tensorrt_arrays(part)
+        arrays = tensorrt_arrays(part, self.signature.window)
         # Copies may still read these when the next line runs.
         held = [np.ascontiguousarray(arrays[name]) for name in self.inputs]
         for name, array in zip(self.inputs, held, strict=True):

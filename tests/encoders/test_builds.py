@@ -106,8 +106,10 @@ def test_a_target_that_lacks_an_operation_refuses_before_calibration(
 
     for stage in ("trace_checkpoint", "ranges_of", "sample_of"):
         monkeypatch.setattr(stages, stage, lambda *_: pytest.fail("ran before the refusal"))
+    rotary = ("ModernBert", "embed", ("rotary positions", "windowed attention", "gated"))
+    # TensorRT-RTX has those (tests/engines/tensorrt/test_rtx_rotary.py).
     for prefix, head, words in (
-        ("ModernBert", "embed", ("rotary positions", "windowed attention", "gated")),
+        *([rotary] if target == "cuda" else []),
         ("EuroBert", "embed", ("RMSNorm", "grouped key and value heads")),
         ("DistilBert", "classify", ("without tanh",)),
         ("DebertaV2", "embed", ("disentangled positions",)),

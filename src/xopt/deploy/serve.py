@@ -59,7 +59,7 @@ class BackendEngine(Engine):
         return split_batch(self.profiles, batch)
 
     def _run(self, part: PackedBatch) -> NDArray[np.float32]:
-        arrays = tensorrt_arrays(part)
+        arrays = tensorrt_arrays(part, self.signature.window)
         on_cpu = self.triton.PreferredMemory(self.triton.TRITONSERVER_MEMORY_CPU, 0)
         request = self.triton.InferenceRequest(
             preferred_memory=on_cpu,

@@ -138,7 +138,8 @@ def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
     shutil.copyfile(bundle.folder / PLAN, folder / "1" / "model.plan")
     facts = bundle.manifest["engine"]
     zeros = np.zeros(WARM_TOKENS, np.int32)
-    warm = tensorrt_arrays(pack([Encoding(zeros, zeros)], first_position=signature.first_position))
+    batch = pack([Encoding(zeros, zeros)], first_position=signature.first_position)
+    warm = tensorrt_arrays(batch, signature.window)
     inputs, samples = [], []
     for name, shape in facts["inputs"].items():
         kind = TYPES[str(warm[name].dtype)]

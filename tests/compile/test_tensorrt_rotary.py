@@ -1,0 +1,86 @@
+"""TensorRT's form of encoders with rotary positions, by onnx's own reference implementation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+from tests.encoders.families import save, tokens
+
+from xopt.artifacts import LoweredGraph
+from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.ranges import CalibrationRecipe, calibrate
+from xopt.calibrate.sampling import draw_sample
+from xopt.compile.build import choose_lowering
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.lower import lower_graph, site_weights
+from xopt.compile.options import BuildOptions
+from xopt.compile.packed_encoder import PackedEncoder
+from xopt.compile.trace import trace_checkpoint
+from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.packing import pack
+from xopt.tokenization import Tokenizer
+
+COMMON: dict[str, Any] = {
+    "hidden_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 96,
+    "max_position_embeddings": 128, "vocab_size": 1200,
+}  # fmt: skip
+CASES = {
+    "Gte": (COMMON, "tag"),
+    "ModernBert": (COMMON | {"local_attention": 14}, "embed"),
+    "JinaEmbeddingsV3": (COMMON, "embed"),
+}
+
+
+def lowered(
+    folder: Path, prefix: str, precision: str, tokenizer: Path
+) -> tuple[Checkpoint, LoweredGraph]:
+    numbers, head = CASES[prefix]
+    save(folder, prefix, head, **numbers)
+    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}'
+    )
+    checkpoint = Checkpoint.open(folder)
+    graph = trace_checkpoint(checkpoint)
+    options = BuildOptions(checkpoint=str(folder), target="tensorrt-rtx", precision=precision)
+    ranges = None
+    if precision == "int8":
+        ranges = calibrate(
+            PackedEncoder.load(checkpoint),
+            graph.fingerprint,
+            draw_sample(
+                load_corpus(), Tokenizer.open(folder / "tokenizer.json", 128), max_tokens=1500
+            ),
+            CalibrationRecipe("minmax", alpha=0.8),
+            first_position=0,
+            weights=site_weights(graph),
+        )
+    return checkpoint, lower_graph(graph, choose_lowering(options, checkpoint), ranges)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "precision"),
+    [("Gte", "fp16"), ("ModernBert", "fp16"), ("JinaEmbeddingsV3", "int8")],
+)
+def test_the_graph_answers_as_pytorch_does(
+    prefix: str, precision: str, tmp_path: Path, tokenizer_file: Path
+) -> None:
+    checkpoint, small = lowered(tmp_path, prefix, precision, tokenizer_file)
+    batch = pack(tokens((3, 40, 17)), first_position=0)
+    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+    evaluator = ReferenceEvaluator(str(small.path))
+    arrays = tensorrt_arrays(batch, checkpoint.config.window)
+    [close] = evaluator.run(None, {name: arrays[name] for name in evaluator.input_names})
+    assert close.shape == exact.shape
+    cosine = (exact * close).sum() / np.linalg.norm(exact) / np.linalg.norm(close)
+    assert cosine > (0.995 if precision == "int8" else 0.9999)
+    nodes = onnx.load(small.path, load_external_data=False).graph.node
+    products = [n for n in nodes if n.op_type == "MatMul" and n.name.endswith(".matmul")]
+    # Four linear layers and the two products of attention.
+    assert len(products) == 6 * 3
+    assert not any(n.op_type == "Gather" for n in nodes)
