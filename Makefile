@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT ?=
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format sbom clean
 
 demo: $(VENV)/.demo
 	$(BIN)/xopt build $(CHECKPOINT) --precision int8 -o bundles/demo
@@ -41,5 +41,13 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# What the environment is made of, as CycloneDX 1.6; the tool has an environment of its own.
+sbom: $(VENV)/.installed
+	$(PYTHON) -m venv .sbom
+	.sbom/bin/pip install --quiet cyclonedx-bom==7.5.0
+	mkdir -p dist
+	.sbom/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
+	    --output-file dist/xopt.cdx.json $(BIN)/python
+
 clean:
-	rm -rf $(VENV) build dist bundles src/xopt.egg-info
+	rm -rf .sbom $(VENV) build dist bundles src/xopt.egg-info

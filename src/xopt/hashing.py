@@ -7,19 +7,34 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-__all__ = ["cache_folder", "locked", "sha256_file", "sha256_file_cached"]
+__all__ = ["cache_folder", "locked", "sha256_file", "sha256_file_cached", "using_cache"]
 
 # How long a table that another process writes is waited for.
 WAIT_S = 5.0
+_CHOSEN: ContextVar[Path | None] = ContextVar("cache", default=None)
+
+
+@contextlib.contextmanager
+def using_cache(folder: Path) -> Iterator[None]:
+    """Keep stages in ``folder`` instead, for what this thread does until the end of the block."""
+    token = _CHOSEN.set(folder)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
 
 
 def cache_folder() -> Path:
-    """Where stages are kept between runs: ``$XOPT_CACHE``, else ``~/.cache/xopt``."""
+    """Where stages are kept: as chosen, else ``$XOPT_CACHE``, else ``~/.cache/xopt``."""
+    chosen = _CHOSEN.get()
+    if chosen is not None:
+        return chosen
     root = os.environ.get("XOPT_CACHE")
     if root:
         return Path(root)

@@ -16,7 +16,7 @@ import pytest
 from xopt.artifacts import Bundle, Graph, fingerprint, publish, write_manifest
 from xopt.errors import ArtifactError, BuildError
 from xopt.evidence import read_reports, record_report
-from xopt.hashing import sha256_file_cached
+from xopt.hashing import cache_folder, sha256_file_cached, using_cache
 from xopt.publishing import LOCK
 
 FACTS = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
@@ -283,3 +283,16 @@ def test_a_remembered_hash_follows_the_file(tmp_path: Path) -> None:
     path.write_text("two")
     os.utime(path)
     assert sha256_file_cached(path) != first
+
+
+def test_a_cache_is_chosen_for_a_block_and_no_longer(tmp_path: Path) -> None:
+    before = cache_folder()
+    with using_cache(tmp_path / "a"):
+        assert cache_folder() == tmp_path / "a"
+        with using_cache(tmp_path / "b"):
+            assert Graph.place("0" * 64).is_relative_to(tmp_path / "b")
+        assert cache_folder() == tmp_path / "a"
+        # Nothing but this thread sees it.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            assert pool.submit(cache_folder).result() == before
+    assert cache_folder() == before

@@ -22,6 +22,7 @@ from xopt.evaluate.retention import SIDES, compare_bundles
 from xopt.evaluate.tasks import Task
 from xopt.evaluate.tasks.base import Examples
 from xopt.evaluate.tasks.conventions import make_task
+from xopt.hashing import using_cache
 from xopt.languages import to_iso1
 from xopt.model.session import Session
 from xopt.progress import Progress, Silent
@@ -218,15 +219,10 @@ def _bundles(
         yield build
         return
     scratch = folder / "scratch" / step.name
-    cache = os.environ.get("XOPT_CACHE")
-    os.environ["XOPT_CACHE"] = str(scratch)
     try:
-        yield build
+        with using_cache(scratch):
+            yield build
     finally:
-        if cache is None:
-            del os.environ["XOPT_CACHE"]
-        else:
-            os.environ["XOPT_CACHE"] = cache
         remove_builds(folder, step)
 
 
