@@ -168,7 +168,11 @@ class Artifact:
                 hint="Remove it, or copy the bundle again.",
             )
         for name, expected in self.manifest["files"].items():
-            path = (root / name).resolve()
+            try:
+                path = (root / name).resolve()
+            except (OSError, RuntimeError) as error:
+                # A link to itself: Python before 3.13 calls it a RuntimeError.
+                raise ArtifactError(f"{self.folder}: {name} cannot be read: {error}.") from error
             if not path.is_relative_to(root):
                 raise ArtifactError(f"{self.folder}: {name} leaves the {self.kind}'s folder.")
             if not path.is_file():

@@ -296,3 +296,12 @@ def test_a_cache_is_chosen_for_a_block_and_no_longer(tmp_path: Path) -> None:
         with ThreadPoolExecutor(max_workers=1) as pool:
             assert pool.submit(cache_folder).result() == before
     assert cache_folder() == before
+
+
+def test_a_link_to_itself_among_the_files_is_named(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    path = bundle.folder / "engine.bin"
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(ArtifactError, match=r"engine\.bin (cannot be read|is missing)"):
+        bundle.verify()

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tests.faults.child import prepare
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after these")
     parser.add_argument("--only", help="kinds of files whose name holds this")
+    parser.add_argument("--commands", help="kinds of files that these commands read: run,eval")
     parser.add_argument("--case", help="one case again, by the key behind its fault")
     parser.add_argument("--scratch", type=Path, required=True, help="a folder that may be filled")
     given = parser.parse_args()
@@ -32,8 +33,10 @@ def main() -> int:
 
 
 def _damaged(given: argparse.Namespace) -> int:
-    workshop = _workshop(given)
-    chosen = [s for s in SUBJECTS if not given.only or given.only in s.name]
+    only = given.case.split(":")[1] if given.case else given.only or ""
+    commands = given.commands.split(",") if given.commands else [s.words[0] for s in SUBJECTS]
+    chosen = [s for s in SUBJECTS if only in s.name and s.words[0] in commands]
+    workshop = _workshop(given, {subject.words[0] for subject in chosen})
     if given.case:
         subject = next(s for s in SUBJECTS if s.name == given.case.split(":")[1])
         done, ending = run_case(subject, workshop, given.scratch, given.case)
@@ -51,16 +54,16 @@ def _damaged(given: argparse.Namespace) -> int:
     return int(any(tally.faults for tally in tallies.values()))
 
 
-def _workshop(given: argparse.Namespace) -> Workshop:
+def _workshop(given: argparse.Namespace, commands: Collection[str]) -> Workshop:
     workshop = Workshop(given.scratch / "sound")
     _apart(workshop.make)
-    prepare()
+    prepare(commands)
     return workshop
 
 
 def _stopped(given: argparse.Namespace) -> int:
-    workshop = _workshop(given)
     jobs = [job for job in JOBS if not given.only or given.only in job.name]
+    workshop = _workshop(given, {job.words[0] for job in jobs})
     until = time.monotonic() + 60 * given.minutes
     found = run_stopped(workshop, given.scratch, given.count, given.seed, jobs, until)
     for name, stops in found.items():
@@ -73,7 +76,7 @@ def _stopped(given: argparse.Namespace) -> int:
 
 
 def _together(given: argparse.Namespace) -> int:
-    faults = run_together(_workshop(given), given.scratch, given.count, given.seed)
+    faults = run_together(_workshop(given, {"build"}), given.scratch, given.count, given.seed)
     print(f"{given.count} times four builds at once; {len(faults)} faults", *faults, sep="\n")
     return int(bool(faults))
 

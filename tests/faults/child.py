@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ CPU_S, WALL_S = 10, 60
 MEMORY_MIB = 2048
 # What a command may not get at all, so that one fault takes no machine with it.
 MOST_BYTES = 6 * 2**30
-MODULES = (
+LIGHT = ("openvino", "pyarrow.parquet", "tokenizers", "xopt.cli", "xopt.report.render")
+HEAVY = (
     "datasets", "modelopt.torch.quantization", "onnx", "onnxscript", "openvino", "pyarrow.parquet",
     "torch", "transformers", "xopt.cli", "xopt.compile.build", "xopt.compile.parity",
     "xopt.compile.reference", "xopt.engines.openvino", "xopt.report.render", "xopt.model.core",
@@ -85,17 +86,18 @@ def place_of(text: str) -> str:
     return " < ".join(f"{name}:{line}" for name, line in found[:3]) or "native code"
 
 
-def prepare() -> None:
-    """Import once, before the forks, what the commands import; start no thread."""
+def prepare(commands: Collection[str]) -> None:
+    """Import once, before the forks, what these commands import; start no thread."""
     import gc
     import importlib
 
-    for name in MODULES:
+    heavy = {"build", "tune"} & set(commands)
+    for name in HEAVY if heavy else LIGHT:
         importlib.import_module(name)
     from xopt.cli.app import COMMANDS
 
-    for name in COMMANDS.values():
-        importlib.import_module(f"xopt.cli.{name}")
+    for name in commands:
+        importlib.import_module(f"xopt.cli.{COMMANDS[name]}")
     # The collector would touch, and so copy, every page in every child.
     gc.freeze()
 
