@@ -46,7 +46,7 @@ def set_up(workshop: Workshop, place: Path) -> None:
     shutil.copytree(workshop.root / "tables" / "data", place / "data")
     draw = Random(0)
     words = ["river", "stone", "cloud", "paper", "green", "seven", "north", "table"]
-    lines = [" ".join(draw.choices(words, k=draw.randint(2, 40))) for _ in range(600)]
+    lines = [" ".join(draw.choices(words, k=draw.randint(2, 10))) for _ in range(2500)]
     (place / "t.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     rows = [
         {"sentence1": " ".join(draw.choices(words, k=3)), "gold_label": "neutral",
