@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xopt.engines.openvino import OpenVinoEngine
@@ -30,12 +31,9 @@ FIRST = -1
 class ProfiledOpenVinoEngine(OpenVinoEngine):
     """Counts what each node of its programs takes.
 
-    Its programs are compiled with ``PERF_COUNT``; everything else, cutting a batch for the streams
-    included, is what :class:`~xopt.engines.openvino.OpenVinoEngine` does.
-
-    OpenVINO tells the mean of all runs since a program was compiled, in whole microseconds and for
-    each stream. So what a span of runs took is a difference of sums, and a node's time is right to
-    about a microsecond.
+    OpenVINO tells the mean of all runs since a program was compiled, in whole microseconds, and
+    with several streams the mean of the one that ran last. So each stream is a program of its own
+    here, and what a span of runs took is a difference of sums: right to about a microsecond a node.
     """
 
     name = "openvino, profiled"
@@ -43,21 +41,33 @@ class ProfiledOpenVinoEngine(OpenVinoEngine):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._counts: dict[Program, _Counts] = {}
+        self._lanes: dict[tuple[bool, int, int], Program] = {}
+        # Parts of the batch that were started.
+        self._started = 0
 
     def _config(self, streams: int) -> dict[str, Any]:
-        return super()._config(streams) | {"PERF_COUNT": True}
+        own = {"INFERENCE_NUM_THREADS": max(1, self.threads // streams), "NUM_STREAMS": 1}
+        # Programs that know nothing of each other would all be pinned to the first cores.
+        return super()._config(streams) | own | {"PERF_COUNT": True, "ENABLE_CPU_PINNING": False}
+
+    def _compiled(self, program: tuple[bool, int]) -> Program:
+        dense, streams = program
+        lane = (dense, streams, self._started % streams)
+        if lane not in self._lanes:
+            self._lanes[lane] = made = self._compile(dense, streams)
+            self._counts[made] = _Counts(self._known(made))
+        return self._lanes[lane]
 
     def _start(self, part: PackedBatch, parts: int) -> RunningPart:
         started = super()._start(part, parts)
-        program = started.program
-        if program not in self._counts:
-            self._counts[program] = _Counts(1 if parts == 1 else self.streams, self._known(program))
-        self._counts[program].running.append(started)
+        self._counts[started.program].ran(started)
+        self._started += 1
         return started
 
     def close(self) -> None:
         """Drop every program and its counters."""
         self._counts.clear()
+        self._lanes.clear()
         super().close()
 
     def profile(self, batches: Sequence[PackedBatch], *, repeat: int, warmup: int = 3) -> Profile:
@@ -76,23 +86,20 @@ class ProfiledOpenVinoEngine(OpenVinoEngine):
             wall, available = wall + taken, available + had
         operations = []
         for program, counts in self._counts.items():
-            first = before[program]
-            for number, (name, seconds) in enumerate(counts.spent()):
-                kind, place = counts.known[number]
-                mean = max(0.0, seconds - first[number][1]) / repeat
-                operations.append(Operation(name, kind, place, mean))
+            for first, last in zip(before[program], counts.spent(), strict=True):
+                mean = max(0.0, last.seconds - first.seconds) / repeat
+                operations.append(replace(last, seconds=mean))
         return Profile(repeat, wall / repeat, available / repeat, tuple(operations))
 
     def _answer(self, batches: Sequence[PackedBatch]) -> tuple[float, float]:
         """Seconds of one run, and those that the streams together had for it."""
         wall = available = 0.0
         for batch in batches:
+            self._started = 0
             begin = time.perf_counter()
             self.run(batch)
             taken = time.perf_counter() - begin
-            used = max((c.streams for c in self._counts.values() if c.running), default=1)
-            for counts in self._counts.values():
-                counts.read()
+            used = 1 if self._started == 1 else self.streams
             wall, available = wall + taken, available + taken * used
         return wall, available
 
@@ -126,49 +133,34 @@ class ProfiledOpenVinoEngine(OpenVinoEngine):
 
 
 class _Counts:
-    """The counters of one program.
+    """The counters of one program of one stream.
 
-    Attributes:
-        streams: it has.
-        running: parts that were started since the counters were read.
-        known: kind and place of each node that runs, in the order of the counters.
+    Args:
+        nodes: name -> kind and place of each node of that name, in order.
     """
 
-    def __init__(self, streams: int, nodes: Mapping[str, list[tuple[str, str]]]) -> None:
-        self.streams = streams
-        self.running: list[RunningPart] = []
-        self.known: list[tuple[str, str]] = []
+    def __init__(self, nodes: Mapping[str, list[tuple[str, str]]]) -> None:
         self._nodes = nodes
-        self._parts = 0
-        self._means: list[list[tuple[str, float]]] = []
+        self._runs = 0
+        self._last: RunningPart | None = None
 
-    def read(self) -> None:
-        """Keep the newest means; each part that ran has those of its stream."""
-        if not self.running:
-            return
-        self._parts += len(self.running)
-        found = [self._table(part) for part in self.running]
-        # A batch may be cut into fewer parts than there are streams.
-        self._means = (found + self._means)[: self.streams]
-        self.running.clear()
+    def ran(self, part: RunningPart) -> None:
+        """A part was started."""
+        self._runs += 1
+        self._last = part
 
-    def spent(self) -> list[tuple[str, float]]:
-        """Name of each node and the seconds that all streams spent in it until now."""
-        if not self._means:
+    def spent(self) -> list[Operation]:
+        """Each node with the seconds of all runs until now."""
+        if self._last is None:
             return []
-        runs = self._parts / len(self._means)
-        columns = zip(*self._means, strict=True)
-        return [(rows[0][0], runs * sum(mean for _, mean in rows)) for rows in columns]
-
-    def _table(self, part: RunningPart) -> list[tuple[str, float]]:
         left = {name: deque(found) for name, found in self._nodes.items()}
-        table, known = [], []
-        for info in part.request.profiling_info:
+        table = []
+        for info in self._last.request.profiling_info:
             found = left.get(info.node_name)
             if found:
-                known.append(found.popleft() if len(found) > 1 else found[0])
-                table.append((info.node_name, info.real_time.total_seconds()))
-        self.known = known
+                kind, place = found.popleft() if len(found) > 1 else found[0]
+                seconds = self._runs * info.real_time.total_seconds()
+                table.append(Operation(info.node_name, kind, place, seconds))
         return table
 
 
