@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
-@app.command(epilog="Example:  xopt calibrate texts/ --checkpoint ./my-xnli-model -o ranges/xnli")
+@app.command(
+    short_help="Show a calibration corpus, and write its ranges.",
+    epilog="Example:  xopt calibrate texts/ --checkpoint ./my-xnli-model -o ranges/xnli",
+)
 def calibrate(
     corpus: Annotated[
         str | None,
