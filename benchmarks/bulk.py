@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import statistics
 import subprocess
@@ -87,6 +88,12 @@ def run(bundle: Path, texts: Path, output: Path) -> tuple[float, float]:
     return time.perf_counter() - begin, used.ru_maxrss / 1024
 
 
+def cpu_of_children() -> float:
+    """CPU seconds of every process that was waited for, which a busy machine changes little."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def digest(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as stream:
@@ -142,8 +149,10 @@ def measure_speed(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[st
     texts = folder / "all.txt"
     write_texts(texts, rows)
     samples: dict[str, list[float]] = {"run": [], "eval": []}
+    cpu: dict[str, list[float]] = {"run": [], "eval": []}
     tokens = 0
     for _ in range(repeat):
+        before = cpu_of_children()
         done = subprocess.run(
             [sys.executable, "-P", "-c", EVALUATED, str(bundle), str(texts)],
             check=True, capture_output=True, text=True,
@@ -151,16 +160,20 @@ def measure_speed(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[st
         facts = json.loads(done.stdout)
         tokens = facts["tokens"]
         samples["eval"].append(facts["seconds"])
+        cpu["eval"].append(cpu_of_children() - before)
+        before = cpu_of_children()
         output = folder / "speed.npy"
         done = subprocess.run(
             command(bundle, texts, output), check=True, capture_output=True, text=True
         )
         samples["run"].append(json.loads(done.stdout)["seconds"])
+        cpu["run"].append(cpu_of_children() - before)
     rates = {name: tokens / statistics.median(taken) for name, taken in samples.items()}
     return {
         "rows": rows,
         "tokens": tokens,
         "seconds": {name: [round(s, 3) for s in taken] for name, taken in samples.items()},
+        "cpu_seconds": {name: [round(s, 3) for s in taken] for name, taken in cpu.items()},
         "tokens_per_s": {name: round(rate) for name, rate in rates.items()},
         "ratio": round(rates["run"] / rates["eval"], 4),
     }
