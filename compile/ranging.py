@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,15 @@ def ranges_of(
     )
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a manifest of xopt's; texts may lie beside one of another program."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"kind", "schema", "fingerprint"} <= set(found)
+
+
 def _stored(options: BuildOptions) -> Ranges | None:
     """What ``xopt calibrate`` wrote, if ``--calibration`` names that; its files are verified.
 
@@ -138,7 +148,7 @@ def _stored(options: BuildOptions) -> Ranges | None:
     if options.calibration is None:
         return None
     path = Path(options.calibration).expanduser() / MANIFEST
-    if not path.is_file():
+    if not _is_ours(path):
         return None
     found = Ranges.open(path.parent)
     found.verify()

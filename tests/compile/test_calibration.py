@@ -115,6 +115,19 @@ def test_heads_are_calibrated_as_they_are_asked(
     assert form_of(checkpoint, task) == form
 
 
+@pytest.mark.parametrize("text", ['{"name": "mine", "version": 2}', "not JSON", "[]"])
+def test_another_programs_manifest_beside_texts_is_no_matter(
+    texts: Path, text: str, tmp_path: Path
+) -> None:
+    from xopt.compile.ranging import _stored
+
+    (texts / "manifest.json").write_text(text)
+    assert _stored(options(tmp_path, texts)) is None
+    (texts / "manifest.json").write_text('{"kind": "bundle", "schema": 1, "fingerprint": "0"}')
+    with pytest.raises(ArtifactError, match="bundle"):
+        _stored(options(tmp_path, texts))
+
+
 def test_what_needs_no_ranges_is_refused_and_a_look_needs_none(
     make_checkpoint: Factory, texts: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,13 +174,22 @@ def test_refused_names() -> None:
         BuildOptions("x", cpu="any", precision="fp32")
 
 
+def test_what_was_measured_elsewhere_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xopt.cli import inspect
+
+    monkeypatch.setattr(inspect, "int8_instructions", lambda: "AVX-512 VNNI")
+    here = EXAMPLE | {"task": "panx", "host": {"int8": "AVX-512 VNNI"}}
+    before = EXAMPLE | {"task": "xnli", "host": {"cpu": "of an older report"}}
+    assert inspect._elsewhere([EXAMPLE, here, before]) == {"tatoeba": "AVX2 without VNNI"}
+
+
 def test_the_card_names_the_instruction_set(bundles: Callable[..., Bundle]) -> None:
     bundle = bundles("encoder", "int8")
     report = json.loads(json.dumps(EXAMPLE))
     assert "INT8 by AVX2 without VNNI" in render_card(bundle.manifest, [report])
 
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "task": "tatoeba",
     "metric": "accuracy",
     "target": "openvino",
