@@ -121,8 +121,20 @@ def _labels(asked: Config) -> tuple[str, ...]:
     labels = asked.raw.get("id2label") or {}
     if not isinstance(labels, dict):
         raise CheckpointError("config.json: id2label is no object of label names.")
-    count = len(labels) or asked.size("num_labels", 2)
-    return tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(count))
+    if not labels:
+        return tuple(f"LABEL_{i}" for i in range(asked.size("num_labels", 2)))
+    try:
+        # As transformers reads them: "00" is 0.
+        found = {int(number): str(name) for number, name in labels.items()}
+    except ValueError:
+        found = {}
+    if set(found) != set(range(len(labels))):
+        raise CheckpointError(
+            f"config.json: id2label names {', '.join(map(repr, list(labels)[:5]))}, not each of "
+            f"the ids 0 to {len(labels) - 1}.",
+            hint="transformers has no name for a missing one either: correct id2label.",
+        )
+    return tuple(found[number] for number in range(len(found)))
 
 
 def _embed(config: EncoderSpec, modules: Modules | None, cut: Any, choice: Choice) -> Head:

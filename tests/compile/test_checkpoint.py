@@ -150,6 +150,22 @@ def test_quantized_weights_are_named(folder: Path) -> None:
         Checkpoint.open(folder)
 
 
+def test_labels_are_named_as_transformers_names_them(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    import transformers
+
+    folder = Path(shutil.copytree(make_checkpoint("bert", "classify"), tmp_path / "c"))
+    change(folder, id2label={"02": "third", "00": "first", "1": "second"})
+    names = transformers.AutoConfig.from_pretrained(folder).id2label
+    labels = Checkpoint.open(folder).head.labels
+    assert labels == tuple(names[n] for n in range(3)) == ("first", "second", "third")
+    for wrong in ({"1": "a", "2": "b", "3": "c"}, {"a": "0", "b": "1"}):
+        change(folder, id2label=wrong)
+        with pytest.raises(CheckpointError, match=r"id2label names .*, not each of the ids 0 to"):
+            Checkpoint.open(folder)
+
+
 def test_a_checkpoint_that_its_library_cannot_run_is_explained(folder: Path) -> None:
     from xopt.compile.trace import trace_checkpoint
     from xopt.errors import ParityError

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, pre_tokenizers
 
 from xopt.errors import InputError
-from xopt.model.layout import Frame, read_words
+from xopt.model.layout import Frame, read_sentences, read_words
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
@@ -43,4 +43,4 @@ def test_a_byte_level_tokenizer_needs_no_unknown_token() -> None:
     assert len(found) == 4
     for word, size in (("", 0), ("a" * 8, 9)):
         with pytest.raises(InputError, match=f"Text 7, word 2, has {size} tokens"):
-            read_words(tokenizer, [["a", word]], 8, extra_separator=False, names=["Text 7"])
+            read_sentences(tokenizer, [["a", word]], ["Text 7"])

@@ -92,6 +92,22 @@ def test_tag_reads_words_and_texts_as_transformers_does(bundles: Bundles, heads:
     assert by_token.words[0] == TEXTS[1][slice(*spans[0])]
 
 
+def test_a_word_without_a_token_changes_no_other(bundles: Bundles, heads: Heads) -> None:
+    model, tokenizer = reference(heads("ner"), "ForTokenClassification")
+    words = ["Nairobi", "", "mji", "wa", "", "Kenya"]
+    with xopt.load(bundles("ner").folder) as ours:
+        [found] = ours.tag([words])
+        [empty] = ours.tag([["", "a"]])
+    encoded = tokenizer(words, is_split_into_words=True)
+    expected = logits(model, tokenizer, words, is_split_into_words=True).logits[0].softmax(-1)
+    for number in (0, 2, 3, 5):
+        row = expected[encoded.word_ids().index(number)].numpy()
+        np.testing.assert_allclose(found.values[number], row, atol=1e-4)
+    # It has a tag of its own all the same, the same wherever it stands.
+    np.testing.assert_allclose(found.values[[1, 4]], empty.values[[0, 0]], atol=1e-5)
+    assert found.words == tuple(words)
+
+
 def test_a_sentence_in_words_of_any_length_is_tagged(bundles: Bundles) -> None:
     words = ["neno"] * 300
     with xopt.load(bundles("ner").folder) as model:

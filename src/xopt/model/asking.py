@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xopt.errors import InputError
-from xopt.model.layout import read_words
+from xopt.model.layout import read_sentences
 from xopt.model.spans import MAX_QUERY, WINDOW, read_windows
 from xopt.model.texts import LONGEST, Row, check_row, encode_rows
 from xopt.packing import Encoding
@@ -66,8 +66,7 @@ def _read_tagged(
     sentences = [row.text for row in rows if not isinstance(row.text, str)]
     names = [row.name for row in rows if not isinstance(row.text, str)]
     whole = iter(encode_rows(tokenizer, texts, truncate=truncate, details=True))
-    limit = tokenizer.max_tokens
-    parts = iter(read_words(tokenizer, sentences, limit, extra_separator=False, names=names))
+    parts = iter(read_sentences(tokenizer, sentences, names))
     return [[next(whole)] if isinstance(row.text, str) else next(parts) for row in rows]
 
 

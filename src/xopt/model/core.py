@@ -185,7 +185,8 @@ class Model:
 
         Returns:
             For each sentence a tag of every word, from its first token; for each text one of every
-            token that is not special.
+            token that is not special. A word without a token is left out of its sentence, as
+            transformers leaves it out, and is answered alone as the unknown token.
 
         Raises:
             InputError: as :meth:`encode`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,7 @@ def _tags(head: Head, row: Row, parts: Sequence[Encoding], logits: Sequence[Arra
     pieces = np.concatenate([part.ids for part in parts])
     offsets: NDArray[np.int32] | None = None
     words: tuple[str, ...]
+    chosen: NDArray[Any]
     if isinstance(row.text, str):
         [part] = parts
         assert part.sequence is not None
@@ -79,7 +81,9 @@ def _tags(head: Head, row: Row, parts: Sequence[Encoding], logits: Sequence[Arra
         offsets = part.offsets[chosen]
         words = tuple(row.text[start:stop] for start, stop in offsets.tolist())
     else:
-        chosen = np.concatenate([part.words == 1 for part in parts])
+        counts = np.concatenate([cast(NDArray[np.int32], part.words) for part in parts])
+        places = np.flatnonzero(counts)
+        chosen = places[counts[places].argsort(kind="stable")]
         words = row.text
     values = head.finish(whole[chosen])
     names = tuple(head.labels[i] for i in whole[chosen].argmax(axis=-1))

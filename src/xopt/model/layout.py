@@ -15,7 +15,7 @@ from xopt.errors import InputError
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Frame", "read_words"]
+__all__ = ["Frame", "read_sentences", "read_words"]
 
 Ids = NDArray[np.int32]
 
@@ -60,6 +60,7 @@ class Frame:
         *,
         extra_separator: bool,
         name: str = "The sentence",
+        numbers: Sequence[int] | None = None,
     ) -> list[Encoding]:
         """A sentence of words in as few parts as fit, cut between words only.
 
@@ -69,6 +70,7 @@ class Frame:
             extra_separator: end a part as a first text of a pair ends: XTREME's taggers were tuned
                 on ``</s></s>``.
             name: what a message calls the sentence.
+            numbers: of the words within it, from 0; all of them, in order, if None.
 
         Returns:
             The parts. ``words`` is 1 at the first piece of each word, else 0.
@@ -86,8 +88,8 @@ class Frame:
             )
         parts: list[list[Ids]] = [[]]
         used = 0
-        for number, word in enumerate(pieces, 1):
-            called = f"{name}, word {number},"
+        for number, word in zip(numbers or range(len(pieces)), pieces, strict=True):
+            called = f"{name}, word {number + 1},"
             kept = word if 0 < len(word) <= room else self._stand_in(called, len(word), room)
             if used + len(kept) > room:
                 parts.append([])
@@ -181,23 +183,61 @@ def _richest(spans: Sequence[tuple[int, int]], total: int) -> NDArray[np.intp]:
 
 
 def read_words(
-    tokenizer: Tokenizer,
-    sentences: Sequence[Sequence[str]],
-    limit: int,
-    *,
-    extra_separator: bool,
-    names: Sequence[str] = (),
+    tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], limit: int, *, extra_separator: bool
 ) -> list[list[Encoding]]:
     """Each sentence in as many parts as it needs; see :meth:`Frame.words`."""
     frame = Frame.read(tokenizer)
-    names = names or [f"Sentence {number}" for number in range(1, len(sentences) + 1)]
-    found = zip(tokenizer.encode_words(sentences), sentences, names, strict=True)
+    found = zip(tokenizer.encode_words(sentences), sentences, strict=True)
     return [
         frame.words(
-            _pieces(encoding, len(words)), limit, extra_separator=extra_separator, name=name
+            _pieces(encoding, len(words)),
+            limit,
+            extra_separator=extra_separator,
+            name=f"Sentence {number}",
         )
-        for encoding, words, name in found
+        for number, (encoding, words) in enumerate(found, 1)
     ]
+
+
+def read_sentences(
+    tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], names: Sequence[str]
+) -> list[list[Encoding]]:
+    """Each sentence as transformers reads words: one without a token changes no other's answer.
+
+    Such a word stands alone, as the unknown token, in a part behind the others.
+
+    Args:
+        tokenizer: of the checkpoint.
+        sentences: each in words.
+        names: what a message calls each.
+
+    Returns:
+        The parts of each. ``words`` counts the words from 1 at the first piece of each, else 0.
+
+    Raises:
+        InputError: as :meth:`Frame.words`.
+    """
+    frame, limit = Frame.read(tokenizer), tokenizer.max_tokens
+    found = []
+    for encoding, words, name in zip(
+        tokenizer.encode_words(sentences), sentences, names, strict=True
+    ):
+        pieces = _pieces(encoding, len(words))
+        read = [number for number, piece in enumerate(pieces) if len(piece)]
+        alone = [number for number, piece in enumerate(pieces) if not len(piece)]
+        groups = [read] if read else []
+        parts = []
+        for group in [*groups, *([number] for number in alone)]:
+            chosen = [pieces[number] for number in group]
+            made = frame.words(chosen, limit, extra_separator=False, name=name, numbers=group)
+            parts += made
+        counts = iter(np.array([*read, *alone], np.int32) + 1)
+        for part in parts:
+            assert part.words is not None
+            for place in np.flatnonzero(part.words):
+                part.words[place] = next(counts)
+        found.append(parts)
+    return found
 
 
 def _pieces(encoding: Encoding, words: int) -> list[NDArray[np.int32]]:
