@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xopt.evaluate.data import open_source
 from xopt.evaluate.retention import choose_languages
+from xopt.evaluate.splits import settle_split
 from xopt.evaluate.tasks.base import TASKS, Examples
 from xopt.packing import plan_batches
 from xopt.tokenization import Tokenizer
@@ -52,6 +53,7 @@ def task_lengths(name: str, data: str | None, tokenizer: Tokenizer) -> RealLengt
     """
     task = TASKS.resolve(name)()
     source = open_source(data, probe=task.probe())
+    task, _ = settle_split(task, source)
     task = task.on(source)
     languages = choose_languages(task, source, None)
     each = -(-TEXTS // len(languages))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ from xopt.cli.app import app
 from xopt.cli.common import BundleArgument, JsonOption, StreamsOption, ThreadsOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
+from xopt.cli.eval_tasks import check_codes, task_of
 from xopt.cli.output import Bars, bars, error_console, print_json, show_options
 from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError, XoptError
@@ -24,10 +23,10 @@ from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import choose_languages, compare_bundles
 from xopt.evaluate.splits import settle_split
 from xopt.evaluate.suite import combine_reports, retention_gate, split_languages
-from xopt.evaluate.tasks import TASKS, Task
-from xopt.evaluate.tasks.conventions import make_task, parse_conventions
+from xopt.evaluate.tasks import TASKS
+from xopt.evaluate.tasks.conventions import parse_conventions
 from xopt.evidence import record_report
-from xopt.languages import check_languages, language_name
+from xopt.languages import language_name
 from xopt.model.session import Session
 from xopt.settings import resolve
 
@@ -193,7 +192,7 @@ def evaluate(
     entries: list[dict[str, Any]] = []
     folder = ""
     if several and options.codes:
-        _check_codes(options.codes, options)
+        check_codes(options.codes, options)
     with bars(quiet=as_json) as progress:
         for name in options.tasks:
             try:
@@ -239,7 +238,7 @@ def _evaluate(
     several: bool,
 ) -> tuple[dict[str, Any], str]:
     """The report of one task, and the name of the bundle's folder."""
-    task = _task(name, options)
+    task = task_of(name, options)
     candidate = find_candidate(task, parse_bundles(options.bundle).get(name, bundle))
     source = open_source(options.data, probe=task.probe())
     if options.split is None:
@@ -283,26 +282,3 @@ def _evaluate(
         except XoptError as error:
             error_console().print(f"not recorded in the bundle: {error.message}", markup=False)
     return report | ({"left_out": left_out} if left_out else {}), candidate.folder.name
-
-
-def _check_codes(codes: list[str], options: EvalOptions) -> None:
-    """Refuse a language that none of several tasks has, before the first one begins."""
-    possible: set[str] = set()
-    for name in options.tasks:
-        available: Sequence[str] = TASKS.resolve(name).languages
-        # What is wrong with a task or its data is said in its turn.
-        with suppress(InputError):
-            task = _task(name, options)
-            source = open_source(options.data, probe=task.probe())
-            available = task.on(source).available(source)
-        possible.update(available)
-    if possible:
-        check_languages(codes, possible, where="any of these tasks")
-
-
-def _task(name: str, options: EvalOptions) -> Task:
-    asked = parse_conventions(options.convention, options.tasks)
-    asked |= {"direction": options.direction, "prefix": options.prefix}
-    if options.split is not None:
-        asked["split"] = options.split
-    return make_task(name, asked)
