@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from xopt.artifacts import Ranges
 from xopt.calibrate.corpus import Corpus
 from xopt.calibrate.overview import overview, scripts_of
 from xopt.compile.build import BuildOptions, build_bundle
@@ -144,18 +144,31 @@ def test_what_needs_no_ranges_is_refused_and_a_look_needs_none(
 def test_seed_and_corpus_fix_the_bytes(
     make_checkpoint: Factory, texts: Path, tmp_path: Path
 ) -> None:
-    """In processes and caches of their own."""
+    """Measured again, not taken from the cache."""
     folder, files = make_checkpoint(), []
     for number, seed in enumerate((0, 0, 1)):
-        out = tmp_path / f"ranges{number}"
-        command = [
-            sys.executable, "-P", "-m", "xopt", "calibrate", str(texts), "--checkpoint",
-            str(folder), "--calibration-tokens", "150", "--seed", str(seed), "-o", str(out),
-        ]  # fmt: skip
-        env = {**os.environ, "XOPT_CACHE": str(tmp_path / f"cache{number}")}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
-        assert done.returncode == 0, done.stderr
-        assert "Cyrillic" in done.stdout
-        assert f"xopt build {folder} --calibration {out}" in done.stdout.replace("\n", "")
-        files.append(json.loads((out / "manifest.json").read_text())["files"])
+        asked = options(folder, texts, calibration_tokens=150, seed=seed)
+        found = calibrate_checkpoint(asked, tmp_path / f"ranges{number}", Silent()).ranges
+        assert found is not None
+        shutil.rmtree(Ranges.place(found.fingerprint))
+        files.append(found.manifest["files"])
     assert files[0] == files[1] != files[2]
+
+
+def test_a_look_from_the_command_line(
+    make_checkpoint: Factory, texts: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable, "-P", "-m", "xopt", "calibrate", str(texts),
+        "--checkpoint", str(make_checkpoint()),
+    ]  # fmt: skip
+    shown, written = (
+        subprocess.run([*command, *more], capture_output=True, text=True, timeout=200, cwd=tmp_path)
+        for more in ([], ["--json"])
+    )
+    assert shown.returncode == written.returncode == 0, shown.stderr + written.stderr
+    assert "Cyrillic" in shown.stdout
+    assert "unknown tokens" in shown.stdout
+    found = json.loads(written.stdout)
+    assert found["ranges"] is None
+    assert found["corpus"]["languages"]["ru"]["script"] == "Cyrillic"
