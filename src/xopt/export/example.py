@@ -75,7 +75,8 @@ class Exported:
         types = np.concatenate([np.array(found.type_ids, np.int32) for found in encoded])
         feeds = self.pack(ids, types, lengths, self.prompt_tokens(prompt))
         wanted = {name: feeds[name] for name in self.signature["inputs"]}
-        [values] = self.session.run(None, wanted)
+        answer: Any = self.session.run(None, wanted)
+        values: Array = answer[0]
         if self.signature["per_token"]:
             return list(np.split(values, np.cumsum(lengths)[:-1]))
         return [self.finish(row) for row in values]
@@ -144,7 +145,7 @@ class Exported:
 
 def main() -> None:
     """Answer what was typed, one JSON line for each text."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("texts", nargs="+")
     parser.add_argument("--pair", action="append", help="the second text of each pair")
     asked = parser.parse_args()
