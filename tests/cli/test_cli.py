@@ -300,3 +300,9 @@ def test_ctrl_c_says_that_nothing_is_lost_and_exits_with_130(tmp_path: Path) -> 
     )  # fmt: skip
     assert done.returncode == 130
     assert done.stderr == "Cancelled; nothing that was built is lost.\n"
+
+
+def test_closed_streams_are_no_failure_of_xopt() -> None:
+    said = "import sys; from xopt.cli.app import _take_any_bytes as take; take(); print('heard')"
+    line = f'"{sys.executable}" -c "{said}; sys.exit(7)" >&- 2>&-'
+    assert subprocess.run(line, shell=True, check=False).returncode == 7

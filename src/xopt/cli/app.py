@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -137,7 +138,11 @@ def _fail(message: str, hint: str = "") -> NoReturn:
 
 
 def _take_any_bytes() -> None:
-    """A terminal that cannot show a character gets a stand-in, not a traceback."""
+    """A terminal that cannot show a character gets a stand-in; who closed it is told nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            sink = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (kept open)
+            setattr(sys, name, sink)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
