@@ -348,13 +348,22 @@ def test_a_flipped_byte_stops_the_engine_from_opening(
 def test_int8_products_are_what_was_compiled(
     engines: dict[tuple[str, str], OpenVinoEngine],
 ) -> None:
-    kernels = engines["tag", "int8"].describe()["kernels"]
-    # What was compiled names the type it computes in, such as brgemm_avx512_i8.
-    products = {name: n for name, n in kernels.items() if name.startswith("FullyConnected")}
-    small = sum(n for name, n in products.items() if name.endswith("_i8"))
-    # Two layers of four products; the head's own is fp32.
-    assert small == 2 * 4, kernels
-    assert not any(name.endswith("_i8") for name in engines["tag", "fp32"].describe()["kernels"])
+    """What was compiled names the type it computes in, such as brgemm_avx512_I8."""
+
+    def products(precision: str) -> dict[str, int]:
+        engine = engines["tag", precision]
+        answer(engine, sentences([9], 1))
+        kernels = engine.describe()["kernels"]
+        found = {"I8": 0, "f32": 0}
+        for name, count in kernels.items():
+            if name.startswith("FullyConnected"):
+                found[name.rpartition("_")[2]] += count
+        return found
+
+    # Two layers of queries, keys, values, attention's output and two in the middle; the head's own.
+    assert products("int8") == {"I8": 2 * 6, "f32": 1}
+    # Queries, keys and values are one product.
+    assert products("fp32") == {"I8": 0, "f32": 2 * 4 + 1}
 
 
 def test_what_openvino_refuses_is_an_error_with_a_way_out(
