@@ -82,6 +82,7 @@ def _together(given: argparse.Namespace) -> int:
 
 
 def _ragged(given: argparse.Namespace) -> int:
+    os.environ["XOPT_CACHE"] = str(given.scratch / "cache")
     found = run_ragged(
         given.scratch, given.count, given.seed, time.monotonic() + 60 * given.minutes
     )
