@@ -18,30 +18,17 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from xopt.compile.editing import GraphEditor
 from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
 from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_head import emit_head, pool_slots
+from xopt.compile.tensorrt_inputs import declare
 from xopt.compile.traced import SITE, WORDS, bias_of, drop_attention, linear_of
 from xopt.errors import UnsupportedError
 
-__all__ = ["INPUTS", "Lowerer", "lower_tensorrt"]
+__all__ = ["Lowerer", "lower_tensorrt"]
 
-# name -> element type and shape; which of them a graph reads depends on its head.
-INPUTS: dict[str, tuple[int, list[str | int]]] = {
-    "input_ids": (TensorProto.INT64, ["T"]),
-    "position_ids": (TensorProto.INT64, ["T"]),
-    "token_type_ids": (TensorProto.INT64, ["T"]),
-    "pad_index": (TensorProto.INT64, ["B", "S", 1]),
-    "unpad_index": (TensorProto.INT64, ["T", 1]),
-    "attention_bias": (TensorProto.FLOAT16, ["B", 1, 1, "S"]),
-    "window_mask": (TensorProto.FLOAT16, [1, 1, "S", "S"]),
-    "first_index": (TensorProto.INT64, ["B", 1]),
-    "cu_seqlens": (TensorProto.INT32, ["B_plus_1"]),
-    "prompt_tokens": (TensorProto.INT64, ["B", 1]),
-}
 IDS = ("input_ids", "position_ids", "token_type_ids")
 
 Array = NDArray[np.float32]
@@ -87,7 +74,7 @@ def lower_tensorrt(
     )
     editor.prune(facts["output"])
     model = editor.finish()
-    _declare(model, facts["output"], per_token=facts["head"]["kind"] in ("tag", "span"))
+    declare(model, facts["output"], per_token=facts["head"]["kind"] in ("tag", "span"))
     return model
 
 
@@ -341,17 +328,3 @@ class Lowerer:
     def pool(self, hidden: str, modes: Sequence[str], *, include_prompt: bool) -> list[str]:
         """``[B, hidden]`` fp32 for each mode."""
         return pool_slots(self.editor, hidden, modes, include_prompt=include_prompt)
-
-
-def _declare(model: onnx.ModelProto, output: str, *, per_token: bool) -> None:
-    """Declare the inputs that are read, and the output."""
-    read = {name for node in model.graph.node for name in node.input}
-    width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    del model.graph.input[:], model.graph.output[:], model.graph.value_info[:]
-    for name, (kind, shape) in INPUTS.items():
-        if name in read:
-            model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
-    rows = "T" if per_token else "B"
-    model.graph.output.append(
-        helper.make_tensor_value_info(output, TensorProto.FLOAT, [rows, width])
-    )

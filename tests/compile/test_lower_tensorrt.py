@@ -19,10 +19,10 @@ from xopt.calibrate.stored import read_ranges
 from xopt.compile.build import BuildOptions, choose_lowering
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph, site_weights
-from xopt.compile.lower_tensorrt import INPUTS
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.quantize import quantize_rows, weight_step
 from xopt.compile.recipes import lowering_for
+from xopt.compile.tensorrt_inputs import INPUTS
 from xopt.compile.trace import trace_checkpoint
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.errors import UnsupportedError

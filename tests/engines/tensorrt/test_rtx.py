@@ -26,10 +26,10 @@ from xopt.calibrate.sampling import draw_sample
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph, site_weights
-from xopt.compile.lower_tensorrt import INPUTS
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.sources import PIP_E5, locate
+from xopt.compile.tensorrt_inputs import INPUTS
 from xopt.compile.trace import trace_checkpoint
 from xopt.engines.base import open_engine
 from xopt.engines.tensorrt import rtx
