@@ -202,7 +202,8 @@ def test_what_is_no_number_is_named_with_its_text_and_its_place(
                 asked.append(batch.input_ids[batch.cu_seqlens[1] : batch.cu_seqlens[2]].tolist())
             watch("layers.1.ffn_act", values)
 
-    folder = make_checkpoint(seed=5)
+    # Of no other test: its ranges are not in the cache.
+    folder = make_checkpoint(seed=977)
     with pytest.raises(CheckpointError, match=r"layers\.1\.ffn_act is NaN or infinite") as caught:
         run(folder, CalibrationRecipe(), Broken())  # type: ignore[arg-type]
     checkpoint = Checkpoint.open(folder)
