@@ -60,7 +60,8 @@ def parity_texts(checkpoint: Checkpoint) -> list[Asked]:
     [whole] = tokenizer.encode([words], max_tokens=None, details=True)
     assert whole.offsets is not None
     # One character more than fills the limit, where the encoder takes no more; else just below it.
-    end = int(whole.offsets[min(limit, len(whole) - 1) - 2, 1])
+    last = max(min(limit, len(whole) - 1) - 2, 0)
+    end = int(whole.offsets[last, 1]) if len(whole) else 0
     longest = words if limit == checkpoint.text.max_tokens else words[:end]
     asked = [Asked(tuple(short)), Asked((short[0],))]
     if checkpoint.head.kind in ("classify", "span"):
