@@ -308,12 +308,14 @@ def test_dequantised_e5_small_fuses_in_every_layer(tmp_path: Path) -> None:
             PIP_E5, precision, "tensorrt-rtx", calibration_tokens=256, sm="86,89,120",
             out=str(tmp_path / precision),
         )  # fmt: skip
-        found = build_bundle(options).bundle.manifest["layers"]
-        int8 = precision == "int8"
+        manifest = build_bundle(options).bundle.manifest
+        found = manifest["layers"]
         assert found["products"] == 48
-        assert found["int8_products"] == (48 if int8 else 0)
+        assert found["int8_products"] == (48 if precision == "int8" else 0)
         assert found["attentions"] == found["fused_attentions"] == 12
-        assert found["int8_fused_attentions"] == (12 if int8 else 0)
+        # It takes 512 tokens: too many for probabilities in steps of 1/127.
+        assert manifest["engine"]["attention"] == "fp16"
+        assert found["int8_fused_attentions"] == 0
         assert found["products_with_alpha_one"] == 0
 
 
@@ -525,7 +527,7 @@ def test_profiles_hold_every_batch_up_to_the_budget(longest: int) -> None:
             number = choose_profile(profiles, batch)
             assert number is not None
             assert profiles[number].longest <= profile.longest
-            arrays = tensorrt_arrays(batch)
+            arrays = tensorrt_arrays(batch, window=8)
             ranges = profiles[number].shapes(read)
             for name, (low, usual, high) in ranges.items():
                 assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True))
