@@ -50,7 +50,7 @@ CASES: dict[str, list[int]] = {
     "qa8": [384] * 8,
 }
 DEFAULT = "xopt,openvino_f32,openvino_bf16,openvino_bf16_groups2,openvino_bf16_groups4,\
-openvino_bf16_groups8,floor"
+openvino_bf16_groups8"
 
 
 def main() -> None:
@@ -150,20 +150,18 @@ def _jiffies() -> list[int]:
 
 
 def strongest(timed: dict[str, Any]) -> str:
-    """The peer with the smallest median; neither xopt nor the floor."""
-    peers = [name for name in timed if name not in ("xopt", "floor")]
+    """The peer with the smallest median."""
+    peers = [name for name in timed if name != "xopt"]
     return min(peers, key=lambda name: timed[name]["median_ms"])
 
 
 def show(document: dict[str, Any]) -> None:
-    """Medians in ms, each divided by xopt's, and what xopt is to the strongest and to the floor."""
+    """Medians in ms, and how fast xopt is beside the strongest peer of each case."""
     print(document["shape"])
     for case, timed in document["cases"].items():
         ours = timed["xopt"]["median_ms"]
         best = strongest(timed)
         line = f"{case}: {timed[best]['median_ms'] / ours:.2f} x as fast as {best}"
-        if "floor" in timed:
-            line += f", {ours / timed['floor']['median_ms']:.2f} x the time of its products"
         loud = sum(share > BUSY for share in document["busy"][case])
         print(line + (f" ({loud} busy rounds)" if loud else ""))
         for name, found in timed.items():

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_floor import products_floor
 from numpy.typing import NDArray
 
 from xopt.calibrate.corpus import load_corpus
@@ -248,5 +247,4 @@ PEERS: dict[str, Peer] = {
     "ctranslate2": ctranslate2_int8,
     "onnxruntime_dynamic": onnxruntime_dynamic_int8,
     "transformers_fp32": transformers_fp32,
-    "floor": products_floor,
 }
