@@ -1,6 +1,7 @@
-"""The first answer of a fresh process, side by side with another checkout of xopt.
+r"""The first answer of a fresh process, side by side with another checkout of xopt.
 
-    python benchmarks/first_answer.py bundles/e5 --before ../xopt-before --out first_answer.json
+    python benchmarks/first_answer.py bundles/e5 --before ../xopt-before \
+        --before-bundle ../xopt-before/bundles/e5 --out first_answer.json
 
 Both checkouts run with this interpreter and take turns: wall seconds, CPU seconds and peak memory
 of a process.
@@ -46,14 +47,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--before", type=Path, required=True)
+    parser.add_argument("--before-bundle", type=Path, help="built by --before; default: BUNDLE")
     parser.add_argument("--repeat", type=int, default=11)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     sources = {"before": options.before.resolve(), "now": HERE}
+    bundles = {"before": options.before_bundle or options.bundle, "now": options.bundle}
     samples: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sources}
     for number in range(options.repeat + 1):
         for name, source in sources.items():
-            found = once(source, options.bundle.resolve())
+            found = once(source, bundles[name].resolve())
             # The first round fills the file cache.
             if number:
                 samples[name].append(found)
