@@ -17,7 +17,7 @@ BATCH_TOKENS = 2048
 
 
 def check_numbers(
-    site: str, values: Any, batch: PackedBatch, texts: Sequence[tuple[str, str]]
+    site: str, values: Any, batch: PackedBatch, rows: Sequence[tuple[str, ...]]
 ) -> None:
     """Refuse what has no range.
 
@@ -25,7 +25,7 @@ def check_numbers(
         site: as ``layers.3.ffn_act``.
         values: what was seen there, ``[T, ...]`` in most places.
         batch: that was run.
-        texts: (language, text) of each of its sentences.
+        rows: of :class:`Sample`, for each of its sentences.
 
     Raises:
         CheckpointError: a value is NaN or infinite.
@@ -37,8 +37,9 @@ def check_numbers(
     if len(values) == batch.tokens:
         row = int(wrong.reshape(len(values), -1).any(dim=1).nonzero()[0])
         sentence = int(np.searchsorted(batch.cu_seqlens, row, side="right")) - 1
-        language, text = texts[sentence]
-        which = f" for the text {text!r:.60} ({language})"
+        language, *texts = rows[sentence]
+        named = " and ".join(f"{text!r:.60}" for text in texts)
+        which = f" for the text {named} ({language})"
     raise CheckpointError(
         f"Calibration met values that are no numbers{which}: {site} is NaN or infinite.",
         hint="The checkpoint itself answers so, in fp32: it cannot be quantized. Save it again.",
@@ -47,7 +48,7 @@ def check_numbers(
 
 def packed(
     sample: Sample, first_position: int
-) -> tuple[list[PackedBatch], list[list[tuple[str, str]]]]:
+) -> tuple[list[PackedBatch], list[list[tuple[str, ...]]]]:
     """The batches of a sample, and the rows of each."""
     lengths = [len(e) for e in sample.encodings]
     plans = plan_batches(lengths, BATCH_TOKENS)

@@ -106,7 +106,7 @@ def calibrate(
     cached = Ranges.find(digest)
     if cached is not None:
         return cached
-    batches, texts = packed(sample, first_position)
+    batches, rows = packed(sample, first_position)
     done = 0
     total = (3 if recipe.levels else 2) * len(batches)
 
@@ -115,7 +115,7 @@ def calibrate(
         done += 1
         progress(min(done / total, 1.0))
 
-    largest, centers = _channels(model, batches, texts, step)
+    largest, centers = _channels(model, batches, rows, step)
     smooth = {
         site: smoothing(values, np.abs(weights(site)).max(axis=0), recipe.alpha)
         for site, values in largest.items()
@@ -139,8 +139,8 @@ def calibrate(
         (work / "ranges.json").write_text(json.dumps(amax, indent=1) + "\n")
         np.savez(work / "smooth.npz", **smooth)  # type: ignore[arg-type]
         np.savez(work / "centers.npz", **centers)  # type: ignore[arg-type]
-        rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample.rows)
-        (work / "sample.jsonl").write_text(rows, encoding="utf-8")
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample.rows)
+        (work / "sample.jsonl").write_text(lines, encoding="utf-8")
         facts = {"parent": graph, "recipe": asdict(recipe), "sample": sample.facts}
         write_manifest(work, Ranges.kind, digest, facts)
     return Ranges.open(Ranges.place(digest))
@@ -149,7 +149,7 @@ def calibrate(
 def _channels(
     model: Observable,
     batches: Sequence[PackedBatch],
-    texts: Sequence[Sequence[tuple[str, str]]],
+    rows: Sequence[Sequence[tuple[str, ...]]],
     step: Callable[[], None],
 ) -> tuple[Channels, Channels]:
     """What every channel shows: the largest absolute value, and where its center lies.
@@ -164,7 +164,7 @@ def _channels(
     present = 0
 
     def watch(site: str, values: Any) -> None:
-        check_numbers(site, values, batches[present], texts[present])
+        check_numbers(site, values, batches[present], rows[present])
         kind = site.rpartition(".")[2]
         if kind in SMOOTHED:
             low, high = (limit.numpy() for limit in values.aminmax(dim=0))

@@ -8,6 +8,7 @@ import torch
 
 from xopt.artifacts import Ranges
 from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.finite import check_numbers
 from xopt.calibrate.observers import METHODS, MseObserver, mse_amax, observer
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
@@ -19,7 +20,7 @@ from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import trace_checkpoint
 from xopt.encoders.plan import plan, site_names
 from xopt.errors import CheckpointError, InputError
-from xopt.packing import pack
+from xopt.packing import Encoding, pack
 from xopt.tokenization import Tokenizer
 
 
@@ -209,6 +210,16 @@ def test_what_is_no_number_is_named_with_its_text_and_its_place(
     checkpoint = Checkpoint.open(folder)
     text = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text).fast.decode(asked[0]).strip()
     assert text[:30] in caught.value.message
+
+
+def test_what_is_no_number_in_a_pair_is_named_with_both_texts() -> None:
+    items = [Encoding(np.full(n, 5, np.int32), np.zeros(n, np.int32)) for n in (3, 4)]
+    values = torch.zeros(7, 2)
+    values[3, 1] = float("nan")
+    rows = [("sw", "Habari", "Asubuhi"), ("th", "first of it", "second of it")]
+    with pytest.raises(CheckpointError) as caught:
+        check_numbers("layers.0.qkv_in", values, pack(items, first_position=0), rows)
+    assert "'first of it' and 'second of it' (th): layers.0.qkv_in" in caught.value.message
 
 
 def test_entropy_is_the_range_of_least_divergence() -> None:
