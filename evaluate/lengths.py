@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from xopt.evaluate.data import open_source
 from xopt.evaluate.retention import choose_languages
@@ -17,6 +19,7 @@ __all__ = ["DATA_SETS", "TEXTS", "RealLengths", "evenly", "task_lengths"]
 DATA_SETS = ("xnli", "panx", "tatoeba", "xquad")
 # Texts whose lengths are taken: enough for the form of a distribution, answered within seconds.
 TEXTS = 256
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def task_lengths(name: str, data: str | None, tokenizer: Tokenizer) -> RealLengt
     return RealLengths(f"{name}, {len(languages)} languages of {source.label}", tuple(tokens))
 
 
-def evenly(rows: Examples, count: int) -> Examples:
+def evenly(rows: Sequence[T], count: int) -> Sequence[T]:
     """At most ``count`` of them, from all over the list."""
     if len(rows) <= count:
         return rows

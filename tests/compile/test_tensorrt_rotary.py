@@ -11,7 +11,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
-from tests.encoders.families import save, tokens
+from tests.encoders.families import add_tokenizer, save, tokens
 
 from xopt.artifacts import LoweredGraph
 from xopt.calibrate.corpus import load_corpus
@@ -44,10 +44,7 @@ def lowered(
 ) -> tuple[Checkpoint, LoweredGraph]:
     numbers, head = CASES[prefix]
     save(folder, prefix, head, **numbers)
-    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}'
-    )
+    add_tokenizer(folder, tokenizer)
     checkpoint = Checkpoint.open(folder)
     graph = trace_checkpoint(checkpoint)
     options = BuildOptions(checkpoint=str(folder), target="tensorrt-rtx", precision=precision)

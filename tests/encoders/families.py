@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,19 @@ def save(folder: Path, prefix: str, head: str, seed: int = 0, **numbers: Any) ->
     words = tokenizers.models.WordLevel({"<unk>": 0}, unk_token="<unk>")
     tokenizers.Tokenizer(words).save(str(folder / "tokenizer.json"))
     return folder
+
+
+def add_tokenizer(folder: Path, tokenizer: Path, **more: Any) -> None:
+    """A tokenizer.json of texts in the place of the one that encodes nothing.
+
+    Args:
+        folder: of the checkpoint.
+        tokenizer: the file.
+        more: of tokenizer_config.json.
+    """
+    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    facts = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", **more}
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts))
 
 
 def tokens(lengths: Sequence[int], seed: int = 0) -> list[Encoding]:

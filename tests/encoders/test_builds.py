@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.encoders.families import save, tokens
+from tests.encoders.families import add_tokenizer, save, tokens
 
 from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
@@ -45,10 +45,7 @@ BATCHES = ((3, 40, 1, 17, 200, 64, 5), (250,), (20, 20, 20, 20))
 
 def checkpoint_of(folder: Path, prefix: str, head: str, tokenizer: Path) -> Checkpoint:
     save(folder, prefix, head, vocab_size=1200, **OPTIONS[prefix])
-    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}'
-    )
+    add_tokenizer(folder, tokenizer)
     return Checkpoint.open(folder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tests.encoders.families import save
+from tests.encoders.families import add_tokenizer, save
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.build import BuildOptions, build_bundle
@@ -21,11 +21,7 @@ def bge_m3(folder: Path, tokenizer: Path) -> Path:
         folder, "XLMRoberta", "embed", vocab_size=1200, hidden_size=32, num_hidden_layers=1,
         num_attention_heads=1, intermediate_size=48, max_position_embeddings=TOKENS + 2,
     )  # fmt: skip
-    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", '
-        f'"model_max_length": {TOKENS}}}'
-    )
+    add_tokenizer(folder, tokenizer, model_max_length=TOKENS)
     (folder / "modules.json").write_text(
         '[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},'
         '{"idx": 1, "name": "1", "path": "1_Pooling", '

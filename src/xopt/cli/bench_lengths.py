@@ -8,7 +8,7 @@ from xopt.artifacts import Bundle
 from xopt.bulk.columns import Columns
 from xopt.bulk.reading import ENDINGS, open_input
 from xopt.errors import InputError, did_you_mean
-from xopt.evaluate.lengths import DATA_SETS, TEXTS, RealLengths, task_lengths
+from xopt.evaluate.lengths import DATA_SETS, TEXTS, RealLengths, evenly, task_lengths
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
@@ -44,9 +44,8 @@ def real_lengths(bundle: Bundle, source: str, data: str | None) -> RealLengths:
         raise InputError(f"{path} holds no text.")
     if path.suffix == ".txt" and all(row.first.strip().isdecimal() for row in rows):
         return _numbers(path, [int(row.first) for row in rows], tokenizer.max_tokens)
-    chosen = [rows[number * len(rows) // TEXTS] for number in range(min(TEXTS, len(rows)))]
-    chosen = chosen if len(rows) > TEXTS else rows
-    found = tokenizer.encode([row.first for row in chosen], max_tokens=None)
+    texts = [row.first for row in evenly(rows, TEXTS)]
+    found = tokenizer.encode(texts, max_tokens=None)
     counts = [len(encoding) for encoding in found]
     most = tokenizer.max_tokens
     cut = sum(count > most for count in counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Template
 
 __all__ = [
-    "COMPOSE", "COMPOSE_GPU", "DOCKERFILE", "KUBERNETES", "KUBERNETES_GPU", "README",
+    "COMPOSE", "DOCKERFILE", "KUBERNETES", "KUBERNETES_GPU", "README",
     "README_COMPOSE", "README_KUBERNETES",
 ]  # fmt: skip
 
@@ -61,16 +61,6 @@ services:
       start_period: 120s
 $gpu"""
 )
-
-COMPOSE_GPU = """\
-    deploy:
-      resources:
-        reservations:
-          devices:
-            - driver: nvidia
-              count: 1
-              capabilities: [gpu]
-"""
 
 KUBERNETES = Template(
     """\

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,6 @@ from xopt import __version__
 from xopt.artifacts import Bundle
 from xopt.deploy.container_templates import (
     COMPOSE,
-    COMPOSE_GPU,
     DOCKERFILE,
     KUBERNETES,
     KUBERNETES_GPU,
@@ -21,7 +19,15 @@ from xopt.deploy.container_templates import (
     README_COMPOSE,
     README_KUBERNETES,
 )
-from xopt.deploy.places import EXTRAS, WHEEL, check_name, name_of, write_folder
+from xopt.deploy.places import (
+    COMPOSE_GPU,
+    WHEEL,
+    check_name,
+    copy_bundle,
+    extras_of,
+    name_of,
+    write_folder,
+)
 from xopt.errors import InputError
 
 __all__ = ["ContainerOptions", "write_containers"]
@@ -78,14 +84,13 @@ def write_containers(
 
 def _write(bundle: Bundle, form: Form, work: Path, options: ContainerOptions) -> None:
     name = name_of(bundle, options.name)
-    extras = ["serve", *([EXTRAS[bundle.target]] if bundle.target in EXTRAS else [])]
     on_gpu = bundle.target != "openvino"
     facts = {
         "name": name,
         "label": _label(name),
         "version": __version__,
         "wheel": WHEEL,
-        "extras": ",".join(extras),
+        "extras": extras_of(bundle, "serve"),
         "cpus": options.cpus,
         "replicas": options.replicas,
         "least": min(2, options.replicas),
@@ -94,9 +99,7 @@ def _write(bundle: Bundle, form: Form, work: Path, options: ContainerOptions) ->
         "precision": bundle.precision,
         "fingerprint": bundle.fingerprint[:16],
     }
-    shutil.copytree(bundle.folder, work / "bundle")
-    for lock in (work / "bundle").glob(".lock"):
-        lock.unlink()
+    copy_bundle(bundle, work / "bundle")
     (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts), encoding="utf-8")
     if form == "compose":
         text = COMPOSE.substitute(facts, gpu=COMPOSE_GPU if on_gpu else "")

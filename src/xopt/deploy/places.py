@@ -12,14 +12,40 @@ from pathlib import Path
 from xopt import __version__
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, UnsupportedError
+from xopt.publishing import LOCK
 
-__all__ = ["EXTRAS", "MARK", "WHEEL", "check_name", "name_of", "write_folder"]
+__all__ = [
+    "COMPOSE_GPU", "MARK", "WHEEL", "check_name", "copy_bundle", "extras_of", "name_of",
+    "write_folder",
+]  # fmt: skip
 
 # What says that a folder is ours, and may be replaced.
 MARK = "xopt-deploy.json"
 WHEEL = f"xopt_encoders-{__version__}-py3-none-any.whl"
 # Target -> extras of the wheel that run it.
 EXTRAS = {"cuda": "cuda", "tensorrt-rtx": "tensorrt-rtx", "torch-tensorrt": "torch-tensorrt"}
+
+# What lets a service of a compose file see a GPU.
+COMPOSE_GPU = """\
+    deploy:
+      resources:
+        reservations:
+          devices:
+            - driver: nvidia
+              count: 1
+              capabilities: [gpu]
+"""
+
+
+def extras_of(bundle: Bundle, *others: str) -> str:
+    """Extras of the wheel that run the bundle, after ``others``, as pip takes them: by commas."""
+    own = [EXTRAS[bundle.target]] if bundle.target in EXTRAS else []
+    return ",".join([*others, *own])
+
+
+def copy_bundle(bundle: Bundle, to: Path) -> None:
+    """The bundle's folder, without the lock that a build may have left in it."""
+    shutil.copytree(bundle.folder, to, ignore=shutil.ignore_patterns(LOCK))
 
 
 def check_name(name: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
 from xopt import __version__
 from xopt.artifacts import Bundle
-from xopt.deploy.places import EXTRAS, check_name, name_of, write_folder
+from xopt.deploy.places import check_name, copy_bundle, extras_of, name_of, write_folder
 from xopt.errors import InputError
 
 __all__ = ["RayOptions", "write_ray_serve"]
@@ -82,7 +81,6 @@ def write_ray_serve(
 
 
 def _write(bundle: Bundle, work: Path, options: RayOptions) -> None:
-    extras = ["ray-serve", *([EXTRAS[bundle.target]] if bundle.target in EXTRAS else [])]
     facts = {
         "name": name_of(bundle, options.name),
         "version": __version__,
@@ -93,8 +91,8 @@ def _write(bundle: Bundle, work: Path, options: RayOptions) -> None:
         "replicas": options.replicas,
         "cpus": options.cpus,
         "gpus": 0 if bundle.target == "openvino" else 1,
-        "extras": ",".join(extras),
+        "extras": extras_of(bundle, "ray-serve"),
     }
-    shutil.copytree(bundle.folder, work / "bundle", ignore=shutil.ignore_patterns(".lock"))
+    copy_bundle(bundle, work / "bundle")
     (work / "app.py").write_text(APP.substitute(facts), encoding="utf-8")
     (work / "README.md").write_text(README.substitute(facts), encoding="utf-8")

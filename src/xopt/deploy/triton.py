@@ -18,7 +18,15 @@ import numpy as np
 
 from xopt import __version__
 from xopt.artifacts import Bundle
-from xopt.deploy.places import EXTRAS, WHEEL, check_name, name_of, write_folder
+from xopt.deploy.places import (
+    COMPOSE_GPU,
+    WHEEL,
+    check_name,
+    copy_bundle,
+    extras_of,
+    name_of,
+    write_folder,
+)
 from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
 from xopt.engines.base import Signature
 from xopt.engines.tensorrt.compat import RunsOn
@@ -40,15 +48,6 @@ COMMAND = (
 )
 # Without it Triton's TensorRT backend takes no engine that carries code.
 LATER = ', "--backend-config=tensorrt,version-compatible=true"'
-ON_GPU = """\
-    deploy:
-      resources:
-        reservations:
-          devices:
-            - driver: nvidia
-              count: 1
-              capabilities: [gpu]
-"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
         facts = {key: bundle.manifest[key] for key in kept if key in bundle.manifest}
         (version / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
     else:
-        shutil.copytree(bundle.folder, version / "bundle")
+        copy_bundle(bundle, version / "bundle")
     labels = bundle.head.get("labels") if bundle.head["kind"] == "classify" else None
     if labels:
         text = "".join(f"{label}\n" for label in labels)
@@ -180,9 +179,10 @@ def _write_server(
         probe["PAIR"] = "Habari za asubuhi, rafiki yangu."
     facts |= {"probe": json.dumps(probe), "most": MOST_TEXTS}
     facts["wheel"] = WHEEL
-    extra = f"[{EXTRAS[bundle.target]}]" if bundle.target in EXTRAS else ""
+    extras = extras_of(bundle)
+    extra = f"[{extras}]" if extras else ""
     (work / "Dockerfile").write_text(DOCKERFILE.substitute(facts, extra=extra))
-    devices = ON_GPU if on_gpu else ""
+    devices = COMPOSE_GPU if on_gpu else ""
     flags = LATER if _runs_on_later(bundle) else ""
     compose = COMPOSE.substitute(facts, command=COMMAND, devices=devices, flags=flags)
     (work / "compose.yaml").write_text(compose)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.encoders.families import save, tokens
+from tests.encoders.families import add_tokenizer, save, tokens
 
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
@@ -33,10 +33,7 @@ CASES = {
 
 def checkpoint_of(folder: Path, prefix: str, head: str, tokenizer: Path, **changes: Any) -> Path:
     save(folder, prefix, head, **(CASES[prefix][0] | changes))
-    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}'
-    )
+    add_tokenizer(folder, tokenizer)
     return folder
 
 

@@ -7,7 +7,7 @@ from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 from xopt.errors import CheckpointError
 
-__all__ = ["BIASES", "FAMILY", "MODULES", "RENAMED", "read", "roberta_head"]
+__all__ = ["BIASES", "FAMILY", "MODULES", "RENAMED", "read", "roberta_head", "token_head"]
 
 BIASES = frozenset(("q", "k", "v", "attention_output", "ffn_in", "ffn_out"))
 
@@ -57,9 +57,14 @@ def roberta_head(config: Config, kind: str) -> HeadForm | None:
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:
+    if kind in ("classify", "choice"):
+        return HeadForm({"pooler.dense": "dense", "classifier": "output"}, "first", "tanh")
+    return token_head(kind)
+
+
+def token_head(kind: str) -> HeadForm | None:
+    """One linear layer over every token, under the names of BERT and of most that came after."""
     match kind:
-        case "classify" | "choice":
-            return HeadForm({"pooler.dense": "dense", "classifier": "output"}, "first", "tanh")
         case "tag":
             return HeadForm({"classifier": "output"})
         case "span":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xopt.encoders.config import Config
-from xopt.encoders.families.bert import BIASES
+from xopt.encoders.families.bert import BIASES, token_head
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm, Relative
 from xopt.errors import CheckpointError
@@ -77,16 +77,11 @@ def _relative(config: Config, terms: frozenset[str], positions: int, norm: Norm)
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:
-    match kind:
-        case "classify" | "choice":
-            config.refuse("pooler_hidden_size", config.size("hidden_size"))
-            names = {"pooler.dense": "dense", "classifier": "output"}
-            return HeadForm(names, "first", config.activation("pooler_hidden_act", "gelu"))
-        case "tag":
-            return HeadForm({"classifier": "output"})
-        case "span":
-            return HeadForm({"qa_outputs": "output"})
-    return None
+    if kind in ("classify", "choice"):
+        config.refuse("pooler_hidden_size", config.size("hidden_size"))
+        names = {"pooler.dense": "dense", "classifier": "output"}
+        return HeadForm(names, "first", config.activation("pooler_hidden_act", "gelu"))
+    return token_head(kind)
 
 
 FAMILY = Family(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xopt.encoders.config import Config
-from xopt.encoders.families.bert import BIASES, RENAMED
+from xopt.encoders.families.bert import BIASES, RENAMED, token_head
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -37,15 +37,10 @@ def _read(config: Config) -> EncoderSpec:
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:
-    match kind:
-        case "classify" | "choice":
-            names = {"pre_classifier": "dense", "classifier": "output"}
-            return HeadForm(names, "first", "relu")
-        case "tag":
-            return HeadForm({"classifier": "output"})
-        case "span":
-            return HeadForm({"qa_outputs": "output"})
-    return None
+    if kind in ("classify", "choice"):
+        names = {"pre_classifier": "dense", "classifier": "output"}
+        return HeadForm(names, "first", "relu")
+    return token_head(kind)
 
 
 FAMILY = Family(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xopt.encoders.config import Config
-from xopt.encoders.families.bert import MODULES, RENAMED, read
+from xopt.encoders.families.bert import MODULES, RENAMED, read, token_head
 from xopt.encoders.family import Family
 from xopt.encoders.spec import EncoderSpec, HeadForm
 
@@ -17,15 +17,10 @@ def _read(config: Config) -> EncoderSpec:
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:
-    match kind:
-        case "classify":
-            names = {"classifier.dense": "dense", "classifier.out_proj": "output"}
-            return HeadForm(names, "first", "gelu")
-        case "tag":
-            return HeadForm({"classifier": "output"})
-        case "span":
-            return HeadForm({"qa_outputs": "output"})
-    return None
+    if kind == "classify":
+        names = {"classifier.dense": "dense", "classifier.out_proj": "output"}
+        return HeadForm(names, "first", "gelu")
+    return token_head(kind)
 
 
 FAMILY = Family(
