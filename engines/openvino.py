@@ -32,6 +32,7 @@ from xopt.engines.openvino_graph import (
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
 from xopt.engines.openvino_sizes import fill, whole
+from xopt.engines.openvino_tidy import tidy
 from xopt.errors import BuildError, InputError, UnsupportedError, XoptError, require
 from xopt.host import check_count, cpu_count, cpu_flags, release_memory
 from xopt.packing import PackedBatch, balanced_groups, length_groups
@@ -252,6 +253,7 @@ class OpenVinoBuilder(Builder[CpuOptions, Context]):
         lowered = context.lower()
         try:
             model = open_core().read_model(lowered.path)
+            tidy(openvino, model)
             openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
         except XoptError:
             raise
