@@ -181,12 +181,9 @@ class OpenVinoEngine(Engine):
 
     def _read(self) -> Any:
         try:
-            model = open_core().read_model(self.bundle.folder / "model.xml")
+            return open_core().read_model(self.bundle.folder / "model.xml")
         except RuntimeError as error:
             raise refused(error) from error
-        share_products(self.openvino, model)
-        join_divisions(self.openvino, model)
-        return model
 
     def _compile(self, dense: bool, streams: int) -> Program:
         model = self.packed_model or self._read()
@@ -253,7 +250,9 @@ class OpenVinoBuilder(Builder[CpuOptions, Context]):
         lowered = context.lower()
         try:
             model = open_core().read_model(lowered.path)
-            tidy(openvino, model)
+            # Here and not where it runs, so that no first answer waits for it.
+            for change in (tidy, share_products, join_divisions):
+                change(openvino, model)
             openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
         except XoptError:
             raise

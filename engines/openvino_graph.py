@@ -1,4 +1,4 @@
-"""What the engine changes in OpenVINO's graph before it is compiled."""
+"""What a build, and for the dense program the engine, change in OpenVINO's graph."""
 
 from __future__ import annotations
 
