@@ -1,10 +1,10 @@
-"""The calibration run: watch every site over the sample, then store each range."""
+"""The calibration run: see every site over the sample, one after the other, and store its range."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xopt.artifacts import Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.finite import check_numbers, packed
 from xopt.calibrate.observers import METHODS, observer
-from xopt.calibrate.rounding import RoundedLayer, round_sites
+from xopt.calibrate.rounding import Moments, RoundedLayer, round_layer
 from xopt.calibrate.sampling import Sample
 from xopt.calibrate.smooth import smoothing
 from xopt.calibrate.stored import Channels, affine_of
@@ -29,8 +29,6 @@ __all__ = [
 SMOOTHED = ("qkv_in", "context", "ffn_in", "ffn_act")
 # Sites whose mean is taken away where attention is quantized.
 CENTERED = ("k", "v")
-# Sites whose channels are moved to their middle where that costs nothing.
-SHIFTED = ("qkv_in", "ffn_in", "ffn_act")
 
 
 @dataclass(frozen=True)
@@ -66,17 +64,22 @@ class CalibrationRecipe:
 
 
 class Observable(Protocol):
-    """A model that shows its quantization sites while it runs."""
+    """A model that shows what it computes at its quantization sites."""
 
-    def run(self, batch: PackedBatch, *, watch: Callable[[str, Any], None]) -> Any:
-        """Run ``batch`` and call ``watch(site, tensor)`` at every site."""
+    @property
+    def sites(self) -> Sequence[str]:
+        """All that :meth:`walk` shows, in its order."""
+        ...
+
+    def walk(self, batches: Sequence[PackedBatch], visit: Callable[[str, list[Any]], None]) -> None:
+        """Run ``batches`` and call ``visit(site, values of each)`` at every site, once."""
         ...
 
 
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
-        graph, sample.fingerprint, asdict(recipe), {"format": 6},
+        graph, sample.fingerprint, asdict(recipe), {"format": 7},
         tool_versions("torch", "nvidia-modelopt"),
     )  # fmt: skip
 
@@ -107,38 +110,26 @@ def calibrate(
     if cached is not None:
         return cached
     batches, rows = packed(sample, first_position)
+    found = _Sites(recipe, weights)
+    sites = len(model.sites)
     done = 0
-    total = (3 if recipe.levels else 2) * len(batches)
 
-    def step() -> None:
+    def visit(site: str, parts: list[Any]) -> None:
         nonlocal done
+        found.measure(site, _Seen.of(site, parts, batches, rows))
         done += 1
-        progress(min(done / total, 1.0))
+        progress(min(done / sites, 1.0))
 
-    largest, centers = _channels(model, batches, rows, step)
-    smooth = {
-        site: smoothing(values, np.abs(weights(site)).max(axis=0), recipe.alpha)
-        for site, values in largest.items()
-        if recipe.alpha > 0
-    }
-    amax, limits = _site_ranges(model, batches, recipe, smooth, centers, step)
-    rounded: dict[str, RoundedLayer] = {}
-    if recipe.levels:
-
-        def watch_all(watch: Callable[[str, Any], None]) -> None:
-            for batch in batches:
-                model.run(batch, watch=watch)
-                step()
-
-        affine = affine_of(limits, smooth, centers)
-        rounded = round_sites(affine, weights, watch_all, recipe.levels, recipe.pair_sum)
+    model.walk(batches, visit)
     with publish(Ranges.place(digest)) as work:
-        (work / "limits.json").write_text(json.dumps(limits, indent=1) + "\n")
-        parts = {f"{s}.{p}": v for s, layer in rounded.items() for p, v in vars(layer).items()}
+        (work / "limits.json").write_text(json.dumps(found.limits, indent=1) + "\n")
+        parts = {
+            f"{s}.{p}": v for s, layer in found.rounded.items() for p, v in vars(layer).items()
+        }
         np.savez(work / "rounded.npz", **parts)
-        (work / "ranges.json").write_text(json.dumps(amax, indent=1) + "\n")
-        np.savez(work / "smooth.npz", **smooth)  # type: ignore[arg-type]
-        np.savez(work / "centers.npz", **centers)  # type: ignore[arg-type]
+        (work / "ranges.json").write_text(json.dumps(found.amax, indent=1) + "\n")
+        np.savez(work / "smooth.npz", **found.smooth)  # type: ignore[arg-type]
+        np.savez(work / "centers.npz", **found.centers)  # type: ignore[arg-type]
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample.rows)
         (work / "sample.jsonl").write_text(lines, encoding="utf-8")
         facts = {"parent": graph, "recipe": asdict(recipe), "sample": sample.facts}
@@ -146,104 +137,126 @@ def calibrate(
     return Ranges.open(Ranges.place(digest))
 
 
-def _channels(
-    model: Observable,
-    batches: Sequence[PackedBatch],
-    rows: Sequence[Sequence[tuple[str, ...]]],
-    step: Callable[[], None],
-) -> tuple[Channels, Channels]:
-    """What every channel shows: the largest absolute value, and where its center lies.
+@dataclass(frozen=True)
+class _Seen:
+    """What a site shows, behind ``(x - middle) · factor``.
 
-    Raises:
-        CheckpointError: a value is no number; its text and its site are named.
+    Attributes:
+        parts: ``[T, channels]`` of every batch.
+        ends: ``[2, channels]``, the lowest and the highest value of each channel.
+        middle: ``[channels]``, or one number.
+        factor: ``[channels]``, above 0, or one number.
     """
-    highest: Channels = {}
-    lowest: Channels = {}
-    sums: dict[str, NDArray[np.float64]] = {}
 
-    present = 0
+    parts: list[Any]
+    ends: Any
+    middle: Any = 0.0
+    factor: Any = 1.0
 
-    def watch(site: str, values: Any) -> None:
-        check_numbers(site, values, batches[present], rows[present])
-        kind = site.rpartition(".")[2]
-        if kind in SMOOTHED:
-            low, high = (limit.numpy() for limit in values.aminmax(dim=0))
-            lowest[site] = np.minimum(lowest[site], low) if site in lowest else low
-            highest[site] = np.maximum(highest[site], high) if site in highest else high
-        elif kind in CENTERED:
-            sums[site] = sums.get(site, 0) + values.double().sum(dim=0).numpy()
+    @classmethod
+    def of(
+        cls,
+        site: str,
+        parts: list[Any],
+        batches: Sequence[PackedBatch],
+        rows: Sequence[Sequence[tuple[str, ...]]],
+    ) -> _Seen:
+        """As it is.
 
-    for present, batch in enumerate(batches):  # noqa: B007  (`watch` reads it)
-        model.run(batch, watch=watch)
-        step()
-    tokens = sum(batch.tokens for batch in batches)
-    largest = {site: np.maximum(high, -lowest[site]) for site, high in highest.items()}
-    centers = {site: (total / tokens).astype(np.float32) for site, total in sums.items()}
-    for site, high in highest.items():
-        if site.rpartition(".")[2] in (*SHIFTED, "context"):
-            centers[site] = (high + lowest[site]) * np.float32(0.5)
-    return largest, centers
+        Raises:
+            CheckpointError: a value is no number; its text and its site are named.
+        """
+        import torch
+
+        limits = [part.aminmax(dim=0) for part in parts]
+        low = torch.stack([limit.min for limit in limits]).amin(dim=0)
+        high = torch.stack([limit.max for limit in limits]).amax(dim=0)
+        ends = torch.stack((low, high))
+        if not ends.isfinite().all():
+            for values, batch, texts in zip(parts, batches, rows, strict=True):
+                check_numbers(site, values, batch, texts)
+        return cls(parts, ends)
+
+    def amax(self, recipe: CalibrationRecipe) -> float:
+        """The range ``[-amax, amax]`` that the recipe's method gives it."""
+        watch = observer(recipe.method, percentile=recipe.percentile)
+        # Moving and scaling keep a channel's order, so its ends stay its ends.
+        for values in (self.ends,) if recipe.method == "minmax" else self.parts:
+            watch.collect((values - self.middle) * self.factor)
+        found = watch.amax()
+        return found if found > 0 else 1.0
+
+    def limits(self, cut: float) -> tuple[float, float]:
+        """Lowest and highest value, within ±``cut``: the method cuts both sides where it cuts."""
+        moved = (self.ends - self.middle) * self.factor
+        return max(float(moved.min()), -cut), min(float(moved.max()), cut)
 
 
-def _site_ranges(
-    model: Observable,
-    batches: Sequence[PackedBatch],
-    recipe: CalibrationRecipe,
-    smooth: Channels,
-    centers: Channels,
-    step: Callable[[], None],
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Every site's ``amax``, and the limits of what is rounded by :class:`Affine`."""
-    import torch
+class _Sites:
+    """The ranges of all sites and the layers behind them, found one site after the other."""
 
-    observers: dict[str, Any] = {}
-    extremes: dict[str, tuple[float, float]] = {}
-    inverse = {site: torch.from_numpy(1 / divisor) for site, divisor in smooth.items()}
-    means = {site: torch.from_numpy(center) for site, center in centers.items()}
+    def __init__(
+        self, recipe: CalibrationRecipe, weights: Callable[[str], NDArray[np.float32]]
+    ) -> None:
+        self._recipe, self._weights = recipe, weights
+        self.amax: dict[str, float] = {}
+        self.limits: dict[str, tuple[float, float]] = {}
+        self.smooth: Channels = {}
+        self.centers: Channels = {}
+        self.rounded: dict[str, RoundedLayer] = {}
+        # The values of a layer's attention, until its context is known.
+        self._values: dict[str, _Seen] = {}
 
-    def collect(site: str, values: Any) -> None:
-        if site not in observers:
-            observers[site] = observer(recipe.method, percentile=recipe.percentile)
-        observers[site].collect(values)
+    def measure(self, site: str, seen: _Seen) -> None:
+        """All about ``site``, and about the linear layer that reads it."""
+        import torch
 
-    def bound(site: str, values: Any) -> None:
-        low, high = (float(limit) for limit in values.aminmax())
-        seen = extremes.get(site, (low, high))
-        extremes[site] = (min(seen[0], low), max(seen[1], high))
-
-    def watch(site: str, values: Any) -> None:
         layer, _, kind = site.rpartition(".")
-        context = f"{layer}.context"
-        # Probabilities need no watching: they fill [0, 1] by definition.
-        if kind == "probs":
-            return
         if kind in CENTERED:
-            values = values - means[site]
-        divide = inverse.get(site, 1)
-        collect(site, values * divide)
-        if kind == "context" and f"{layer}.v" in means:
-            collect(site + "_centered", (values - means[f"{layer}.v"]) * divide)
-        if kind == "context":
-            moved = (values - means[site]) * divide
-            collect(site + "_moved", moved)
-            bound(site, moved)
-        if kind in SHIFTED:
-            moved = (values - means[site]) * divide
-            collect(site + "_shifted", moved)
-            bound(site, values * divide if kind == "ffn_act" else moved)
-        if kind == "v" and context in inverse:
-            # What v is where a lowering folds the context's divisor into it.
-            collect(site + "_smoothed", values * inverse[context])
+            sums = sum(part.sum(dim=0, dtype=torch.float64) for part in seen.parts)
+            mean = (sums / sum(map(len, seen.parts))).float()
+            self.centers[site] = mean.numpy()
+            seen = replace(seen, middle=mean)
+        if kind == "v":
+            kept = [] if self._recipe.method == "minmax" else seen.parts
+            self._values[site] = replace(seen, parts=kept)
+        if kind in SMOOTHED:
+            self._measure_input(site, layer, kind, seen)
+        else:
+            self.amax[site] = seen.amax(self._recipe)
 
-    for batch in batches:
-        model.run(batch, watch=watch)
-        step()
-    found = {site: seen.amax() for site, seen in observers.items()}
-    amax = {site: value if value > 0 else 1.0 for site, value in found.items()}
-    suffixes = {"context": "_moved", "ffn_act": ""}
-    limits = {}
-    for site, (low, high) in extremes.items():
-        # The method cuts both sides where it cuts.
-        cut = amax[site + suffixes.get(site.rpartition(".")[2], "_shifted")]
-        limits[site] = (max(low, -cut), min(high, cut))
-    return amax, limits
+    def _measure_input(self, site: str, layer: str, kind: str, seen: _Seen) -> None:
+        """What a linear layer reads."""
+        import torch
+
+        recipe, amax = self._recipe, self.amax
+        low, high = seen.ends.numpy()
+        weight = self._weights(site) if recipe.alpha > 0 or recipe.levels else None
+        if weight is not None and recipe.alpha > 0:
+            columns = np.abs(weight).max(axis=0)
+            self.smooth[site] = smoothing(np.maximum(high, -low), columns, recipe.alpha)
+            seen = replace(seen, factor=torch.from_numpy(1 / self.smooth[site]))
+        self.centers[site] = (high + low) * np.float32(0.5)
+        moved = replace(seen, middle=torch.from_numpy(self.centers[site]))
+        amax[site] = seen.amax(recipe)
+        if kind == "context":
+            values = self._values.pop(f"{layer}.v", None)
+            amax[f"{site}_moved"] = moved.amax(recipe)
+            if values is not None:
+                amax[f"{site}_centered"] = replace(seen, middle=values.middle).amax(recipe)
+            if values is not None and site in self.smooth:
+                # What v is where a lowering folds the context's divisor into it.
+                amax[f"{layer}.v_smoothed"] = replace(values, factor=seen.factor).amax(recipe)
+            self.limits[site] = moved.limits(amax[f"{site}_moved"])
+        else:
+            amax[f"{site}_shifted"] = moved.amax(recipe)
+            # What a GELU gives is not moved: nothing before it could take the middle for free.
+            plain = kind == "ffn_act"
+            cut = amax[site if plain else f"{site}_shifted"]
+            self.limits[site] = (seen if plain else moved).limits(cut)
+        if weight is not None and recipe.levels:
+            only = {site: self.limits[site]}
+            moments = Moments(affine_of(only, self.smooth, self.centers)[site])
+            for part in seen.parts:
+                moments.collect(part)
+            self.rounded[site] = round_layer(weight, moments, recipe.levels, recipe.pair_sum)

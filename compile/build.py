@@ -35,7 +35,7 @@ from xopt.engines.building import Built
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
 from xopt.evidence import record_build
-from xopt.host import peak_rss_mib, tool_versions
+from xopt.host import peak_rss_mib, release_memory, tool_versions
 from xopt.progress import Progress, Silent, Stage, StageClock
 
 __all__ = [
@@ -89,6 +89,8 @@ def build_bundle(
         progress.finish()
         taken = time.perf_counter() - start
         return BuildResult(present, taken, cached=True, stages=tuple(progress.stages))
+    # What read the tokenizer took half a gigabyte, and libc would keep it.
+    release_memory()
     progress.stage("tracing")
     graph = trace_checkpoint(checkpoint)
     ranges = None
@@ -97,6 +99,7 @@ def build_bundle(
         ranges = ranges_of(checkpoint, graph, sample, options, progress)
     # Mapped weights count as memory as long as anything refers to them.
     gc.collect()
+    release_memory()
     with publish(out) as work:
         context = BuildContext(checkpoint, graph, ranges, lowering, lengths, progress)
         built = builder.build(context, work, progress)

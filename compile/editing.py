@@ -15,6 +15,9 @@ from xopt.errors import BuildError
 
 __all__ = ["GraphEditor"]
 
+# Constants up to this many bytes are kept, since a later step may read them: biases and norms.
+READ_AGAIN = 1 << 20
+
 
 class GraphEditor:
     """Rebuilds a graph node by node.
@@ -98,7 +101,8 @@ class GraphEditor:
         """Add an initializer and return its name."""
         if name not in self.constants:
             self.constants[name] = self.writer.add(name, value)
-            self.added[name] = value
+            if value.nbytes <= READ_AGAIN:
+                self.added[name] = value
         return name
 
     def finish(self) -> onnx.ModelProto:

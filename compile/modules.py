@@ -1,16 +1,17 @@
-"""Norms and activations in PyTorch, by the names of :mod:`xopt.encoders.spec`."""
+"""Parts of encoders in PyTorch, by the names of :mod:`xopt.encoders.spec`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xopt.encoders.spec import Activation, Norm
+from xopt.encoders.spec import Activation, EncoderSpec, Norm
 
-__all__ = ["ACTIVATE", "RootMeanSquareNorm", "make_norm"]
+__all__ = ["ACTIVATE", "RootMeanSquareNorm", "Rotation", "make_norm", "multiply"]
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -45,3 +46,32 @@ def make_norm(norm: Norm, width: int) -> nn.Module:
     if norm.kind == "rms":
         return RootMeanSquareNorm(width, norm.epsilon)
     return nn.LayerNorm(width, eps=norm.epsilon, bias=norm.bias)
+
+
+class Rotation(nn.Module):
+    """Cosine and sine of every position's angles."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.cos: Tensor
+        self.sin: Tensor
+        for name in ("cos", "sin"):
+            self.register_buffer(name, torch.empty(spec.max_tokens, spec.head_dim))
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """``[T]`` -> twice ``[T, 1, head_dim]``."""
+        cosine, sine = (F.embedding(positions, table) for table in (self.cos, self.sin))
+        return cosine[:, None], sine[:, None]
+
+
+def multiply(layer: nn.Module, x: Tensor) -> Tensor:
+    """What ``layer``, a linear one, gives for ``[T, inputs]``.
+
+    oneDNN's fp32 product takes half the time of MKL's, which PyTorch takes by itself, on AMD's CPUs
+    with AVX-512. The operator is what ``torch.compile`` emits; where it is not, the layer is run.
+    """
+    built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    product = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if built else None
+    if product is None:
+        return cast("Tensor", layer(x))
+    return cast("Tensor", product(x, layer.weight, layer.bias, "none", [], ""))

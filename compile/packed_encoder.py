@@ -6,18 +6,18 @@ attention runs on ``[T, width]``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xopt.compile.attention import attend, attend_jointly
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.head_spec import Head
 from xopt.compile.heads import head_inputs, make_head
-from xopt.compile.modules import ACTIVATE, make_norm
+from xopt.compile.modules import ACTIVATE, Rotation, make_norm, multiply
 from xopt.compile.relative import Distances
 from xopt.compile.weights import encoder_state, rotations
 from xopt.encoders.plan import (
@@ -30,7 +30,9 @@ from xopt.encoders.plan import (
     Op,
     Residual,
     State,
+    last_reads,
     plan,
+    site_names,
 )
 from xopt.encoders.spec import EncoderSpec
 from xopt.packing import PackedBatch
@@ -46,6 +48,7 @@ ORDER = (
 
 # Called at each quantization site with its name and value.
 Watch = Callable[[str, Tensor], None]
+Product = Callable[[nn.Module, Tensor], Tensor]
 JointAttention = Callable[[Attend, Tensor, dict[str, Tensor], Watch], Tensor]
 
 
@@ -68,20 +71,23 @@ def _ignore(name: str, value: Tensor) -> None:
     """The watch that watches nothing."""
 
 
-class Rotation(nn.Module):
-    """Cosine and sine of every position's angles."""
+@dataclass
+class Going:
+    """A packed batch on its way.
 
-    def __init__(self, spec: EncoderSpec) -> None:
-        super().__init__()
-        self.cos: Tensor
-        self.sin: Tensor
-        for name in ("cos", "sin"):
-            self.register_buffer(name, torch.empty(spec.max_tokens, spec.head_dim))
+    Attributes:
+        arrays: of the batch.
+        turns: base -> cosine and sine of each token's position.
+        distances: from :class:`~xopt.compile.relative.Distances`.
+        values: what the operations read and write, by name.
+        seen: the sites that were watched.
+    """
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """``[T]`` -> twice ``[T, 1, head_dim]``."""
-        cosine, sine = (F.embedding(positions, table) for table in (self.cos, self.sin))
-        return cosine[:, None], sine[:, None]
+    arrays: dict[str, Tensor]
+    turns: dict[float, tuple[Tensor, Tensor]]
+    distances: dict[str, Tensor]
+    values: dict[str, Tensor] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
 
 
 class PackedEncoder(nn.Module):
@@ -161,42 +167,96 @@ class PackedEncoder(nn.Module):
             watch: called at every quantization site.
             trail: receives each hidden state ``[T, hidden]``: the embeddings, then every layer.
         """
-        values: dict[str, Tensor] = {}
+        going = self._begin(arrays)
+        for op in self.plan:
+            self._step(op, going, watch)
+            if isinstance(op, State) and trail is not None:
+                trail.append(going.values["x"])
+        out: Tensor = self.head(going.values["x"], arrays)
+        return out
+
+    def _begin(self, arrays: dict[str, Tensor]) -> Going:
+        """A batch before the first operation."""
         turns = {t: self.rotary[n](arrays["position_ids"]) for t, n in self._rotations.items()}
         distances: dict[str, Tensor] = {}
         if self.distances is not None:
             distances = self.distances(arrays["pad_index"].shape[1])
-        seen: set[str] = set()
-        for op in self.plan:
-            match op:
-                case Embed():
-                    values[op.out] = self._embed(op, arrays, watch)
-                case Normalize() | Linear():
-                    site = op.site if isinstance(op, Linear) else None
-                    if site is not None and site not in seen:
-                        seen.add(site)
-                        watch(site, values[op.source])
-                    values[op.out] = self.get_submodule(op.name)(values[op.source])
-                case Attend():
-                    parts = [values[name] for name in op.source]
-                    if len(parts) == 1:
-                        values[op.out] = self.joint_attention(op, parts[0], arrays, watch)
-                    else:
-                        q, k, v = parts
-                        turn = turns[op.theta] if op.theta is not None else None
-                        tables = {t: self._table(op, t) for t in op.terms}
-                        values[op.out] = attend(op, q, k, v, arrays, turn, tables, distances)
-                case Act():
-                    values[op.out] = ACTIVATE[op.kind](values[op.source])
-                case Gate():
-                    values[op.out] = values[op.source] * values[op.other]
-                case Residual():
-                    values[op.out] = values[op.source] + values[op.other]
-                case State():
-                    if trail is not None:
-                        trail.append(values["x"])
-        out: Tensor = self.head(values["x"], arrays)
-        return out
+        return Going(arrays, turns, distances)
+
+    def _step(self, op: Op, going: Going, watch: Watch, multiply: Product | None = None) -> None:
+        """One operation of one batch.
+
+        Args:
+            op: of the plan.
+            going: the batch; its values are changed.
+            watch: called where the operation reads a site for the first time.
+            multiply: computes linear layers in place of their modules.
+        """
+        values = going.values
+        match op:
+            case Embed():
+                values[op.out] = self._embed(op, going.arrays, watch)
+            case Normalize():
+                values[op.out] = self.get_submodule(op.name)(values[op.source])
+            case Linear():
+                if op.site is not None and op.site not in going.seen:
+                    going.seen.add(op.site)
+                    watch(op.site, values[op.source])
+                layer = self.get_submodule(op.name)
+                source = values[op.source]
+                values[op.out] = layer(source) if multiply is None else multiply(layer, source)
+            case Attend():
+                parts = [values[name] for name in op.source]
+                if len(parts) == 1:
+                    values[op.out] = self.joint_attention(op, parts[0], going.arrays, watch)
+                else:
+                    q, k, v = parts
+                    turn = going.turns[op.theta] if op.theta is not None else None
+                    tables = {t: self._table(op, t) for t in op.terms}
+                    values[op.out] = attend(
+                        op, q, k, v, going.arrays, turn, tables, going.distances
+                    )
+            case Act():
+                values[op.out] = ACTIVATE[op.kind](values[op.source])
+            case Gate():
+                values[op.out] = values[op.source] * values[op.other]
+            case Residual():
+                values[op.out] = values[op.source] + values[op.other]
+            case State():
+                pass
+
+    @property
+    def sites(self) -> list[str]:
+        """Where :meth:`walk` shows values, in its order."""
+        return [name for name in site_names(self.plan) if not name.endswith(".probs")]
+
+    @torch.inference_mode()
+    def walk(
+        self, batches: Sequence[PackedBatch], visit: Callable[[str, list[Tensor]], None]
+    ) -> None:
+        """Run batches side by side: one operation of all of them, then the next. No head is run.
+
+        What no later operation reads is let go, so that the states and the values of one part of a
+        layer are all that is held.
+
+        Args:
+            batches: all that is run.
+            visit: called at each of :attr:`sites` with what every batch shows there.
+        """
+        runs = [self._begin(self._tensors(batch)) for batch in batches]
+        for op, last in zip(self.plan, last_reads(self.plan), strict=True):
+            found: dict[str, list[Tensor]] = {}
+
+            def watch(site: str, value: Tensor, found: dict[str, list[Tensor]] = found) -> None:
+                if not site.endswith(".probs"):
+                    found.setdefault(site, []).append(value)
+
+            for going in runs:
+                self._step(op, going, watch, multiply)
+                for name in last:
+                    del going.values[name]
+            for site in list(found):
+                visit(site, found.pop(site))
 
     def _table(self, op: Attend, term: str) -> Tensor:
         """``[rows, heads·head_dim]``: a layer's vectors of distances."""
@@ -220,6 +280,9 @@ class PackedEncoder(nn.Module):
     @torch.inference_mode()
     def run(self, batch: PackedBatch, **extra: Any) -> Tensor:
         """As :meth:`forward`, from a numpy batch."""
-        arrays = batch.arrays(self.config.window)
-        out: Tensor = self({n: torch.from_numpy(arrays[n]) for n in self.inputs}, **extra)
+        out: Tensor = self(self._tensors(batch), **extra)
         return out
+
+    def _tensors(self, batch: PackedBatch) -> dict[str, Tensor]:
+        arrays = batch.arrays(self.config.window)
+        return {name: torch.from_numpy(arrays[name]) for name in self.inputs}

@@ -16,6 +16,7 @@ from xopt.compile.padded import padded_answer
 from xopt.compile.reference import Asked, Reference, open_reference, reference_model
 from xopt.engines.openvino import open_core
 from xopt.errors import ParityError
+from xopt.host import release_memory
 from xopt.model.head import Head
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.tokenization import Tokenizer
@@ -133,6 +134,7 @@ def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> 
     expected = [_both(reference, one) for one in asked]
     del reference
     gc.collect()
+    release_memory()
     first = checkpoint.config.first_position
     packs = [pack(items, first_position=first) for items in encodings]
     window = checkpoint.config.window
@@ -162,7 +164,8 @@ def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> 
 
 def _both(reference: Reference, asked: Asked) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     try:
-        return reference.logits(asked), reference.answers(asked)
+        logits = reference.logits(asked)
+        return logits, reference.answers(asked, logits)
     except Exception as error:
         said = str(error).strip().partition("\n")[0]
         raise ParityError(

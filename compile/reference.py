@@ -64,13 +64,17 @@ class Reference:
     tokenizer: Any
     whole: Any = None
 
-    def answers(self, asked: Asked) -> Array:
-        """The last step included: ``[B, …]``, or ``[T, …]`` for ``tag`` and ``span``."""
+    def answers(self, asked: Asked, logits: Array) -> Array:
+        """The last step included: ``[B, …]``, or ``[T, …]`` for ``tag`` and ``span``.
+
+        Args:
+            asked: texts.
+            logits: of :meth:`logits`, what the last step takes where that is all there is.
+        """
         import torch
 
         if self.whole is None:
-            logits = torch.from_numpy(self.logits(asked))
-            found: Array = self._finished(logits).numpy()
+            found: Array = self._finished(torch.from_numpy(logits)).numpy()
             return found
         options = {"batch_size": len(asked.texts), "convert_to_numpy": True}
         options["show_progress_bar"] = False

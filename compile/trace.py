@@ -17,7 +17,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.external import WEIGHTS, WeightsWriter
 from xopt.compile.parity import check_parity
 from xopt.errors import require
-from xopt.host import tool_versions
+from xopt.host import release_memory, tool_versions
 from xopt.packing import Encoding, pack
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def _export_into(folder: Path, checkpoint: Checkpoint, skeleton: PackedEncoder) 
     # The exporter's objects refer to one another in circles and would keep the mapping alive.
     del model, state
     gc.collect()
+    release_memory()
 
 
 def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[str, torch.Tensor]]:

@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,12 +174,45 @@ def test_ranges_are_counted_from_means_and_middles(
         assert amax[f"layers.1.{site}"] == pytest.approx(np.abs(values).max(), rel=1e-4), site
 
 
+def held() -> int:
+    """Bytes of all tensors that are alive."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
+    stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(stores.values())
+
+
+def test_no_layer_is_held_longer_than_it_is_measured(make_checkpoint: Callable[..., Path]) -> None:
+    """Neither its values nor its moments: a deep encoder takes the memory of a flat one."""
+    folder = make_checkpoint(seed=311, num_hidden_layers=4)
+    checkpoint = Checkpoint.open(folder)
+    tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
+    sample = draw_sample(load_corpus(), tokenizer, max_tokens=6000)
+    model = PackedEncoder.load(checkpoint)
+    readers = {"qkv_in": "qkv", "context": "attention_output", "ffn_act": "ffn_out"}
+    before, seen = held(), {}
+
+    def weigh(site: str) -> np.ndarray:
+        seen[site] = held() - before
+        layer, _, kind = site.rpartition(".")
+        return model.get_parameter(f"{layer}.{readers.get(kind, kind)}.weight").numpy()
+
+    recipe = CalibrationRecipe(levels=127)
+    calibrate(model, "flat", sample, recipe, first_position=2, weights=weigh)
+    config, tokens = checkpoint.config, sum(map(len, sample.encodings))
+    for kind in ("qkv_in", "context", "ffn_in", "ffn_act"):
+        assert seen[f"layers.3.{kind}"] <= 1.01 * seen[f"layers.1.{kind}"]
+    # The states, and what one linear layer reads and gives, beside the arrays of the batches.
+    widest = tokens * 4 * (2 * config.hidden + config.intermediate)
+    assert widest <= seen["layers.3.ffn_act"] < 1.5 * widest
+
+
 def test_a_second_calibration_comes_from_the_cache(make_checkpoint: Callable[..., Path]) -> None:
     folder = make_checkpoint(seed=4)
     first = run(folder, CalibrationRecipe())
 
     class Broken:
-        def run(self, *arguments: object, **named: object) -> None:
+        def walk(self, *arguments: object) -> None:
             raise AssertionError("it should not run again")
 
     again = run(folder, CalibrationRecipe(), Broken())  # type: ignore[arg-type]
@@ -193,15 +227,16 @@ def test_what_is_no_number_is_named_with_its_text_and_its_place(
     asked: list[list[int]] = []
 
     class Broken:
-        def run(self, batch: Any, *, watch: Callable[[str, Any], None]) -> None:
-            values = torch.zeros(batch.tokens, 64)
-            watch("layers.0.qkv_in", values)
-            if batch.sentences > 1:
-                # The second sentence's last token.
-                values = values.clone()
-                values[int(batch.cu_seqlens[2]) - 1, 3] = bad
-                asked.append(batch.input_ids[batch.cu_seqlens[1] : batch.cu_seqlens[2]].tolist())
-            watch("layers.1.ffn_act", values)
+        sites = ("layers.0.qkv_in", "layers.1.ffn_act")
+
+        def walk(self, batches: Any, visit: Callable[[str, list[Any]], None]) -> None:
+            parts = [torch.zeros(batch.tokens, 64) for batch in batches]
+            visit("layers.0.qkv_in", parts)
+            chosen, batch = next((n, b) for n, b in enumerate(batches) if b.sentences > 1)
+            # The second sentence's last token.
+            parts[chosen][int(batch.cu_seqlens[2]) - 1, 3] = bad
+            asked.append(batch.input_ids[batch.cu_seqlens[1] : batch.cu_seqlens[2]].tolist())
+            visit("layers.1.ffn_act", parts)
 
     # Of no other test: its ranges are not in the cache.
     folder = make_checkpoint(seed=977)

@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from xopt.calibrate.rounding import (
+    DAMP,
+    EXACT,
     Affine,
     Moments,
-    in_groups,
-    inverse_factor,
+    factor_of,
     round_columns,
     round_layer,
 )
 from xopt.compile.quantize import quantize_rows
+from xopt.host import int8_instructions
 
 
 def inputs(tokens: int, width: int, seed: int = 0) -> np.ndarray:
@@ -87,15 +89,59 @@ def test_dead_channels_and_rows_of_zeros() -> None:
     np.testing.assert_array_equal(nothing, quantize_rows(weight)[0])
 
 
-def test_the_factor_is_of_the_inverse() -> None:
+def gptq(weight: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """Frantar et al. (2023), step by step: every column's error goes to all columns behind it."""
+    scales = np.abs(weight).max(axis=1) / 127
+    diagonal = products.diagonal()
+    order = np.argsort(-diagonal, kind="stable")
+    moments = products[np.ix_(order, order)] + DAMP * diagonal.mean() * np.eye(len(products))
+    upper = np.linalg.cholesky(np.linalg.inv(moments)).T
+    left = (weight / scales[:, None])[:, order]
+    values = np.empty(weight.shape)
+    for column, place in enumerate(order):
+        nearest = np.clip(np.rint(left[:, column]), -127, 127)
+        values[:, place] = nearest
+        error = (left[:, column] - nearest) / upper[column, column]
+        left[:, column:] -= np.outer(error, upper[column, column:])
+    return values
+
+
+@pytest.mark.parametrize("width", [1, 40, 300])
+def test_weights_are_rounded_as_published(width: int) -> None:
+    """But for a number that lay halfway between two steps."""
+    weight, seen = weight_of(32, width), inputs(2000, width).astype(np.float64)
+    values, _ = round_columns(weight, seen.T @ seen / 2000)
+    assert (values == gptq(weight.astype(np.float64), seen.T @ seen / 2000)).mean() > 0.995
+
+
+def test_the_factor_is_of_the_moments() -> None:
     generator = np.random.default_rng(5)
     inputs = generator.normal(size=(40, 96)) * generator.uniform(0.1, 3, 96)
     moments = inputs.T @ inputs / 40 + 0.01 * np.eye(96)
-    factor = inverse_factor(moments)
-    assert not np.tril(factor, -1).any()
-    assert (np.diag(factor) > 0).all()
-    exact = np.linalg.inv(moments)
-    assert np.abs(factor.T.astype(np.float64) @ factor - exact).max() <= 1e-5 * np.abs(exact).max()
+    lower = factor_of(moments).astype(np.float64)
+    assert not np.triu(lower, 1).any()
+    np.testing.assert_array_equal(np.diag(lower), 1)
+    inverse = np.linalg.inv(lower)
+    between = inverse.T @ moments @ inverse
+    off = between - np.diag(np.diag(between))
+    assert np.abs(off).max() <= 1e-4 * np.abs(moments).max()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(-3.0, 5.0), (-0.2, 9.0), (-9.0, 0.2)])
+def test_moments_are_those_of_the_rounded_numbers(exact: bool, low: float, high: float) -> None:
+    if exact and int8_instructions() not in EXACT:
+        pytest.skip("This CPU's products of 8-bit numbers cut sums off.")
+    seen = inputs(700, 30)
+    how = Affine.over(low, high, np.linspace(0.5, 2, 30, dtype=np.float32), seen.mean(axis=0))
+    moments = Moments(how, exact=exact)
+    for part in np.split(seen, [100, 101, 500]):
+        moments.collect(torch.from_numpy(part))
+    scaled = (seen - how.middle) * (1 / how.divisor / np.float32(how.step))
+    q = np.clip(np.rint(scaled) + how.zero, 0, 255).astype(np.int64) - how.zero
+    np.testing.assert_allclose(moments.products, q.T @ q / 700, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(moments.rounded_mean, q.mean(axis=0) * how.step, rtol=1e-5)
+    np.testing.assert_allclose(moments.mean, seen.mean(axis=0), rtol=1e-5)
 
 
 def test_means_are_kept() -> None:
@@ -127,10 +173,3 @@ def test_zero_is_exact_and_the_limits_fit(low: float, high: float) -> None:
     for end in (low, high):
         q = np.clip(round(end / how.step) + how.zero, 0, 255)
         assert abs((q - how.zero) * how.step - end) <= how.step
-
-
-def test_second_moments_are_held_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xopt.calibrate.rounding.MOMENTS_BYTES", 4 * 2 * 100**2)
-    how = Affine.over(-1, 1, np.ones(100, np.float32), np.zeros(100, np.float32))
-    groups = list(in_groups({f"s{n}": how for n in range(5)}))
-    assert groups == [["s0", "s1"], ["s2", "s3"], ["s4"]]

@@ -13,7 +13,7 @@ from xopt.encoders.spec import Activation, Block, EncoderSpec, Norm
 
 __all__ = [
     "Act", "Attend", "Embed", "Gate", "Linear", "Normalize", "Op", "Residual", "State", "is_joint",
-    "needs", "plan", "site_names",
+    "last_reads", "needs", "plan", "site_names",
 ]  # fmt: skip
 
 
@@ -224,6 +224,32 @@ def site_names(ops: tuple[Op, ...]) -> list[str]:
         elif isinstance(op, Attend) and len(op.source) == 1:
             names += [f"{op.layer}.{part}" for part in ("q", "k", "v", "probs")]
     return names
+
+
+def last_reads(ops: tuple[Op, ...]) -> list[tuple[str, ...]]:
+    """For each operation, the values that it reads and that no later one does."""
+    found: list[tuple[str, ...]] = []
+    live = {"x"}
+    for op in reversed(ops):
+        reads, writes = _values(op)
+        found.append(tuple(sorted(reads - live - writes)))
+        live = live - writes | reads
+    return found[::-1]
+
+
+def _values(op: Op) -> tuple[set[str], set[str]]:
+    """The names that an operation reads, and that it writes."""
+    match op:
+        case Embed():
+            return set(), {op.out}
+        case Attend():
+            return set(op.source), {op.out}
+        case Gate() | Residual():
+            return {op.source, op.other}, {op.out}
+        case State():
+            return {"x"}, set()
+        case _:
+            return {op.source}, {op.out}
 
 
 def needs(spec: EncoderSpec) -> tuple[str, ...]:
