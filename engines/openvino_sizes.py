@@ -57,7 +57,7 @@ def whole(
     part: PackedBatch, inputs: Collection[str], *, window: int | None, per_token: bool
 ) -> Feed:
     """The arrays of a part as they are, for a program that has no place for more rows."""
-    arrays = {name: array for name, array in part.arrays(window).items() if name in inputs}
+    arrays = part.arrays(window, inputs)
     rows = part.tokens if per_token else part.sentences
     return Feed(arrays, rows, frozenset((part.tokens, part.sentences)))
 

@@ -7,9 +7,10 @@ Layout after ByteTransformer (Zhai et al., 2023): every token-wise operation run
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ __all__ = [
 
 # Added to the attention scores of padding slots. Finite in fp16, and exp() of it is exactly 0.
 MASKED = -10000.0
+
+# What every engine may ask of a batch.
+ARRAYS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "pad_index", "unpad_index",
+          "attention_bias", "prompt_tokens")  # fmt: skip
 
 IntArray = NDArray[np.int32]
 
@@ -87,7 +92,7 @@ class PackedBatch:
     @cached_property
     def lengths(self) -> IntArray:
         """``[B]`` int32, tokens of each sentence."""
-        return np.diff(self.cu_seqlens)
+        return self.cu_seqlens[1:] - self.cu_seqlens[:-1]
 
     @property
     def sentences(self) -> int:
@@ -133,24 +138,22 @@ class PackedBatch:
         """Its blocks for layers in which a token sees ``window`` tokens to each side."""
         return cut_windows(self.cu_seqlens[:-1], self.lengths, window, MASKED)
 
-    def arrays(self, window: int | None = None) -> dict[str, NDArray[np.generic]]:
-        """Every array an engine may ask for, by its name in the graph.
+    def arrays(
+        self, window: int | None = None, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[np.generic]]:
+        """The arrays an engine may ask for, by their names in the graph.
 
         Args:
             window: of the layers that see a part of the text only; adds ``window_queries``,
                 ``window_keys``, ``window_slots`` and ``window_bias``.
+            names: those that are wanted, and computed; all by default.
         """
-        local = {} if window is None else self.windows(window).arrays()
-        return local | {
-            "input_ids": self.input_ids,
-            "position_ids": self.position_ids,
-            "token_type_ids": self.token_type_ids,
-            "cu_seqlens": self.cu_seqlens,
-            "pad_index": self.pad_index,
-            "unpad_index": self.unpad_index,
-            "attention_bias": self.attention_bias,
-            "prompt_tokens": self.prompt_tokens,
-        }
+        own = ARRAYS if names is None else [name for name in ARRAYS if name in names]
+        found = {name: getattr(self, name) for name in own}
+        if window is not None and (names is None or len(own) < len(names)):
+            local = self.windows(window).arrays()
+            found |= {n: array for n, array in local.items() if names is None or n in names}
+        return found
 
     def token_index(self, sentences: NDArray[np.intp]) -> NDArray[np.intp]:
         """``[t]``: the tokens of ``sentences``, in that order."""
@@ -190,15 +193,16 @@ def pack(encodings: Sequence[Encoding], *, first_position: int) -> PackedBatch:
     """
     if not encodings:
         raise InputError("There is nothing to pack: the batch has no sentence.")
-    lengths = np.array([len(e) for e in encodings], np.int32)
-    if int(lengths.min()) == 0:
-        raise InputError(f"Sentence {int(lengths.argmin())} of the batch has no token.")
-    cu_seqlens = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    ids = np.concatenate([e.ids for e in encodings]).astype(np.int32)
+    # Few calls of numpy: behind an answer each is cold, and a lone sentence waits for all of them.
+    lengths = [len(e) for e in encodings]
+    if not all(lengths):
+        raise InputError(f"Sentence {lengths.index(0)} of the batch has no token.")
+    cu_seqlens = np.array([0, *accumulate(lengths)], np.int32)
+    ids = np.concatenate([e.ids for e in encodings], dtype=np.int32)
     return PackedBatch(
         ids,
         _positions(ids, cu_seqlens, first_position),
-        np.concatenate([e.type_ids for e in encodings]).astype(np.int32),
+        np.concatenate([e.type_ids for e in encodings], dtype=np.int32),
         cu_seqlens,
         np.array([e.prompt_tokens for e in encodings], np.int32),
     )
@@ -210,13 +214,14 @@ def _positions(ids: IntArray, cu_seqlens: IntArray, first: int) -> IntArray:
     Where positions begin behind the padding token's id, a padding token has that id as its position
     and is not counted, also one that the text itself names.
     """
-    lengths = np.diff(cu_seqlens)
-    counted = np.ones(len(ids), np.int32)
-    if first > 0:
-        counted = (ids != first - 1).astype(np.int32)
+    lengths = cu_seqlens[1:] - cu_seqlens[:-1]
+    counted = ids != first - 1
+    if first == 0 or counted.all():
+        places = np.arange(first, first + len(ids), dtype=np.int32)
+        return places if len(lengths) == 1 else places - np.repeat(cu_seqlens[:-1], lengths)
     through = np.concatenate(([0], np.cumsum(counted))).astype(np.int32)
     within = through[1:] - np.repeat(through[cu_seqlens[:-1]], lengths)
-    positions: IntArray = np.where(counted == 1, within + np.int32(first - 1), np.int32(first - 1))
+    positions: IntArray = np.where(counted, within + np.int32(first - 1), np.int32(first - 1))
     return positions
 
 
