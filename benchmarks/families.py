@@ -12,7 +12,9 @@ import json
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +143,12 @@ def main() -> None:
         options = BuildOptions(
             checkpoint=str(checkpoint), out=place, calibration_tokens=arguments.calibration_tokens
         )
+        begin = time.process_time()
         result = build_bundle(options, record=False)
         document["build"] = {
             "seconds": round(result.seconds, 1),
+            "cpu_seconds": round(time.process_time() - begin, 1),
+            "stages": [asdict(stage) for stage in result.stages],
             "cached": result.cached,
             # In KiB on Linux.
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
