@@ -15,7 +15,7 @@ from xopt.calibrate.finite import check_numbers, packed
 from xopt.calibrate.observers import METHODS, observer
 from xopt.calibrate.rounding import Moments, RoundedLayer, round_layer
 from xopt.calibrate.sampling import Sample
-from xopt.calibrate.smooth import smoothing
+from xopt.calibrate.smooth import smoothing, with_headroom
 from xopt.calibrate.stored import Channels, affine_of
 from xopt.errors import InputError, did_you_mean
 from xopt.host import tool_versions
@@ -42,6 +42,9 @@ class CalibrationRecipe:
         levels: steps of a weight on one side of zero where weights are rounded by their effect
             (:mod:`xopt.calibrate.rounding`); 0 leaves the rounding to the lowering.
         pair_sum: most that two neighbouring weights of one sign may sum to; 0 for no bound.
+        headroom: room behind an activation function for what the sample did not show, as a share of
+            a large channel (:func:`~xopt.calibrate.smooth.with_headroom`); 0 for none. Where there
+            is some, α is 1 there: every channel then has the steps that it needs.
     """
 
     method: str = "minmax"
@@ -49,6 +52,7 @@ class CalibrationRecipe:
     alpha: float = 0.8
     levels: int = 0
     pair_sum: int = 0
+    headroom: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -229,12 +233,15 @@ class _Sites:
         """What a linear layer reads."""
         import torch
 
-        recipe, amax = self._recipe, self.amax
+        recipe, amax, alpha = self._recipe, self.amax, self._recipe.alpha
+        if kind == "ffn_act" and recipe.headroom and alpha:
+            alpha = 1.0
+            seen = replace(seen, ends=with_headroom(seen.ends, recipe.headroom))
         low, high = seen.ends.numpy()
-        weight = self._weights(site) if recipe.alpha > 0 or recipe.levels else None
-        if weight is not None and recipe.alpha > 0:
+        weight = self._weights(site) if alpha > 0 or recipe.levels else None
+        if weight is not None and alpha > 0:
             columns = np.abs(weight).max(axis=0)
-            self.smooth[site] = smoothing(np.maximum(high, -low), columns, recipe.alpha)
+            self.smooth[site] = smoothing(np.maximum(high, -low), columns, alpha)
             seen = replace(seen, factor=torch.from_numpy(1 / self.smooth[site]))
         self.centers[site] = (high + low) * np.float32(0.5)
         moved = replace(seen, middle=torch.from_numpy(self.centers[site]))

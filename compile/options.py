@@ -18,6 +18,9 @@ from xopt.text_spec import NORMALIZE, Normalize
 
 __all__ = ["BuildOptions"]
 
+# Of ranges with a zero point, behind an activation function; measured in docs/int8.md.
+HEADROOM = 1.0
+
 
 @dataclass(frozen=True)
 class BuildOptions(TargetOptions):
@@ -42,7 +45,11 @@ class BuildOptions(TargetOptions):
     calibration_tokens: int = option(16_384, "Token budget of the calibration sample.")
     ranges: str = option("minmax", "How ranges are found: minmax, percentile, entropy or mse.")
     percentile: float = option(99.99, "For --ranges percentile.")
-    smooth: float = option(0.8, "SmoothQuant's alpha, 0 to below 1; 0 turns it off.")
+    smooth: float = option(
+        0.8,
+        "SmoothQuant's alpha, 0 to below 1; 0 turns it off. Behind an activation function "
+        "the CPU's INT8 takes 1, with room for what the sample did not show.",
+    )
     seed: int = option(0, "Of the calibration sample.")
     normalize: Normalize | None = option(
         None,
@@ -105,9 +112,11 @@ class BuildOptions(TargetOptions):
         """The calibration part."""
         table = lowering_for(self.engine, self.precision)
         lowering = replace(table, **self.builder.changes(self.precision, 0))
+        affine = lowering.activations == "uint8"
         return CalibrationRecipe(
-            self.ranges, self.percentile, self.smooth, lowering.levels, lowering.pair_sum
-        )
+            self.ranges, self.percentile, self.smooth, lowering.levels, lowering.pair_sum,
+            headroom=HEADROOM if affine else 0.0,
+        )  # fmt: skip
 
     @property
     def builder(self) -> BuilderOptions:

@@ -17,6 +17,7 @@ import importlib
 import io
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def measure_sites(folder: Path, progress: Progress | None = None) -> dict[str, A
         # Of the graph that is not traced here: the same weights have the same ranges.
         graph_fingerprint(checkpoint),
         sample,
-        CalibrationRecipe(defaults.ranges, defaults.percentile, defaults.smooth),
+        _recipe(defaults),
         first_position=checkpoint.config.first_position,
         weights=weights,
         progress=progress.share,
@@ -103,10 +104,15 @@ def measure_sites(folder: Path, progress: Progress | None = None) -> dict[str, A
 def calibration_facts() -> dict[str, Any]:
     """What :func:`measure_sites` measures on, and how: a JSON object."""
     corpus, defaults = load_corpus(), BuildOptions()
-    names = ("calibration_tokens", "seed", "ranges", "percentile", "smooth")
-    return {"corpus": corpus.name, "fingerprint": corpus.fingerprint} | {
-        name: getattr(defaults, name) for name in names
-    }
+    return {
+        "corpus": corpus.name, "fingerprint": corpus.fingerprint, "seed": defaults.seed,
+        "calibration_tokens": defaults.calibration_tokens, "recipe": asdict(_recipe(defaults)),
+    }  # fmt: skip
+
+
+def _recipe(defaults: BuildOptions) -> CalibrationRecipe:
+    """A build's, but for the weights: they are tuned to be rounded to their nearest step."""
+    return replace(defaults.recipe, levels=0, pair_sum=0)
 
 
 def insert_quantizers(model: Any, affine: Mapping[str, Affine]) -> list[str]:

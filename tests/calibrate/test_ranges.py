@@ -1,4 +1,5 @@
 import gc
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from xopt.calibrate.finite import check_numbers
 from xopt.calibrate.observers import METHODS, MseObserver, mse_amax, observer
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
-from xopt.calibrate.smooth import smoothing
+from xopt.calibrate.smooth import smoothing, with_headroom
 from xopt.calibrate.stored import read_ranges
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import site_weights
@@ -83,6 +84,51 @@ def test_smoothing_leaves_the_product_as_it_is() -> None:
     )
     assert np.abs(x / divisor).max() < np.abs(x).max() / 3
     assert np.exp(np.log(divisor).mean()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_headroom_is_for_quiet_channels() -> None:
+    generator = np.random.default_rng(4)
+    low, high = np.full(40, -0.17, np.float32), generator.uniform(0.01, 30, 40).astype(np.float32)
+    found = with_headroom(torch.from_numpy(np.stack([low, high])), 0.5).numpy()
+    floor = 0.5 * np.quantile(high, 0.9)
+    np.testing.assert_allclose(found[1], np.hypot(high, floor), rtol=1e-5)
+    np.testing.assert_allclose(found[0], -np.hypot(0.17, 0.5 * 0.17), rtol=1e-5)
+    # A channel that never fired has room too; one that is always below zero has none above it.
+    silent = with_headroom(torch.tensor([[0.0, -2.0, 0.0], [0.0, -1.0, 4.0]]), 1.0)
+    assert silent[1].min() > 0
+    assert silent[0, 1] <= -2
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_behind_the_activation_no_channel_shares_its_steps(
+    make_checkpoint: Callable[..., Path], method: str
+) -> None:
+    """With room every channel fills the range by itself; other sites and methods' cuts stay."""
+    folder = make_checkpoint(seed=8)
+    plain, wide = CalibrationRecipe(method), CalibrationRecipe(method, headroom=1.0)
+    ranges = run(folder, wide)
+    _, smooth, _ = read_ranges(ranges)
+    _, before, _ = read_ranges(run(folder, plain))
+    assert [site for site in smooth if not np.array_equal(smooth[site], before[site])] == [
+        "layers.0.ffn_act", "layers.1.ffn_act",
+    ]  # fmt: skip
+    tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
+    sample = draw_sample(load_corpus(), tokenizer, max_tokens=1500)
+    seen: dict[str, np.ndarray] = {}
+    PackedEncoder.load(Checkpoint.open(folder)).walk(
+        [pack(sample.encodings, first_position=2)],
+        lambda site, parts: seen.update({site: parts[0].numpy().copy()}),
+    )
+    values = seen["layers.1.ffn_act"]
+    high = np.hypot(values.max(axis=0), np.quantile(values.max(axis=0), 0.9))
+    share = high / smooth["layers.1.ffn_act"]
+    np.testing.assert_allclose(share, share.mean(), rtol=1e-4)
+    low, top = json.loads((ranges.folder / "limits.json").read_text())["layers.1.ffn_act"]
+    if method == "minmax":
+        assert top == pytest.approx(share.mean(), rel=1e-4)
+    else:
+        assert top < share.mean()
+    assert low < 0
 
 
 def test_an_idle_channel_is_left_alone() -> None:
