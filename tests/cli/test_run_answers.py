@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
@@ -64,3 +65,27 @@ def test_a_pair_that_is_too_long_is_refused(bundles: Bundles, name: str) -> None
         [read] = answers(bundle, "Which day?", "--pair", CONTEXT, "--windows")
         assert read["tokens"] > 128
         assert read["answer"] == CONTEXT[read["start"] : read["stop"]]
+
+
+def test_labels_of_one_name_are_kept_apart(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    import transformers
+
+    names = ["neutral", "neutral", "other", "neutral (1)"]
+    folder = make_checkpoint("bert", "classify", labels=names, seed=4)
+    out, written = tmp_path / "bundle", tmp_path / "found.parquet"
+    build_bundle(BuildOptions(str(folder), "fp32", out=str(out)), record=False)
+    [found] = answers(out, "Bread")
+    pipe = transformers.pipeline("text-classification", str(folder), top_k=None)
+    expected = {entry["score"]: entry["label"] for entry in pipe(["Bread"])[0]}
+    assert found["label"] == expected[max(expected)]
+    assert sorted(found["probabilities"].values()) == pytest.approx(sorted(expected), abs=1e-4)
+    assert list(found["probabilities"]) == ["neutral (0)", "neutral (1) (1)", "other", names[3]]
+    (tmp_path / "a.txt").write_text("Bread\n")
+    invoked = CliRunner().invoke(
+        app, ["run", str(out), "--input", str(tmp_path / "a.txt"), "--output", str(written)]
+    )
+    assert invoked.exit_code == 0, repr(invoked.exception)
+    [row] = pyarrow.parquet.read_table(written).to_pylist()
+    assert [name for name, _ in row["probabilities"]] == list(found["probabilities"])

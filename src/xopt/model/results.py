@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,8 @@ class Prediction:
     """What a classifier says.
 
     Attributes:
-        labels: the names of its outputs, in their order.
+        labels: the names of its outputs, in their order; as in the checkpoint, so perhaps one
+            name twice.
         values: ``[labels]`` float32, the probability or score of each.
         says: what they are: ``probability`` or ``score``.
         logits: ``[labels]`` float32, before the last step.
@@ -55,8 +57,11 @@ class Prediction:
         return float(self.values.max())
 
     def named(self) -> Mapping[str, float]:
-        """Every value by its name."""
-        return {name: float(v) for name, v in zip(self.labels, self.values, strict=True)}
+        """Every value by its name; a name that several labels have is followed by each one's id.
+
+        ``{"neutral (0)": 0.1, "neutral (1)": 0.3, "other": 0.6}``: no value hides another.
+        """
+        return dict(zip(_distinct(self.labels), map(float, self.values), strict=True))
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,15 @@ class Answer:
 
 
 Result = Embedding | Prediction | Tags | Answer
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """A name for each label that no other has."""
+    counts = Counter(labels)
+    found: list[str] = []
+    for number, label in enumerate(labels):
+        name = label if counts[label] == 1 else f"{label} ({number})"
+        while name != label and name in counts:
+            name += f" ({number})"
+        found.append(name)
+    return found
