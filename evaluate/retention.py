@@ -49,11 +49,14 @@ def choose_languages(task: Task, source: Source, asked: Sequence[str] | None) ->
             for split in others
             if any(source.has(task.config_of(code), split) for code in task.languages)
         ]
+        hint = "Give another folder, or type: --data sample"
+        if held:
+            hint = f"It has another split: add --split {held[0]}"
+        elif source.folder and source.folder.resolve().name in map(task.config_of, task.languages):
+            hint = f"It is one of the folders that it should hold: --data {source.folder.parent}"
         raise InputError(
             f"{source.label} holds no language of {task.name} in the split {task.split!r}.",
-            hint=f"It has another split: add --split {held[0]}"
-            if held
-            else "Give another folder, or type: --data sample",
+            hint=hint,
         )
     if not asked:
         return available
@@ -107,6 +110,7 @@ def compare_bundles(
     prints: dict[str, str] = {}
     timed: list[list[str]] = []
     draws: list[list[float]] = []
+    part_draws: list[dict[str, list[float]]] = []
     for language in choose_languages(task, source, languages):
         examples = task.load(source, language)
         if submission is not None:
@@ -115,7 +119,7 @@ def compare_bundles(
         bundles = [session.bundle.fingerprint for session in sessions.values()]
         key = fingerprint(
             task.name, dict(task.conventions), language, prints[language], bundles, seed, resamples,
-            host_facts(), candidate.engine.predicted, dict(cores or {}), {"format": 3},
+            host_facts(), candidate.engine.predicted, dict(cores or {}), {"format": 4},
         )  # fmt: skip
         result = partial.get(key)
         if result is None:
@@ -123,6 +127,7 @@ def compare_bundles(
             partial.put(key, result)
         found[language] = result["found"]
         draws.append(result["draws"])
+        part_draws.append(result["part_draws"])
         for side in SIDES:
             used[side].add(Usage(**result["usage"][side]))
             report(language, side, 1.0)
@@ -140,11 +145,14 @@ def compare_bundles(
         "metric": task.metric,
         "conventions": dict(task.conventions) | _pooling(candidate),
         "languages": found,
-        "mean": {
-            side: sum(f[side] for f in found.values()) / len(found)
-            for side in (*SIDES, "difference")
-        }
-        | {"ci95": list(interval(_mean_difference(found), np.mean(draws, axis=0)))},
+        "mean": _mean(list(found.values()), draws),
+        "parts": {
+            name: _mean(
+                [entry["parts"][name] for entry in found.values()],
+                [drawn[name] for drawn in part_draws],
+            )
+            for name in part_draws[0]
+        },
         "worst": {"language": worst, "difference": found[worst]["difference"]},
         "throughput": throughput(used["candidate"]) | measure_latency(candidate, _in_turn(timed)),
         "reference_throughput": throughput(used["reference"]),
@@ -156,8 +164,12 @@ def compare_bundles(
     }
 
 
-def _mean_difference(found: Mapping[str, Any]) -> float:
-    return float(np.mean([entry["difference"] for entry in found.values()]))
+def _mean(found: Sequence[Mapping[str, Any]], draws: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Over the languages; the interval resamples them together."""
+    mean: dict[str, Any] = {
+        side: sum(entry[side] for entry in found) / len(found) for side in (*SIDES, "difference")
+    }
+    return mean | {"ci95": list(interval(mean["difference"], np.mean(draws, axis=0)))}
 
 
 def _in_turn(texts: Sequence[Sequence[str]]) -> list[str]:
@@ -200,19 +212,26 @@ def _measure(
     found: dict[str, Any] = {"n": len(examples), "distinct": len(set(clusters))}
     difference, draws = _difference(scored, clusters, seed, resamples)
     found |= difference
-    found["agreement"] = sum(a == b for a, b in pairs) / len(examples)
+    found["agreement"] = sum(task.agree(a, b) for a, b in pairs) / len(examples)
+    part_draws = {}
     parts = {side: task.parts(examples, answers[side]) for side in SIDES}
     if parts["reference"]:
-        found["parts"] = {
-            name: _difference({s: parts[s][name] for s in SIDES}, clusters, seed, resamples)[0]
-            for name in parts["reference"]
-        }
+        found["parts"] = {}
+        for name in parts["reference"]:
+            both = {side: parts[side][name] for side in SIDES}
+            found["parts"][name], drawn = _difference(both, clusters, seed, resamples)
+            part_draws[name] = _rounded(drawn)
     return {
         "found": found,
-        "draws": [round(float(value), 6) for value in draws],
+        "draws": _rounded(draws),
+        "part_draws": part_draws,
         "usage": usage,
         "answers": list(answers["candidate"]),
     }
+
+
+def _rounded(draws: NDArray[np.float64]) -> list[float]:
+    return [round(float(value), 6) for value in draws]
 
 
 def _difference(

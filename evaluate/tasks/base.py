@@ -110,6 +110,10 @@ class Task(ABC):
     def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         """What the answers are worth."""
 
+    def agree(self, one: Any, other: Any) -> bool:
+        """Whether two answers to an example are the same."""
+        return bool(one == other)
+
     def clusters(self, examples: Examples) -> list[int]:
         """A number for each example; examples that ask the same share one."""
         numbers: dict[str, int] = {}

@@ -19,7 +19,24 @@ from xopt.model.session import Session
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Tagging"]
+__all__ = ["Tagging", "tag_name"]
+
+
+def tag_name(tag: object, names: Sequence[str]) -> str:
+    """The name of a tag that is given by its number, as in XTREME, or by name.
+
+    Args:
+        tag: of a row.
+        names: of all tags, by number; any name is one if there are none.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(tag, int) and not isinstance(tag, bool) and 0 <= tag < len(names):
+        return names[tag]
+    if isinstance(tag, str) and (tag in names or not names):
+        return tag
+    raise ValueError(f"the tag {tag!r:.60} is no number from 0 to {len(names) - 1} and no name")
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,7 @@ class Tagging(Task):
             paper was scored, or ``1.2.2``.
         extra_separator: see :meth:`~xopt.model.layout.Frame.words`.
         tags: the data set's classes, by number.
-        column: where their numbers stand.
+        column: where their numbers or names stand.
     """
 
     max_tokens: int = 128
@@ -68,14 +85,13 @@ class Tagging(Task):
         for token in tokens:
             if not isinstance(token, str):
                 raise DataError(f"{where}: the token {token!r:.60} is no text.")
-        for tag in tags:
-            number = isinstance(tag, int) and not isinstance(tag, bool)
-            if not number or not 0 <= tag < len(self.tags):
-                raise DataError(
-                    f"{where}: the tag {tag!r:.60} is no number from 0 to {len(self.tags) - 1}.",
-                    hint=f"In this order: {' '.join(self.tags)}.",
-                )
-        return {"tokens": [self.clean(t) for t in tokens], "tags": [self.tags[t] for t in tags]}
+        try:
+            named = [tag_name(tag, self.tags) for tag in tags]
+        except ValueError as error:
+            raise DataError(
+                f"{where}: {error}.", hint=f"In this order: {' '.join(self.tags)}."
+            ) from error
+        return {"tokens": [self.clean(t) for t in tokens], "tags": named}
 
     def clean(self, token: str) -> str:
         """A word as the encoder shall see it."""

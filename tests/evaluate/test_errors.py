@@ -255,3 +255,17 @@ def test_a_frame_without_room_is_refused(
         with pytest.raises(InputError, match=r"no room|have no room") as caught:
             smaller.answer(session, examples, lambda share: None)
     assert hint in caught.value.hint
+
+
+def test_the_how_tos_row_is_read_and_its_folder_named(tmp_path: Path) -> None:
+    """As a reader copies it: tags by name; and --data with one folder too much."""
+    text = (Path(__file__).parents[2] / "docs" / "howto" / "task-data.md").read_text()
+    place, row = [line.strip() for line in text.splitlines() if line.startswith("    ")][:2]
+    config, name = place.split("/")[1:]
+    source = folder(tmp_path, config, name.partition(".")[0], [json.loads(row)])
+    task = make_task("panx", {})
+    assert [example["tags"] for example in task.load(source, "sw")] == [["B-LOC", "O", "O"]]
+    inside = open_source(str(tmp_path / config), probe=("", ""))
+    with pytest.raises(InputError) as caught:
+        choose_languages(task, inside, None)
+    assert caught.value.hint.endswith(f"--data {tmp_path}")

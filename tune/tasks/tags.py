@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from xopt.evaluate.data import REVISION, Row
 from xopt.evaluate.tasks.panx import PanX
+from xopt.evaluate.tasks.tagging import tag_name
 from xopt.evaluate.tasks.udpos import UdPos
 from xopt.tune.tasks.base import JIANT, RECALLED, Example, HubPart, Recipe, TrainingTask
 
@@ -23,17 +24,9 @@ def tag_reader(
             raise ValueError(f"{len(tokens)} tokens and {len(tags)} tags")
         if not tokens:
             return None
-        return {"tokens": [clean(t) for t in tokens], "tags": [_named(t, names) for t in tags]}
+        return {"tokens": [clean(t) for t in tokens], "tags": [tag_name(t, names) for t in tags]}
 
     return read
-
-
-def _named(tag: object, names: Sequence[str]) -> str:
-    if isinstance(tag, int) and 0 <= tag < len(names):
-        return names[tag]
-    if isinstance(tag, str) and (tag in names or not names):
-        return tag
-    raise ValueError(f"the tag {tag!r} is none of 0 to {len(names) - 1}")
 
 
 CCG = TrainingTask(

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xopt.card import part_lines, prediction, retention_rows
+from xopt.card import part_lines, prediction, retention_rows, stress_of
 from xopt.cli.output import console, table
 from xopt.evaluate.suite import data_labels
 from xopt.languages import language_name
@@ -14,16 +14,17 @@ from xopt.languages import language_name
 __all__ = ["show_gate", "show_report", "show_suite"]
 
 METRIC_WIDTH = 14
-SAMPLE = (
-    "sample: sentences written for xopt, few and much alike: harder than XTREME's data, "
-    "and not comparable with published XTREME scores"
+SAMPLE = "sample: a few examples a language, written for xopt: not comparable with XTREME's scores"
+FAMILIES = (
+    "; each sentence is looked for among those that differ in more than a detail, and in the last "
+    "row, a stress test, among all"
 )
 
 
 def show_report(report: Mapping[str, Any], bundle: str) -> None:
     """One task: every language, then the speed."""
     out = console()
-    _say_sample([report])
+    _say_sample([report], alone=True)
     table(
         f"{report['task']}: {report['metric']} retained by {bundle} on {report['data']['label']}",
         ["language", "n", "fp32", report["precision"], "difference", "95 % interval", "agreement"],
@@ -78,7 +79,7 @@ def show_suite(document: Mapping[str, Any]) -> None:
             figures = [f"{mean[side]:.2f}" for side in ("reference", "candidate")]
             rows.append([name, "", "", *figures, f"{mean['difference']:+.2f}", "", "", ""])
     columns = ["task", "data", "langs", "fp32", "bundle", "difference", "worst", "tokens/s"]
-    _say_sample(done)
+    _say_sample(done, alone=False)
     table(f"retention by task on {' and '.join(labels)}", [*columns, "metric"], rows)
     out = console()
     for entry in document["tasks"]:
@@ -89,6 +90,13 @@ def show_suite(document: Mapping[str, Any]) -> None:
         elif "left_out" in entry:
             out.print(
                 f"{entry['task']}: without {', '.join(entry['left_out'])}, which its data lacks",
+                highlight=False,
+            )
+    for entry in done:
+        for name, found in stress_of(entry).items():
+            figures = f"{found['reference']:.2f} → {found['candidate']:.2f}"
+            out.print(
+                f"{entry['task']}, stress test, {name}: {figures} ({found['difference']:+.2f})",
                 highlight=False,
             )
     if len(labels) > 1:
@@ -113,9 +121,12 @@ def show_gate(gate: Mapping[str, Any] | None) -> None:
     console().print(verdict, highlight=False)
 
 
-def _say_sample(reports: Sequence[Mapping[str, Any]]) -> None:
-    if any(report["data"]["kind"] == "sample" for report in reports):
-        console().print(SAMPLE, highlight=False, soft_wrap=True)
+def _say_sample(reports: Sequence[Mapping[str, Any]], *, alone: bool) -> None:
+    sampled = [report for report in reports if report["data"]["kind"] == "sample"]
+    if sampled:
+        stressed = alone and "near_duplicates" in sampled[0].get("parts", {})
+        said = SAMPLE + (FAMILIES if stressed else "")
+        console().print(said, highlight=False, soft_wrap=True)
 
 
 def _speed(found: Mapping[str, Any]) -> list[str]:

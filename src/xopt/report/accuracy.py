@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from xopt.card import stress_of
 from xopt.languages import language_name
 from xopt.report.documents import Run
 from xopt.report.figures import Cell as Scored
@@ -171,11 +172,13 @@ def _language_table(report: Mapping[str, Any], title: str) -> Part:
         )
         for code, found in report["languages"].items()
     ]
-    mean = report["mean"]
-    figures = [number(mean["reference"]), number(mean["candidate"])]
-    last = [cell("mean"), cell(""), *figures, number(mean["difference"], "+.2f")]
-    interval = cell(_pair(mean["ci95"])) if "ci95" in mean else cell("")
-    rows.append(Row([*last, interval, cell("")], strong=True))
+    means = {"mean": report["mean"]}
+    means |= stress_of(report)
+    for name, mean in means.items():
+        figures = [number(mean["reference"]), number(mean["candidate"])]
+        last = [cell(name), cell(""), *figures, number(mean["difference"], "+.2f")]
+        interval = cell(_pair(mean["ci95"])) if "ci95" in mean else cell("")
+        rows.append(Row([*last, interval, cell("")], strong=name == "mean"))
     columns = ["language", "n", "fp32", "bundle", "difference", "95 % interval", "same answer, %"]
     return plain_table(f"{title}: {report['metric']}", columns, rows, sortable=True)
 

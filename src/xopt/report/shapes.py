@@ -22,6 +22,7 @@ LANGUAGE = {
     "n": int, "reference": float, "candidate": float, "difference": float, "ci95": [float],
     "agreement?": float,
 }  # fmt: skip
+MEAN = {"reference": float, "candidate": float, "difference": float, "ci95?": [float]}
 EVAL = {
     "task": str,
     "precision": str,
@@ -29,7 +30,8 @@ EVAL = {
     "predicted?": Maybe(bool),
     "data": {"label": str, "kind": str, "fingerprints?": Table(str)},
     "languages": Table(LANGUAGE),
-    "mean": {"reference": float, "candidate": float, "difference": float, "ci95?": [float]},
+    "mean": MEAN,
+    "parts?": Table(MEAN),
     "worst": {"language": str, "difference?": float},
     "throughput": SPEED,
     "reference_throughput": SPEED,
