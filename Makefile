@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT ?=
 
-.PHONY: demo test check format sbom clean
+.PHONY: demo test check format links sbom clean
 
 demo: $(VENV)/.demo
 	$(BIN)/xopt build $(CHECKPOINT) --precision int8 -o bundles/demo
@@ -26,20 +26,29 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# PyTorch first and pinned: an open range would bring gigabytes of CUDA libraries.
+# PyTorch's own index has a CPU build, which pip takes for x86-64 before that of the package index with
+# its gigabytes of CUDA libraries; where it cannot be reached, pip goes on without it.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Compiled when it is imported: most modules never are.
+INSTALL := $(BIN)/pip install --quiet --no-compile
+
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(INSTALL) --upgrade pip
+	$(INSTALL) --quiet --extra-index-url $(TORCH_INDEX) --retries 1 "$$(grep '^torch==' constraints.txt)"
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	$(INSTALL) --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# Addresses outside of the repository, one request each; the links inside are held by the tests.
+links: $(VENV)/.installed
+	$(BIN)/python docs/check_links.py --external
 
 # What the environment is made of, as CycloneDX 1.6; the tool has an environment of its own.
 sbom: $(VENV)/.installed

@@ -14,7 +14,7 @@ from xopt.errors import DataError, InputError, require
 from xopt.languages import NAMES
 from xopt.reading import read_lines
 
-__all__ = ["DEFAULT", "UNKNOWN", "Corpus", "count_words", "load_corpus"]
+__all__ = ["DEFAULT", "UNKNOWN", "Corpus", "corpus_path", "count_words", "load_corpus"]
 
 DEFAULT = Path(__file__).parent / "data"
 
@@ -68,22 +68,34 @@ def load_corpus(name: str | None = None) -> Corpus:
         InputError: there is no such corpus, or it is empty.
         DataError: a file or a row that cannot be read; it is named.
     """
-    if name is not None and name.startswith("hub:"):
-        rows = tuple(_read_hub(name))
-        label = name
+    path = corpus_path(name)
+    if path is None:
+        label = str(name)
+        rows = tuple(_read_hub(label))
     else:
-        path = DEFAULT if name is None else Path(name).expanduser()
-        if not path.exists():
-            raise InputError(
-                f"There is no calibration corpus {path}.",
-                hint="Give a .txt, .jsonl or .parquet file, a folder of them named by language "
-                "(sw.txt), or hub:ID[:CONFIG].",
-            )
         rows = tuple(_read_path(path))
         label = "xopt's own 40 languages" if name is None else path.name
     if not rows:
         raise InputError(f"The calibration corpus {label} holds no text.")
     return Corpus(label, rows)
+
+
+def corpus_path(name: str | None) -> Path | None:
+    """Where a corpus lies; None for one of the hub's.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    if name is not None and name.startswith("hub:"):
+        return None
+    path = DEFAULT if name is None else Path(name).expanduser()
+    if not path.exists():
+        raise InputError(
+            f"There is no calibration corpus {path}.",
+            hint="Give a .txt, .jsonl or .parquet file, a folder of them named by language "
+            "(sw.txt), or hub:ID[:CONFIG].",
+        )
+    return path
 
 
 def _read_path(path: Path) -> Iterator[tuple[str, str]]:
@@ -126,7 +138,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _read_hub(name: str) -> Iterator[tuple[str, str]]:
-    datasets = require("datasets", extra="build", why="Reading a hub data set")
+    datasets = require("datasets", extra="calibrate", why="Reading a hub data set")
     _, identity, *config = name.split(":")
     try:
         rows = datasets.load_dataset(identity, *config, split="train", streaming=True)

@@ -1,7 +1,7 @@
 """What watches the values at one quantization site and says their range.
 
-A range is symmetric: ``amax``, so that ``[-amax, amax]`` is quantized to 8 bits. Min-max,
-percentile and entropy are NVIDIA ModelOpt's calibrators; MSE is our own (``docs/decisions.md``).
+A range is symmetric: ``amax``, so that ``[-amax, amax]`` is quantized to 8 bits. Percentile and
+entropy are NVIDIA ModelOpt's calibrators; MSE is our own (``docs/decisions.md``).
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from xopt.errors import InputError, MissingExtraError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["METHODS", "MseObserver", "Observer", "mse_amax", "observer"]
+__all__ = ["METHODS", "MODELOPT", "MseObserver", "Observer", "mse_amax", "observer"]
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
+# Those whose numbers are the library's.
+MODELOPT = ("percentile", "entropy")
 BINS = 2048
 
 
@@ -52,7 +54,7 @@ def observer(method: str, *, percentile: float = 99.99) -> Observer:
     """
     match method:
         case "minmax":
-            return _ModelOpt(_calibrators().MaxCalibrator(8, None, False), {})
+            return _MinMax()
         case "percentile":
             options = {"method": "percentile", "percentile": percentile}
             return _ModelOpt(_calibrators().HistogramCalibrator(8, None, False), options)
@@ -76,8 +78,23 @@ def _calibrators() -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"This calibration method needs {error.name}, which is not installed.",
-            hint=f"Install it with: {install_command('build')}, or use --ranges mse.",
+            hint=f"Install it with: {install_command('calibrate')}, or leave --ranges out.",
         ) from error
+
+
+class _MinMax:
+    """The largest absolute value."""
+
+    def __init__(self) -> None:
+        self._largest = 0.0
+
+    def collect(self, values: torch.Tensor) -> None:
+        """Look at ``values``."""
+        self._largest = max(self._largest, float(values.abs().max()))
+
+    def amax(self) -> float:
+        """What was seen."""
+        return self._largest
 
 
 class _ModelOpt:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.finite import check_numbers, packed
-from xopt.calibrate.observers import METHODS, observer
+from xopt.calibrate.observers import METHODS, MODELOPT, observer
 from xopt.calibrate.rounding import Moments, RoundedLayer, round_layer
 from xopt.calibrate.sampling import Sample
 from xopt.calibrate.smooth import smoothing, with_headroom
@@ -84,7 +84,7 @@ def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) ->
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
         graph, sample.fingerprint, asdict(recipe), {"format": 7},
-        tool_versions("torch", "nvidia-modelopt"),
+        tool_versions("torch", *(("nvidia-modelopt",) if recipe.method in MODELOPT else ())),
     )  # fmt: skip
 
 

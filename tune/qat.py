@@ -243,7 +243,7 @@ def _quantizers() -> Any:
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 f"Quantization-aware tuning needs {error.name}, which is not installed.",
-                hint=f"Install it with: {install_command('build')}, or leave --qat out.",
+                hint=f"Install it with: {install_command('tune')}, or leave --qat out.",
             ) from error
 
     def make() -> nn.Module:
