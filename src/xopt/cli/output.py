@@ -6,21 +6,30 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["Bars", "bars", "console", "error_console", "print_json", "show_options", "table"]
+
+# Characters that a column of text is not made narrower than.
+NARROWEST = 16
 
 
 def console() -> Console:
@@ -40,13 +49,52 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Print a table; the first ``left`` columns are left-aligned, the rest are numbers."""
-    view = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for number, name in enumerate(columns):
-        view.add_column(name, justify="left" if number < left else "right", no_wrap=number > 0)
-    for row in rows:
-        view.add_row(*(escape(cell) for cell in row), style="bold" if row[0] == "mean" else "")
-    console().print(view)
+    """Print a table; the first ``left`` columns are left-aligned, the rest are numbers.
+
+    No number is cut. Where the terminal is too narrow the frame goes, then the columns of numbers
+    come in several tables, each with the left ones.
+    """
+    out = console()
+    cells = [[name, *(row[i] for row in rows)] for i, name in enumerate(columns)]
+    widths = [max(cell_len(line) for c in column for line in c.split("\n")) for column in cells]
+    # Text breaks between words; what is shown in a column of numbers does not.
+    widths[:left] = [min(width, NARROWEST) for width in widths[:left]]
+    framed = sum(widths) + 3 * len(widths) + 1 <= out.width
+    room = out.width - sum(width + 2 for width in widths[:left])
+    for part in [range(left, len(columns))] if framed else _parts(widths, left, room):
+        view = _frame(framed, title)
+        shown = [*range(left), *part]
+        for number in shown:
+            if number < left:
+                # Text without blanks breaks anywhere.
+                view.add_column(columns[number], overflow="fold")
+            else:
+                view.add_column(columns[number], justify="right", no_wrap=True)
+        for row in rows:
+            style = "bold" if row[0] == "mean" else ""
+            view.add_row(*(escape(row[number]) for number in shown), style=style)
+        out.print(view)
+        if not framed:
+            out.print()
+        title = ""
+
+
+def _parts(widths: Sequence[int], left: int, room: int) -> list[list[int]]:
+    """The columns of numbers in as few parts as fit into ``room``."""
+    parts: list[list[int]] = [[]]
+    for number in range(left, len(widths)):
+        if parts[-1] and sum(widths[n] + 2 for n in (*parts[-1], number)) > room:
+            parts.append([])
+        parts[-1].append(number)
+    return parts
+
+
+def _frame(framed: bool, title: str) -> Table:
+    view = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+    if not framed:
+        view.box, view.show_edge, view.pad_edge = box.SIMPLE_HEAD, False, False
+        view.padding = (0, 1, 0, 0)
+    return view
 
 
 def show_options(command: str, options: Mapping[str, Any], quiet: bool) -> None:
@@ -88,17 +136,32 @@ class Bars:
             self._current = None
 
 
+class _Left(ProgressColumn):
+    """How long a bar still takes, once it has moved."""
+
+    def render(self, task: Task) -> Text:
+        """``0:00:12 left``."""
+        left = task.time_remaining
+        known = left is not None and not task.finished
+        return Text(f"{timedelta(seconds=round(left or 0))} left" if known else "")
+
+
 @contextmanager
 def bars(quiet: bool) -> Iterator[Bars]:
-    """Bars while the block runs; on an error the last one stays where it was."""
+    """Bars on a terminal while the block runs, and nothing elsewhere.
+
+    On an error the last one stays where it was.
+    """
+    shown_on = error_console()
     progress = Progress(
         SpinnerColumn(finished_text="[green]✓[/green]"),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
-        console=error_console(),
-        disable=quiet,
+        _Left(),
+        console=shown_on,
+        disable=quiet or not shown_on.is_terminal,
     )
     with progress:
         shown = Bars(progress)
