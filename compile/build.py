@@ -13,10 +13,12 @@ import numpy as np
 
 from xopt.artifacts import (
     Bundle,
+    check_place,
     fingerprint,
     publish,
     write_manifest,
 )
+from xopt.calibrate.corpus import corpus_path
 from xopt.calibrate.ranges import ranges_fingerprint
 from xopt.calibrate.sampling import Sample
 from xopt.card import render_card
@@ -81,6 +83,7 @@ def build_bundle(
         lengths = _lengths(sample or sample_of(checkpoint, options))
     digest = _bundle_fingerprint(checkpoint, options, lowering, sample, lengths, here)
     out = Path(options.out) if options.out else _default_place(checkpoint, options)
+    check_place(out)
     # A damaged one is built again.
     present = Bundle.find_whole(out, digest)
     if present is not None:
@@ -116,8 +119,11 @@ def open_checkpoint(options: BuildOptions) -> Checkpoint:
     """The checkpoint that is asked for, with what the options change of its head and texts.
 
     Raises:
-        XoptError: it cannot be had, read, or answer the task that is asked for.
+        XoptError: it cannot be had, read, or answer the task that is asked for; or there is no
+            such calibration corpus, which is looked for before anything is fetched.
     """
+    if lowering_for(options.engine, options.precision).activations != "none":
+        corpus_path(options.calibration)
     source = locate(options.checkpoint, task=options.task)
     checkpoint = Checkpoint.open(
         source.folder,

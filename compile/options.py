@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from xopt.calibrate.ranges import CalibrationRecipe
-from xopt.compile.builders import ALIASES, BUILDERS
+from xopt.compile.builders import engine_of
 from xopt.compile.head_spec import read_pooling
 from xopt.compile.recipes import lowering_for
 from xopt.engines.building import BuilderOptions
@@ -102,10 +102,7 @@ class BuildOptions(TargetOptions):
     @property
     def engine(self) -> str:
         """The target as the engines' table spells it."""
-        name = ALIASES.get(self.target, self.target)
-        if name not in BUILDERS:
-            BUILDERS.resolve(name)
-        return name
+        return engine_of(self.target)
 
     @property
     def recipe(self) -> CalibrationRecipe:

@@ -116,9 +116,10 @@ def lowering_for(target: str, precision: str) -> Lowering:
     found = LOWERINGS.get((target, precision))
     if found is None:
         possible = [p for t, p in LOWERINGS if t == target]
+        shown = "cpu" if target == "openvino" else target
         raise UnsupportedError(
-            f"The target {target} has no precision {precision}.",
-            hint=f"Possible for {target}: {', '.join(possible) or 'none'}.",
+            f"The target {shown} has no precision {precision}.",
+            hint=f"Possible for {shown}: {', '.join(possible) or 'none'}.",
         )
     return found
 

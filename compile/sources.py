@@ -64,7 +64,12 @@ def locate(name: str | None, *, task: str | None = None) -> Source:
     path = Path(name).expanduser()
     if path.exists():
         if not path.is_dir():
-            raise CheckpointError(f"{path} is a file; a checkpoint is a folder.")
+            raise CheckpointError(
+                f"{path} is a file; a checkpoint is a folder.",
+                hint=f"Give its folder: xopt build {path.parent}"
+                if (path.parent / "config.json").is_file()
+                else f"Give a checkpoint folder, a hub id such as {DEFAULT}, or {PIP_E5}.",
+            )
         return Source(path, path.resolve().name)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name, offline=False)

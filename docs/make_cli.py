@@ -66,9 +66,8 @@ def _command(name: str, command: Any) -> list[str]:
 
 
 def examples_of(epilog: str | None) -> list[str]:
-    """The commands of a help's last line."""
-    said = re.sub(r"^Examples?:\s*", "", epilog or "")
-    return [part.strip() for part in said.split("·") if part.strip()]
+    """The commands at a help's end."""
+    return re.findall(r"^(?:Example: )?(xopt .+)$", epilog or "", re.MULTILINE)
 
 
 def _kind(annotation: Any) -> str:

@@ -62,6 +62,9 @@ class EngineOptions:
             kind, number = "cuda", "0"
         if target in (CPU, "null") or kind not in ("", "cuda") or not number.isdecimal():
             takes = "'cpu'" if target == CPU else "a number or 'cuda:NUMBER'"
-            raise InputError(f"There is no device {device!r} for {target}; it takes {takes}.")
+            raise InputError(
+                f"There is no device {device!r} for {target}; it takes {takes}.",
+                hint="Leave --device (in Python device=) out to take the usual one.",
+            )
         options["device"] = f"cuda:{number}" if target == "cuda" else int(number)
         return options

@@ -25,12 +25,13 @@ from typing import Any
 from xopt.hashing import cache_folder
 from xopt.host import cpu_facts, cpu_flags
 
-__all__ = ["NativeAttention", "load_attention"]
+__all__ = ["NativeAttention", "load_attention", "obstacle"]
 
 log = logging.getLogger(__name__)
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 COMPILE_S = 120
+NO_COMPILER = "there is no C++ compiler (Debian and Ubuntu: apt install g++)"
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,8 @@ class NativeAttention:
 @cache
 def load_attention(core: Any) -> NativeAttention:
     """Compile the operation if that was never done, and make it known to this process's core."""
-    if platform.machine() != "x86_64" or platform.system() != "Linux":
-        return NativeAttention(None, "it is compiled on Linux x86-64 only")
-    if "avx512f" not in cpu_flags():
-        return NativeAttention(None, "this CPU has no AVX-512")
+    if why := obstacle():
+        return NativeAttention(None, why)
     try:
         library = _library()
         from openvino.utils.node_factory import NodeFactory
@@ -67,6 +66,19 @@ def load_attention(core: Any) -> NativeAttention:
     return NativeAttention(factory, str(library))
 
 
+def obstacle() -> str:
+    """Why it cannot be had here, as far as that shows without compiling; empty if nothing shows."""
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
+        return "it is compiled on Linux x86-64 only"
+    if "avx512f" not in cpu_flags():
+        return "this CPU has no AVX-512"
+    return "" if _compiler() else NO_COMPILER
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
 def _library() -> Path:
     """The compiled library, made if it is not there.
 
@@ -76,9 +88,9 @@ def _library() -> Path:
     """
     import openvino
 
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    compiler = _compiler()
     if compiler is None:
-        raise OSError("there is no C++ compiler (g++)")
+        raise OSError(NO_COMPILER)
     source = resources.files("xopt.engines").joinpath("native", "attention.cpp").read_bytes()
     root = Path(openvino.__file__).parent
     flags = [*FLAGS, *_abi(root)]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from xopt.errors import ArtifactError
+from xopt.errors import ArtifactError, did_you_mean
 from xopt.forms import misfit
 from xopt.hashing import cache_folder, sha256_file
 from xopt.manifest_forms import ANY, BUNDLE
@@ -87,24 +88,21 @@ class Artifact:
         """
         path = folder / MANIFEST
         if not path.is_file():
-            raise ArtifactError(
-                f"{folder} is no {cls.kind}: it has no {MANIFEST}.",
-                hint="Make one with: xopt build --precision int8",
-            )
+            raise _missing(folder, cls.kind)
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise ArtifactError(f"{path} is damaged: {error}.", hint="Build it again.") from error
+            raise ArtifactError(f"{path} is damaged: {error}.", hint=_again(folder)) from error
         if not isinstance(manifest, dict) or manifest.get("kind") != cls.kind:
             kind = manifest.get("kind") if isinstance(manifest, dict) else None
             raise ArtifactError(f"{folder} holds a {kind or 'foreign file'}, not a {cls.kind}.")
         if manifest.get("schema") != SCHEMA:
             raise ArtifactError(
                 f"{folder} has schema {manifest.get('schema')}; this xopt reads {SCHEMA}.",
-                hint="Build it again with this version of xopt.",
+                hint=f"{_again(folder)}, with this version of xopt",
             )
         if wrong := misfit(manifest, cls.form):
-            raise ArtifactError(f"{path} is damaged: {wrong}.", hint="Build it again.")
+            raise ArtifactError(f"{path} is damaged: {wrong}.", hint=_again(folder))
         return cls(folder, manifest)
 
     @classmethod
@@ -157,7 +155,7 @@ class Artifact:
         if self.manifest["checksum"] != fingerprint(stated):
             raise ArtifactError(
                 f"{self.folder}: {MANIFEST} was changed after it was written.",
-                hint="Copy the bundle again, or rebuild it with: xopt build",
+                hint=_again(self.folder),
             )
         present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
         extra = sorted(present - set(self.manifest["files"]) - {MANIFEST, LOCK, *OF_THE_HUB})
@@ -176,12 +174,35 @@ class Artifact:
             if not path.is_relative_to(root):
                 raise ArtifactError(f"{self.folder}: {name} leaves the {self.kind}'s folder.")
             if not path.is_file():
-                raise ArtifactError(f"{self.folder}: {name} is missing.", hint="Build it again.")
+                raise ArtifactError(f"{self.folder}: {name} is missing.", hint=_again(self.folder))
             if path.stat().st_size != expected["bytes"] or sha256_file(path) != expected["sha256"]:
                 raise ArtifactError(
                     f"{self.folder}: {name} is not the file that was built (its sha256 differs).",
-                    hint="Copy the bundle again, or rebuild it with: xopt build",
+                    hint=_again(self.folder),
                 )
+
+
+def _again(folder: Path) -> str:
+    """What helps against a damaged artifact."""
+    return f"Copy it again, or build it: xopt build CHECKPOINT -o {shlex.quote(str(folder))}"
+
+
+def _missing(folder: Path, kind: str) -> ArtifactError:
+    """No artifact lies in ``folder``: what lies there or beside it, and how to get one."""
+    make = "Make one with: xopt build --precision int8"
+    if not folder.is_dir():
+        beside = [str(path.parent) for path in folder.parent.glob(f"*/{MANIFEST}")]
+        what = "is a file, not a folder" if folder.exists() else "is not there"
+        hint = did_you_mean(str(folder), beside) if beside else make
+        return ArtifactError(f"The {kind} {folder} {what}.", hint=hint)
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    if inside:
+        hint = f"Give one of those in it: {', '.join(str(folder / name) for name in inside)}."
+    elif (folder / "config.json").is_file():
+        hint = f"It looks like a checkpoint; compile it with: xopt build {shlex.quote(str(folder))}"
+    else:
+        hint = make
+    return ArtifactError(f"{folder} is no {kind}: it has no {MANIFEST}.", hint=hint)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class XoptError(Exception):
 class InputError(XoptError):
     """A text, file, option or name that cannot be used."""
 
-    advice = "What is possible is said by the command followed by --help."
+    advice = "To see what is possible, type the command with --help."
 
 
 class CheckpointError(XoptError):

@@ -174,3 +174,20 @@ def test_a_look_from_the_command_line(
     found = json.loads(written.stdout)
     assert found["ranges"] is None
     assert found["corpus"]["languages"]["ru"]["script"] == "Cyrillic"
+
+
+def test_a_corpus_is_looked_for_before_a_checkpoint_is_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Fetched(Exception):
+        pass
+
+    def locate(name: str | None, task: str | None = None) -> None:
+        raise Fetched
+
+    monkeypatch.setattr("xopt.compile.build.locate", locate)
+    with pytest.raises(InputError, match="There is no calibration corpus nowhere"):
+        build_bundle(BuildOptions("a/b", calibration="nowhere"))
+    # An fp32 build reads none.
+    with pytest.raises(Fetched):
+        build_bundle(BuildOptions("a/b", "fp32", calibration="nowhere"))

@@ -201,3 +201,33 @@ def test_a_plain_encoder_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.M
     for _ in range(3):
         assert sources.locate("someone/plain").label == "hub:someone/plain"
     assert hub.downloads == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "hint"),
+    [
+        ("GatedRepoError", "its owner asks for consent first", "https://huggingface.co/a/b"),
+        ("RepositoryNotFoundError", "the hub has no such checkpoint", "HF_TOKEN"),
+        ("LocalEntryNotFoundError", "the hub cannot be reached", "pip:multilingual-e5-small"),
+        ("LocalTokenNotFoundError", "LocalTokenNotFoundError", "pip:multilingual-e5-small"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_in_words(
+    kind: str, message: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The classes are the library's own; a gated repository is also one that is not found."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    raised = getattr(errors, kind)
+
+    def refuse(name: str, allow_patterns: list[str]) -> str:
+        raise raised.__new__(raised)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(CheckpointError) as caught:
+        sources.locate("a/b")
+    assert message in caught.value.message
+    assert hint in caught.value.hint

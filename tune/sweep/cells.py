@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xopt.artifacts import fingerprint
-from xopt.compile.builders import ALIASES
+from xopt.compile.builders import engine_of
 from xopt.compile.recipes import LOWERINGS
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
@@ -189,7 +189,7 @@ class _Planner:
                 self.left_out[f"{target}: it has no phase 3, so no {what}"] = None
                 continue
             for engine, precision in itertools.product(e.engines, e.precisions):
-                engine = ALIASES.get(engine, engine)
+                engine = engine_of(engine)
                 if (engine, precision) not in LOWERINGS:
                     self.left_out[f"{precision} on {engine}: this engine does not have it"] = None
                     continue

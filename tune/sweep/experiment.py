@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from xopt.compile.build import BuildOptions
-from xopt.compile.builders import ALIASES, BUILDERS
+from xopt.compile.builders import engine_of
 from xopt.compile.recipes import PRECISIONS
 from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.tasks import TASKS
@@ -142,8 +142,7 @@ class Experiment:
         """Check each axis and each table."""
         _check_axes(self)
         for engine in self.engines:
-            if ALIASES.get(engine, engine) not in BUILDERS:
-                BUILDERS.resolve(engine)
+            engine_of(engine)
         for target in self.targets:
             TASKS.resolve(target)
         for precision in self.precisions:

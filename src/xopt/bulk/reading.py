@@ -20,6 +20,8 @@ __all__ = ["ENDINGS", "FileInput", "GivenInput", "Input", "open_input"]
 ENDINGS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 # What parts columns elsewhere: a spreadsheet in German or French writes .csv with semicolons.
 OTHER_MARKS = {".csv": ";\t|", ".tsv": ";,|"}
+# Files that a message names.
+MOST_NAMED = 20
 # Rows of a .parquet file in memory at a time.
 BATCH = 1024
 
@@ -205,7 +207,7 @@ def open_input(path: Path, columns: Columns, pair: str | None, name: str = "") -
         InputError: there is no such file, or it is of another kind.
     """
     if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+        raise InputError(f"There is no file {path}.", hint=_nearby(path))
     if path.suffix not in ENDINGS:
         raise InputError(
             f"{path.name} ends in {path.suffix or 'nothing'}; --input reads {', '.join(ENDINGS)}.",
@@ -213,6 +215,17 @@ def open_input(path: Path, columns: Columns, pair: str | None, name: str = "") -
         )
     columns.check(path.suffix, pair)
     return FileInput(path, columns, pair, name)
+
+
+def _nearby(path: Path) -> str:
+    """What lies where a file was looked for."""
+    place = path.parent
+    if not place.is_dir():
+        return f"There is no folder {place} either; this is {Path.cwd()}."
+    names = sorted(file.name for file in place.iterdir() if file.suffix in ENDINGS)
+    if not names:
+        return f"{place.resolve()} holds none of {', '.join(ENDINGS)}."
+    return did_you_mean(path.name, names[:MOST_NAMED])
 
 
 def _parquet(path: Path) -> Any:

@@ -17,7 +17,7 @@ from xopt.cli.output import error_console
 from xopt.errors import XoptError
 from xopt.host import check_platform
 
-__all__ = ["app", "main"]
+__all__ = ["app", "examples", "main"]
 
 # What a shell calls a command that Ctrl-C ended: 128 and the signal's number.
 CANCELLED = 130
@@ -42,6 +42,12 @@ COMMANDS = {
     "tune": "tune",
 }
 
+
+def examples(*commands: str) -> str:
+    """The end of a help: what can be typed, a command a line."""
+    return "Example: " + commands[0] if len(commands) == 1 else "\n".join(["Examples:", *commands])
+
+
 app = typer.Typer(
     name="xopt",
     help="Compile multilingual encoders to INT8; prove per language what it cost.",
@@ -49,6 +55,7 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    epilog=examples("xopt build --precision int8"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from xopt.artifacts import Bundle
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.bench_lengths import real_lengths
 from xopt.cli.common import (
     BundleArgument,
@@ -37,8 +37,10 @@ __all__ = ["bench"]
 
 @app.command(
     short_help="Time a bundle's engine, alone or beside another.",
-    epilog="Examples:  xopt bench bundles/e5-int8 --against bundles/e5-fp32 --work mixed32"
-    "    ·    xopt bench bundles/e5-int8 --lengths xnli --profile",
+    epilog=examples(
+        "xopt bench bundles/e5-int8 --against bundles/e5-fp32 --work mixed32",
+        "xopt bench bundles/e5-int8 --lengths xnli --profile",
+    ),
 )
 def bench(
     bundle: BundleArgument = None,

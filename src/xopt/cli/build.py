@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from xopt.artifacts import Bundle
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.options import takes
 from xopt.cli.output import bars, console, print_json, show_options
 from xopt.compile.options import BuildOptions
+from xopt.engines.openvino_native import obstacle
 from xopt.errors import require
 from xopt.host import peak_rss_mib
 from xopt.progress import Stage
@@ -25,9 +26,11 @@ __all__ = ["build"]
 
 @app.command(
     short_help="Compile a checkpoint into a bundle: one folder to deploy.",
-    epilog="Examples:  xopt build --precision int8    ·    "
-    "xopt build --task xnli    ·    "
-    "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli",
+    epilog=examples(
+        "xopt build --precision int8",
+        "xopt build --task xnli",
+        "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli",
+    ),
 )
 @takes(BuildOptions)
 def build(given: Mapping[str, Any], as_json: JsonOption = False) -> None:
@@ -109,19 +112,27 @@ def _numbers(bundle: Bundle) -> str:
     return f" (--cpu {found})" if found else ""
 
 
+def _attention(bundle: Bundle) -> str:
+    """What makes a bundle slower than it could be on this machine."""
+    why_not = obstacle() if bundle.target == "openvino" else ""
+    return f"  attention    OpenVINO's, which is slower: {why_not}\n" if why_not else ""
+
+
 def _show(result: BuildResult, asked: str | None) -> None:
     bundle = result.bundle
     out = console()
     how = "already built" if result.cached else f"built in {result.seconds:.1f} s"
     out.print(f"[bold green]{bundle.folder}[/bold green]  {how}", highlight=False)
     parity = bundle.manifest["parity"]
+    target = "cpu" if bundle.target == "openvino" else bundle.target
     out.print(
         f"  checkpoint   {bundle.manifest['checkpoint']}\n"
-        f"  precision    {bundle.precision} for {bundle.target}{_numbers(bundle)}, "
+        f"  precision    {bundle.precision} for {target}{_numbers(bundle)}, "
         f"{bundle.size_mib:.1f} MiB\n"
         f"  parity       within {parity['max_abs_difference']:.1e} of {parity['against']}\n"
         f"{_layers(bundle)}"
         f"{_tokens(bundle)}"
+        f"{_attention(bundle)}"
         f"  fingerprint  {bundle.fingerprint[:16]}\n"
         f"  peak memory  {peak_rss_mib():,.0f} MiB",
         highlight=False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import bars, console, print_json, table
 from xopt.compile.options import BuildOptions
@@ -23,7 +23,7 @@ __all__ = ["calibrate"]
 
 @app.command(
     short_help="Show a calibration corpus, and write its ranges.",
-    epilog="Example:  xopt calibrate texts/ --checkpoint ./my-xnli-model -o ranges/xnli",
+    epilog=examples("xopt calibrate texts/ --checkpoint ./my-xnli-model -o ranges/xnli"),
 )
 def calibrate(
     corpus: Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.evaluate import EvalOptions
 from xopt.cli.output import console, print_json, table
@@ -35,21 +35,25 @@ STILL_SAID = {"tune": {"target": "xnli"}}
 WIDTH = 96
 
 
-@app.command(short_help="Write a commented xopt.toml.", epilog="Example:  xopt init")
+@app.command(short_help="Write a commented xopt.toml.", epilog=examples("xopt init"))
 def init(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file.")] = Path(FILE),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write an xopt.toml with every option, its default and what it is for, as comments."""
     if out.exists() and not force:
         raise InputError(f"{out} is there already.", hint="Pass --force to replace it.")
     out.write_text(template(), encoding="utf-8")
+    if as_json:
+        print_json({"file": str(out)})
+        return
     console().print(f"{out}: take the # from the options you want to set.", highlight=False)
 
 
 @app.command(
     short_help="Show where the value of each option comes from.",
-    epilog="Example:  xopt config build",
+    epilog=examples("xopt config build"),
 )
 def config(
     section: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xopt.artifacts import Bundle
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json
 from xopt.errors import InputError, did_you_mean
@@ -26,8 +26,10 @@ SERVERS: dict[str, tuple[str, ...]] = {
 
 @app.command(
     short_help="Write a bundle for Triton, Compose, Kubernetes or Ray Serve.",
-    epilog="Examples:  xopt deploy triton bundles/xnli -o serving    ·    "
-    "xopt deploy kubernetes bundles/xnli --cpus 8 --replicas 6 -o serving",
+    epilog=examples(
+        "xopt deploy triton bundles/xnli -o serving",
+        "xopt deploy kubernetes bundles/xnli --cpus 8 --replicas 6 -o serving",
+    ),
 )
 def deploy(
     server: Annotated[

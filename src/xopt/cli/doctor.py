@@ -6,12 +6,13 @@ import importlib.util
 import subprocess
 from typing import Any
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
 from xopt.cli.output import console, print_json, table
 from xopt.distribution import install_command
 from xopt.engines.cpu import CpuOptions
+from xopt.engines.openvino_native import obstacle
 from xopt.hashing import cache_folder
 from xopt.host import host_facts, int8_instructions, saturates, tool_versions
 
@@ -19,7 +20,7 @@ __all__ = ["doctor"]
 
 
 @app.command(
-    epilog="Example:  xopt doctor",
+    epilog=examples("xopt doctor"),
     short_help="What this machine can build and run.",
 )
 def doctor(as_json: JsonOption = False) -> None:
@@ -34,6 +35,7 @@ def doctor(as_json: JsonOption = False) -> None:
         f"{host['cpu']}, {host['cores']} cores ({' '.join(host['flags']) or 'no INT8 extension'}), "
         f"{host['memory_mib'] / 1024:.0f} GiB, {host['system']}, Python {host['python']}\n"
         f"INT8 on the CPU: {document['int8']}\n"
+        f"attention on the CPU: {document['attention']}\n"
         f"GPU: {document['gpu'] or 'none'}\n"
         f"cache: {document['cache']['folder']}, {document['cache']['size_mib']:,.0f} MiB "
         "(safe to delete)",
@@ -56,7 +58,7 @@ def doctor(as_json: JsonOption = False) -> None:
             out.print(line, highlight=False, markup=False, soft_wrap=True)
     for extra, facts in document["extras"].items():
         parts = ", ".join(f"{name} {version}" for name, version in facts["installed"].items())
-        out.print(f"xopt\\[{extra}]: {parts or 'nothing installed'}", highlight=False)
+        out.print(f"extra {extra}: {parts or 'nothing installed'}", highlight=False)
     if document["add"]:
         out.print(f"To add the rest: {document['add']}", highlight=False)
 
@@ -74,6 +76,7 @@ def _examine() -> dict[str, Any]:
     return {
         "host": host_facts(),
         "int8": _int8(),
+        "attention": _attention(),
         "gpu": ", ".join(f"{name} (SM {sm})" for name, sm in gpus) or None,
         "extras": extras,
         "targets": examine_targets(missing, gpus),
@@ -87,6 +90,12 @@ def _int8() -> str:
     built = CpuOptions().numbers
     also = "runs --cpu any alone" if saturates() else "runs --cpu any and vnni"
     return f"{int8_instructions()}; {also}, builds --cpu {built} by default"
+
+
+def _attention() -> str:
+    """Whether attention on the CPU is ours, and why not."""
+    why_not = obstacle()
+    return f"OpenVINO's, which is slower: {why_not}" if why_not else "xopt's own"
 
 
 def _add(missing: dict[str, list[str]], gpus: list[Gpu]) -> str:

@@ -94,9 +94,9 @@ def show_suite(document: Mapping[str, Any]) -> None:
             )
     for entry in done:
         for name, found in stress_of(entry).items():
-            figures = f"{found['reference']:.2f} → {found['candidate']:.2f}"
+            ends = f"{found['reference']:.2f} → {found['candidate']:.2f}"
             out.print(
-                f"{entry['task']}, stress test, {name}: {figures} ({found['difference']:+.2f})",
+                f"{entry['task']}, stress test, {name}: {ends} ({found['difference']:+.2f})",
                 highlight=False,
             )
     if len(labels) > 1:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import BundleArgument, JsonOption, StreamsOption, ThreadsOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
@@ -92,8 +92,10 @@ class EvalOptions:
 @app.command(
     short_help="Measure what a bundle retains of fp32, language by language.",
     name="eval",
-    epilog="Examples:  xopt eval --task tatoeba    ·    "
-    "xopt eval bundles/e5 --task tatoeba --data DIR --languages sw,th --max-drop 1.0",
+    epilog=examples(
+        "xopt eval --task tatoeba",
+        "xopt eval bundles/e5 --task tatoeba --data DIR --languages sw,th --max-drop 1.0",
+    ),
 )
 def evaluate(
     bundle: BundleArgument = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import bars, console, print_json
 from xopt.errors import require
@@ -17,7 +17,7 @@ __all__ = ["export"]
 
 @app.command(
     short_help="Write the graph or the checkpoint for other tools.",
-    epilog="Example:  xopt export bundles/e5 --form onnx-qdq -o exported",
+    epilog=examples("xopt export bundles/e5 --form onnx-qdq -o exported"),
 )
 def export(
     source: Annotated[

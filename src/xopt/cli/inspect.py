@@ -10,7 +10,7 @@ import typer
 from rich.markdown import Markdown
 
 from xopt.artifacts import Bundle
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json, table
 from xopt.engines.base import open_engine
@@ -23,7 +23,7 @@ __all__ = ["inspect"]
 
 @app.command(
     short_help="Show a bundle: card, files, checksums, compiled kernels.",
-    epilog="Example:  xopt inspect bundles/multilingual-e5-small-int8-cpu",
+    epilog=examples("xopt inspect bundles/multilingual-e5-small-int8-cpu"),
 )
 def inspect(
     path: Annotated[str, typer.Argument(help="Bundle folder.")],

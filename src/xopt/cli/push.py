@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xopt.artifacts import Bundle
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json
 from xopt.export.push import push_bundle
@@ -18,7 +18,7 @@ __all__ = ["push"]
 
 @app.command(
     short_help="Put a bundle on the Hugging Face hub.",
-    epilog="Example:  xopt push bundles/e5 OWNER/e5-int8 --private",
+    epilog=examples("xopt push bundles/e5 OWNER/e5-int8 --private"),
 )
 def push(
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json
 from xopt.errors import InputError
@@ -21,7 +21,7 @@ FORMS = {".html": render_html, ".md": render_markdown}
 
 @app.command(
     short_help="Show evaluations, benches and sweeps on one page.",
-    epilog="Example:  xopt report bundles/e5 bench.json -o report.html",
+    epilog=examples("xopt report bundles/e5 bench.json -o report.html"),
 )
 def report(
     runs: Annotated[

@@ -14,7 +14,7 @@ import typer
 from xopt.artifacts import Bundle
 from xopt.bulk.columns import Columns
 from xopt.bulk.reading import GivenInput, Input, open_input
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption, StreamsOption, ThreadsOption, find_bundle
 from xopt.cli.run_show import print_answers, show_answers
 from xopt.errors import InputError
@@ -24,6 +24,9 @@ from xopt.model.texts import Row
 from xopt.reading import read_stream
 
 __all__ = ["run"]
+
+# Options that only some heads know.
+HEADS = {"windows": ("span",), "normalize": ("embed",), "prompt": ("embed", "classify")}
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,10 @@ class Asked:
 
 @app.command(
     short_help="Answer texts: labels, tags, spans or embeddings.",
-    epilog='Example:  xopt run bundles/e5 "Habari za asubuhi" "Good morning"'
-    "  ·  xopt run bundles/e5 --input texts.csv --column text --output vectors.npy",
+    epilog=examples(
+        'xopt run bundles/e5 "Habari za asubuhi" "Good morning"',
+        "xopt run bundles/e5 --input texts.csv --column text --output vectors.npy",
+    ),
 )
 def run(
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
@@ -103,6 +108,7 @@ def run(
     """Answer texts: labels, tags, spans, or embeddings and how similar they are."""
     opened = find_bundle(bundle)
     asked = Asked(truncate, windows, prompt, normalize, batch_tokens, threads, streams, device)
+    _check_head(opened, windows=windows or None, normalize=normalize, prompt=prompt)
     if source is not None and texts:
         raise InputError("Both texts and --input were given.", hint="Give one of them.")
     if source is None and (column or pair_column):
@@ -131,6 +137,18 @@ def run(
         rows = _stdin(pair)
     name = "Standard input" if source is None else Path(source).name
     _answer(opened, rows, known, asked, name=name, as_json=as_json)
+
+
+def _check_head(bundle: Bundle, **given: object) -> None:
+    """Refuse an option that would do nothing with this bundle's head."""
+    kind = bundle.head["kind"]
+    for name, value in given.items():
+        if value is not None and kind not in HEADS[name]:
+            raise InputError(
+                f"--{name} is for bundles with the head {' or '.join(HEADS[name])}; this one has "
+                f"{kind}.",
+                hint="Leave it out.",
+            )
 
 
 def _answer(

@@ -64,7 +64,7 @@ def run_to_file(
     if quiet:
         print_json({"output": str(output), "rows": rows, "prompt": prompt, "seconds": seconds})
     else:
-        _say(f"{rows:,} rows in {seconds:,.1f} s: {output}")
+        _say(f"{rows:,} row{'' if rows == 1 else 's'} in {seconds:,.1f} s: {output}")
 
 
 def _on_ray(

@@ -96,6 +96,6 @@ def _show_embeddings(answers: Iterator[tuple[Row, Result]]) -> None:
         ]
         table("cosine similarity", columns, cells, left=2)
     count = len(page) + sum(1 for _ in answers)
-    size = f"{count} embeddings of {len(page[0][1].values)} values"
+    size = f"{count} embedding{'' if count == 1 else 's'} of {len(page[0][1].values)} values"
     advice = "--json prints them, --output FILE keeps them."
     console().print(f"{size}; {advice}", highlight=False)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import StreamsOption, ThreadsOption
 from xopt.cli.output import error_console, show_options
 from xopt.errors import InputError, require
@@ -21,7 +21,7 @@ __all__ = ["serve"]
 
 @app.command(
     short_help="Serve bundles over HTTP, with a page to try them.",
-    epilog="Example:  xopt serve bundles/e5 reranker=bundles/mini --port 8000",
+    epilog=examples("xopt serve bundles/e5 reranker=bundles/mini --port 8000"),
 )
 def serve(
     bundles: Annotated[

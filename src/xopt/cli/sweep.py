@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import bars, console, error_console, print_json, show_options, table
 from xopt.errors import XoptError, require
@@ -22,8 +22,10 @@ __all__ = ["sweep"]
 
 @app.command(
     short_help="Tune, build and measure every cell of an experiment.",
-    epilog="Examples:  xopt sweep experiment.toml --dry-run    ·    "
-    "xopt sweep experiment.toml -o sweeps/e5 --data DIR --ray local",
+    epilog=examples(
+        "xopt sweep experiment.toml --dry-run",
+        "xopt sweep experiment.toml -o sweeps/e5 --data DIR --ray local",
+    ),
 )
 def sweep(
     experiment: Annotated[

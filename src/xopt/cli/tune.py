@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import bars, console, print_json, show_options
 from xopt.errors import require
@@ -22,9 +22,12 @@ __all__ = ["tune"]
 
 @app.command(
     short_help="Fine-tune on English tasks; the result is a checkpoint.",
-    epilog="Examples:  xopt tune FacebookAI/xlm-roberta-base --intermediate mnli --target xnli "
-    "-o tuned/xnli    ·    xopt tune --intermediate squad,mnli -o tuned/encoder    ·    "
-    "xopt tune ./encoder --intermediate none --target panx --data DIR --precision bf16",
+    epilog=examples(
+        "xopt tune --intermediate none --target xnli --data sample -o tuned/xnli",
+        "xopt tune FacebookAI/xlm-roberta-base --intermediate mnli --target xnli -o tuned/xnli",
+        "xopt tune --intermediate squad,mnli -o tuned/encoder",
+        "xopt tune ./encoder --intermediate none --target panx --data DIR --precision bf16",
+    ),
 )
 def tune(
     checkpoint: Annotated[

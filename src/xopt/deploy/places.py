@@ -125,5 +125,5 @@ def _make_room(out: Path, *, force: bool) -> None:
         return
     ours = (out / MARK).is_file()
     if not ours or not force:
-        advice = "Replace it with --force." if ours else "Remove it yourself."
-        raise InputError(f"{out} exists.", hint=f"Choose another place with -o. {advice}")
+        advice = "replace it with --force" if ours else "remove it yourself"
+        raise InputError(f"{out} exists.", hint=f"Choose another place with -o, or {advice}.")

@@ -14,6 +14,8 @@ from xopt.tokenization import Tokenizer
 
 __all__ = ["Asking", "read_rows"]
 
+# Heads that read no pairs, and what they do.
+ALONE = {"embed": "embeds", "tag": "tags"}
 # A window that shows less of its context than this reads nothing.
 LEAST_CONTEXT = 16
 
@@ -49,6 +51,12 @@ def read_rows(
             raise InputError(
                 f"{row.name} is a list of words, which a tagger reads; this bundle reads texts.",
                 hint="Join the words to one text.",
+            )
+        if row.pair is not None and kind in ALONE:
+            raise InputError(
+                f"{row.name} has a second text; this bundle {ALONE[kind]} single texts.",
+                hint="Leave the pair (--pair, --pair-column) out: pairs are for classifiers, and "
+                "for questions with their contexts.",
             )
     if kind == "span":
         return _read_questions(tokenizer, rows, asking)
