@@ -149,7 +149,8 @@ def _read_hub(name: str) -> Iterator[tuple[str, str]]:
     except Exception as error:
         raise InputError(
             f"The data set {identity} could not be read: {type(error).__name__}: {error}.",
-            hint="Check the id and the network, or give a local file.",
+            hint="Check the id and the network, give a file or a folder, or leave the option out: "
+            "then xopt takes its own texts.",
         ) from error
 
 

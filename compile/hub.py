@@ -29,12 +29,13 @@ FAILURES = {
     ),
     "RepositoryNotFoundError": (
         "the hub has no such checkpoint, or shows it only to its owner",
-        "Check the spelling; for a private one type: export HF_TOKEN=YOUR_TOKEN",
+        "Check the spelling (no folder has this name either); for a private one type: "
+        "export HF_TOKEN=YOUR_TOKEN",
     ),
     "LocalEntryNotFoundError": (
         "the hub cannot be reached, and no copy of it is on this machine",
-        "Type it again where the hub can be reached, give a checkpoint folder, or try xopt with: "
-        "xopt build pip:multilingual-e5-small",
+        "Type it again where the hub can be reached, give a checkpoint folder (none has this name "
+        "here), or try xopt with: xopt build pip:multilingual-e5-small",
     ),
 }
 # Said of a copy that another library has made, where the hub cannot be asked.
@@ -100,7 +101,7 @@ def _unfetched(name: str, error: Exception) -> CheckpointError:
     default = (type(error).__name__, FAILURES["LocalEntryNotFoundError"][1])
     why, hint = next((FAILURES[kind] for kind in kinds if kind in FAILURES), default)
     return CheckpointError(
-        f"There is no folder {name}, and from the Hugging Face hub it could not be fetched: {why}.",
+        f"{name} could not be fetched from the Hugging Face hub: {why}.",
         hint=hint.format(name=name),
     )
 

@@ -236,6 +236,7 @@ def _from_hub(part: HubPart) -> Iterable[Row]:
         raise InputError(
             f"{_hub_name(part)} could not be fetched from the hub: {type(error).__name__}: "
             f"{' '.join(str(error).split()):.200}",
-            hint="Check the network, or give a folder that holds TASK/train.jsonl: --data DIR",
+            hint="Check the network, or give a folder that holds TASK/train.jsonl: --data DIR. "
+            "Where there is none, --data sample shows every step on two dozen sentences.",
         ) from error
     return rows

@@ -99,7 +99,7 @@ class Artifact:
         if manifest.get("schema") != SCHEMA:
             raise ArtifactError(
                 f"{folder} has schema {manifest.get('schema')}; this xopt reads {SCHEMA}.",
-                hint=f"{_again(folder)}, with this version of xopt",
+                hint=_again(folder),
             )
         if wrong := misfit(manifest, cls.form):
             raise ArtifactError(f"{path} is damaged: {wrong}.", hint=_again(folder))
