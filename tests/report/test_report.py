@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from xopt.card import retention_rows
 from xopt.cli.report import report
 from xopt.errors import InputError
 from xopt.languages import language_name
@@ -182,6 +183,24 @@ def test_markdown_has_the_same_tables(write: Write, tatoeba: dict[str, Any]) -> 
     assert f"| Swahili (swh) | {row['n']:,} | {row['reference']:.2f} |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| Swahili (swh)")}
     assert widths == {8}
+
+
+def test_near_duplicates_stand_in_a_row_below_the_mean(
+    write: Write, tatoeba: dict[str, Any]
+) -> None:
+    """In the page, in Markdown and in the card; a part that is no stress test has no row."""
+    part = {"reference": 78.125, "candidate": 77.5, "difference": -0.625, "ci95": [-2.0, 0.5]}
+    found = tatoeba | {"parts": {"near_duplicates": part, "f1": part}}
+    runs = read_runs([write("a.json", found)])
+    assert "near-duplicates" in render_html(runs, "t")
+    [line] = [x for x in render_markdown(runs, "t").splitlines() if x.startswith("| near-dup")]
+    assert all(figure in line for figure in ("78.1", "77.50", "[−2.00, +0.50]"))
+    mean, stress = retention_rows(found)[-2:]
+    assert mean[0] == "mean"
+    assert stress[0] == "near-duplicates"
+    assert stress[2:6] == ["78.12", "77.50", "-0.62", "[-2.00, +0.50]"]
+    with pytest.raises(InputError, match=r"parts\.near_duplicates"):
+        read_runs([write("b.json", tatoeba | {"parts": {"near_duplicates": {}}})])
 
 
 def test_a_run_of_several_tasks_says_what_was_not_scored(
