@@ -91,7 +91,7 @@ def test_eval_has_the_documented_form_and_records_its_evidence(place: Path) -> N
     assert list(report["languages"]) == ["swh", "deu"]
     for found in report["languages"].values():
         assert set(found) == {
-            "n", "distinct", "reference", "candidate", "difference", "ci95", "agreement",
+            "n", "distinct", "reference", "candidate", "difference", "ci95", "agreement", "parts",
         }  # fmt: skip
         low, high = found["ci95"]
         assert low <= found["difference"] <= high

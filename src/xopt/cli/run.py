@@ -16,6 +16,7 @@ from xopt.bulk.columns import Columns
 from xopt.bulk.reading import GivenInput, Input, open_input
 from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption, StreamsOption, ThreadsOption, find_bundle
+from xopt.cli.output import error_console
 from xopt.cli.run_show import print_answers, show_answers
 from xopt.errors import InputError
 from xopt.model.core import Model
@@ -186,6 +187,8 @@ def _stdin(pair: str | None) -> Iterator[Row]:
     name = "standard input"
     if sys.stdin is None:
         raise InputError("Standard input is closed.", hint='Type: xopt run BUNDLE "some text"')
+    if sys.stdin.isatty():
+        error_console().print("Type a text on each line; Ctrl-D answers them.")
     for number, line in enumerate(read_stream(sys.stdin.buffer, name), 1):
         if line.strip():
             yield Row(line, pair, f"{name}, line {number}", number)
