@@ -50,6 +50,7 @@ def attend(
     """
     if rotation is not None:
         q, k = rotate(q, op.heads, *rotation), rotate(k, op.kv_heads, *rotation)
+        v = rotate(v, op.kv_heads, *rotation) if op.turns_values else v
     kind = "pad" if op.window is None else "window"
     queries = arrays["pad_index" if kind == "pad" else "window_queries"]
     keys = arrays["pad_index" if kind == "pad" else "window_keys"]

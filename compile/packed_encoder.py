@@ -19,7 +19,8 @@ from xopt.compile.head_spec import Head
 from xopt.compile.heads import head_inputs, make_head
 from xopt.compile.modules import ACTIVATE, Rotation, make_norm, multiply
 from xopt.compile.relative import Distances
-from xopt.compile.weights import encoder_state, rotations
+from xopt.compile.rotary import rotations
+from xopt.compile.weights import encoder_state
 from xopt.encoders.plan import (
     Act,
     Attend,
@@ -197,7 +198,12 @@ class PackedEncoder(nn.Module):
             case Embed():
                 values[op.out] = self._embed(op, going.arrays, watch)
             case Normalize():
-                values[op.out] = self.get_submodule(op.name)(values[op.source])
+                value, norm = values[op.source], self.get_submodule(op.name)
+                if op.heads == 1:
+                    values[op.out] = norm(value)
+                else:
+                    heads = norm(value.view(-1, op.heads, op.width))
+                    values[op.out] = heads.view(-1, op.heads * op.width)
             case Linear():
                 if op.site is not None and op.site not in going.seen:
                     going.seen.add(op.site)

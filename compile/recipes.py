@@ -89,17 +89,27 @@ def check_encoder(target: str, spec: EncoderSpec, form: HeadForm | None, depth: 
     Raises:
         UnsupportedError: names the operations, and the targets that have them.
     """
+    lacks = _lacks(target, spec, form, depth)
+    if lacks:
+        targets = dict.fromkeys(name for name, _ in LOWERINGS if name not in WHOLE_PLAN)
+        able = ["cpu", *(name for name in targets if not _lacks(name, spec, form, depth))]
+        raise UnsupportedError(
+            f"The target {target} cannot run this {spec.model_type} encoder: it lacks "
+            f"{', '.join(lacks)}.",
+            hint=f"Build it for a target that has them: xopt build --target {' or '.join(able)}",
+        )
+
+
+def _lacks(target: str, spec: EncoderSpec, form: HeadForm | None, depth: int) -> list[str]:
+    """What a target does not have of an encoder and its head, in words."""
+    if target in WHOLE_PLAN:
+        return []
     asked = list(needs(spec)) + ([form.needs] if form is not None and form.needs else [])
     if target == "tensorrt-rtx" and "rotary positions" in asked:
         asked = [name for name in asked if name not in RTX]
         if depth < spec.layers and spec.final_norm is not None:
             asked.append("an answer of a layer without the norm behind the last one")
-    if asked and target not in WHOLE_PLAN:
-        raise UnsupportedError(
-            f"The target {target} cannot run this {spec.model_type} encoder: it lacks "
-            f"{', '.join(asked)}.",
-            hint="Build it for a target that has them: xopt build --target cpu",
-        )
+    return asked
 
 
 def lowering_for(target: str, precision: str) -> Lowering:

@@ -22,6 +22,8 @@ VOCABULARIES = (
     "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json",
     "merges.txt",
 )  # fmt: skip
+# By which a class of transformers cuts Chinese words (RoFormer).
+CUTTER = "rjieba"
 # Ids, types, and the characters of each, which an answer or a tag is read from.
 Tokens = tuple[list[int], list[int], list[tuple[int, int]]]
 
@@ -64,7 +66,11 @@ class Library:
 
 
 def open_library(folder: Path, options: Mapping[str, Any]) -> Library:
-    """What AutoTokenizer makes of a folder, without remote code and without a network."""
+    """What AutoTokenizer makes of a folder, without remote code and without a network.
+
+    Raises:
+        CheckpointError: its class cuts texts by code of its own.
+    """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     transformers = require("transformers", extra="build", why="Reading a tokenizer")
     transformers.logging.set_verbosity_error()
@@ -75,10 +81,25 @@ def open_library(folder: Path, options: Mapping[str, Any]) -> Library:
         )
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
+        if isinstance(error, ImportError) and CUTTER in reason:
+            raise _cut_by_code(folder, reason) from error
         return Library(reason=f"{type(error).__name__}: {reason}")
     if not getattr(made, "is_fast", False):
         return Library(reason=f"{type(made).__name__} has no fast form")
+    try:
+        made.backend_tokenizer.to_str()
+    except Exception as error:
+        raise _cut_by_code(folder, str(error).strip().split("\n")[0]) from error
     return Library(made)
+
+
+def _cut_by_code(folder: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder}: its tokenizer cuts words by code in Python, which no {FILE} can hold, and "
+        f"without which its tokens would be others ({reason}).",
+        hint=f"Where the model was trained with the {FILE} as it stands, say so in {CONFIG}: "
+        '"tokenizer_class": "PreTrainedTokenizerFast".',
+    )
 
 
 def convert(folder: Path, library: Library) -> dict[str, Any]:

@@ -7,19 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.head_spec import Dense, LayerNorm
-from xopt.encoders.plan import Attend, Embed, Linear, Normalize, Op, plan
-from xopt.encoders.spec import EncoderSpec, Norm
+from xopt.encoders.plan import Embed, Linear, Normalize, Op, plan
+from xopt.encoders.spec import Norm
 from xopt.errors import CheckpointError, require
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["encoder_state", "rotary_table", "rotations"]
+__all__ = ["encoder_state"]
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -34,13 +31,21 @@ def encoder_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     import torch
 
     from xopt.compile.relative import project_tables, relative_shapes
+    from xopt.compile.rotary import rotary_tables, table_shapes, turn_rows
 
     spec, ops = checkpoint.config, plan(checkpoint.config, checkpoint.depth)
-    shapes = _shapes(ops) | relative_shapes(spec, ops) | _head_shapes(checkpoint)
-    found = _load(checkpoint, shapes)
+    shapes = _shapes(ops) | relative_shapes(spec, ops) | table_shapes(spec, ops)
+    found = _load(checkpoint, shapes | _head_shapes(checkpoint))
     found |= dict(project_tables(spec, ops, found))
+    if spec.side_by_side:
+        turn_rows(ops, found)
+    found |= rotary_tables(spec, ops, found)
+    if spec.word_scale != 1:
+        found["embeddings.word.weight"] = found["embeddings.word.weight"] * spec.word_scale
     for op in ops:
-        if isinstance(op, Linear) and op.name.endswith(".qkv"):
+        if isinstance(op, Normalize) and op.norm.offset:
+            found[f"{op.name}.weight"] = found[f"{op.name}.weight"] + op.norm.offset
+        elif isinstance(op, Linear) and op.name.endswith(".qkv"):
             for kind in ("weight", "bias"):
                 names = [f"{op.name.removesuffix('qkv')}{part}.{kind}" for part in "qkv"]
                 found[f"{op.name}.{kind}"] = torch.cat([found.pop(name) for name in names])
@@ -50,33 +55,7 @@ def encoder_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     if form is not None and form.activation is not None and not form.dense_bias:
         found["head.dense.bias"] = torch.zeros(spec.hidden)
     found |= _module_weights(checkpoint)
-    for number, theta in enumerate(rotations(ops)):
-        for name, values in zip(("cos", "sin"), rotary_table(spec, theta), strict=True):
-            found[f"rotary.{number}.{name}"] = torch.from_numpy(values)
     return found
-
-
-def rotations(ops: Iterable[Op]) -> list[float]:
-    """The bases of all rotary positions, in the order in which layers first have them."""
-    bases = [op.theta for op in ops if isinstance(op, Attend) and op.theta is not None]
-    return list(dict.fromkeys(bases))
-
-
-def rotary_table(
-    spec: EncoderSpec, theta: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosine and sine of each position's angles, ``[max_tokens, head_dim]`` each.
-
-    Angles are made in fp32, as transformers does: at position 8,000 the rounding of an angle is
-    as large as what this project allows between two answers.
-    """
-    import torch
-
-    steps = torch.arange(0, spec.head_dim, 2, dtype=torch.float32) / spec.head_dim
-    frequencies = 1.0 / (theta**steps)
-    angles = torch.arange(spec.max_tokens, dtype=torch.float32)[:, None] * frequencies
-    both = torch.cat([angles, angles], dim=1)
-    return both.cos().numpy(), both.sin().numpy()
 
 
 def _shapes(ops: Iterable[Op]) -> Shapes:

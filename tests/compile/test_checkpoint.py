@@ -55,7 +55,7 @@ def test_an_unknown_head_names_what_is_supported(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"hidden_act": "gelu_new"}, "activation 'gelu_new'"),
+        ({"hidden_act": "gelu_fast"}, "activation 'gelu_fast'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' positions"),
         ({"hidden_size": None}, "lacks a number"),
         ({"num_attention_heads": 3}, "no multiple of 3"),

@@ -36,6 +36,7 @@ CASES = {
     "ModernBert": (COMMON | {"local_attention": 14}, "embed"),
     "JinaEmbeddingsV3": (COMMON, "embed"),
     "XLMRoberta": (COMMON, "embed"),
+    "RoFormer": (COMMON, "embed"),
 }
 
 
@@ -78,7 +79,7 @@ def answers(
     return exact, close
 
 
-@pytest.mark.parametrize("prefix", ["Gte", "ModernBert"])
+@pytest.mark.parametrize("prefix", ["Gte", "ModernBert", "RoFormer"])
 def test_the_graph_answers_as_pytorch_does(
     prefix: str, tmp_path: Path, tokenizer_file: Path
 ) -> None:

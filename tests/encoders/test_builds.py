@@ -30,10 +30,15 @@ DISTIL = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "XLMRoberta": COMMON,
     "DistilBert": DISTIL,
+    "RoFormer": COMMON | {"embedding_size": 32, "rotary_value": True},
     "XLMRobertaXL": COMMON,
     "ModernBert": COMMON | {"local_attention": 32},
     "Gte": COMMON,
     "EuroBert": COMMON | {"num_key_value_heads": 1},
+    "Gemma3Text": COMMON | {
+        "num_key_value_heads": 1, "head_dim": 32, "query_pre_attn_scalar": 32,
+        "sliding_window": 32, "use_bidirectional_attention": True,
+    },
     "DebertaV2": COMMON | {
         "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 32,
         "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
@@ -61,7 +66,9 @@ def error_of_int8(prefix: str, folder: Path, tokenizer: Path) -> float:
 
     A network that answers sharply to every change has larger errors in both.
     """
-    checkpoint = checkpoint_of(folder, prefix, "tag", tokenizer)
+    head = "embed" if prefix == "Gemma3Text" else "tag"
+    checkpoint = checkpoint_of(folder, prefix, head, tokenizer)
+    output = "logits" if head == "tag" else "embeddings"
     first, reference = checkpoint.config.first_position, reference_model(checkpoint)
     half = PackedEncoder.load(checkpoint)
     with torch.no_grad():
@@ -72,8 +79,8 @@ def error_of_int8(prefix: str, folder: Path, tokenizer: Path) -> float:
         for lengths in BATCHES:
             encodings = tokens(lengths)
             exact = reference_answers(reference, checkpoint, encodings)
-            answer = engine.run(pack(encodings, first_position=first))["logits"]
-            alone = [engine.run(pack([e], first_position=first))["logits"] for e in encodings]
+            answer = engine.run(pack(encodings, first_position=first))[output]
+            alone = [engine.run(pack([e], first_position=first))[output] for e in encodings]
             apart.append(float(np.square(np.concatenate(alone) - answer).sum()))
             ours.append(float(np.square(answer - exact).sum()))
             rounded = half.run(pack(encodings, first_position=first)).numpy()

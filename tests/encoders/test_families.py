@@ -61,6 +61,15 @@ def electra(draw: Draw) -> dict[str, Any]:
 
 
 @st.composite
+def roformer(draw: Draw) -> dict[str, Any]:
+    return draw(bert()) | {
+        "embedding_size": draw(st.sampled_from([None, 24, 32])),
+        "rotary_value": draw(st.booleans()),
+        "hidden_act": draw(st.sampled_from(["gelu", "relu", "gelu_new"])),
+    }
+
+
+@st.composite
 def rotary(draw: Draw) -> dict[str, Any]:
     """What every family with rotary positions has."""
     heads = draw(st.sampled_from([1, 2, 3]))
@@ -112,6 +121,7 @@ def modernbert(draw: Draw) -> dict[str, Any]:
 @st.composite
 def gte(draw: Draw) -> dict[str, Any]:
     return draw(rotary()) | {
+        **draw(st.sampled_from([{}, {"head_dim": 8}, {"head_dim": 20}])),
         "type_vocab_size": draw(st.sampled_from([0, 1, 2])),
         "rope_parameters": theta(draw),
         "layer_norm_eps": draw(st.sampled_from([1e-5, 1e-12])),
@@ -120,7 +130,8 @@ def gte(draw: Draw) -> dict[str, Any]:
 
 @st.composite
 def jina(draw: Draw) -> dict[str, Any]:
-    return draw(rotary()) | {"rope_parameters": theta(draw), "type_vocab_size": 1}
+    width = draw(st.sampled_from([{}, {"head_dim": 8}, {"head_dim": 20}]))
+    return draw(rotary()) | {"rope_parameters": theta(draw), "type_vocab_size": 1, **width}
 
 
 @st.composite
@@ -136,6 +147,36 @@ def eurobert(draw: Draw) -> dict[str, Any]:
         "mlp_bias": draw(st.booleans()),
         "classifier_pooling": draw(st.sampled_from(["bos", "mean", "late"])),
         "rope_parameters": theta(draw),
+    }
+
+
+@st.composite
+def gemma(draw: Draw) -> dict[str, Any]:
+    numbers = draw(rotary())
+    layers = numbers["num_hidden_layers"]
+    heads, shared = draw(st.sampled_from([(1, 1), (2, 1), (4, 2), (3, 3)]))
+    kinds = ["full_attention", "sliding_attention"]
+    form = draw(st.sampled_from(["types", "pattern", "today"]))
+    if form == "types":
+        numbers["layer_types"] = draw(
+            st.lists(st.sampled_from(kinds), min_size=layers, max_size=layers)
+        )
+    elif form == "pattern":
+        numbers |= {"sliding_window_pattern": draw(st.integers(1, 3)), "rope_theta": 5_000.0}
+        numbers["rope_local_base_freq"] = 300.0
+    else:
+        numbers["rope_parameters"] = {kind: theta(draw) for kind in kinds}
+    return numbers | {
+        "num_attention_heads": heads,
+        "num_key_value_heads": shared,
+        "hidden_size": heads * 16,
+        "head_dim": draw(st.sampled_from([8, 16, 20])),
+        "query_pre_attn_scalar": draw(st.sampled_from([8, 16, 37])),
+        "sliding_window": draw(st.sampled_from([1, 2, 7, 16, 40, 200])),
+        "attention_bias": draw(st.booleans()),
+        "hidden_activation": draw(st.sampled_from(["gelu_pytorch_tanh", "silu"])),
+        "rms_norm_eps": draw(st.sampled_from([1e-6, 1e-3])),
+        "use_bidirectional_attention": True,
     }
 
 
@@ -172,11 +213,13 @@ CASES = {
     "XLMRoberta": (bert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "DistilBert": (distilbert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "Electra": (electra(), ("embed", "mlm", *TOKEN, "classify")),
+    "RoFormer": (roformer(), ("embed", "mlm", *TOKEN, "classify")),
     "XLMRobertaXL": (bert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "ModernBert": (modernbert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "Gte": (gte(), ("embed", "mlm", "tag", "classify")),
     "JinaEmbeddingsV3": (jina(), ("embed", "mlm", *TOKEN, "classify")),
     "EuroBert": (eurobert(), ("embed", "mlm", "tag", "classify")),
+    "Gemma3Text": (gemma(), ("embed",)),
     "DebertaV2": (deberta(), ("embed", "mlm", *TOKEN, *SENTENCE)),
 }
 
@@ -225,11 +268,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "Bert": BERT_SMALL,
     "XLMRoberta": BERT_SMALL,
     "Electra": BERT_SMALL | {"embedding_size": 24},
+    "RoFormer": BERT_SMALL | {"rotary_value": True},
     "XLMRobertaXL": BERT_SMALL,
     "ModernBert": BERT_SMALL | {"num_hidden_layers": 4, "local_attention": 12},
     "Gte": BERT_SMALL,
     "JinaEmbeddingsV3": BERT_SMALL,
     "EuroBert": BERT_SMALL | {"num_key_value_heads": 1},
+    "Gemma3Text": BERT_SMALL | {
+        "num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 12,
+        "sliding_window": 14, "layer_types": ["sliding_attention", "full_attention"],
+        "use_bidirectional_attention": True,
+    },
     "DebertaV2": BERT_SMALL | {
         "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16,
         "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
@@ -252,8 +301,10 @@ def test_every_head_of_a_family(prefix: str, tmp_path: Path) -> None:
 def test_half_and_sharded_weights(prefix: str, dtype: str, tmp_path: Path) -> None:
     import transformers
 
-    whole = save(tmp_path, prefix, "tag", **small(prefix))
-    loader = transformers.AutoModelForTokenClassification
+    head = "tag" if "tag" in CASES[prefix][1] else "embed"
+    whole = save(tmp_path, prefix, head, **small(prefix))
+    auto = {"tag": "AutoModelForTokenClassification", "embed": "AutoModel"}[head]
+    loader = getattr(transformers, auto)
     half = tmp_path / "half"
     loader.from_pretrained(whole, dtype=dtype).save_pretrained(half, max_shard_size="20KB")
     shutil.copy(whole / "tokenizer.json", half)
@@ -265,7 +316,8 @@ def test_half_and_sharded_weights(prefix: str, dtype: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("prefix", CASES)
 def test_a_layer_below_the_last_is_pooled(prefix: str, layer: int, tmp_path: Path) -> None:
-    checkpoint = Checkpoint.open(save(tmp_path, prefix, "mlm", **small(prefix)), layer=layer)
+    head = "mlm" if "mlm" in CASES[prefix][1] else "embed"
+    checkpoint = Checkpoint.open(save(tmp_path, prefix, head, **small(prefix)), layer=layer)
     encodings = tokens(LENGTHS)
     expected = reference_answers(reference_model(checkpoint), checkpoint, encodings)
     batch = pack(encodings, first_position=checkpoint.config.first_position)
@@ -302,6 +354,63 @@ def test_a_retired_architecture_says_what_to_take_instead(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="code of its own") as caught:
         Checkpoint.open(folder)
     assert "gte-multilingual-base" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"use_bidirectional_attention": False}, "is a decoder"),
+        ({"use_bidirectional_attention": None}, "is a decoder"),
+        ({"is_causal": True}, "is_causal"),
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
+        ({"architectures": ["Gemma3ForCausalLM"]}, "not supported"),
+        ({"architectures": ["Gemma3TextForSequenceClassification"]}, "not supported"),
+        ({"layer_types": ["full_attention"]}, "layer_types"),
+        ({"num_key_value_heads": 3}, "cannot share"),
+    ],
+)
+def test_a_decoder_stays_refused(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    import json
+
+    folder = save(tmp_path, "Gemma3Text", "embed", **small("Gemma3Text"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=words):
+        Checkpoint.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "change", "words"),
+    [
+        ("RoFormer", {"num_attention_heads": 32, "hidden_size": 32}, "no pairs"),
+        ("Gte", {"num_attention_heads": 32}, "no pairs"),
+        ("EuroBert", {"head_dim": 7}, "no pairs"),
+        ("EuroBert", {"num_key_value_heads": 3}, "cannot share"),
+        ("ModernBert", {"head_dim": 8}, "head_dim"),
+        ("JinaEmbeddingsV3", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ("Gte", {"rope_scaling": {"type": "default", "rope_theta": 7.0}}, "rotary positions"),
+    ],
+)
+def test_what_is_not_computed_is_refused(
+    prefix: str, change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    import json
+
+    folder = save(tmp_path, prefix, "embed", **small(prefix))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=words):
+        Checkpoint.open(folder)
+
+
+def test_both_names_of_a_window(tmp_path: Path) -> None:
+    import json
+
+    folder = save(tmp_path, "ModernBert", "embed", **small("ModernBert"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sliding_window": 3}))
+    assert Checkpoint.open(folder).config.window == 3
+    check(folder)
 
 
 @pytest.mark.parametrize("prefix", ["Gte", "ModernBert", "EuroBert"])

@@ -121,6 +121,19 @@ def test_predict_is_the_cross_encoder(
     assert np.std(expected, axis=0).min() > 1e-3
 
 
+def test_a_plain_classifier_with_one_label_is_the_reranker_that_it_is(
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str]
+) -> None:
+    """bge-reranker-v2-m3: no file of sentence-transformers, and its users load a CrossEncoder."""
+    folder = classifier(make_checkpoint, tmp_path / "ce", 1, seed=9)
+    pairs = [(a[:30], b[:30]) for a, b in zip(texts[:6], texts[6:12], strict=True)]
+    expected = CrossEncoder(str(folder), device="cpu").predict(pairs)
+    with load(folder, tmp_path / "bundle") as ours:
+        found = ours.predict(pairs)
+    np.testing.assert_allclose([p.value for p in found], expected, atol=1e-4)
+    assert np.std(expected) > 1e-3
+
+
 def test_a_tokenizer_that_cuts_and_pads_on_the_left(
     make_checkpoint: Factory, tmp_path: Path, texts: list[str]
 ) -> None:

@@ -141,6 +141,7 @@ class Config:
         Raises:
             CheckpointError: the positions are scaled, or the base is no number.
         """
+        self.refuse("partial_rotary_factor", 1.0)
         found = self.get("rope_parameters", {})
         scaling = self.get("rope_scaling", {})
         if not isinstance(found, dict) or not isinstance(scaling, dict):
@@ -151,7 +152,7 @@ class Config:
         for group in (part, scaling):
             kind = group.get("rope_type", group.get("type", "default"))
             share = group.get("partial_rotary_factor", 1.0)
-            if kind != "default" or share != 1.0:
+            if kind != "default" or share != 1.0 or (group is scaling and "rope_theta" in group):
                 raise CheckpointError(
                     f"{self.where} scales its rotary positions ({kind!r}, share {share}); "
                     "supported: 'default' over the whole head."

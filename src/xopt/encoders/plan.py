@@ -33,13 +33,14 @@ class Embed:
 
 @dataclass(frozen=True)
 class Normalize:
-    """A norm over the last axis of ``[T, width]``."""
+    """A norm over the last axis of ``[T, width]``, or of ``[T, heads, width]``."""
 
     name: str
     norm: Norm
     width: int
     source: str = "x"
     out: str = "x"
+    heads: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Attend:
         head_dim: of one head.
         theta: base of the rotary positions; None for none. A key may be quantized without its mean
             only where there are none.
+        turns_values: whether the values are rotated as well.
         window: how far a token sees to each side; None for the whole sentence.
         scale: of the scores.
         terms: of :class:`~xopt.encoders.spec.Relative`, in their order; empty for none.
@@ -84,6 +86,7 @@ class Attend:
     kv_heads: int
     head_dim: int
     theta: float | None
+    turns_values: bool
     window: int | None
     out: str
     scale: float
@@ -156,10 +159,12 @@ def _part(
     spec: EncoderSpec, block: Block, norm: Norm | None, name: str, inner: list[Op]
 ) -> Iterator[Op]:
     """``inner`` reads ``h`` and writes ``y``, with its norm and its residual around it."""
-    before = block.order == "pre" and norm is not None
+    before = block.order != "post" and norm is not None
     if before and norm is not None:
         yield Normalize(name, norm, spec.hidden, "x", "h")
     yield from inner if before else _reading_states(inner)
+    if block.order == "both" and norm is not None:
+        yield Normalize(f"{name}_behind", norm, spec.hidden, "y", "y")
     yield Residual("y")
     if block.order == "post" and norm is not None:
         yield Normalize(name, norm, spec.hidden)
@@ -185,11 +190,16 @@ def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
             name = f"{layer}.{part}"
             yield Linear(name, site, spec.hidden, width, part in block.biases, "h", part)
         source = ("q", "k", "v")
+        if block.head_norm is not None:
+            for part, count in (("q", spec.heads), ("k", spec.kv_heads)):
+                name = f"{layer}.{part}_norm"
+                yield Normalize(name, block.head_norm, spec.head_dim, part, part, count)
     heads = (spec.heads, spec.kv_heads, spec.head_dim)
     terms = () if spec.relative is None else tuple(sorted(spec.relative.terms))
     yield Attend(
-        layer, source, *heads, block.theta, block.window, "context", spec.score_scale, terms
-    )
+        layer, source, *heads, block.theta, block.turns_values, block.window, "context",
+        spec.score_scale, terms,
+    )  # fmt: skip
     name = "attention_output"
     bias = name in block.biases
     yield Linear(f"{layer}.{name}", f"{layer}.context", queries, spec.hidden, bias, "context", "y")
@@ -198,7 +208,7 @@ def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
 def is_joint(spec: EncoderSpec, block: Block) -> bool:
     """Whether queries, keys and values are one projection: nothing happens to one of them alone."""
     plain = block.theta is None and block.window is None and spec.kv_heads == spec.heads
-    plain = plain and spec.score_parts == 1
+    plain = plain and spec.score_parts == 1 and block.head_norm is None
     return plain and {"q", "k", "v"} <= block.biases
 
 
@@ -258,21 +268,26 @@ def needs(spec: EncoderSpec) -> tuple[str, ...]:
     for block in spec.blocks:
         norms = [n for n in (block.attention_norm, block.ffn_norm, spec.final_norm) if n]
         asked = {
-            "norms before each part": block.order == "pre",
+            "norms before each part": block.order != "post",
+            "norms behind each part, inside of its residual": block.order == "both",
+            "norms of queries and keys": block.head_norm is not None,
             "RMSNorm": any(norm.kind == "rms" for norm in norms),
             "LayerNorm without a bias": any(n.kind == "layer" and not n.bias for n in norms),
             "rotary positions": block.theta is not None,
+            "rotated values": block.turns_values,
             "windowed attention": block.window is not None,
             "grouped key and value heads": spec.kv_heads != spec.heads,
             "a gated feed-forward part": block.gated,
             f"the activation {block.activation}": block.activation != "gelu",
         }
         found |= dict.fromkeys(name for name, wanted in asked.items() if wanted)
+    if spec.heads * spec.head_dim != spec.hidden:
+        found["heads that are wider or narrower than their share of the states"] = None
     if spec.word_width != spec.hidden:
         found["projected embeddings"] = None
     if spec.relative is not None:
         found["disentangled positions"] = None
-    elif spec.score_parts > 1:
+    elif spec.score_parts > 1 or spec.divided != spec.head_dim:
         found["a divisor of the scores that is not the root of a head's width"] = None
     if spec.embedding_norm is None:
         found["embeddings without a norm"] = None

@@ -35,11 +35,13 @@ class Norm:
         epsilon: added to the variance or to the mean square.
         kind: ``layer`` or ``rms``.
         bias: whether a learned bias is added; an RMSNorm has none.
+        offset: what is added to the weight as the checkpoint has it.
     """
 
     epsilon: float
     kind: Literal["layer", "rms"] = "layer"
     bias: bool = True
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,23 +73,28 @@ class Block:
     """One layer: attention and a feed-forward part, each with a residual.
 
     Attributes:
-        order: whether each part's norm stands before it (``pre``) or after its residual (``post``).
+        order: whether each part's norm stands before it (``pre``), after its residual (``post``),
+            or one before it and one behind it, inside of the residual (``both``).
         attention_norm: of the attention part; None where a family leaves it out.
         ffn_norm: of the feed-forward part.
         activation: of the feed-forward part.
         gated: whether the activation is multiplied by a second projection (Shazeer, 2020).
         theta: base of the rotary positions of queries and keys (Su et al., 2021); None for none.
+        head_norm: of each head's queries and keys, before they are rotated; None for none.
+        turns_values: whether the values are rotated as well.
         window: how far a token sees to each side; None for the whole text.
         biases: the linear layers that have one, of ``q, k, v, attention_output, ffn_in, ffn_gate,
             ffn_out``.
     """
 
-    order: Literal["pre", "post"]
+    order: Literal["pre", "post", "both"]
     attention_norm: Norm | None
     ffn_norm: Norm
     activation: Activation = "gelu"
     gated: bool = False
     theta: float | None = None
+    head_norm: Norm | None = None
+    turns_values: bool = False
     window: int | None = None
     biases: frozenset[str] = frozenset()
 
@@ -114,6 +121,11 @@ class EncoderSpec:
         final_norm: behind the last layer.
         relative: positions in the scores of all layers; None for none.
         score_parts: how many products a score is the sum of, for its divisor.
+        side_by_side: whether the two values that are rotated together are neighbours in the
+            checkpoint, not half a head apart; rows change their places when it is read.
+        stored_angles: whether sines and cosines of the positions lie in the checkpoint.
+        word_scale: what the word embeddings are multiplied by.
+        query_width: whose root divides the scores; None for a head's own width.
     """
 
     model_type: str
@@ -133,11 +145,20 @@ class EncoderSpec:
     final_norm: Norm | None = None
     relative: Relative | None = None
     score_parts: int = 1
+    side_by_side: bool = False
+    stored_angles: bool = False
+    word_scale: float = 1.0
+    query_width: int | None = None
 
     @property
     def score_scale(self) -> float:
         """Factor of the scores before the softmax."""
-        return float((self.head_dim * self.score_parts) ** -0.5)
+        return float((self.divided * self.score_parts) ** -0.5)
+
+    @property
+    def divided(self) -> int:
+        """Whose root divides one part of a score."""
+        return self.query_width or self.head_dim
 
     @property
     def layers(self) -> int:

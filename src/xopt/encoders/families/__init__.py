@@ -8,9 +8,11 @@ from xopt.encoders.families import (
     distilbert,
     electra,
     eurobert,
+    gemma3,
     gte,
     jina,
     modernbert,
+    roformer,
     xlm_roberta_xl,
 )
 from xopt.encoders.family import Family
@@ -25,11 +27,13 @@ FAMILIES: tuple[Family, ...] = (
     bert.FAMILY,
     distilbert.FAMILY,
     electra.FAMILY,
+    roformer.FAMILY,
     xlm_roberta_xl.FAMILY,
     modernbert.FAMILY,
     gte.FAMILY,
     jina.FAMILY,
     eurobert.FAMILY,
+    gemma3.FAMILY,
     deberta_v2.FAMILY,
 )
 

@@ -22,7 +22,7 @@ def read(config: Config) -> EncoderSpec:
     for name in ("is_decoder", "add_cross_attention"):
         # Each token would see those before it alone.
         config.refuse(name, False)
-    activation = config.activation("hidden_act", "gelu", "gelu")
+    activation = config.activation("hidden_act", "gelu")
     # RoBERTa counts positions from behind its padding's id.
     first = config.padding(1) + 1 if config.raw["model_type"] != "bert" else 0
     hidden = config.size("hidden_size")
@@ -39,7 +39,7 @@ def read(config: Config) -> EncoderSpec:
         intermediate=config.size("intermediate_size"),
         vocabulary=config.size("vocab_size"),
         table=table,
-        types=config.size("type_vocab_size", 1),
+        types=config.size("type_vocab_size", 2),
         first_position=first,
         max_tokens=table - first,
         word_width=hidden,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xopt.encoders.config import Config
-from xopt.encoders.families.rotary import ATTENTION, GATED, sizes
+from xopt.encoders.families.rotary import ATTENTION, GATED, shared_heads, sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -22,12 +22,7 @@ def _read(config: Config) -> EncoderSpec:
         theta=config.theta(10_000.0), biases=frozenset(biases),
     )  # fmt: skip
     spec = sizes(config, block, 0, None)
-    shared = config.get("num_key_value_heads", spec.heads)
-    kv_heads = config.size("num_key_value_heads") if shared != spec.heads else spec.heads
-    if spec.heads % kv_heads:
-        config.refuse("num_key_value_heads")
-    head_dim = spec.head_dim if config.get("head_dim") is None else config.size("head_dim")
-    return replace(spec, kv_heads=kv_heads, head_dim=head_dim, final_norm=norm)
+    return replace(spec, kv_heads=shared_heads(config, spec.heads), final_norm=norm)
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:

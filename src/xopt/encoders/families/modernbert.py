@@ -5,19 +5,17 @@ Rotary positions with two bases, GeGLU, norms before each part, windows in two o
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xopt.encoders.config import Config
+from xopt.encoders.families.rotary import FULL, SLIDING, layer_kinds, sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
-from xopt.errors import CheckpointError
 
 __all__ = ["FAMILY"]
 
-FULL, SLIDING = "full_attention", "sliding_attention"
-
 
 def _read(config: Config) -> EncoderSpec:
-    hidden = config.size("hidden_size")
-    heads = config.heads(hidden)
     norm = _norm(config)
     attention, feed_forward = config.flag("attention_bias", False), config.flag("mlp_bias", False)
     biases = {"q", "k", "v", "attention_output"} if attention else set()
@@ -27,56 +25,28 @@ def _read(config: Config) -> EncoderSpec:
         FULL: config.theta(160_000.0, FULL, old="global_rope_theta"),
         SLIDING: config.theta(10_000.0, SLIDING, old="local_rope_theta"),
     }
-    # The config counts both sides.
+    # The config counts both sides, or one under the name that its class has beside it.
     window = config.size("local_attention", 128) // 2
+    if config.get("sliding_window") is not None:
+        window = config.size("sliding_window")
+    block = Block("pre", norm, norm, activation, gated=True, biases=frozenset(biases))
+    spec = sizes(config, block, 0, norm, most=8192)
+    # Its class would rotate by it and cut heads without it.
+    config.refuse("head_dim", spec.hidden // spec.heads)
+    # Older configs say how often a layer sees the whole text.
+    every = config.size("global_attn_every_n_layers", 3)
+    kinds = layer_kinds(config, [SLIDING if n % every else FULL for n in range(spec.layers)])
     blocks = [
-        Block(
-            order="pre",
-            # The norm of the embeddings stands in its place.
-            attention_norm=norm if number else None,
-            ffn_norm=norm,
-            activation=activation,
-            gated=True,
-            theta=bases[kind],
-            window=window if kind == SLIDING else None,
-            biases=frozenset(biases),
-        )
-        for number, kind in enumerate(_kinds(config))
+        replace(block, theta=bases[kind], window=window if kind == SLIDING else None)
+        for kind in kinds
     ]
-    return EncoderSpec(
-        model_type="modernbert",
-        hidden=hidden,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=hidden // heads,
-        intermediate=config.size("intermediate_size"),
-        vocabulary=config.size("vocab_size"),
-        table=0,
-        types=0,
-        first_position=0,
-        max_tokens=config.size("max_position_embeddings", 8192),
-        word_width=hidden,
-        embedding_norm=norm,
-        blocks=tuple(blocks),
-        final_norm=norm,
-    )
+    # The norm of the embeddings stands in its place.
+    blocks[0] = replace(blocks[0], attention_norm=None)
+    return replace(spec, blocks=tuple(blocks), final_norm=norm)
 
 
 def _norm(config: Config) -> Norm:
     return Norm(config.epsilon("norm_eps", 1e-5), bias=config.flag("norm_bias", False))
-
-
-def _kinds(config: Config) -> list[str]:
-    """Of each layer; older configs say how often one sees the whole text."""
-    layers = config.size("num_hidden_layers")
-    every = config.size("global_attn_every_n_layers", 3)
-    kinds = config.get("layer_types", [SLIDING if n % every else FULL for n in range(layers)])
-    if not isinstance(kinds, list) or len(kinds) != layers or set(kinds) - {FULL, SLIDING}:
-        raise CheckpointError(
-            f"{config.where}: layer_types is {kinds!r}; supported: {FULL} or {SLIDING} for each "
-            f"of {layers} layers."
-        )
-    return kinds
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:

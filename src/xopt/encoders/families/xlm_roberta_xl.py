@@ -16,7 +16,13 @@ def _read(config: Config) -> EncoderSpec:
     spec = read(config)
     norm = Norm(config.epsilon("layer_norm_eps", 1e-5))
     block = replace(spec.blocks[0], order="pre", attention_norm=norm, ffn_norm=norm)
-    return replace(spec, embedding_norm=None, blocks=(block,) * len(spec.blocks), final_norm=norm)
+    return replace(
+        spec,
+        types=config.size("type_vocab_size", 1),
+        embedding_norm=None,
+        blocks=(block,) * spec.layers,
+        final_norm=norm,
+    )
 
 
 OWN = {
