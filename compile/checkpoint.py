@@ -13,6 +13,7 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.compile.head_reading import MULTIPLE_CHOICE, Choice, read_head
 from xopt.compile.head_spec import Head, read_pooling
+from xopt.compile.sparse import with_sparse
 from xopt.compile.st_folder import (
     CONFIG,
     MODULES,
@@ -109,7 +110,8 @@ class Checkpoint:
             types=max(config.types, 1),
             options=modules.tokenizer_options if modules else {},
         )
-        files = (*(modules.files if modules else ()), *([path] if path.is_file() else []))
+        head, sparse = with_sparse(folder, head, config, tokenizer)
+        files = (*(modules.files if modules else ()), *([path] if path.is_file() else []), *sparse)
         name = source or folder.resolve().name
         made = cls(
             place, name, raw, config, family, head, TextSpec(config.max_tokens), tokenizer, folder,
@@ -182,6 +184,7 @@ class Checkpoint:
     def signature(self, inputs: Sequence[str], output: str) -> dict[str, Any]:
         """What a bundle's manifest says of its inputs, its output and their limits."""
         head, config = self.head, self.config
+        beside = {"sparse": True} if head.sparse is not None else {}
         return {
             "inputs": list(inputs),
             "output": output,
@@ -192,6 +195,7 @@ class Checkpoint:
             "vocabulary": config.vocabulary,
             "types": max(config.types, 1),
             "window": config.window,
+            **beside,
         }
 
     @property

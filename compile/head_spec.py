@@ -127,6 +127,8 @@ class Head:
         include_prompt: for ``embed``, whether the prompt's tokens are pooled too.
         modules: for ``embed``, what follows the pooling, in order.
         normalize: for ``embed``, whether the answer gets length 1. Not in the graph.
+        sparse: for ``embed``, the special tokens, where every other token gets a weight too; None
+            for no weights.
         form: of every kind but ``embed``, what stands between the states and the logits.
         overridden: what the checkpoint itself says where an option said something else.
     """
@@ -140,6 +142,7 @@ class Head:
     include_prompt: bool = True
     modules: tuple[HeadModule, ...] = ()
     normalize: bool = False
+    sparse: tuple[int, ...] | None = None
     form: HeadForm | None = None
     overridden: dict[str, Any] = field(default_factory=dict, hash=False)
 
@@ -160,6 +163,8 @@ class Head:
                 "modules": [module.manifest() for module in self.modules],
                 "normalize": self.normalize,
             }
+            if self.sparse is not None:
+                facts["sparse"] = list(self.sparse)
             return facts | ({"overridden": self.overridden} if self.overridden else {})
         facts = {"kind": self.kind, "labels": list(self.labels)}
         if self.kind in ("classify", "tag"):

@@ -36,6 +36,7 @@ from xopt.encoders.plan import (
     site_names,
 )
 from xopt.encoders.spec import EncoderSpec
+from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.packing import PackedBatch
 
 __all__ = ["PackedEncoder", "Watch", "graph_inputs"]
@@ -94,7 +95,8 @@ class Going:
 class PackedEncoder(nn.Module):
     """A whole encoder with its head over the arrays of a :class:`~xopt.packing.PackedBatch`.
 
-    One output: ``logits`` (``[B, labels]`` or ``[T, labels]``) or ``embeddings`` (``[B, hidden]``).
+    Its output is ``logits`` (``[B, labels]`` or ``[T, labels]``) or ``embeddings``
+    (``[B, hidden]``); with a sparse head, ``token_weights`` (``[T, 1]``) are a second one.
     """
 
     def __init__(self, config: EncoderSpec, head: Head) -> None:
@@ -115,6 +117,7 @@ class PackedEncoder(nn.Module):
         if config.relative is not None and any(isinstance(op, Attend) for op in self.plan):
             self.distances = Distances(config.relative, config.max_tokens)
         self.head = make_head(config, head)
+        self.token_weights = None if head.sparse is None else nn.Linear(config.hidden, 1)
         # A target may have an operator of its own for it.
         self.joint_attention: JointAttention = attend_jointly
 
@@ -154,13 +157,18 @@ class PackedEncoder(nn.Module):
         return model.requires_grad_(False).eval()
 
     @property
+    def outputs(self) -> list[str]:
+        """The names of all outputs."""
+        return [self.output_name, *([] if self.token_weights is None else [TOKEN_WEIGHTS])]
+
+    @property
     def output_name(self) -> str:
         """``logits`` or ``embeddings``."""
         return "embeddings" if self.spec.kind == "embed" else "logits"
 
     def forward(
         self, arrays: dict[str, Tensor], watch: Watch = _ignore, trail: list[Tensor] | None = None
-    ) -> Tensor:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Run the packed batch.
 
         Args:
@@ -174,6 +182,8 @@ class PackedEncoder(nn.Module):
             if isinstance(op, State) and trail is not None:
                 trail.append(going.values["x"])
         out: Tensor = self.head(going.values["x"], arrays)
+        if self.token_weights is not None:
+            return out, torch.relu(self.token_weights(going.values["x"]))
         return out
 
     def _begin(self, arrays: dict[str, Tensor]) -> Going:
@@ -285,8 +295,9 @@ class PackedEncoder(nn.Module):
 
     @torch.inference_mode()
     def run(self, batch: PackedBatch, **extra: Any) -> Tensor:
-        """As :meth:`forward`, from a numpy batch."""
-        out: Tensor = self(self._tensors(batch), **extra)
+        """The first output of :meth:`forward`, from a numpy batch."""
+        found = self(self._tensors(batch), **extra)
+        out: Tensor = found if isinstance(found, Tensor) else found[0]
         return out
 
     def _tensors(self, batch: PackedBatch) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.padded import padded_answer
 from xopt.compile.reference import Asked, Reference, open_reference, reference_model
+from xopt.compile.sparse import FILE, reference_weights
 from xopt.engines.openvino import open_core
 from xopt.errors import ParityError
 from xopt.host import release_memory
@@ -138,12 +139,16 @@ def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> 
     first = checkpoint.config.first_position
     packs = [pack(items, first_position=first) for items in encodings]
     window = checkpoint.config.window
-    answers = _run_graph(graph, [p.arrays(window) for p in packs], inputs)
+    found = _run_graph(graph, [p.arrays(window) for p in packs], inputs)
     pairs = [
         pair
-        for answer, (logits, finished) in zip(answers, expected, strict=True)
+        for (answer, *_), (logits, finished) in zip(found, expected, strict=True)
         for pair in ((answer, logits), (_finish(checkpoint, answer), finished))
     ]
+    if checkpoint.head.sparse is not None:
+        model = reference_model(checkpoint)
+        weights = reference_weights(model, checkpoint.root / FILE, encodings[0])
+        pairs.append((found[0][1], weights))
     worst = max(_largest(ours, theirs) for ours, theirs in pairs)
     if not all(_largest(ours, theirs) <= allowed(theirs) for ours, theirs in pairs):
         raise ParityError(
@@ -196,10 +201,12 @@ def _finish(checkpoint: Checkpoint, values: NDArray[np.float32]) -> NDArray[np.f
 
 def _run_graph(
     graph: Path, batches: Sequence[Mapping[str, NDArray[Any]]], inputs: Sequence[str]
-) -> list[NDArray[np.float32]]:
+) -> list[list[NDArray[np.float32]]]:
+    """Every output for each batch."""
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     program = open_core().compile_model(graph, "CPU", config)
-    return [np.array(program({n: arrays[n] for n in inputs})[0], np.float32) for arrays in batches]
+    asked = [program({name: arrays[name] for name in inputs}) for arrays in batches]
+    return [[np.array(values, np.float32) for values in found.values()] for found in asked]
 
 
 def _first_difference(

@@ -146,6 +146,11 @@ def check_head(target: str, lowering: Lowering, head: Head) -> None:
     """
     if head.kind != "embed":
         return
+    if head.sparse is not None and target != "openvino":
+        raise UnsupportedError(
+            f"The target {target} does not give token weights beside an embedding.",
+            hint="Build with --target cpu, or move sparse_linear.safetensors out of the folder.",
+        )
     simple = head.include_prompt and head.pooling in (("mean",), ("cls",))
     plugin = lowering.form == "tensorrt-plugin"
     if (simple and (plugin or not head.modules)) or (target in EVERY_HEAD and not plugin):

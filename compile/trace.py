@@ -16,6 +16,7 @@ from xopt.artifacts import Graph, fingerprint, publish, write_manifest
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.external import WEIGHTS, WeightsWriter
 from xopt.compile.parity import check_parity
+from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.errors import require
 from xopt.host import release_memory, tool_versions
 from xopt.packing import Encoding, pack
@@ -132,7 +133,7 @@ def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[
             dynamo=True,
             opset_version=OPSET,
             input_names=list(example),
-            output_names=[skeleton.output_name],
+            output_names=skeleton.outputs,
             optimize=False,
             verbose=False,
         )
@@ -206,6 +207,7 @@ def _tidy(proto: onnx.ModelProto) -> None:
     for value in proto.graph.output:
         del value.metadata_props[:]
         first = "B" if value.name == "embeddings" or _per_sentence(proto) else "T"
+        first = "T" if value.name == TOKEN_WEIGHTS else first
         value.type.tensor_type.shape.dim[0].dim_param = first
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xopt.compile.st_folder import MODULES
 from xopt.compile.st_transformer import read_json
-from xopt.errors import CheckpointError
+from xopt.errors import CheckpointError, require
 
-__all__ = ["refuse_adapter", "refuse_special", "weight_files"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["read_tensors", "refuse_adapter", "refuse_special", "weight_files"]
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -108,3 +113,23 @@ def refuse_adapter(folder: Path, transformer: Path) -> None:
         f'  pip install peft\n  python -c "{lines}"\n'
         "If its weights are merged already, remove the adapter's files.",
     )
+
+
+def read_tensors(files: Iterable[Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of safetensors files with its name, fp32 where it was of another float.
+
+    Raises:
+        CheckpointError: a file is truncated or none.
+    """
+    safetensors = require("safetensors", extra="build", why="Reading a checkpoint")
+    for path in files:
+        try:
+            with safetensors.safe_open(str(path), framework="pt") as stream:
+                for name in stream.keys():  # noqa: SIM118  (safe_open is no mapping)
+                    tensor: torch.Tensor = stream.get_tensor(name)
+                    yield name, tensor.float() if tensor.is_floating_point() else tensor
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is no readable safetensors file: {error}.",
+                hint="It may be truncated: download or copy it again.",
+            ) from error

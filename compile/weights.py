@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.head_spec import Dense, LayerNorm
+from xopt.compile.sparse import FILE, sparse_state
+from xopt.compile.weight_files import read_tensors
 from xopt.encoders.plan import Embed, Linear, Normalize, Op, plan
 from xopt.encoders.spec import Norm
-from xopt.errors import CheckpointError, require
+from xopt.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,8 @@ def encoder_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     if form is not None and form.activation is not None and not form.dense_bias:
         found["head.dense.bias"] = torch.zeros(spec.hidden)
     found |= _module_weights(checkpoint)
+    if checkpoint.head.sparse is not None:
+        found |= sparse_state(checkpoint.root / FILE, spec.hidden)
     return found
 
 
@@ -123,7 +126,7 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
     unused: list[str] = []
     others: list[str] = []
     wrong: list[str] = []
-    for name, tensor in _read(checkpoint.weight_files):
+    for name, tensor in read_tensors(checkpoint.weight_files):
         plain = family.plain(name, model_type)
         key = plain if plain in expected else name
         if key in expected:
@@ -172,7 +175,7 @@ def _module_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
             if module.projects_residual:
                 shapes["residual.weight"] = (module.outputs, module.inputs)
         path = checkpoint.root / module.path / "model.safetensors"
-        found = dict(_read([path]))
+        found = dict(read_tensors([path]))
         if {name: tuple(value.shape) for name, value in found.items()} != shapes:
             raise CheckpointError(
                 f"{path} does not fit its config.json.\n"
@@ -212,18 +215,3 @@ def _cut(
     for name, shape in zip(names, wanted, strict=True):
         found[name] = tensor[start : start + shape[0]]
         start += shape[0]
-
-
-def _read(files: Iterable[Path]) -> Iterable[tuple[str, torch.Tensor]]:
-    safetensors = require("safetensors", extra="build", why="Reading a checkpoint")
-    for path in files:
-        try:
-            with safetensors.safe_open(str(path), framework="pt") as stream:
-                for name in stream.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    tensor: torch.Tensor = stream.get_tensor(name)
-                    yield name, tensor.float() if tensor.is_floating_point() else tensor
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is no readable safetensors file: {error}.",
-                hint="It may be truncated: download or copy it again.",
-            ) from error

@@ -7,15 +7,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
-from xopt.engines.signature import Signature
+from xopt.engines.part import Done, Part, drop
+from xopt.engines.signature import TOKEN_WEIGHTS, Signature
 from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError, XoptError
 from xopt.packing import PackedBatch
 from xopt.registry import Registry
@@ -23,37 +23,6 @@ from xopt.registry import Registry
 __all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine"]
 
 Arrays = dict[str, NDArray[np.generic]]
-
-
-class Part(Protocol):
-    """A part of a batch, from when it starts until its answer is taken or given up."""
-
-    def take(self) -> NDArray[np.float32]:
-        """Wait for the answer, a new array; called once."""
-        ...
-
-    def drop(self) -> None:
-        """Wait until the part is done, whatever comes of it; nothing if it was taken."""
-        ...
-
-
-@dataclass(frozen=True)
-class Done:
-    """A part that was answered when it was started."""
-
-    answer: NDArray[np.float32]
-
-    def take(self) -> NDArray[np.float32]:
-        """The answer."""
-        return self.answer
-
-    def drop(self) -> None:
-        """Nothing runs."""
-
-
-def _drop(parts: Sequence[Part]) -> None:
-    for part in parts:
-        part.drop()
 
 
 class Engine(ABC):
@@ -101,7 +70,8 @@ class Engine(ABC):
         """Answer a packed batch.
 
         Returns:
-            ``{output: [B, width]}`` or ``{output: [T, width]}``, float32.
+            ``{output: [B, width]}`` or ``{output: [T, width]}``, float32; with a sparse head
+            :data:`~xopt.engines.signature.TOKEN_WEIGHTS` too.
 
         Raises:
             InputError: a sentence is longer than the encoder takes, or an id is out of range.
@@ -150,12 +120,13 @@ class Engine(ABC):
             for group in groups:
                 parts.append(self._start(batch if whole else batch.select(group), len(groups)))
         except BaseException:
-            _drop(parts)
+            drop(parts)
             raise
 
         def answer() -> Arrays:
             if whole and into is None:
-                return {self.signature.output: self._take(parts[0], self._shape(batch))}
+                values = self._take(parts[0], self._shape(batch))
+                return {self.signature.output: values} | self._weights(batch, groups, parts)
             found = np.empty(self._shape(batch), np.float32) if into is None else into
             try:
                 for group, part in zip(groups, parts, strict=True):
@@ -165,10 +136,21 @@ class Engine(ABC):
                     place = batch.token_index(group) if self.signature.per_token else group
                     found[place] = self._take(part, (len(place), found.shape[1]))
             finally:
-                _drop(parts)
-            return {self.signature.output: found}
+                drop(parts)
+            return {self.signature.output: found} | self._weights(batch, groups, parts)
 
         return answer
+
+    def _weights(
+        self, batch: PackedBatch, groups: Sequence[NDArray[np.intp]], parts: Sequence[Part]
+    ) -> Arrays:
+        """The second output of a sparse head, of parts that were taken; else nothing."""
+        if not self.signature.sparse:
+            return {}
+        found = np.empty((batch.tokens, 1), np.float32)
+        for group, part in zip(groups, parts, strict=True):
+            found[batch.token_index(group)] = part.weights
+        return {TOKEN_WEIGHTS: found}
 
     def _shape(self, batch: PackedBatch) -> tuple[int, int]:
         rows = batch.tokens if self.signature.per_token else batch.sentences

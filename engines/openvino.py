@@ -168,7 +168,7 @@ class OpenVinoEngine(Engine):
         else:
             feed = fill(part, compiled.inputs, window=window, packed=packed, per_token=per_token)
         request = compiled.idle.pop() if compiled.idle else compiled.model.create_infer_request()
-        started = RunningPart(self, compiled, request, feed)
+        started = RunningPart(self, compiled, request, feed, part.tokens)
         start(started)
         return started
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xopt.engines.base import Engine
 from xopt.engines.openvino_sizes import Feed
+from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.host import cpu_count, release_memory
 
 __all__ = ["KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "start"]
@@ -57,18 +58,25 @@ class Program:
 class RunningPart:
     """Sentences that run in one stream, from when they start until their answer is taken."""
 
-    def __init__(self, engine: Engine, program: Program, request: Any, feed: Feed) -> None:
+    def __init__(
+        self, engine: Engine, program: Program, request: Any, feed: Feed, tokens: int
+    ) -> None:
         self.engine = engine
         self.program = program
         self.request = request
         # The request reads these arrays where they are.
         self.feed = feed
+        self.tokens = tokens
+        self.weights: NDArray[np.float32] | None = None
         self.begin = 0.0
 
     def take(self) -> NDArray[np.float32]:
         """Wait for the answer; its stream is free again."""
         self.wait()
         answer = np.array(self.request.get_output_tensor(0).data[: self.feed.rows], np.float32)
+        if self.engine.signature.sparse:
+            weights = self.request.get_tensor(TOKEN_WEIGHTS).data
+            self.weights = np.array(weights[: self.tokens], np.float32)
         self.engine.count(self.begin, self.begin + self.request.latency / 1e3)
         self.program.idle.append(self.request)
         return answer

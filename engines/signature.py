@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-__all__ = ["Signature"]
+__all__ = ["TOKEN_WEIGHTS", "Signature"]
+
+# The second output of a sparse head.
+TOKEN_WEIGHTS = "token_weights"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Signature:
         vocabulary: token ids are below it.
         types: token type ids are below it.
         window: how far a token sees to each side where not over the whole sentence; or None.
+        sparse: whether there is a second output, :data:`TOKEN_WEIGHTS`, ``[T, 1]``.
     """
 
     inputs: tuple[str, ...]
@@ -34,6 +38,7 @@ class Signature:
     vocabulary: int
     types: int
     window: int | None = None
+    sparse: bool = False
 
     @classmethod
     def read(cls, manifest: Mapping[str, Any]) -> Self:

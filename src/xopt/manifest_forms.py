@@ -17,6 +17,7 @@ HEAD = {
     "normalize?": Maybe(bool),
     "layer?": Maybe(int),
     "pooling?": Either([str], str),
+    "sparse?": Maybe([int]),
 }
 SIGNATURE = {
     "inputs": [str],
@@ -28,6 +29,7 @@ SIGNATURE = {
     "vocabulary": int,
     "types": int,
     "window?": Maybe(int),
+    "sparse?": bool,
 }
 TEXT = {
     "max_tokens": int,

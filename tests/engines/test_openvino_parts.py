@@ -30,7 +30,7 @@ class Model:
 def part(program: Program, tokens: int) -> RunningPart:
     engine: Any = object()
     program.meet((tokens, 1))
-    return RunningPart(engine, program, Request(), Feed({}, 1, frozenset((tokens, 1))))
+    return RunningPart(engine, program, Request(), Feed({}, 1, frozenset((tokens, 1))), tokens)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 6, 12, 64])

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Literal, Self, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from xopt.model.head import Head
 from xopt.model.prompts import find_prompt, prompts_of
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
 from xopt.model.session import BATCH_TOKENS, Session
+from xopt.model.sparse import Hybrid, encode_hybrid
 from xopt.model.texts import Row, chunked, numbered
 
 __all__ = ["Model", "load"]
@@ -96,16 +97,25 @@ class Model:
         """Values of an embedding, or logits of a text or token."""
         return self.session.engine.signature.width
 
+    @overload
     def encode(
-        self,
-        texts: Iterable[str],
-        prompt_name: str | None = None,
-        *,
-        prompt: str | None = None,
-        normalize: bool | None = None,
-        truncate: bool = False,
-        batch_tokens: int | None = None,
-    ) -> Array:
+        self, texts: Iterable[str], prompt_name: str | None = None, *, prompt: str | None = None,
+        normalize: bool | None = None, truncate: bool = False, batch_tokens: int | None = None,
+        return_sparse: Literal[False] = False,
+    ) -> Array: ...  # fmt: skip
+
+    @overload
+    def encode(
+        self, texts: Iterable[str], prompt_name: str | None = None, *, prompt: str | None = None,
+        normalize: bool | None = None, truncate: bool = False, batch_tokens: int | None = None,
+        return_sparse: Literal[True],
+    ) -> Hybrid: ...  # fmt: skip
+
+    def encode(
+        self, texts: Iterable[str], prompt_name: str | None = None, *, prompt: str | None = None,
+        normalize: bool | None = None, truncate: bool = False, batch_tokens: int | None = None,
+        return_sparse: bool = False,
+    ) -> Array | Hybrid:  # fmt: skip
         """Embed texts, as sentence-transformers does with the same folder.
 
         Args:
@@ -115,17 +125,21 @@ class Model:
             normalize: to length 1; as the checkpoint says if None.
             truncate: cut a text that is longer than the encoder takes; else it is refused.
             batch_tokens: most slots of a batch, tokens and padding together.
+            return_sparse: with bge-m3's lexical weights, of the same run of the encoder.
 
         Returns:
-            ``[n, width]`` float32, in the order of the texts.
+            ``[n, width]`` float32, in the order of the texts; a :class:`~xopt.model.sparse.Hybrid`
+            of them and of the weights with ``return_sparse``.
 
         Raises:
-            InputError: a text that cannot be answered, by its number; an unknown prompt; or a
-                bundle that does not embed.
+            InputError: a text that cannot be answered, by its number; an unknown prompt; a bundle
+                that does not embed, or that has no sparse head.
         """
         self._check_kind("embed")
         asking = self.asking(prompt_name, prompt=prompt, normalize=normalize, truncate=truncate)
         asked = texts_of(texts)
+        if return_sparse:
+            return encode_hybrid(self.session, self.head, numbered(asked), asking, batch_tokens)
         table = np.empty((len(asked), self.width), np.float32)
         for number, (_, found) in enumerate(
             self.stream(numbered(asked), asking, batch_tokens=batch_tokens)
@@ -134,14 +148,9 @@ class Model:
         return table
 
     def predict(
-        self,
-        texts: Iterable[str | Sequence[str]],
-        prompt_name: str | None = None,
-        *,
-        prompt: str | None = None,
-        truncate: bool = False,
-        batch_tokens: int | None = None,
-    ) -> list[Prediction]:
+        self, texts: Iterable[str | Sequence[str]], prompt_name: str | None = None, *,
+        prompt: str | None = None, truncate: bool = False, batch_tokens: int | None = None,
+    ) -> list[Prediction]:  # fmt: skip
         """Classify texts or pairs of texts, or score them.
 
         Args:
@@ -169,12 +178,9 @@ class Model:
         ]
 
     def tag(
-        self,
-        texts: Iterable[str | Sequence[str]],
-        *,
-        truncate: bool = False,
+        self, texts: Iterable[str | Sequence[str]], *, truncate: bool = False,
         batch_tokens: int | None = None,
-    ) -> list[Tags]:
+    ) -> list[Tags]:  # fmt: skip
         """Tag the words of sentences, or the tokens of texts.
 
         Args:
@@ -197,13 +203,9 @@ class Model:
         return [cast(Tags, tags) for _, tags in found]
 
     def answer(
-        self,
-        questions: Iterable[str],
-        contexts: Iterable[str],
-        *,
-        truncate: bool = False,
+        self, questions: Iterable[str], contexts: Iterable[str], *, truncate: bool = False,
         batch_tokens: int | None = None,
-    ) -> list[Answer]:
+    ) -> list[Answer]:  # fmt: skip
         """Find the span of a context that answers a question.
 
         A context of any length is read in the windows of ``xopt eval``: 384 tokens, of which every

@@ -28,12 +28,15 @@ class Head:
         labels: names of the columns of a classifier's or tagger's logits.
         activation: ``softmax``, ``sigmoid`` or ``identity``: what makes answers of logits.
         normalize: whether embeddings get length 1.
+        sparse: the special tokens, where every other token gets a weight beside the embedding;
+            None for no such weights.
     """
 
     kind: str
     labels: tuple[str, ...] = ()
     activation: str = "softmax"
     normalize: bool = False
+    sparse: tuple[int, ...] | None = None
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> Head:
@@ -51,7 +54,10 @@ class Head:
                 f"The bundle's head has the activation {activation!r}.",
                 hint=f"This xopt knows {', '.join(ACTIVATIONS)}; build it again with this version.",
             )
-        return cls(str(facts["kind"]), labels, activation, bool(facts.get("normalize", False)))
+        found = facts.get("sparse")
+        sparse = None if found is None else tuple(int(number) for number in found)
+        normalize = bool(facts.get("normalize", False))
+        return cls(str(facts["kind"]), labels, activation, normalize, sparse)
 
     @property
     def says(self) -> str:

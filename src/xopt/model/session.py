@@ -16,7 +16,7 @@ from xopt.artifacts import Bundle
 from xopt.engines.base import Engine, open_engine
 from xopt.errors import InputError
 from xopt.model.few import open_few
-from xopt.model.stream import Array, check_numbers, encode_ahead, run_chunks
+from xopt.model.stream import Array, answers_of, check_numbers, encode_ahead, run_chunks
 from xopt.model.texts import Row
 from xopt.model.usage import Usage
 from xopt.packing import Encoding, pack
@@ -187,6 +187,7 @@ class Session:
         *,
         batch_tokens: int | None = None,
         progress: Callable[[J, float], None] = lambda job, share: None,
+        weights: bool = False,
     ) -> Iterator[tuple[J, Sequence[list[Encoding]], list[list[Array]]]]:
         """Answer an endless row of jobs, each a bounded number of items.
 
@@ -199,6 +200,7 @@ class Session:
             encode: ``encode(tokenizer, job)`` gives one encoding or more of each item.
             batch_tokens: most slots of a batch; the session's own number if None.
             progress: told the share of a job that is done.
+            weights: an answer is an embedding with the weights of its tokens behind it.
 
         Yields:
             (job, encodings, answers), both one list for each item, in order.
@@ -211,7 +213,7 @@ class Session:
             raise InputError(f"batch_tokens is {most!r}; a number of at least 1 is needed.")
         encoded = encode_ahead(self, jobs, encode)
         found: dict[int, Array] = {}
-        for chunk, index, answer in run_chunks(self, encoded, most, progress):
+        for chunk, index, answer in run_chunks(self, encoded, most, progress, weights=weights):
             if index >= 0:
                 found[index] = answer
             if len(found) < len(chunk.encodings):
@@ -233,10 +235,12 @@ class Session:
         """Batches that are worth starting before the answer of the first is taken."""
         return self.engine.ahead
 
-    def start(self, encodings: Sequence[Encoding]) -> Callable[[], list[Array]]:
+    def start(
+        self, encodings: Sequence[Encoding], *, weights: bool = False
+    ) -> Callable[[], list[Array]]:
         """Start one batch of them; what is returned waits for the answer of each.
 
-        An answer is ``[width]`` for a head per sentence, ``[n, width]`` for one per token.
+        An answer is as :func:`~xopt.model.stream.answers_of` says.
 
         Raises:
             InputError: the session is closed, now or when the answer is taken.
@@ -255,13 +259,11 @@ class Session:
             with self._engine_lock:
                 self._check_open()
                 before = self.engine.busy_s
-                values: Any = pending()[signature.output]
+                found = pending()
                 self.usage.engine_s += self.engine.busy_s - before
                 self.usage.sentences += batch.sentences
                 self.usage.tokens += batch.tokens
-            if signature.per_token:
-                return np.split(values, batch.cu_seqlens[1:-1])
-            return list(values)
+            return answers_of(found, signature, batch.cu_seqlens, weights=weights)
 
         return answer
 

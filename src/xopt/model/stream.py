@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -12,11 +12,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.engines.signature import TOKEN_WEIGHTS, Signature
 from xopt.errors import BuildError
 from xopt.packing import Encoding, plan_batches
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Answering", "Array", "Chunk", "check_numbers", "encode_ahead", "run_chunks"]
+__all__ = [
+    "Answering", "Array", "Chunk", "answers_of", "check_numbers", "encode_ahead", "run_chunks",
+]  # fmt: skip
 
 Array = NDArray[np.float32]
 J = TypeVar("J")
@@ -34,7 +37,9 @@ class Answering(Protocol):
         """What ``work`` makes of the tokenizer."""
         ...
 
-    def start(self, encodings: Sequence[Encoding]) -> Callable[[], list[Array]]:
+    def start(
+        self, encodings: Sequence[Encoding], *, weights: bool = False
+    ) -> Callable[[], list[Array]]:
         """Start one batch; what is returned waits for the answer of each encoding."""
         ...
 
@@ -90,10 +95,13 @@ def run_chunks(
     chunks: Iterator[Chunk[J]],
     batch_tokens: int,
     progress: Callable[[J, float], None],
+    *,
+    weights: bool = False,
 ) -> Iterator[tuple[Chunk[J], int, Array]]:
     """(chunk, index of the encoding in it, answer), the engine being ``ahead`` batches ahead.
 
-    Batches never hold encodings of two chunks. A chunk without any gives the index -1, once.
+    Batches never hold encodings of two chunks; ``weights`` as in :func:`answers_of`. A
+    chunk without any gives the index -1, once.
     """
     started: deque[_Started[J]] = deque()
 
@@ -108,7 +116,8 @@ def run_chunks(
     try:
         for chunk in chunks:
             for indices in plan_batches(chunk.lengths, batch_tokens):
-                answer = session.start([chunk.encodings[i] for i in indices])
+                asked = [chunk.encodings[i] for i in indices]
+                answer = session.start(asked, weights=weights)
                 started.append(_Started(chunk, indices, answer))
                 if len(started) > session.ahead:
                     yield from take()
@@ -123,6 +132,27 @@ def run_chunks(
         for batch in started:
             with contextlib.suppress(Exception):
                 batch.answer()
+
+
+def answers_of(
+    found: Mapping[str, NDArray[Any]], signature: Signature, starts: NDArray[np.int32], *,
+    weights: bool,
+) -> list[Array]:  # fmt: skip
+    """The answer of each encoding: ``[width]``, or ``[n, width]`` of a head per token.
+
+    Args:
+        found: what the engine gave for a batch.
+        signature: of the engine.
+        starts: where each encoding's tokens start, and where the last one ends.
+        weights: ``[width + n]`` instead, the weights of its n tokens behind its embedding.
+    """
+    values = found[signature.output]
+    if signature.per_token:
+        return np.split(values, starts[1:-1])
+    if not weights:
+        return list(values)
+    beside = np.split(found[TOKEN_WEIGHTS][:, 0], starts[1:-1])
+    return [np.concatenate(both) for both in zip(values, beside, strict=True)]
 
 
 def check_numbers(name: str, values: Sequence[Array]) -> None:

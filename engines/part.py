@@ -1,0 +1,51 @@
+"""A part of a batch while an engine answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Done", "Part", "drop"]
+
+
+class Part(Protocol):
+    """A part of a batch, from when it starts until its answer is taken or given up.
+
+    Attributes:
+        weights: of its tokens, ``[T, 1]``, once its answer is taken; None without a sparse head.
+    """
+
+    weights: NDArray[np.float32] | None
+
+    def take(self) -> NDArray[np.float32]:
+        """Wait for the answer, a new array; called once."""
+        ...
+
+    def drop(self) -> None:
+        """Wait until the part is done, whatever comes of it; nothing if it was taken."""
+        ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """A part that was answered when it was started."""
+
+    answer: NDArray[np.float32]
+    weights: NDArray[np.float32] | None = None
+
+    def take(self) -> NDArray[np.float32]:
+        """The answer."""
+        return self.answer
+
+    def drop(self) -> None:
+        """Nothing runs."""
+
+
+def drop(parts: Sequence[Part]) -> None:
+    """Wait until all are done, whatever comes of them."""
+    for part in parts:
+        part.drop()
