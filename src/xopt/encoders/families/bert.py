@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xopt.encoders.config import Config
+from xopt.encoders.families.sizes import sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 from xopt.errors import CheckpointError
@@ -25,27 +26,9 @@ def read(config: Config) -> EncoderSpec:
     activation = config.activation("hidden_act", "gelu")
     # RoBERTa counts positions from behind its padding's id.
     first = config.padding(1) + 1 if config.raw["model_type"] != "bert" else 0
-    hidden = config.size("hidden_size")
-    heads = config.heads(hidden)
     norm = Norm(config.epsilon("layer_norm_eps", 1e-12))
-    table = config.size("max_position_embeddings")
     block = Block("post", norm, norm, activation, biases=BIASES)
-    return EncoderSpec(
-        model_type=str(config.raw["model_type"]),
-        hidden=hidden,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=hidden // heads,
-        intermediate=config.size("intermediate_size"),
-        vocabulary=config.size("vocab_size"),
-        table=table,
-        types=config.size("type_vocab_size", 2),
-        first_position=first,
-        max_tokens=table - first,
-        word_width=hidden,
-        embedding_norm=norm,
-        blocks=(block,) * config.size("num_hidden_layers"),
-    )
+    return sizes(config, block, norm, types=config.size("type_vocab_size", 2), first=first)
 
 
 def roberta_head(config: Config, kind: str) -> HeadForm | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xopt.encoders.config import Config
 from xopt.encoders.families.bert import BIASES, token_head
+from xopt.encoders.families.sizes import sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm, Relative
 from xopt.errors import CheckpointError
@@ -14,31 +17,18 @@ TERMS = ("c2p", "p2c")
 
 
 def _read(config: Config) -> EncoderSpec:
-    hidden = config.size("hidden_size")
-    heads = config.heads(hidden)
-    config.refuse("embedding_size", hidden)
-    config.refuse("attention_head_size", hidden // heads)
-    config.refuse("conv_kernel_size", 0)
     norm = Norm(config.epsilon("layer_norm_eps", 1e-7))
-    positions = config.size("max_position_embeddings", 512)
     block = Block("post", norm, norm, config.activation("hidden_act", "gelu"), biases=BIASES)
+    types = config.size("type_vocab_size", 0, least=0)
+    first = 0 if config.flag("position_biased_input", True) else None
+    spec = sizes(config, block, norm, types=types, first=first, most=512)
+    config.refuse("embedding_size", spec.hidden)
+    config.refuse("attention_head_size", spec.head_dim)
+    config.refuse("conv_kernel_size", 0)
     terms = _terms(config)
-    relative = _relative(config, terms, positions, norm)
-    return EncoderSpec(
-        model_type="deberta-v2",
-        hidden=hidden,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=hidden // heads,
-        intermediate=config.size("intermediate_size"),
-        vocabulary=config.size("vocab_size"),
-        table=positions if config.flag("position_biased_input", True) else 0,
-        types=config.size("type_vocab_size", 0, least=0),
-        first_position=0,
-        max_tokens=positions,
-        word_width=hidden,
-        embedding_norm=norm,
-        blocks=(block,) * config.size("num_hidden_layers"),
+    relative = _relative(config, terms, spec.max_tokens, norm)
+    return replace(
+        spec,
         # Without a term the table of distances is read by nothing.
         relative=relative if terms else None,
         # Its own class counts the terms here also where there are no relative positions.

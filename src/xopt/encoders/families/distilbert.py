@@ -4,36 +4,26 @@ from __future__ import annotations
 
 from xopt.encoders.config import Config
 from xopt.encoders.families.bert import BIASES, RENAMED, token_head
+from xopt.encoders.families.sizes import sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
 __all__ = ["FAMILY"]
 
+NAMES = {
+    "hidden_size": "dim",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "num_hidden_layers": "n_layers",
+}
+
 
 def _read(config: Config) -> EncoderSpec:
-    hidden = config.size("dim")
-    heads = config.heads(hidden, "n_heads")
     # No option of its config: the class says so.
     norm = Norm(1e-12)
-    positions = config.size("max_position_embeddings", 512)
     activation = config.activation("activation", "gelu", "gelu", "relu")
     block = Block("post", norm, norm, activation, biases=BIASES)
-    return EncoderSpec(
-        model_type="distilbert",
-        hidden=hidden,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=hidden // heads,
-        intermediate=config.size("hidden_dim"),
-        vocabulary=config.size("vocab_size"),
-        table=positions,
-        types=0,
-        first_position=0,
-        max_tokens=positions,
-        word_width=hidden,
-        embedding_norm=norm,
-        blocks=(block,) * config.size("n_layers"),
-    )
+    return sizes(config, block, norm, first=0, most=512, names=NAMES)
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:

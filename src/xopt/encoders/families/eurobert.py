@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xopt.encoders.config import Config
-from xopt.encoders.families.rotary import ATTENTION, GATED, shared_heads, sizes
+from xopt.encoders.families.rotary import ATTENTION, GATED, rotary_sizes, shared_heads
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -21,7 +21,7 @@ def _read(config: Config) -> EncoderSpec:
         "pre", norm, norm, config.activation("hidden_act", "silu"), gated=True,
         theta=config.theta(10_000.0), biases=frozenset(biases),
     )  # fmt: skip
-    spec = sizes(config, block, 0, None)
+    spec = rotary_sizes(config, block, None)
     return replace(spec, kv_heads=shared_heads(config, spec.heads), final_norm=norm)
 
 

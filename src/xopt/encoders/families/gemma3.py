@@ -11,8 +11,8 @@ from xopt.encoders.families.rotary import (
     GATED,
     SLIDING,
     layer_kinds,
+    rotary_sizes,
     shared_heads,
-    sizes,
 )
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
@@ -42,7 +42,7 @@ def _read(config: Config) -> EncoderSpec:
         "both", norm, norm, config.activation("hidden_activation", "gelu_tanh"), gated=True,
         head_norm=norm, biases=biases if config.flag("attention_bias", False) else frozenset(),
     )  # fmt: skip
-    spec = sizes(config, block, 0, None, head_dim=256)
+    spec = rotary_sizes(config, block, None, head_dim=256)
     every = config.size("sliding_window_pattern", 6)
     kinds = layer_kinds(config, [SLIDING if (n + 1) % every else FULL for n in range(spec.layers)])
     blocks = [

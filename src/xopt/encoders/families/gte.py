@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from xopt.encoders.config import Config
 from xopt.encoders.families.bert import BIASES, RENAMED
-from xopt.encoders.families.rotary import ATTENTION, EMBEDDINGS, GATED, JOINT, POST_NORMS, sizes
+from xopt.encoders.families.rotary import (
+    ATTENTION,
+    EMBEDDINGS,
+    GATED,
+    JOINT,
+    POST_NORMS,
+    rotary_sizes,
+)
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -20,7 +27,7 @@ def _read(config: Config) -> EncoderSpec:
         "post", norm, norm, config.activation("hidden_act", "gelu"), gated=True,
         theta=config.theta(160_000.0), biases=BIASES - {"ffn_in"},
     )  # fmt: skip
-    return sizes(config, block, config.size("type_vocab_size", 1, least=0), norm)
+    return rotary_sizes(config, block, norm, types=config.size("type_vocab_size", 1, least=0))
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:

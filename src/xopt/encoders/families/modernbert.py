@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xopt.encoders.config import Config
-from xopt.encoders.families.rotary import FULL, SLIDING, layer_kinds, sizes
+from xopt.encoders.families.rotary import FULL, SLIDING, layer_kinds, rotary_sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -30,7 +30,7 @@ def _read(config: Config) -> EncoderSpec:
     if config.get("sliding_window") is not None:
         window = config.size("sliding_window")
     block = Block("pre", norm, norm, activation, gated=True, biases=frozenset(biases))
-    spec = sizes(config, block, 0, norm, most=8192)
+    spec = rotary_sizes(config, block, norm, most=8192)
     # Its class would rotate by it and cut heads without it.
     config.refuse("head_dim", spec.hidden // spec.heads)
     # Older configs say how often a layer sees the whole text.

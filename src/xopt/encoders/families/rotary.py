@@ -1,16 +1,18 @@
-"""What the families with rotary positions (Su et al., 2021) share: names and sizes."""
+"""What the families with rotary positions (Su et al., 2021) share: names and heads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from xopt.encoders.config import Config
+from xopt.encoders.families.sizes import sizes
 from xopt.encoders.spec import Block, EncoderSpec, Norm
 from xopt.errors import CheckpointError
 
 __all__ = [
     "ATTENTION", "EMBEDDINGS", "FULL", "GATED", "JOINT", "POST_NORMS", "SLIDING", "check_pairs",
-    "layer_kinds", "shared_heads", "sizes",
+    "layer_kinds", "rotary_sizes", "shared_heads",
 ]  # fmt: skip
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -38,44 +40,28 @@ POST_NORMS = {
 }
 
 
-def sizes(
-    config: Config, block: Block, types: int, norm: Norm | None, *, most: int | None = None,
+def rotary_sizes(
+    config: Config, block: Block, norm: Norm | None, *, types: int = 0, most: int | None = None,
     head_dim: int | None = None,
 ) -> EncoderSpec:  # fmt: skip
-    """An encoder of one kind of block, without a table of positions.
+    """As ``sizes``, with heads that may have a width of their own.
 
     Args:
         config: of the checkpoint.
         block: every layer's.
-        types: rows of the table of token types.
         norm: behind the embeddings.
+        types: rows of the table of token types.
         most: tokens of a text where the config names none.
         head_dim: width of a head where the config names none; a share of the hidden size if None.
 
     Raises:
-        CheckpointError: a size is missing, or the heads fit it not.
+        CheckpointError: a size is missing, or a head has no pairs.
     """
-    hidden = config.size("hidden_size")
-    heads = config.heads(hidden)
-    given = config.get("head_dim", head_dim) is not None
-    width = config.size("head_dim", head_dim) if given else hidden // heads
-    check_pairs(config, width)
-    return EncoderSpec(
-        model_type=str(config.raw["model_type"]),
-        hidden=hidden,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=width,
-        intermediate=config.size("intermediate_size"),
-        vocabulary=config.size("vocab_size"),
-        table=0,
-        types=types,
-        first_position=0,
-        max_tokens=config.size("max_position_embeddings", most),
-        word_width=hidden,
-        embedding_norm=norm,
-        blocks=(block,) * config.size("num_hidden_layers"),
-    )
+    spec = sizes(config, block, norm, types=types, most=most)
+    if config.get("head_dim", head_dim) is not None:
+        spec = replace(spec, head_dim=config.size("head_dim", head_dim))
+    check_pairs(config, spec.head_dim)
+    return spec
 
 
 def check_pairs(config: Config, width: int) -> None:
