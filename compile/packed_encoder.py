@@ -209,11 +209,8 @@ class PackedEncoder(nn.Module):
                 values[op.out] = self._embed(op, going.arrays, watch)
             case Normalize():
                 value, norm = values[op.source], self.get_submodule(op.name)
-                if op.heads == 1:
-                    values[op.out] = norm(value)
-                else:
-                    heads = norm(value.view(-1, op.heads, op.width))
-                    values[op.out] = heads.view(-1, op.heads * op.width)
+                split = value if op.heads == 1 else value.view(-1, op.heads, op.width)
+                values[op.out] = norm(split) if op.heads == 1 else norm(split).flatten(1)
             case Linear():
                 if op.site is not None and op.site not in going.seen:
                     going.seen.add(op.site)

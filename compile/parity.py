@@ -205,8 +205,11 @@ def _run_graph(
     """Every output for each batch."""
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     program = open_core().compile_model(graph, "CPU", config)
-    asked = [program({name: arrays[name] for name in inputs}) for arrays in batches]
-    return [[np.array(values, np.float32) for values in found.values()] for found in asked]
+    found = []
+    for arrays in batches:
+        outputs = program({name: arrays[name] for name in inputs})
+        found.append([np.array(outputs[number], np.float32) for number in range(len(outputs))])
+    return found
 
 
 def _first_difference(

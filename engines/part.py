@@ -13,13 +13,12 @@ __all__ = ["Done", "Part", "drop"]
 
 
 class Part(Protocol):
-    """A part of a batch, from when it starts until its answer is taken or given up.
+    """A part of a batch, from when it starts until its answer is taken or given up."""
 
-    Attributes:
-        weights: of its tokens, ``[T, 1]``, once its answer is taken; None without a sparse head.
-    """
-
-    weights: NDArray[np.float32] | None
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """Of its tokens, ``[T, 1]``, once its answer is taken; None without a sparse head."""
+        ...
 
     def take(self) -> NDArray[np.float32]:
         """Wait for the answer, a new array; called once."""

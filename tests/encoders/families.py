@@ -56,6 +56,10 @@ def save(folder: Path, prefix: str, head: str, seed: int = 0, **numbers: Any) ->
     # Encodes nothing here, but a checkpoint has one.
     words = tokenizers.models.WordLevel({"<unk>": 0}, unk_token="<unk>")
     tokenizers.Tokenizer(words).save(str(folder / "tokenizer.json"))
+    if prefix == "RoFormer":
+        # Its own class cuts words by code.
+        facts = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -72,10 +76,22 @@ def add_tokenizer(folder: Path, tokenizer: Path, **more: Any) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(facts))
 
 
-def tokens(lengths: Sequence[int], seed: int = 0) -> list[Encoding]:
-    """Sentences of random tokens, none of them padding."""
+def tokens(
+    lengths: Sequence[int], seed: int = 0, *, types: int = 1, least: int = 2
+) -> list[Encoding]:
+    """Sentences of random tokens and types.
+
+    Args:
+        lengths: of the sentences.
+        seed: of the tokens.
+        types: token types there are.
+        least: the smallest id; 1 is padding, as a text may name it.
+    """
     generator = np.random.default_rng(seed)
     return [
-        Encoding(generator.integers(2, VOCABULARY, n).astype(np.int32), np.zeros(n, np.int32))
+        Encoding(
+            generator.integers(least, VOCABULARY, n).astype(np.int32),
+            generator.integers(0, types, n).astype(np.int32),
+        )
         for n in lengths
     ]

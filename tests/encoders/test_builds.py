@@ -37,7 +37,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "EuroBert": COMMON | {"num_key_value_heads": 1},
     "Gemma3Text": COMMON | {
         "num_key_value_heads": 1, "head_dim": 32, "query_pre_attn_scalar": 32,
-        "sliding_window": 32, "use_bidirectional_attention": True,
+        "sliding_window": 32, "use_bidirectional_attention": True, "num_hidden_layers": 2,
+        "layer_types": ["sliding_attention", "full_attention"],
     },
     "DebertaV2": COMMON | {
         "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 32,

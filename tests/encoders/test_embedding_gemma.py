@@ -44,18 +44,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> Pa
     return out
 
 
-@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.1)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_it_answers_as_sentence_transformers_does(
-    precision: str, error: float, folder: Path, tmp_path: Path
+    precision: str, folder: Path, tmp_path: Path
 ) -> None:
-    wanted = BuildOptions(
-        str(folder), precision, calibration_tokens=1000, out=str(tmp_path / "bundle")
-    )
+    wanted = BuildOptions(str(folder), precision, out=str(tmp_path / "bundle"))
     bundle = build_bundle(wanted, record=False).bundle
     assert bundle.manifest["parity"]["against"].startswith("sentence-transformers")
     library = SentenceTransformer(str(folder), device="cpu")
+    rounded = SentenceTransformer(str(folder), device="cpu")
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            parameter.copy_(parameter.half().float())
     with Model.open(bundle) as model:
         for name in PROMPTS:
-            ours = model.encode(TEXTS, prompt_name=name)
             theirs = library.encode(TEXTS, prompt_name=name)
-            assert np.linalg.norm(ours - theirs, axis=1).max() <= error
+            error = np.linalg.norm(model.encode(TEXTS, prompt_name=name) - theirs)
+            bound = np.linalg.norm(rounded.encode(TEXTS, prompt_name=name) - theirs)
+            assert error <= (1e-5 if precision == "fp32" else 1.5 * bound)
+            assert bound > 1e-4

@@ -57,7 +57,10 @@ def distilbert(draw: Draw) -> dict[str, Any]:
 
 @st.composite
 def electra(draw: Draw) -> dict[str, Any]:
-    return draw(bert()) | {"embedding_size": draw(st.sampled_from([24, 32]))}
+    return draw(bert()) | {
+        "embedding_size": draw(st.sampled_from([24, 32])),
+        "summary_activation": draw(st.sampled_from(["gelu", "relu"])),
+    }
 
 
 @st.composite
@@ -212,7 +215,7 @@ CASES = {
     "Bert": (bert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "XLMRoberta": (bert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "DistilBert": (distilbert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
-    "Electra": (electra(), ("embed", "mlm", *TOKEN, "classify")),
+    "Electra": (electra(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "RoFormer": (roformer(), ("embed", "mlm", *TOKEN, "classify")),
     "XLMRobertaXL": (bert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
     "ModernBert": (modernbert(), ("embed", "mlm", *TOKEN, *SENTENCE)),
@@ -227,7 +230,7 @@ CASES = {
 def check(folder: Path, seed: int = 0) -> None:
     """Hidden states and head of a ragged batch, and every sentence alone."""
     checkpoint = Checkpoint.open(folder)
-    encodings = tokens(LENGTHS, seed)
+    encodings = tokens(LENGTHS, seed, types=max(checkpoint.config.types, 1), least=1)
     first = checkpoint.config.first_position
     theirs: list[torch.Tensor] = []
     expected = reference_answers(reference_model(checkpoint), checkpoint, encodings, theirs)
@@ -307,7 +310,8 @@ def test_half_and_sharded_weights(prefix: str, dtype: str, tmp_path: Path) -> No
     loader = getattr(transformers, auto)
     half = tmp_path / "half"
     loader.from_pretrained(whole, dtype=dtype).save_pretrained(half, max_shard_size="20KB")
-    shutil.copy(whole / "tokenizer.json", half)
+    for path in whole.glob("tokenizer*.json"):
+        shutil.copy(path, half)
     checkpoint = Checkpoint.open(half)
     assert len(checkpoint.weight_files) > 1
     check(half)
@@ -361,7 +365,7 @@ def test_a_retired_architecture_says_what_to_take_instead(tmp_path: Path) -> Non
     [
         ({"use_bidirectional_attention": False}, "is a decoder"),
         ({"use_bidirectional_attention": None}, "is a decoder"),
-        ({"is_causal": True}, "is_causal"),
+        ({"is_causal": False}, "is_causal"),
         ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
         ({"architectures": ["Gemma3ForCausalLM"]}, "not supported"),
         ({"architectures": ["Gemma3TextForSequenceClassification"]}, "not supported"),
@@ -382,7 +386,10 @@ def test_a_decoder_stays_refused(change: dict[str, Any], words: str, tmp_path: P
 @pytest.mark.parametrize(
     ("prefix", "change", "words"),
     [
+        ("DistilBert", {"num_attention_heads": 1}, "num_attention_heads"),
+        ("DistilBert", {"num_hidden_layers": 1}, "num_hidden_layers"),
         ("RoFormer", {"num_attention_heads": 32, "hidden_size": 32}, "no pairs"),
+        ("RoFormer", {"architectures": ["RoFormerForMultipleChoice"]}, "not supported"),
         ("Gte", {"num_attention_heads": 32}, "no pairs"),
         ("EuroBert", {"head_dim": 7}, "no pairs"),
         ("EuroBert", {"num_key_value_heads": 3}, "cannot share"),
@@ -400,6 +407,20 @@ def test_what_is_not_computed_is_refused(
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CheckpointError, match=words):
+        Checkpoint.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("summary_type", "mean"), ("summary_use_proj", False), ("summary_proj_to_labels", True)],
+)
+def test_a_choice_of_electra_that_is_not_computed(name: str, value: Any, tmp_path: Path) -> None:
+    import json
+
+    folder = save(tmp_path, "Electra", "choice", **small("Electra"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(CheckpointError, match=name):
         Checkpoint.open(folder)
 
 

@@ -19,6 +19,9 @@ NAMES = {
 
 
 def _read(config: Config) -> EncoderSpec:
+    for usual in ("hidden_size", "num_attention_heads", "num_hidden_layers"):
+        # Its class takes either name, and the usual one where both are there.
+        config.refuse(usual, config.get(NAMES[usual]))
     # No option of its config: the class says so.
     norm = Norm(1e-12)
     activation = config.activation("activation", "gelu", "gelu", "relu")

@@ -20,6 +20,13 @@ def _head(config: Config, kind: str) -> HeadForm | None:
     if kind == "classify":
         names = {"classifier.dense": "dense", "classifier.out_proj": "output"}
         return HeadForm(names, "first", "gelu")
+    if kind == "choice":
+        # The last token or the mean of its class would be those of the padding.
+        config.choice("summary_type", "first", "first")
+        config.refuse("summary_use_proj", True)
+        config.refuse("summary_proj_to_labels", False)
+        names = {"sequence_summary.summary": "dense", "classifier": "output"}
+        return HeadForm(names, "first", config.activation("summary_activation", "gelu"))
     return token_head(kind)
 
 

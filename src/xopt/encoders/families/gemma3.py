@@ -29,14 +29,15 @@ def _read(config: Config) -> EncoderSpec:
             "config.json sets use_bidirectional_attention to true.",
         )
     config.refuse("attn_logit_softcapping")
-    config.refuse("is_causal", False)
+    # Without it, its class counts windows in another way.
+    config.refuse("is_causal", True)
     norm = Norm(config.epsilon("rms_norm_eps", 1e-6), "rms", bias=False, offset=1.0)
     bases = {
         FULL: config.theta(1_000_000.0, FULL),
         SLIDING: config.theta(10_000.0, SLIDING, old="rope_local_base_freq"),
     }
     # The config counts both sides; so does the class, whose bound a distance stays below.
-    window = config.size("sliding_window", 4096) // 2
+    window = config.size("sliding_window", 4096, least=0) // 2
     biases = frozenset({"q", "k", "v", "attention_output"})
     block = Block(
         "both", norm, norm, config.activation("hidden_activation", "gelu_tanh"), gated=True,

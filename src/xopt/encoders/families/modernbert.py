@@ -28,7 +28,7 @@ def _read(config: Config) -> EncoderSpec:
     # The config counts both sides, or one under the name that its class has beside it.
     window = config.size("local_attention", 128) // 2
     if config.get("sliding_window") is not None:
-        window = config.size("sliding_window")
+        window = config.size("sliding_window", least=0)
     block = Block("pre", norm, norm, activation, gated=True, biases=frozenset(biases))
     spec = rotary_sizes(config, block, norm, most=8192)
     # Its class would rotate by it and cut heads without it.
