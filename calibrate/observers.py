@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import io
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -74,7 +75,11 @@ def _calibrators() -> Any:
         # It warns of every transformers release that is newer than its own tests.
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            return importlib.import_module("modelopt.torch.quantization.calib")
+            # In a thread: what it tries to import and keeps the error of would keep our frames too,
+            # and with them the whole encoder.
+            with ThreadPoolExecutor(1) as pool:
+                name = "modelopt.torch.quantization.calib"
+                return pool.submit(importlib.import_module, name).result()
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"This calibration method needs {error.name}, which is not installed.",

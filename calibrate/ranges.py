@@ -18,7 +18,7 @@ from xopt.calibrate.sampling import Sample
 from xopt.calibrate.smooth import smoothing, with_headroom
 from xopt.calibrate.stored import Channels, affine_of
 from xopt.errors import InputError, did_you_mean
-from xopt.host import tool_versions
+from xopt.host import release_memory, tool_versions
 from xopt.packing import PackedBatch
 
 __all__ = [
@@ -172,9 +172,9 @@ class _Seen:
         """
         import torch
 
-        limits = [part.aminmax(dim=0) for part in parts]
-        low = torch.stack([limit.min for limit in limits]).amin(dim=0)
-        high = torch.stack([limit.max for limit in limits]).amax(dim=0)
+        # Not aminmax: over rows it takes nine times as long as both.
+        low = torch.stack([part.amin(dim=0) for part in parts]).amin(dim=0)
+        high = torch.stack([part.amax(dim=0) for part in parts]).amax(dim=0)
         ends = torch.stack((low, high))
         if not ends.isfinite().all():
             for values, batch, texts in zip(parts, batches, rows, strict=True):
@@ -266,4 +266,6 @@ class _Sites:
             moments = Moments(affine_of(only, self.smooth, self.centers)[site])
             for part in seen.parts:
                 moments.collect(part)
+            # What is rounded next is as large as all that libc kept of these.
+            release_memory()
             self.rounded[site] = round_layer(weight, moments, recipe.levels, recipe.pair_sum)

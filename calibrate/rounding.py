@@ -34,6 +34,10 @@ Array = NDArray[np.float32]
 BLOCK = 128
 # Added to the moments' diagonal, as a share of its mean (Frantar et al., 2023).
 DAMP = 0.01
+# Columns of second moments that are multiplied together.
+STRIP = 1024
+# So many squares of 8-bit numbers fit into 32 bits.
+MOST_TOKENS = (2**31 - 1) // 128**2
 # Where CPUs multiply 8-bit numbers without cutting sums off, by the names of :mod:`xopt.host`.
 EXACT = ("AMX", "AVX-512 VNNI", "AVX VNNI")
 
@@ -81,9 +85,10 @@ class Moments:
         self.tokens = 0
         width = len(affine.divisor)
         self._sum = torch.zeros(width, dtype=torch.float64)
-        # Of numbers that are counted from 128, so that they are signed.
+        # Of numbers that are counted from 128, so that they are signed; below the diagonal alone.
         self._rounded_sum = torch.zeros(width, dtype=torch.float64)
-        self._products = torch.zeros(width, width, dtype=torch.float64)
+        kind = torch.int32 if self._exact else torch.float64
+        self._products = torch.zeros(width, width, dtype=kind)
 
     def collect(self, values: Any) -> None:
         """Take note of ``[T, in]``."""
@@ -94,11 +99,14 @@ class Moments:
         self.tokens += len(values)
         self._sum += values.sum(dim=0, dtype=torch.float64)
         self._rounded_sum += rounded.sum(dim=0, dtype=torch.float64)
-        if self._exact:
-            whole = rounded.to(torch.int8)
-            self._products += torch._int_mm(whole.T.contiguous(), whole)
-        else:
-            self._products += rounded.T @ rounded
+        if self.tokens > MOST_TOKENS and self._exact:
+            self._exact, self._products = False, self._products.double()
+        factors = rounded.to(torch.int8) if self._exact else rounded
+        columns = factors.T.contiguous()
+        multiply = torch._int_mm if self._exact else torch.mm
+        for start in range(0, len(columns), STRIP):
+            strip = slice(start, start + STRIP)
+            self._products[start:, strip] += multiply(columns[start:], factors[:, strip])
 
     @property
     def mean(self) -> Array:
@@ -116,7 +124,11 @@ class Moments:
         """``[in, in]``, second moments of what the product reads, in steps."""
         more, mean = 128 - self.affine.zero, self._rounded_sum.numpy() / self.tokens
         found: NDArray[np.float64] = self._products.numpy() / self.tokens
-        found += more * (mean[:, None] + mean) + more**2
+        for start in range(0, len(found), STRIP):
+            stop = start + STRIP
+            found[start:stop, stop:] = found[stop:, start:stop].T
+        found += more * mean[:, None]
+        found += more * mean + more**2
         return found
 
 
@@ -186,10 +198,8 @@ def round_columns(
     scales = row_scales(weight, levels=levels, pair_sum=pair_sum)
     diagonal = products.diagonal().astype(np.float64)
     order = np.argsort(-diagonal, kind="stable")
-    moments = products[np.ix_(order, order)].astype(np.float64)
     # A channel that never fires needs no company; the damping keeps the rest invertible.
-    moments[np.diag_indices(width)] += DAMP * diagonal.mean() or 1.0
-    shares = factor_of(moments)
+    shares = factor_of(products, order, DAMP * diagonal.mean() or 1.0)
     exact = np.ascontiguousarray((weight / scales[:, None])[:, order].T, np.float32)
     rounded = np.empty((width, rows), np.float32)
     # What rounding added to the columns.
@@ -213,15 +223,22 @@ def round_columns(
     return values, scales.astype(np.float32)
 
 
-def factor_of(moments: NDArray[np.float64]) -> Array:
-    """``[in, in]``, the unit lower L: moments = Lᵀ D L with a diagonal D.
+def factor_of(products: NDArray[Any], order: NDArray[np.intp], damp: float) -> Array:
+    """``[in, in]``, the unit lower L: the moments in this order are Lᵀ D L with a diagonal D.
 
     Row j says how much of what was added to each column before it column j takes back.
+
+    Args:
+        products: ``[in, in]``, second moments.
+        order: of the columns.
+        damp: added to the diagonal.
     """
     import torch
 
     # Read backwards, the lower factor of the moments read backwards is an upper V, V Vᵀ = moments.
-    backwards = torch.from_numpy(moments[::-1, ::-1].copy())
-    upper = torch.linalg.cholesky(backwards).flip(0, 1)
-    found: Array = (upper / upper.diagonal()).T.float().contiguous().numpy()
+    backwards = products[np.ix_(order[::-1], order[::-1])].astype(np.float64, copy=False)
+    backwards[np.diag_indices(len(order))] += damp
+    factor = torch.linalg.cholesky(torch.from_numpy(backwards)).float().numpy()
+    found: Array = np.ascontiguousarray(factor[::-1, ::-1].T)
+    found /= factor.diagonal()[::-1, None]
     return found

@@ -133,7 +133,7 @@ def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> 
     reference = open_reference(checkpoint)
     against = reference.against
     expected = [_both(reference, one) for one in asked]
-    del reference
+    del reference, tokenizer
     gc.collect()
     release_memory()
     first = checkpoint.config.first_position

@@ -1,7 +1,9 @@
 import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,32 @@ def test_mse_finds_the_range_of_least_squared_error() -> None:
     grid = np.linspace(np.abs(x).max() * 0.02, np.abs(x).max(), 400)
     best = min(rounding_error(x, a) for a in grid)
     assert rounding_error(x, watch.amax()) <= best * 1.02
+
+
+def test_an_import_that_keeps_its_error_keeps_nothing_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PuLP, which ModelOpt imports, does: an error's frames lead to the frames that called them."""
+    kept: list[Exception] = []
+
+    def keeping(name: str) -> Any:
+        try:
+            raise ImportError(name)
+        except ImportError as error:
+            kept.append(error)
+        return SimpleNamespace(MaxCalibrator=lambda *arguments: None)
+
+    class Encoder:
+        pass
+
+    def measure() -> weakref.ref[Encoder]:
+        encoder = Encoder()
+        observer("minmax")
+        return weakref.ref(encoder)
+
+    monkeypatch.setattr("importlib.import_module", keeping)
+    assert measure()() is None
+    assert kept
 
 
 def test_a_doubling_histogram_keeps_every_value() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from xopt.calibrate import rounding
 from xopt.calibrate.rounding import (
     DAMP,
     EXACT,
@@ -117,21 +118,26 @@ def test_weights_are_rounded_as_published(width: int) -> None:
 def test_the_factor_is_of_the_moments() -> None:
     generator = np.random.default_rng(5)
     inputs = generator.normal(size=(40, 96)) * generator.uniform(0.1, 3, 96)
-    moments = inputs.T @ inputs / 40 + 0.01 * np.eye(96)
-    lower = factor_of(moments).astype(np.float64)
+    moments, order = inputs.T @ inputs / 40, generator.permutation(96)
+    lower = factor_of(moments, order, 0.01).astype(np.float64)
     assert not np.triu(lower, 1).any()
     np.testing.assert_array_equal(np.diag(lower), 1)
     inverse = np.linalg.inv(lower)
-    between = inverse.T @ moments @ inverse
+    between = inverse.T @ (moments[np.ix_(order, order)] + 0.01 * np.eye(96)) @ inverse
     off = between - np.diag(np.diag(between))
     assert np.abs(off).max() <= 1e-4 * np.abs(moments).max()
 
 
+@pytest.mark.parametrize("most", [131_071, 200])
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 5.0), (-0.2, 9.0), (-9.0, 0.2)])
-def test_moments_are_those_of_the_rounded_numbers(exact: bool, low: float, high: float) -> None:
+def test_moments_are_those_of_the_rounded_numbers(
+    monkeypatch: pytest.MonkeyPatch, exact: bool, most: int, low: float, high: float
+) -> None:
     if exact and int8_instructions() not in EXACT:
         pytest.skip("This CPU's products of 8-bit numbers cut sums off.")
+    monkeypatch.setattr(rounding, "STRIP", 8)
+    monkeypatch.setattr(rounding, "MOST_TOKENS", most)
     seen = inputs(700, 30)
     how = Affine.over(low, high, np.linspace(0.5, 2, 30, dtype=np.float32), seen.mean(axis=0))
     moments = Moments(how, exact=exact)
