@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xopt.errors import InputError, did_you_mean
+from xopt.errors import InputError, XoptError, did_you_mean
 from xopt.reading import read_text
 
 __all__ = [
@@ -49,7 +49,45 @@ def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path 
             line is named.
     """
     stored = read_section(kind, section, folder)
-    return kind(**stored | {key: value for key, value in given.items() if value is not None})
+    typed = {key: value for key, value in given.items() if value is not None}
+    try:
+        return kind(**stored | typed)
+    except XoptError as error:
+        place = _blamed(kind, section, folder, stored, typed, error.message)
+        if not place:
+            raise
+        raise type(error)(f"{place}: {error.message}", hint=error.hint) from error
+
+
+def _blamed(
+    kind: type,
+    section: str,
+    folder: Path | None,
+    stored: Mapping[str, Any],
+    typed: Mapping[str, Any],
+    message: str,
+) -> str:
+    """The file, and the line of it, whose value cannot be; empty if it was typed."""
+
+    def fails(values: Mapping[str, Any]) -> bool:
+        try:
+            kind(**values)
+        except XoptError as error:
+            return error.message == message
+        except TypeError:
+            # Something that has to be given is among the other values.
+            return False
+        return False
+
+    own = [key for key in stored if key not in typed]
+    if not own or fails(typed):
+        return ""
+    path = (folder or Path.cwd()) / FILE
+    for key in own:
+        if fails({**typed, key: stored[key]}):
+            line = line_of(read_text(path, error=InputError), section, key)
+            return f"{path}, line {line}" if line else str(path)
+    return str(path)
 
 
 def read_section(kind: type, section: str, folder: Path | None = None) -> dict[str, Any]:
@@ -65,7 +103,10 @@ def read_section(kind: type, section: str, folder: Path | None = None) -> dict[s
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
+        raise InputError(
+            f"{path} is damaged: {error}.",
+            hint="Mend that line; what a file looks like is shown by: xopt init -o example.toml",
+        ) from error
     unknown = sorted(set(document) - set(SECTIONS))
     if unknown:
         raise InputError(
@@ -95,15 +136,17 @@ def read_section(kind: type, section: str, folder: Path | None = None) -> dict[s
 def line_of(text: str, section: str, key: str) -> int:
     """The line, from 1 on, on which ``key`` of ``[section]`` stands; 0 if it is written otherwise.
 
-    A key can also stand in an inline table or behind a dot; only the usual form has a line.
+    A key can also stand in an inline table or behind a dot; only the usual form has a line, with
+    ``-`` or ``_`` in the key.
     """
+    wanted = key.replace("-", "_")
     current = ""
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
         if stripped.startswith("["):
             current = stripped.strip("[] ")
         name, sign, _ = stripped.partition("=")
-        if sign and current == section and name.strip().strip("\"'") == key:
+        if sign and current == section and name.strip().strip("\"'").replace("-", "_") == wanted:
             return number
     return 0
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xopt.cli.config import OPTIONS, init, template, values
-from xopt.errors import InputError
+from xopt.compile.options import BuildOptions
+from xopt.errors import InputError, XoptError
 from xopt.settings import FILE, SECTIONS, resolve
 
 
@@ -49,5 +51,29 @@ def test_where_a_value_comes_from(tmp_path: Path) -> None:
     assert found["precision"] == {"value": "int8", "from": "default"}
     assert values("serve", tmp_path)["port"]["from"] == "xopt.toml, line 2"
     (tmp_path / FILE).write_text("[build]\nseed = -1\n")
-    with pytest.raises(InputError, match="--seed is -1"):
+    with pytest.raises(InputError, match=r"xopt\.toml, line 2: --seed is -1"):
         values("build", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "said"),
+    [
+        ('precision = "int9"', {}, "xopt.toml, line 3: Unknown precision 'int9'"),
+        ("calibration-tokens = 8", {}, "xopt.toml, line 3: --calibration-tokens is 8"),
+        ('target = "gpu"', {"seed": 1}, "xopt.toml, line 3: Unknown target 'gpu'"),
+        # Two that are possible alone.
+        ('cpu = "any"\nprecision = "fp32"', {}, "xopt.toml: --cpu says for which CPUs"),
+        ('cpu = "any"', {"precision": "fp32"}, "xopt.toml, line 3: --cpu says for which CPUs"),
+        ("smooth = 0.5", {"precision": "int9"}, "Unknown precision 'int9'"),
+        ('precision = "int9"', {"precision": "int7"}, "Unknown precision 'int7'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_line(
+    tmp_path: Path, text: str, typed: dict[str, Any], said: str
+) -> None:
+    (tmp_path / FILE).write_text(f"[build]\n# mine\n{text}\n")
+    with pytest.raises(XoptError) as caught:
+        resolve(BuildOptions, "build", typed, tmp_path)
+    message = caught.value.message.removeprefix(f"{tmp_path}/")
+    assert message.startswith(said)
+    assert ("xopt.toml" in caught.value.message) == said.startswith("xopt.toml")

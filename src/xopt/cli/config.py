@@ -18,7 +18,7 @@ from xopt.cli.output import console, print_json, table
 from xopt.compile.options import BuildOptions
 from xopt.errors import InputError, did_you_mean
 from xopt.serve.options import ServeOptions
-from xopt.settings import FILE, SECTIONS, line_of, read_section
+from xopt.settings import FILE, SECTIONS, line_of, read_section, resolve
 from xopt.tune.options import TuneOptions
 
 __all__ = ["config", "init"]
@@ -85,14 +85,13 @@ def values(section: str, folder: Path | None = None) -> dict[str, dict[str, Any]
     stored = read_section(kind, section, folder)
     text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
     # What the file says must be possible together as well.
-    kind(**STILL_SAID.get(section, {}) | stored)
+    said = {k: v for k, v in STILL_SAID.get(section, {}).items() if k not in stored}
+    resolve(kind, section, said, folder)
     found = {}
     for field in dataclasses.fields(kind):
         where = "default"
         if field.name in stored:
-            line = line_of(text, section, field.name) or line_of(
-                text, section, field.name.replace("_", "-")
-            )
+            line = line_of(text, section, field.name)
             where = f"{FILE}, line {line}" if line else FILE
         value = stored.get(field.name, field.default)
         found[field.name] = {"value": value, "from": where}
