@@ -1,7 +1,7 @@
 """``xopt run --input --output`` over many paragraphs: memory, throughput, and what a kill leaves.
 
     python benchmarks/bulk.py memory bundles/e5 --rows 100000 --out memory.json
-    python benchmarks/bulk.py kill bundles/e5 --rows 100000 --out kill.json
+    python benchmarks/bulk.py kill bundles/e5 --rows 100000 --characters 40 --out kill.json
     python benchmarks/bulk.py speed bundles/e5 --rows 4000 --out speed.json
     python benchmarks/bulk.py requests bundles/e5 --rows 100000 --out requests.json
 
@@ -38,7 +38,8 @@ from xopt.engines.base import open_engine
 from xopt.host import host_facts
 from xopt.packing import Encoding, pack
 
-SIZES = 40, 1100
+# Of a paragraph: the fewest characters, and the most unless --characters says so.
+SHORTEST, LONGEST = 40, 1100
 KILLS = 3
 
 EVALUATED = """
@@ -59,13 +60,13 @@ with Session.open(Bundle.open(Path(sys.argv[1]))) as session:
 """
 
 
-def write_texts(path: Path, rows: int) -> None:
+def write_texts(path: Path, rows: int, longest: int) -> None:
     """Paragraphs of the calibration corpus's sentences, in many languages."""
     generator = random.Random(0)
     sentences = [text.replace("\n", " ") for _, text in load_corpus().rows]
     with path.open("w", encoding="utf-8") as stream:
         for row in range(rows):
-            size, text = generator.randint(*SIZES), f"{row}"
+            size, text = generator.randint(min(SHORTEST, longest), longest), f"{row}"
             while len(text) < size:
                 text += " " + generator.choice(sentences)
             stream.write(text[:size].strip() + "\n")
@@ -100,12 +101,14 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def measure_memory(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[str, Any]:
+def measure_memory(
+    bundle: Path, folder: Path, rows: int, repeat: int, longest: int
+) -> dict[str, Any]:
     """Peaks of one paragraph and of all; the growth is of the medians."""
     found: dict[str, Any] = {}
     for name, count in (("one", 1), ("all", rows)):
         texts = folder / f"{name}.txt"
-        write_texts(texts, count)
+        write_texts(texts, count, longest)
         times = repeat if count == 1 else 1
         taken = [run(bundle, texts, folder / f"{name}.npy") for _ in range(times)]
         found[name] = {
@@ -117,10 +120,12 @@ def measure_memory(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[s
     return found
 
 
-def measure_kill(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[str, Any]:
+def measure_kill(
+    bundle: Path, folder: Path, rows: int, repeat: int, longest: int
+) -> dict[str, Any]:
     """Whether a run that was killed and typed again ends in the same bytes."""
     texts, whole, stopped = folder / "all.txt", folder / "whole.npy", folder / "stopped.npy"
-    write_texts(texts, rows)
+    write_texts(texts, rows, longest)
     seconds, _ = run(bundle, texts, whole)
     generator = random.Random(repeat)
     parts = []
@@ -138,16 +143,22 @@ def measure_kill(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[str
     run(bundle, texts, stopped)
     same = digest(whole) == digest(stopped)
     left = [path.name for path in folder.glob(".*.parts")]
-    return {"rows": rows, "seconds": round(seconds, 1), "parts_when_killed": parts} | {
+    return {
+        "rows": rows,
+        "characters_at_most": longest,
+        "seconds": round(seconds, 1),
+        "parts_when_killed": parts,
         "same_bytes": same,
         "left_behind": left,
     }
 
 
-def measure_speed(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[str, Any]:
+def measure_speed(
+    bundle: Path, folder: Path, rows: int, repeat: int, longest: int
+) -> dict[str, Any]:
     """Tokens a second of the command, and of the session of an evaluation, from open to close."""
     texts = folder / "all.txt"
-    write_texts(texts, rows)
+    write_texts(texts, rows, longest)
     samples: dict[str, list[float]] = {"run": [], "eval": []}
     cpu: dict[str, list[float]] = {"run": [], "eval": []}
     tokens = 0
@@ -179,9 +190,11 @@ def measure_speed(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[st
     }
 
 
-def measure_requests(bundle: Path, folder: Path, rows: int, repeat: int) -> dict[str, Any]:
+def measure_requests(
+    bundle: Path, folder: Path, rows: int, repeat: int, longest: int
+) -> dict[str, Any]:
     """MiB that are resident after the first request, and after each tenth of them."""
-    del folder
+    del folder, longest
     generator = np.random.default_rng(repeat)
     page = os.sysconf("SC_PAGE_SIZE")
 
@@ -217,6 +230,9 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument(
+        "--characters", type=int, default=LONGEST, help="of a paragraph, at most", metavar="N"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle.resolve())
@@ -224,7 +240,9 @@ def main() -> None:
     document |= {"shape": bundle.manifest["shape"], "precision": bundle.manifest["precision"]}
     with tempfile.TemporaryDirectory() as folder:
         measure = MEASURES[options.measure]
-        document |= measure(bundle.folder, Path(folder), options.rows, options.repeat)
+        document |= measure(
+            bundle.folder, Path(folder), options.rows, options.repeat, options.characters
+        )
     text = json.dumps(document, indent=1) + "\n"
     if options.out:
         options.out.write_text(text)

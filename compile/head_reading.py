@@ -73,11 +73,19 @@ def read_head(
             f"{CONFIG}: the model_type is {kind!r}, which xopt does not do.",
             hint="xopt does SentenceTransformer and CrossEncoder.",
         )
-    if modules is not None and modules.task == "feature-extraction":
-        if kind == "CrossEncoder":
-            raise CheckpointError(f"{CONFIG}: a CrossEncoder whose Transformer is no classifier.")
-        return _embed(config, modules, sentence.get("truncate_dim"), choice)
     raw = asked.raw
+    if modules is not None and modules.task == "feature-extraction":
+        if (kind == "CrossEncoder") != (modules.scores is not None):
+            raise CheckpointError(
+                f"{CONFIG}: the model_type is {kind!r}, and what modules.json lists ends in "
+                f"{'an embedding' if modules.scores is None else 'scores'}.",
+                hint="A CrossEncoder ends in a classifier, or in a Dense whose module_output_name "
+                "is 'scores'; a SentenceTransformer in an embedding.",
+            )
+        if modules.scores is None:
+            return _embed(config, modules, sentence.get("truncate_dim"), choice)
+        _refuse_options(choice, "a cross-encoder")
+        return _scorer(raw, config, modules, modules.scores, sentence)
     names = raw.get("architectures")
     if names is not None and not (isinstance(names, list) and names):
         raise CheckpointError(f"config.json: architectures is {names!r}, not a list of names.")
@@ -93,12 +101,7 @@ def read_head(
         raise CheckpointError(f"The head {name!r} is not supported.", hint=_heads(asked, family))
     if found == "embed":
         return _embed(config, None, None, choice)
-    for option in ("layer", "pooling"):
-        if getattr(choice, option) is not None:
-            raise CheckpointError(
-                f"--{option} is for encoders without a head; {name} has one.",
-                hint=f"Leave --{option} out, or give the encoder alone.",
-            )
+    _refuse_options(choice, name)
     if found == "span":
         return Head("span", labels=("start", "end"), form=form)
     if suffix == MULTIPLE_CHOICE:
@@ -107,6 +110,34 @@ def read_head(
     if found == "tag":
         return Head("tag", labels=labels, form=form)
     return replace(_classifier(raw, labels, sentence, modules), form=form)
+
+
+def _refuse_options(choice: Choice, name: str) -> None:
+    for option in ("layer", "pooling"):
+        if getattr(choice, option) is not None:
+            raise CheckpointError(
+                f"--{option} is for encoders without a head; {name} has one.",
+                hint=f"Leave --{option} out, or give the encoder alone.",
+            )
+
+
+def _scorer(
+    raw: Mapping[str, Any],
+    config: EncoderSpec,
+    modules: Modules,
+    scores: int,
+    sentence: Mapping[str, Any],
+) -> Head:
+    """A cross-encoder made of a pooling and modules, of which the last gives its scores."""
+    return Head(
+        "classify",
+        labels=tuple(f"LABEL_{number}" for number in range(scores)),
+        activation=_cross_encoder(raw, scores, sentence, modules) or "identity",
+        layer=config.layers,
+        pooling=modules.pooling,
+        include_prompt=modules.include_prompt,
+        modules=modules.modules,
+    )
 
 
 def _heads(asked: Config, family: Family) -> str:

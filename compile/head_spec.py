@@ -122,14 +122,15 @@ class Head:
         activation: for ``classify`` and ``tag``, what its own library makes of logits: ``softmax``,
             ``sigmoid`` or ``identity``. Not in the graph: the last step of whoever answers.
         problem_type: for ``classify``, as config.json says it.
-        layer: for ``embed``, which hidden state is pooled: 0 the embeddings, ``layers`` the last.
-        pooling: for ``embed``, some of :data:`POOLING_MODES`, one behind the other.
-        include_prompt: for ``embed``, whether the prompt's tokens are pooled too.
-        modules: for ``embed``, what follows the pooling, in order.
+        layer: which hidden state is pooled: 0 the embeddings, ``layers`` the last. This and the
+            next three for ``embed``, and for a cross-encoder made of modules.
+        pooling: some of :data:`POOLING_MODES`, one behind the other.
+        include_prompt: whether the prompt's tokens are pooled too.
+        modules: what follows the pooling, in order; a cross-encoder's last one gives its logits.
         normalize: for ``embed``, whether the answer gets length 1. Not in the graph.
         sparse: for ``embed``, the special tokens, where every other token gets a weight too; None
             for no weights.
-        form: of every kind but ``embed``, what stands between the states and the logits.
+        form: of every other head, what stands between the states and the logits.
         overridden: what the checkpoint itself says where an option said something else.
     """
 
@@ -154,19 +155,20 @@ class Head:
 
     def manifest(self) -> dict[str, Any]:
         """As a JSON object; see ``docs/decisions.md`` for what reads it."""
-        if self.kind == "embed":
-            facts: dict[str, Any] = {
-                "kind": self.kind,
+        facts: dict[str, Any] = {"kind": self.kind}
+        if self.pooling:
+            facts |= {
                 "layer": self.layer,
                 "pooling": list(self.pooling),
                 "include_prompt": self.include_prompt,
                 "modules": [module.manifest() for module in self.modules],
-                "normalize": self.normalize,
             }
+        if self.kind == "embed":
+            facts["normalize"] = self.normalize
             if self.sparse is not None:
                 facts["sparse"] = list(self.sparse)
             return facts | ({"overridden": self.overridden} if self.overridden else {})
-        facts = {"kind": self.kind, "labels": list(self.labels)}
+        facts["labels"] = list(self.labels)
         if self.kind in ("classify", "tag"):
             facts["activation"] = self.activation
         if self.kind == "classify":

@@ -48,22 +48,19 @@ def padded_answer(
     if trail is not None:
         trail += [state[mask] for state in out.hidden_states]
     answer: torch.Tensor
-    match checkpoint.head.kind:
-        case "classify":
-            answer = out.logits
-        case "tag":
-            answer = out.logits[mask]
-        case "span":
-            answer = torch.stack([out.start_logits, out.end_logits], dim=-1)[mask]
-        case _:
-            states = out.hidden_states[checkpoint.head.layer]
-            answer = _pooled(states, mask, torch.from_numpy(prompts), checkpoint.head)
-            if checkpoint.head.modules:
-                from xopt.compile.packed_encoder import PackedEncoder
+    if checkpoint.head.pooling:
+        states = out.hidden_states[checkpoint.head.layer]
+        answer = _pooled(states, mask, torch.from_numpy(prompts), checkpoint.head)
+        if checkpoint.head.modules:
+            from xopt.compile.packed_encoder import PackedEncoder
 
-                head: Any = PackedEncoder.load(checkpoint).head
-                for module in head.modules_behind:
-                    answer = module(answer)
+            head: Any = PackedEncoder.load(checkpoint).head
+            for module in head.modules_behind:
+                answer = module(answer)
+    elif checkpoint.head.kind == "span":
+        answer = torch.stack([out.start_logits, out.end_logits], dim=-1)[mask]
+    else:
+        answer = out.logits[mask] if checkpoint.head.kind == "tag" else out.logits
     found: NDArray[np.float32] = answer.numpy()
     return found
 

@@ -144,12 +144,19 @@ def check_head(target: str, lowering: Lowering, head: Head) -> None:
     Raises:
         UnsupportedError: names the targets that can.
     """
-    if head.kind != "embed":
+    if not head.pooling:
         return
     if head.sparse is not None and target != "openvino":
         raise UnsupportedError(
             f"The target {target} does not give token weights beside an embedding.",
             hint="Build with --target cpu, or move sparse_linear.safetensors out of the folder.",
+        )
+    if head.kind == "classify" and target not in WHOLE_PLAN:
+        raise UnsupportedError(
+            f"The target {target} does not do a cross-encoder made of modules yet: "
+            f"{'+'.join(head.pooling)} pooling, "
+            f"{', '.join(type(module).__name__ for module in head.modules)}.",
+            hint="Build it for the CPU: xopt build --target cpu",
         )
     simple = head.include_prompt and head.pooling in (("mean",), ("cls",))
     plugin = lowering.form == "tensorrt-plugin"

@@ -124,7 +124,7 @@ def reference_model(checkpoint: Checkpoint) -> Any:
         ParityError: transformers does not open it.
     """
     transformers = _transformers()
-    name = AUTO_CLASSES[checkpoint.head.kind]
+    name = AUTO_CLASSES["embed" if checkpoint.head.pooling else checkpoint.head.kind]
     loader = getattr(transformers, "AutoModelForMultipleChoice" if checkpoint.is_choice else name)
     try:
         model = loader.from_pretrained(

@@ -43,7 +43,7 @@ FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-SENTENCE = "sentence_embedding"
+SENTENCE, SCORES = "sentence_embedding", "scores"
 KINDS = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 
 
@@ -58,6 +58,8 @@ class Modules:
         include_prompt: whether the prompt's tokens are pooled too.
         modules: what follows the pooling; a last Normalize is ``normalize`` instead.
         normalize: whether the answer gets length 1.
+        scores: how many scores the last module gives, as in a cross-encoder that is made of a
+            pooling and a Dense; None where the answer is an embedding.
         files: every file that was read.
     """
 
@@ -67,6 +69,7 @@ class Modules:
     include_prompt: bool
     modules: tuple[HeadModule, ...]
     normalize: bool
+    scores: int | None
     files: tuple[Path, ...]
 
     @property
@@ -154,6 +157,7 @@ class _Reader:
         self.include_prompt = True
         self.modules: list[HeadModule] = []
         self.hidden, self.width = hidden, 0
+        self.scores: int | None = None
 
     def read(self) -> None:
         """Take the modules one after another."""
@@ -166,6 +170,8 @@ class _Reader:
             "Dropout": self._dropout,
         }
         for kind, place in self.listed:
+            if self.scores is not None and kind != "Dropout":
+                raise self._wrong(MODULES, f"{kind} ({place}) stands behind the scores")
             if kind in ("Dense", "LayerNorm", "Normalize") and not self.pooling:
                 raise self._wrong(
                     MODULES, f"{kind} ({place}) stands before any Pooling, for single tokens"
@@ -182,14 +188,9 @@ class _Reader:
         normalize = bool(self.modules) and isinstance(self.modules[-1], Normalize)
         kept = tuple(self.modules[:-1] if normalize else self.modules)
         return Modules(
-            self.options,
-            task,
-            self.pooling,
-            self.include_prompt,
-            kept,
-            normalize,
+            self.options, task, self.pooling, self.include_prompt, kept, normalize, self.scores,
             tuple(self.files),
-        )
+        )  # fmt: skip
 
     def _transformer(self, place: str) -> None:
         self.options, read = read_transformer(self.folder / place)
@@ -211,7 +212,8 @@ class _Reader:
 
     def _dense(self, place: str) -> None:
         config, name = self._config(place), f"{place}/config.json"
-        self._on_sentences(config, name)
+        scores = config.get("module_output_name") == SCORES
+        self._on_sentences({**config, "module_output_name": None} if scores else config, name)
         activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
         if not str(activation).startswith("torch."):
             # sentence-transformers runs no other code either, and takes its default.
@@ -232,6 +234,7 @@ class _Reader:
         self._weights(place)
         self.modules.append(made)
         self.width = outputs
+        self.scores = outputs if scores else None
 
     def _layer_norm(self, place: str) -> None:
         config, name = self._config(place), f"{place}/config.json"

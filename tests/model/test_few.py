@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.model import few
@@ -70,6 +70,30 @@ def test_the_ids_are_those_of_the_whole_tokenizer(
             expected = whole.encode(texts, pairs)
             assert [e.ids.tolist() for e in found] == [e.ids.tolist() for e in expected]
             assert [e.type_ids.tolist() for e in found] == [e.type_ids.tolist() for e in expected]
+
+
+@pytest.mark.parametrize(
+    ("content", "spec"),
+    [("Œuvre", TextSpec(64, lower=True)), ("ńa", TextSpec(64, normalize="nfc"))],
+)
+def test_an_added_token_that_stands_in_a_text_in_another_form(
+    unigram: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, spec: TextSpec
+) -> None:
+    """It is looked for where the text, and often the token itself, was composed and normalized.
+
+    What stands behind it begins with a blank's mark then, which stands nowhere in the text.
+    """
+    monkeypatch.setattr(few, "LEAST", 100)
+    fast = FastTokenizer.from_file(str(unigram))
+    fast.add_tokens([AddedToken(content, normalized=spec.lower)])
+    path = tmp_path / "tokenizer.json"
+    fast.save(str(path))
+    whole = Tokenizer.open(path, spec)
+    for text in ("ŒUVREna de vie", "œuvreni", "n\u0301ani", "plain"):
+        [expected] = whole.encode([text])
+        [found] = open_few(path, spec, [text]).encode([text])
+        assert found.ids.tolist() == expected.ids.tolist(), text
+    assert fast.token_to_id(content) in whole.encode(["œuvreni n\u0301ani"])[0].ids
 
 
 def test_a_text_that_was_not_known_is_read_whole(

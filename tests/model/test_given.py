@@ -12,6 +12,7 @@ import xopt
 from xopt.artifacts import Bundle
 from xopt.errors import InputError
 from xopt.model.given import pairs_of, sentences_of, texts_of
+from xopt.model.results import Prediction
 from xopt.model.texts import Row
 
 Bundles = Callable[..., Bundle]
@@ -90,3 +91,10 @@ def test_calls_that_are_wrong_are_input_errors(bundles: Bundles) -> None:
             xopt.load(path)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="threads is '2'"):
         xopt.load(bundles("encoder").folder, threads="2")  # type: ignore[arg-type]
+
+
+def test_labels_of_one_name_keep_their_values() -> None:
+    values = np.array([0.5, 0.25, 0.125, 0.125], np.float32)
+    found = Prediction(("a", "b", "a", "c"), values, "probability", values, 3)
+    assert found.label == "a"
+    assert found.named() == {"a (0)": 0.5, "b": 0.25, "a (2)": 0.125, "c": 0.125}

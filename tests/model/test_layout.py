@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import models, pre_tokenizers
+from tokenizers import models, pre_tokenizers, processors
 
 from xopt.errors import InputError
 from xopt.model.layout import Frame, read_sentences, read_words
+from xopt.model.spans import read_windows
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
@@ -44,3 +45,38 @@ def test_a_byte_level_tokenizer_needs_no_unknown_token() -> None:
     for word, size in (("", 0), ("a" * 8, 9)):
         with pytest.raises(InputError, match=f"Text 7, word 2, has {size} tokens"):
             read_sentences(tokenizer, [["a", word]], ["Text 7"])
+
+
+def framed(letters: str, pair: str) -> Tokenizer:
+    """Letters are tokens; any other is dropped. ``pair`` is the template of two texts."""
+    names = ["[C]", "[S]", *letters]
+    fast = FastTokenizer(models.BPE({name: n for n, name in enumerate(names)}, []))
+    fast.post_processor = processors.TemplateProcessing(
+        single="[C] $A [S]", pair=pair, special_tokens=[("[C]", 0), ("[S]", 1)]
+    )
+    return Tokenizer(fast, TextSpec(16))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "[C] $A [S] $B:1 [S]:1",
+        "[C]:1 $A:1 [S]:1 $B:0 [S]:0",
+        "[C] $A [S] [S]:1 $B:1 [S]:0",
+        "$A [S] $B:1 [S]:1 [C]:2",
+    ],
+)
+@pytest.mark.parametrize("letters", ["ሰላምፋ", "سلام", "ab"])
+def test_a_window_is_what_the_tokenizer_makes_of_a_pair(letters: str, pair: str) -> None:
+    """A tokenizer may know the letters of one script alone, and number the texts in its own way."""
+    tokenizer = framed(letters, pair)
+    question, context = letters[:2], letters[::-1]
+    [expected] = tokenizer.encode([question], [context])
+    [[found]] = read_windows(tokenizer, [question], [context], window=16, max_query=4)
+    assert found.ids.tolist() == expected.ids.tolist()
+    assert found.type_ids.tolist() == expected.type_ids.tolist()
+
+
+def test_a_tokenizer_that_puts_the_second_text_first_has_no_windows() -> None:
+    with pytest.raises(InputError, match="does not put the second text"):
+        Frame.read(framed("ab", "[C] $B:1 [S] $A [S]"))

@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer import modules as parts
 import xopt
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.build import BuildOptions, build_bundle
+from xopt.errors import UnsupportedError
 
 Factory = Callable[..., Path]
 SCRIPTS = ("am", "ar", "el", "en", "hi", "ja", "ka", "ko", "ru", "sw", "ta", "th", "zh")
@@ -134,8 +135,43 @@ def test_a_plain_classifier_with_one_label_is_the_reranker_that_it_is(
     assert np.std(expected) > 1e-3
 
 
+@pytest.mark.parametrize("form", ["one", "several"])
+def test_a_cross_encoder_made_of_modules(
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str], form: str
+) -> None:
+    """An encoder, a pooling, and a Dense that gives the scores."""
+    behind: list[torch.nn.Module] = [parts.Pooling(64)]
+    last = {"module_output_name": "scores", "activation_function": None}
+    if form == "several":
+        behind = [parts.Pooling(64, ("cls", "max"), include_prompt=False)]
+        gelu = torch.nn.GELU()
+        behind += [parts.Dense(128, 32, activation_function=gelu), parts.LayerNorm(32)]
+        behind += [parts.Normalize(), parts.Dense(32, 3, bias=False, **last)]
+    else:
+        behind += [parts.Dense(64, 1, **last)]
+    torch.manual_seed(3)
+    CrossEncoder(
+        modules=[parts.Transformer(str(make_checkpoint("bert", seed=8))), *behind],
+        device="cpu",
+        prompts={"search": "Tafuta: "},
+        default_prompt_name="search",
+        activation_fn=torch.nn.Softmax(dim=-1) if form == "several" else None,
+    ).save_pretrained(str(tmp_path / "ce"))
+    theirs = CrossEncoder(str(tmp_path / "ce"), device="cpu")
+    pairs = [(a[:30], b[:30]) for a, b in zip(texts[:6], texts[6:12], strict=True)]
+    expected = theirs.predict(pairs).reshape(len(pairs), -1)
+    with load(tmp_path / "ce", tmp_path / "bundle") as ours:
+        found = ours.predict(pairs)
+        assert "sentence-transformers 6" in ours.bundle.manifest["parity"]["against"]
+        assert {p.says for p in found} == {"probability"}
+    np.testing.assert_allclose([p.values for p in found], expected, atol=1e-4)
+    assert np.std(expected, axis=0).min() > 1e-4
+    with pytest.raises(UnsupportedError, match="a cross-encoder made of modules"):
+        build_bundle(BuildOptions(checkpoint=str(tmp_path / "ce"), precision="fp16", target="cuda"))
+
+
 def test_a_tokenizer_that_cuts_and_pads_on_the_left(
-    make_checkpoint: Factory, tmp_path: Path, texts: list[str]
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Path(shutil.copytree(make_checkpoint("bert", seed=5), tmp_path / "left"))
     path = made / "tokenizer_config.json"
@@ -147,6 +183,9 @@ def test_a_tokenizer_that_cuts_and_pads_on_the_left(
     )
     model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
     theirs = SentenceTransformer(str(tmp_path / "st"), device="cpu")
+    # What is cut before the tokenizer sees it is cut on the left too.
+    monkeypatch.setattr("xopt.model.texts.LONGEST", 150)
+    texts = [*texts, " ".join(texts)]
     # One by one: padding on the left moves BERT's positions, and with them the answer.
     expected = [theirs.encode(text) for text in texts]
     with load(tmp_path / "st", tmp_path / "bundle") as ours:

@@ -54,7 +54,7 @@ class FileInput:
     """A file that can be read again and again.
 
     Attributes:
-        path: its ending says what it is.
+        path: its ending, in small letters or capitals, says what it is.
         columns: which of its columns are read.
         pair: the second text of every row, if it is not a column.
         name: what a message calls it.
@@ -65,6 +65,11 @@ class FileInput:
     pair: str | None = None
     name: str = ""
 
+    @property
+    def ending(self) -> str:
+        """One of :data:`ENDINGS`."""
+        return self.path.suffix.lower()
+
     def digest(self) -> str:
         """sha256 of the file's bytes."""
         with self.path.open("rb") as stream:
@@ -72,7 +77,7 @@ class FileInput:
 
     def count(self) -> int:
         """How many rows there are; of text files its lines, which may be a few more."""
-        if self.path.suffix == ".parquet":
+        if self.ending == ".parquet":
             return int(_parquet(self.path).metadata.num_rows)
         lines = 0
         with self.path.open("rb") as stream:
@@ -90,7 +95,7 @@ class FileInput:
         reader = {
             ".txt": self._lines, ".csv": self._table, ".tsv": self._table, ".jsonl": self._objects,
             ".parquet": self._batches,
-        }[self.path.suffix]  # fmt: skip
+        }[self.ending]  # fmt: skip
         return reader()
 
     @property
@@ -108,7 +113,7 @@ class FileInput:
         lines = read_lines(self.path, self.called, keep_ends=True)
         # A .tsv file has no quotes; a quote in it is a letter like every other.
         plain: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-        table = csv.reader(lines, **(plain if self.path.suffix == ".tsv" else {}), strict=True)
+        table = csv.reader(lines, **(plain if self.ending == ".tsv" else {}), strict=True)
         number = 0
         try:
             header = next(table, [])
@@ -128,10 +133,10 @@ class FileInput:
         """Refuse a table whose columns are parted by something else: a row would be one text."""
         if len(header) != 1 or header[0] == self.columns.text:
             return
-        if set(header[0]) & set(OTHER_MARKS[self.path.suffix]):
+        if set(header[0]) & set(OTHER_MARKS[self.ending]):
             raise DataError(
                 f"{self.called} has one column, {header[0]!r}: its columns are not parted by "
-                f"{'tabs' if self.path.suffix == '.tsv' else 'commas'}.",
+                f"{'tabs' if self.ending == '.tsv' else 'commas'}.",
                 hint="Save it as .csv with commas, or as .tsv with tabs. If it is one column, name "
                 "it with --column.",
             )
@@ -208,13 +213,14 @@ def open_input(path: Path, columns: Columns, pair: str | None, name: str = "") -
     """
     if not path.is_file():
         raise InputError(f"There is no file {path}.", hint=_nearby(path))
-    if path.suffix not in ENDINGS:
+    found = FileInput(path, columns, pair, name)
+    if found.ending not in ENDINGS:
         raise InputError(
             f"{path.name} ends in {path.suffix or 'nothing'}; --input reads {', '.join(ENDINGS)}.",
-            hint=did_you_mean(path.suffix, ENDINGS),
+            hint=did_you_mean(found.ending, ENDINGS),
         )
-    columns.check(path.suffix, pair)
-    return FileInput(path, columns, pair, name)
+    columns.check(found.ending, pair)
+    return found
 
 
 def _nearby(path: Path) -> str:
@@ -222,7 +228,7 @@ def _nearby(path: Path) -> str:
     place = path.parent
     if not place.is_dir():
         return f"There is no folder {place} either; this is {Path.cwd()}."
-    names = sorted(file.name for file in place.iterdir() if file.suffix in ENDINGS)
+    names = sorted(file.name for file in place.iterdir() if file.suffix.lower() in ENDINGS)
     if not names:
         return f"{place.resolve()} holds none of {', '.join(ENDINGS)}."
     return did_you_mean(path.name, names[:MOST_NAMED])

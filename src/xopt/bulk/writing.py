@@ -119,7 +119,7 @@ def find_format(path: Path, head: Head, width: int) -> Format:
         InputError: no such format, or one that cannot hold these answers.
         MissingExtraError: its library is not installed.
     """
-    ending = path.suffix
+    ending = path.suffix.lower()
     if ending not in FORMATS:
         raise InputError(
             f"{path.name} ends in {ending or 'nothing'}; --output writes {', '.join(FORMATS)}.",

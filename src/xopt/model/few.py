@@ -107,12 +107,19 @@ def _few(path: Path, spec: TextSpec, texts: Sequence[str]) -> FewPieces | None:
     if model["type"] != "Unigram" or len(vocabulary) < LEAST:
         return None
     special = [token["content"] for token in facts["added_tokens"]]
-    seen = _segments(facts, spec, texts)
-    if any(name in text for name in special for text in (*texts, *seen)):
+    shell = _shell(facts, spec)
+    forms = [form for text in texts for form in _forms(shell, text)]
+    # Some are looked for in the text as it is, some where the normalizer has changed both.
+    names = {form for name in special for form in _forms(shell, name)} - {""}
+    if any(name in form for name in names for form in forms):
         return None
     lowest = min(vocabulary, key=lambda piece: piece[1])[0]
     longest = max(len(piece) for piece, _ in vocabulary)
-    wanted = _substrings(seen, longest) | {vocabulary[model["unk_id"]][0], lowest, *special}
+    wanted = _substrings(_segments(shell, texts), longest) | {
+        vocabulary[model["unk_id"]][0],
+        lowest,
+        *special,
+    }
     if model.get("byte_fallback"):
         wanted |= {f"<0x{number:02X}>" for number in range(256)}
     numbers = [number for number, (piece, _) in enumerate(vocabulary) if piece in wanted]
@@ -153,20 +160,28 @@ def _moved(processor: Any, place: Mapping[int, int]) -> Any:
     return {**processor, "special_tokens": special}
 
 
-def _segments(facts: Mapping[str, Any], spec: TextSpec, texts: Sequence[str]) -> list[str]:
-    """The normalized texts, and what of them the pieces are looked for in."""
+def _shell(facts: Mapping[str, Any], spec: TextSpec) -> Tokenizer:
+    """The tokenizer without its pieces: what it does to a text before it looks for them."""
     bare = {**facts, "added_tokens": [], "post_processor": None}
     bare["model"] = {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0.0]]}
-    shell = Tokenizer.build(json.dumps(bare), spec)
-    normalizer, splitter = shell.fast.normalizer, shell.fast.pre_tokenizer
+    return Tokenizer.build(json.dumps(bare), spec)
+
+
+def _forms(shell: Tokenizer, text: str) -> tuple[str, str, str]:
+    """A text as it was given, composed if the checkpoint wants that, and normalized."""
+    [composed], _ = shell.compose([text])
+    normalizer = shell.fast.normalizer
+    return text, composed, composed if normalizer is None else normalizer.normalize_str(composed)
+
+
+def _segments(shell: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """The normalized texts, and what of them the pieces are looked for in."""
     found = []
     for text in texts:
-        [normal], _ = shell.compose([text])
-        if normalizer is not None:
-            normal = normalizer.normalize_str(normal)
+        normal = _forms(shell, text)[-1]
         found.append(normal)
-        if splitter is not None:
-            found += [segment for segment, _ in splitter.pre_tokenize_str(normal)]
+        if shell.fast.pre_tokenizer is not None:
+            found += [part for part, _ in shell.fast.pre_tokenizer.pre_tokenize_str(normal)]
     return found
 
 

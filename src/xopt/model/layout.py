@@ -28,30 +28,39 @@ class Frame:
         before: tokens before the first text.
         between: tokens between two texts; XLM-R has two separators there, BERT one.
         after: tokens after the last text.
-        second_type: token type of the second text.
+        types: token types of a pair: before the first text, of it, between the two, of the second,
+            after it.
         unknown: id of the unknown token; None where the tokenizer has none, as byte-level ones.
     """
 
     before: Ids
     between: Ids
     after: Ids
-    second_type: int
+    types: tuple[Ids, ...]
     unknown: int | None
 
     @classmethod
     def read(cls, tokenizer: Tokenizer) -> Frame:
-        """From how the tokenizer encodes a pair."""
-        pair = tokenizer.encode(["a"], ["a"], max_tokens=None, details=True)[0]
+        """From how the tokenizer encodes a pair.
+
+        Raises:
+            InputError: it does not put the second text behind the first.
+        """
+        text = _readable(tokenizer.fast)
+        [pair] = tokenizer.encode([text], [text], max_tokens=None, details=True)
         assert pair.sequence is not None
         first = np.flatnonzero(pair.sequence == 0)
         second = np.flatnonzero(pair.sequence == 1)
-        return cls(
-            pair.ids[: first[0]],
-            pair.ids[first[-1] + 1 : second[0]],
-            pair.ids[second[-1] + 1 :],
-            int(pair.type_ids[second[0]]),
-            _unknown(tokenizer.fast),
-        )
+        if not (len(first) and len(second) and first[-1] < second[0]):
+            raise InputError(
+                "This tokenizer does not put the second text of a pair behind the first one.",
+                hint="A context cannot be read in windows; correct the post_processor in "
+                "tokenizer.json.",
+            )
+        cuts = [first[0], first[-1] + 1, second[0], second[-1] + 1]
+        before, _, between, _, after = np.split(pair.ids, cuts)
+        types = tuple(np.split(pair.type_ids, cuts))
+        return cls(before, between, after, types, _unknown(tokenizer.fast))
 
     def words(
         self,
@@ -147,8 +156,7 @@ class Frame:
             size = stop - start
             ids = np.concatenate([front, context.ids[start:stop], self.after]).astype(np.int32)
             inside = slice(len(front), len(front) + size)
-            types = np.zeros_like(ids)
-            types[len(front) :] = self.second_type
+            types = self._types(len(question), size)
             offsets = np.zeros((len(ids), 2), np.int32)
             offsets[inside] = context.offsets[start:stop]
             sequence, begins = np.zeros_like(ids), np.zeros_like(ids)
@@ -156,6 +164,25 @@ class Frame:
             begins[inside] = richest[start:stop] == number
             found.append(Encoding(ids, types, offsets, sequence, begins))
         return found
+
+    def _types(self, question: int, context: int) -> Ids:
+        """Token types of a window of so many tokens of either text."""
+        before, first, between, second, after = self.types
+        return np.concatenate(
+            [before, np.repeat(first[:1], question), between, np.repeat(second[:1], context), after]
+        )
+
+
+def _readable(fast: FastTokenizer) -> str:
+    """A text that has a token: most have a letter; one may know the letters of its script alone."""
+
+    def reads(text: str) -> bool:
+        return len(fast.encode(text, add_special_tokens=False)) > 0
+
+    if reads("a"):
+        return "a"
+    words = ("".join(filter(str.isalpha, piece)) for piece in fast.get_vocab(False))
+    return next((word for word in words if word and reads(word)), "a")
 
 
 def _unknown(fast: FastTokenizer) -> int | None:

@@ -128,8 +128,11 @@ def encode_rows(
         chosen = [i for i, row in enumerate(rows) if (row.pair is not None) == paired]
         if not chosen:
             continue
-        texts = [prompt + rows[i].first[:LONGEST] for i in chosen]
-        pairs = [str(rows[i].pair)[:LONGEST] for i in chosen] if paired else None
+        # What no encoder takes is cut beforehand, on the side where the tokenizer will cut.
+        left = tokenizer.spec.truncation_side == "left"
+        kept = slice(-LONGEST, None) if left else slice(LONGEST)
+        texts = [prompt + rows[i].first[kept] for i in chosen]
+        pairs = [str(rows[i].pair)[kept] for i in chosen] if paired else None
         limit = tokenizer.max_tokens if truncate else None
         encoded = tokenizer.encode(texts, pairs, max_tokens=limit, details=details)
         encoded = tokenizer.count_prompt(encoded, prompt)
