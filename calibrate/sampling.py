@@ -65,7 +65,8 @@ def draw_sample(
         seed: of the order within strata.
         form: ``text``; ``pair``, each text with another of its language; or ``question``, the
             same, the shorter text first.
-        prompts: put before the texts, each in its turn; ``""`` for none.
+        prompts: put before the texts, of a pair before the first, each in its turn; ``""`` for
+            none.
     """
     generator = np.random.default_rng(seed)
     given = _given(corpus, form, prompts, seed)
@@ -114,8 +115,8 @@ def encode_rows(rows: Sequence[tuple[str, ...]], tokenizer: Tokenizer) -> list[E
 
 def _given(corpus: Corpus, form: Form, prompts: Sequence[str], seed: int) -> list[tuple[str, ...]]:
     """Every text of the corpus in the form that the model will be asked in."""
+    turns = itertools.cycle(prompts)
     if form == "text":
-        turns = itertools.cycle(prompts)
         return [(language, next(turns) + text) for language, text in corpus.rows]
     generator = np.random.default_rng([seed, 1])
     by_language: dict[str, list[int]] = defaultdict(list)
@@ -127,7 +128,8 @@ def _given(corpus: Corpus, form: Form, prompts: Sequence[str], seed: int) -> lis
         for place, index in enumerate(indices):
             pair = corpus.rows[index][1], corpus.rows[indices[place - 1]][1]
             rows[index] = (language, *(sorted(pair, key=len) if form == "question" else pair))
-    return [rows[index] for index in range(len(corpus.rows))]
+    ordered = [rows[index] for index in range(len(corpus.rows))]
+    return [(language, next(turns) + first, second) for language, first, second in ordered]
 
 
 def class_of(tokens: int) -> str:

@@ -64,8 +64,8 @@ def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
 def form_of(checkpoint: Checkpoint, task: str | None = None) -> Form:
     """In which form the model will be asked, as far as that can be known.
 
-    A classifier says it by its task, by the names of its labels, or by one score
-    (a cross-encoder, multiple choice); any other is taken to read single texts.
+    A classifier says it by its task, by the names of its labels, by one score (multiple choice),
+    or by its library (a cross-encoder); any other is taken to read single texts.
     """
     head = checkpoint.head
     if head.kind == "span":
@@ -75,13 +75,13 @@ def form_of(checkpoint: Checkpoint, task: str | None = None) -> Form:
     labels = {label.lower() for label in head.labels}
     tuned = [part.get("task") for part in (checkpoint.training or {}).get("data", [])]
     pairs = labels & PAIR_LABELS or len(labels) == 1 or {task, *tuned} & set(PAIR_TASKS)
-    return "pair" if pairs else "text"
+    return "pair" if pairs or checkpoint.library == "sentence-transformers" else "text"
 
 
 def _prompts(checkpoint: Checkpoint) -> list[str]:
-    """What stands before the texts of an encoder for embeddings: its default, or all in turn."""
+    """What stands before a text, or the first text of a pair: its default, or all in turn."""
     spec = checkpoint.text
-    if checkpoint.head.kind != "embed" or not spec.prompts:
+    if checkpoint.head.kind not in ("embed", "classify") or not spec.prompts:
         return [""]
     if spec.default_prompt is not None:
         return [spec.prompts[spec.default_prompt]]

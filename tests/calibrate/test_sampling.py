@@ -71,6 +71,9 @@ def test_prompts_stand_before_the_texts_in_turn(tokenizer: Tokenizer) -> None:
     assert sorted(text for _, text in sample.rows) == [
         "query: text 1", "query: text 3", "query: text 5", "text 0", "text 2", "text 4",
     ]  # fmt: skip
+    pairs = draw_sample(corpus, tokenizer, form="pair", prompts=["query: "])
+    assert {first for _, first, _ in pairs.rows} == {f"query: text {n}" for n in range(6)}
+    assert {second for _, _, second in pairs.rows} == {f"text {n}" for n in range(6)}
 
 
 def test_one_text_longer_than_the_budget_still_calibrates(tokenizer: Tokenizer) -> None:

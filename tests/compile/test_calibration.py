@@ -117,6 +117,17 @@ def test_heads_are_calibrated_as_they_are_asked(
     assert form_of(checkpoint, task) == form
 
 
+def test_a_cross_encoder_of_several_labels_is_calibrated_on_pairs(
+    make_checkpoint: Factory, tmp_path: Path
+) -> None:
+    made = make_checkpoint("xlm-roberta", "classify", labels=["negative", "positive"])
+    folder = Path(shutil.copytree(made, tmp_path / "ce"))
+    config = json.loads((folder / "config.json").read_text())
+    config["sentence_transformers"] = {"version": "5.1.0"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert form_of(Checkpoint.open(folder)) == "pair"
+
+
 @pytest.mark.parametrize("text", ['{"name": "mine", "version": 2}', "not JSON", "[]"])
 def test_another_programs_manifest_beside_texts_is_no_matter(
     texts: Path, text: str, tmp_path: Path

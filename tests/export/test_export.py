@@ -169,6 +169,25 @@ def test_a_sentence_transformers_folder_keeps_its_modules(
     np.testing.assert_allclose(np.stack(asked(tmp_path / "onnx", TEXTS)), theirs, atol=2e-5)
 
 
+def test_a_cross_encoder_is_exported_with_its_prompt(make_checkpoint: Any, tmp_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.sentence_transformer import modules as models
+
+    scores = models.Dense(64, 1, activation_function=None, module_output_name="scores")
+    CrossEncoder(
+        modules=[models.Transformer(str(make_checkpoint())), models.Pooling(64), scores],
+        device="cpu",
+        prompts={"search": "Tafuta: "},
+        default_prompt_name="search",
+    ).save_pretrained(str(tmp_path / "ce"))
+    exported(tmp_path / "ce", "onnx-fp32", tmp_path / "onnx")
+    theirs = CrossEncoder(str(tmp_path / "ce"), device="cpu")
+    pairs = list(zip(TEXTS, PAIRS, strict=True))
+    ours = np.concatenate(asked(tmp_path / "onnx", TEXTS, PAIRS))
+    np.testing.assert_allclose(ours, theirs.predict(pairs), atol=2e-5)
+    assert np.abs(ours - theirs.predict(pairs, prompt="")).max() > 1e-3
+
+
 def test_what_a_form_cannot_do_is_said(
     bundles: Bundles, heads: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ class Exported:
         or of a span head.
         """
         prompt = ""
-        if self.head["kind"] == "embed" and self.text["default_prompt"]:
+        if self.head["kind"] in ("embed", "classify") and self.text["default_prompt"]:
             prompt = self.text["prompts"][self.text["default_prompt"]]
         texts = [self.compose(prompt + text) for text in texts]
         items: list[Any] = list(texts)
