@@ -11,6 +11,7 @@ from xopt.compile.st_transformer import read_json
 from xopt.compile.tokens import TokenizerFile, normalizer_steps
 from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
+from xopt.model.texts import is_unicode
 from xopt.text_spec import Normalize, TextSpec
 
 __all__ = ["check_rows", "read_text_spec"]
@@ -50,7 +51,8 @@ def read_text_spec(
     normalize: Normalize = "nfc" if _composes(steps) else "none"
     prompts = sentence.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(
-        isinstance(prompt, str | None) for prompt in prompts.values()
+        prompt is None or (isinstance(prompt, str) and is_unicode(prompt))
+        for prompt in prompts.values()
     ):
         raise CheckpointError(f"{CONFIG}: prompts is {prompts!r}, not names with texts.")
     # encode_query and encode_document of sentence-transformers find these two in every folder.

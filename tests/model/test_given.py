@@ -11,8 +11,8 @@ import pytest
 import xopt
 from xopt.artifacts import Bundle
 from xopt.errors import InputError
+from xopt.model.asking import Asking
 from xopt.model.given import pairs_of, sentences_of, texts_of
-from xopt.model.results import Prediction
 from xopt.model.texts import Row
 
 Bundles = Callable[..., Bundle]
@@ -28,6 +28,40 @@ TEXTS = ["Habari", "Доброе утро", "नमस्ते"]
 )  # fmt: skip
 def test_texts_in_an_order(given: Any) -> None:
     assert texts_of(given) == TEXTS
+
+
+def test_columns_of_tables_and_tables() -> None:
+    import pandas
+    import pyarrow
+
+    plain = pyarrow.array(TEXTS)
+    table = pyarrow.table({"first": plain, "second": plain})
+    frame = pandas.DataFrame({"first": TEXTS, "second": TEXTS})
+    columns = [plain, plain.dictionary_encode(), table["first"], frame["first"]]
+    for column in [*columns, frame["first"].astype("category")]:
+        assert texts_of(column) == TEXTS
+    assert pairs_of(zip(table["first"].to_pylist(), frame["second"], strict=True))[1] == TEXTS
+    with pytest.raises(InputError, match="Text 2 of texts is None"):
+        texts_of(pyarrow.array(["a", None]))
+    # A data frame gives the names of its columns, which would be answered like texts.
+    for given in (table, frame):
+        for read in (texts_of, pairs_of, sentences_of):
+            with pytest.raises(InputError, match="a table with columns") as found:
+                read(given)
+            assert "one of its columns" in found.value.hint
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"truncate": "no"}, "truncate is 'no'"), ({"truncate": None}, "truncate is None"),
+        ({"normalize": "yes"}, "normalize is 'yes'"), ({"windows": 0}, "windows is 0"),
+        ({"prompt": "\ud83d "}, "The prompt is not valid UTF-8"),
+    ],
+)  # fmt: skip
+def test_how_texts_are_asked_is_checked(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Asking(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +125,3 @@ def test_calls_that_are_wrong_are_input_errors(bundles: Bundles) -> None:
             xopt.load(path)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="threads is '2'"):
         xopt.load(bundles("encoder").folder, threads="2")  # type: ignore[arg-type]
-
-
-def test_labels_of_one_name_keep_their_values() -> None:
-    values = np.array([0.5, 0.25, 0.125, 0.125], np.float32)
-    found = Prediction(("a", "b", "a", "c"), values, "probability", values, 3)
-    assert found.label == "a"
-    assert found.named() == {"a (0)": 0.5, "b": 0.25, "a (2)": 0.125, "c": 0.125}

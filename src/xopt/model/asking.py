@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xopt.errors import InputError
 from xopt.model.layout import read_sentences
 from xopt.model.spans import MAX_QUERY, WINDOW, read_windows
-from xopt.model.texts import LONGEST, Row, check_row, encode_rows
+from xopt.model.texts import LONGEST, Row, check_row, encode_rows, is_unicode
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -29,12 +29,23 @@ class Asking:
         normalize: embeddings to length 1; as the checkpoint says if None.
         truncate: cut what is longer than the encoder takes instead of refusing it.
         windows: read a context that is too long in windows, instead of refusing or cutting it.
+
+    Raises:
+        InputError: one of them is of another kind, or the prompt is no text that a tokenizer takes.
     """
 
     prompt: str = ""
     normalize: bool | None = None
     truncate: bool = False
     windows: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("normalize", "truncate", "windows"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and not (name == "normalize" and value is None):
+                raise InputError(f"{name} is {value!r}, not True or False.")
+        if not is_unicode(self.prompt):
+            raise InputError("The prompt is not valid UTF-8.", hint="Convert it to UTF-8 first.")
 
 
 def read_rows(

@@ -12,7 +12,7 @@ __all__ = ["pairs_of", "sentences_of", "texts_of"]
 
 
 def texts_of(given: object, what: str = "texts") -> list[str]:
-    """The texts of a list, tuple, generator, array or column, in order.
+    """The texts of a list, tuple, generator, array or column of a table, in order.
 
     Args:
         given: what was handed over.
@@ -71,13 +71,21 @@ def sentences_of(given: object) -> list[str | tuple[str, ...]]:
 def _members(given: object, what: str = "texts") -> list[Any]:
     if isinstance(given, str | bytes | bytearray):
         raise InputError(f"{what} is a single text, not a list of texts.", hint="Give [text].")
+    if hasattr(given, "columns") or hasattr(given, "column_names"):
+        # Some tables give the names of their columns when they are asked for their members.
+        raise InputError(
+            f"{what} is {_article(given)}, a table with columns, not a list of texts.",
+            hint="Give one of its columns; for pairs, zip(first, second) of two.",
+        )
     if isinstance(given, Mapping | AbstractSet) or not isinstance(given, Iterable):
         raise InputError(
             f"{what} is {_article(given)}, not a list of texts.",
             hint="Give a list, a tuple, a generator or an array of texts.",
         )
+    listed = getattr(given, "to_pylist", None)
     try:
-        return list(given)
+        # Arrow's arrays give values of their own kinds.
+        return list(listed() if callable(listed) else given)
     except TypeError as error:
         raise InputError(f"{what} cannot be read one by one: {error}.") from error
 

@@ -9,7 +9,7 @@ from xopt.errors import InputError
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Row", "chunked", "encode_rows", "numbered"]
+__all__ = ["Row", "chunked", "encode_rows", "is_unicode", "numbered"]
 
 # Rows answered together. Fixed, and cut by characters as well, because an answer may differ in its
 # last bit with the batch it was in: the same input is cut in the same places everywhere.
@@ -82,6 +82,11 @@ def chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which no tokenizer takes."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def check_row(row: Row, *, truncate: bool) -> None:
     """Refuse what no tokenizer shall see.
 
@@ -93,7 +98,7 @@ def check_row(row: Row, *, truncate: bool) -> None:
             continue
         if not text.strip():
             raise InputError(f"{name} is empty.", hint="Give at least one visible character.")
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        if not is_unicode(text):
             raise InputError(f"{name} is not valid UTF-8.", hint="Convert it to UTF-8 first.")
         if len(text) > LONGEST and not truncate:
             raise InputError(
