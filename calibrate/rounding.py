@@ -94,11 +94,13 @@ class Moments:
         """Take note of ``[T, in]``."""
         import torch
 
-        rounded = ((values - self._middle) * self._divide).round_().add_(self.affine.zero)
-        rounded = rounded.clamp_(0, 255).sub_(128)
+        zero = self.affine.zero
+        rounded = (values - self._middle).mul_(self._divide).round_()
+        rounded = rounded.clamp_(-zero, 255 - zero).add_(zero - 128)
         self.tokens += len(values)
         self._sum += values.sum(dim=0, dtype=torch.float64)
-        self._rounded_sum += rounded.sum(dim=0, dtype=torch.float64)
+        # Whole numbers, so few that fp32 holds their sum.
+        self._rounded_sum += rounded.sum(dim=0)
         if self.tokens > MOST_TOKENS and self._exact:
             self._exact, self._products = False, self._products.double()
         factors = rounded.to(torch.int8) if self._exact else rounded
