@@ -74,14 +74,14 @@ def test_an_import_that_keeps_its_error_keeps_nothing_of_ours(
             raise ImportError(name)
         except ImportError as error:
             kept.append(error)
-        return SimpleNamespace(MaxCalibrator=lambda *arguments: None)
+        return SimpleNamespace(HistogramCalibrator=lambda *arguments: None)
 
     class Encoder:
         pass
 
     def measure() -> weakref.ref[Encoder]:
         encoder = Encoder()
-        observer("minmax")
+        observer("percentile")
         return weakref.ref(encoder)
 
     monkeypatch.setattr("importlib.import_module", keeping)
