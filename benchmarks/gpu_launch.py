@@ -12,8 +12,7 @@ import torch
 
 from xopt.engines import kernels
 from xopt.engines.kernels.aot import SHARED_BYTES, TENSORRT_SHARED_BYTES, AotKernel, compile_spec
-from xopt.engines.kernels.attention import attention_specs
-from xopt.engines.kernels.attention_int8 import attention_int8_specs
+from xopt.engines.kernels.aot_specs import attention_int8_specs, attention_specs
 from xopt.engines.kernels.criteria import EPS, context_bound, largest_error, plain_attention
 from xopt.engines.tensorrt.device import Device
 

@@ -36,12 +36,12 @@ __all__ = [
 KERNELS: Registry[Callable[..., list[KernelSpec]]] = Registry(
     "kernel",
     {
-        "varlen_attention": "xopt.engines.kernels.attention:attention_specs",
-        "varlen_attention_int8": "xopt.engines.kernels.attention_int8:attention_int8_specs",
+        "varlen_attention": "xopt.engines.kernels.aot_specs:attention_specs",
+        "varlen_attention_int8": "xopt.engines.kernels.aot_specs:attention_int8_specs",
         "add_layer_norm": "xopt.engines.kernels.layer_norm:add_layer_norm_specs",
         "bias_gelu": "xopt.engines.kernels.gelu:bias_gelu_specs",
         "embed_layer_norm": "xopt.engines.kernels.embedding:embed_layer_norm_specs",
-        "linear_int8": "xopt.engines.kernels.linear:linear_int8_specs",
+        "linear_int8": "xopt.engines.kernels.aot_specs:linear_int8_specs",
     },
 )
 

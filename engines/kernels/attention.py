@@ -12,8 +12,6 @@ its ``flash_attn_varlen_qkvpacked_func``. The shape legend is in this folder's R
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
@@ -35,12 +33,11 @@ from xopt.engines.kernels.rounding import (
     quantize,
     quantize_reference,
 )
-from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.spec import OPTIONS, GridRule
 from xopt.engines.kernels.tiles import Tile, find_tile
 
 __all__ = [
     "HEAD_DIMS",
-    "attention_specs",
     "attention_tile",
     "check_packed_qkv",
     "launch_attention",
@@ -88,7 +85,7 @@ def _attend(
 
 
 @triton.jit(do_not_specialize=["tokens", "sentences"])
-def _varlen_attention_kernel(
+def varlen_attention_kernel(
     qkv, cu_seqlens, tokens, sentences, softmax_scale, out_scale, out,
     HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
@@ -226,7 +223,7 @@ def launch_attention(
     sentences = cu_seqlens.shape[0] - 1
     dtype = qkv.dtype if out_scale is None else torch.int8
     out = torch.empty((tokens, heads, head_dim), dtype=dtype, device=qkv.device)
-    _varlen_attention_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
+    varlen_attention_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
         qkv,
         cu_seqlens,
         tokens,
@@ -267,57 +264,3 @@ def varlen_attention_reference(
     if isinstance(out_scale, torch.Tensor):
         out_scale = out_scale.view(context.shape[1:])
     return quantize_reference(context, out_scale)
-
-
-def attention_specs(
-    *, heads: int, head_dim: int, dtype: str = "fp16", scale: float | None = None
-) -> list[KernelSpec]:
-    """The attention kernel for the ahead-of-time compiler, tiles from the largest down.
-
-    Args:
-        heads: number of heads.
-        head_dim: 32, 64 or 128.
-        dtype: ``"fp16"`` or ``"bf16"``.
-        scale: as for :func:`varlen_attention`; baked into the code.
-    """
-    if dtype not in TRITON_TYPES or head_dim not in HEAD_DIMS:
-        raise KernelInputError(
-            f"There is no attention kernel for {dtype} with head_dim {head_dim}.",
-            hint=f"dtype is one of {sorted(TRITON_TYPES)}, head_dim one of {HEAD_DIMS}.",
-        )
-    # Behind the largest tile those that stay below 48 KiB of shared memory and do not spill.
-    if head_dim == 128:
-        smaller = [
-            Tile(128, 16, num_warps=8, num_stages=2),
-            Tile(64, 32, num_warps=4, num_stages=1),
-        ]
-    else:
-        smaller = [
-            Tile(128, 64, num_warps=8, num_stages=2),
-            Tile(64, 64, num_warps=4, num_stages=2),
-        ]
-    tiles = [attention_tile(head_dim, TRITON_TYPES[dtype]), *smaller]
-    return [
-        KernelSpec(
-            name="varlen_attention",
-            function=_varlen_attention_kernel,
-            inputs={"qkv": f"*{dtype}", "cu_seqlens": "*i32"},
-            scalars={"tokens": "i32", "sentences": "i32"},
-            outputs={"out": f"*{dtype}"},
-            constants={
-                "softmax_scale": 1.0 / math.sqrt(head_dim) if scale is None else scale,
-                "out_scale": 1.0,
-                "HEADS": heads,
-                "HEAD_DIM": head_dim,
-                "BLOCK_M": tile.block_m,
-                "BLOCK_N": tile.block_n,
-                "QUANTIZE": False,
-                "PER_CHANNEL": False,
-            },
-            grid=GridRule(tile.block_m, per_sentence=1, columns=heads),
-            num_warps=tile.num_warps,
-            num_stages=tile.num_stages,
-            multiplies=True,
-        )
-        for tile in tiles
-    ]

@@ -26,9 +26,8 @@ import torch
 import triton
 import triton.language as tl
 
-from xopt.engines.kernels.attention import HEAD_DIMS, LOG2_E, check_packed_qkv
+from xopt.engines.kernels.attention import LOG2_E, check_packed_qkv
 from xopt.engines.kernels.checks import (
-    KernelInputError,
     only_tensor,
     require_device,
     require_dtype,
@@ -43,12 +42,11 @@ from xopt.engines.kernels.rounding import (
     quantize_reference,
     round_to_int8,
 )
-from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.spec import OPTIONS, GridRule
 from xopt.engines.kernels.tiles import Tile, find_tile
 
 __all__ = [
     "PROBS_SCALE",
-    "attention_int8_specs",
     "attention_int8_tile",
     "launch_attention_int8",
     "varlen_attention_int8",
@@ -82,7 +80,7 @@ def _weigh(
 
 
 @triton.jit(do_not_specialize=["tokens", "sentences"])
-def _varlen_attention_int8_kernel(
+def varlen_attention_int8_kernel(
     qkv, cu_seqlens, qkv_scale, tokens, sentences, softmax_scale, probs_scale, out_scale, out,
     HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PER_HEAD: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
@@ -219,7 +217,7 @@ def launch_attention_int8(
         dtype=out_dtype if out_scale is None else torch.int8,
         device=qkv.device,
     )
-    _varlen_attention_int8_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
+    varlen_attention_int8_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
         qkv,
         cu_seqlens,
         qkv_scale,
@@ -285,53 +283,3 @@ def _check(
     require_dtype("qkv", qkv, [torch.int8])
     require_dtype("qkv_scale", qkv_scale, [torch.float32])
     require_shape("qkv_scale", qkv_scale, (3,) if qkv_scale.dim() == 1 else (3, qkv.shape[2]))
-
-
-def attention_int8_specs(
-    *,
-    heads: int,
-    head_dim: int,
-    per_head: bool = False,
-    scale: float | None = None,
-    probs_scale: float = PROBS_SCALE,
-    out_scale: float | None = None,
-    out_dtype: str = "fp16",
-) -> list[KernelSpec]:
-    """The INT8 attention kernel for the ahead-of-time compiler, tiles from the largest down.
-
-    ``qkv_scale`` stays an input; the other scales, as for :func:`varlen_attention_int8`, are baked
-    into the code.
-    """
-    if head_dim not in HEAD_DIMS:
-        raise KernelInputError(f"head_dim is one of {HEAD_DIMS}, not {head_dim}.")
-    tiles = [
-        attention_int8_tile(head_dim),
-        Tile(128, 64, num_warps=8 if head_dim >= 64 else 4, num_stages=2),
-        Tile(64, 64, num_warps=4, num_stages=2),
-    ]
-    return [
-        KernelSpec(
-            name="varlen_attention_int8",
-            function=_varlen_attention_int8_kernel,
-            inputs={"qkv": "*i8", "cu_seqlens": "*i32", "qkv_scale": "*fp32"},
-            scalars={"tokens": "i32", "sentences": "i32"},
-            outputs={"out": f"*{out_dtype}" if out_scale is None else "*i8"},
-            constants={
-                "softmax_scale": head_dim**-0.5 if scale is None else scale,
-                "probs_scale": probs_scale,
-                "out_scale": 1.0 if out_scale is None else out_scale,
-                "HEADS": heads,
-                "HEAD_DIM": head_dim,
-                "BLOCK_M": tile.block_m,
-                "BLOCK_N": tile.block_n,
-                "PER_HEAD": per_head,
-                "QUANTIZE": out_scale is not None,
-                "PER_CHANNEL": False,
-            },
-            grid=GridRule(tile.block_m, per_sentence=1, columns=heads),
-            num_warps=tile.num_warps,
-            num_stages=tile.num_stages,
-            multiplies=True,
-        )
-        for tile in tiles
-    ]

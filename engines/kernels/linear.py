@@ -28,7 +28,7 @@ from xopt.engines.kernels.checks import (
 from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.layer_norm import FLOATS
 from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
-from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.spec import OPTIONS
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "linear_int8",
     "linear_int8_candidates",
     "linear_int8_reference",
-    "linear_int8_specs",
     "linear_int8_tile",
 ]
 
@@ -80,7 +79,7 @@ def _epilogue_kernel(
 
 
 @triton.jit(do_not_specialize=["tokens"])
-def _linear_int8_kernel(
+def linear_int8_kernel(
     x, weight, weight_scale, bias, tokens, x_scale, out_scale, out,
     OUT_FEATURES: tl.constexpr, IN_FEATURES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
@@ -218,7 +217,7 @@ def launch_linear_int8(
         )  # fmt: skip
         return out
     grid = (triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n))
-    _linear_int8_kernel[grid](
+    linear_int8_kernel[grid](
         x, weight, weight_scale, bias, tokens, x_scale, step, out,
         IN_FEATURES=in_features,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
@@ -259,46 +258,3 @@ def _check(
     require_dtype("weight", weight, [torch.int8])
     require_dtype("weight_scale", weight_scale, [torch.float32])
     require_dtype("bias", bias, FLOATS)
-
-
-def linear_int8_specs(
-    *,
-    out_features: int,
-    in_features: int,
-    x_scale: float,
-    gelu: bool = False,
-    out_scale: float | None = None,
-    out_dtype: str = "fp16",
-) -> list[KernelSpec]:
-    """The kernel for the ahead-of-time compiler, tiles from the largest down; ``bias`` is fp32."""
-    tiles = [
-        linear_int8_tile(8192),
-        Tile(128, 128, num_warps=8, num_stages=2, block_k=64),
-        Tile(64, 64, num_warps=4, num_stages=3, block_k=64),
-    ]
-    return [
-        KernelSpec(
-            name="linear_int8",
-            function=_linear_int8_kernel,
-            inputs={"x": "*i8", "weight": "*i8", "weight_scale": "*fp32", "bias": "*fp32"},
-            scalars={"tokens": "i32"},
-            outputs={"out": f"*{out_dtype}" if out_scale is None else "*i8"},
-            constants={
-                "x_scale": x_scale,
-                "out_scale": 1.0 if out_scale is None else out_scale,
-                "OUT_FEATURES": out_features,
-                "IN_FEATURES": in_features,
-                "BLOCK_M": tile.block_m,
-                "BLOCK_N": tile.block_n,
-                "BLOCK_K": tile.block_k,
-                "GELU": gelu,
-                "QUANTIZE": out_scale is not None,
-                "PER_CHANNEL": False,
-            },
-            grid=GridRule(tile.block_m, columns=triton.cdiv(out_features, tile.block_n)),
-            num_warps=tile.num_warps,
-            num_stages=tile.num_stages,
-            multiplies=True,
-        )
-        for tile in tiles
-    ]

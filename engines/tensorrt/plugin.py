@@ -108,8 +108,7 @@ def fitting_kernels(
     for module in ("torch", "triton"):
         require(module, extra="cuda", why=WHY)
     from xopt.engines.kernels.aot import TENSORRT_SHARED_BYTES, compile_spec
-    from xopt.engines.kernels.attention import attention_specs
-    from xopt.engines.kernels.attention_int8 import attention_int8_specs
+    from xopt.engines.kernels.aot_specs import attention_int8_specs, attention_specs
 
     if operator == ATTENTION:
         specs = attention_specs(heads=heads, head_dim=head_dim)

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self, cast, overload
+from typing import Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
-from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError
 from xopt.host import check_platform
-from xopt.model.asking import Asking, read_rows
-from xopt.model.finishing import finish
+from xopt.model.answering import OpenBundle
+from xopt.model.asking import Asking
 from xopt.model.given import pairs_of, sentences_of, texts_of
-from xopt.model.head import Head
-from xopt.model.prompts import find_prompt, prompts_of
-from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
-from xopt.model.session import BATCH_TOKENS, Session
+from xopt.model.results import Answer, Embedding, Prediction, Tags
 from xopt.model.sparse import Hybrid, encode_hybrid
-from xopt.model.texts import Row, chunked, numbered
+from xopt.model.texts import numbered
 
 __all__ = ["Model", "load"]
 
@@ -31,7 +26,7 @@ Array = NDArray[np.float32]
 CALLS = {"embed": "encode", "classify": "predict", "tag": "tag", "span": "answer"}
 
 
-class Model:
+class Model(OpenBundle):
     """A bundle, opened: an engine, its tokenizer, and the last step of the checkpoint's library.
 
     A context manager. Several threads may call one model; the engine serves them in turn.
@@ -39,63 +34,6 @@ class Model:
     Args:
         session: an open one; the model closes it.
     """
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.head = Head.read(session.bundle.head)
-
-    @classmethod
-    def open(
-        cls,
-        bundle: Bundle,
-        *,
-        threads: int | None = None,
-        streams: int | None = None,
-        device: str | int | None = None,
-        batch_tokens: int = BATCH_TOKENS,
-        known: Sequence[Row] | None = None,
-    ) -> Self:
-        """As :func:`load`, of a bundle whose manifest was read.
-
-        Where ``known`` holds the few rows that will be asked, with their prompts, the first answer
-        comes sooner.
-        """
-        options = EngineOptions(threads, streams, device).of(bundle.target)
-        if bundle.head["kind"] not in ("embed", "classify"):
-            known = None
-        session = Session.open(
-            bundle, batch_tokens=batch_tokens, lengths=False, known=known, **options
-        )
-        try:
-            return cls(session)
-        except BaseException:
-            session.close()
-            raise
-
-    @property
-    def bundle(self) -> Bundle:
-        """What was opened."""
-        return self.session.bundle
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of a classifier's or tagger's outputs."""
-        return self.head.labels
-
-    @property
-    def max_tokens(self) -> int:
-        """The most tokens of one text or pair, special tokens included."""
-        return self.session.tokenizer.max_tokens
-
-    @property
-    def prompts(self) -> dict[str, str]:
-        """The checkpoint's prompts by their names."""
-        return prompts_of(self.bundle)
-
-    @property
-    def width(self) -> int:
-        """Values of an embedding, or logits of a text or token."""
-        return self.session.engine.signature.width
 
     @overload
     def encode(
@@ -230,83 +168,6 @@ class Model:
         return [
             cast(Answer, found) for _, found in self.stream(rows, asking, batch_tokens=batch_tokens)
         ]
-
-    def asking(
-        self,
-        prompt_name: str | None = None,
-        *,
-        prompt: str | None = None,
-        normalize: bool | None = None,
-        truncate: bool = False,
-        windows: bool = True,
-    ) -> Asking:
-        """How texts shall be read, with the checkpoint's prompt filled in.
-
-        Raises:
-            InputError: the checkpoint has no prompt of this name, or two were given.
-        """
-        for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
-            if not isinstance(value, str | None):
-                raise InputError(f"{name} is {value!r}, no text.")
-        if prompt is not None and prompt_name is not None:
-            raise InputError("Both a prompt and the name of one were given.", hint="Give one.")
-        if prompt is None:
-            prompt = find_prompt(self.bundle, prompt_name)
-        return Asking(prompt, normalize, truncate, windows)
-
-    def stream(
-        self, rows: Iterable[Row], asking: Asking | None = None, *, batch_tokens: int | None = None
-    ) -> Iterator[tuple[Row, Result]]:
-        """Answer rows without end, in order, a bounded number at a time.
-
-        Args:
-            rows: read as they are needed.
-            asking: how they are read; see :meth:`asking`.
-            batch_tokens: most slots of a batch, tokens and padding together.
-        """
-        for chunk, results in self.chunks(chunked(rows), asking, batch_tokens=batch_tokens):
-            yield from zip(chunk, results, strict=True)
-
-    def chunks(
-        self,
-        groups: Iterable[list[Row]],
-        asking: Asking | None = None,
-        *,
-        batch_tokens: int | None = None,
-        progress: Callable[[list[Row], float], None] = lambda rows, share: None,
-    ) -> Iterator[tuple[list[Row], list[Result]]]:
-        """As :meth:`stream`, in the groups that are given; none shares a batch with another.
-
-        ``progress`` is told the share of a group that is done.
-        """
-        asking = asking or self.asking()
-        for group, encodings, answers in self.session.chunks(
-            groups,
-            lambda tokenizer, rows: read_rows(tokenizer, rows, self.head.kind, asking),
-            batch_tokens=batch_tokens,
-        ):
-            yield (
-                group,
-                [
-                    finish(self.head, row, parts, values, asking.normalize)
-                    for row, parts, values in zip(group, encodings, answers, strict=True)
-                ],
-            )
-
-    def close(self) -> None:
-        """Close the engine; a call that is under way in another thread then fails."""
-        self.session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _check_kind(self, kind: str) -> None:
         if self.head.kind != kind:

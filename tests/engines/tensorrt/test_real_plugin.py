@@ -97,10 +97,10 @@ def launched_grid(
     shape = (sizes["T"], 3, row["heads"], row["head_dim"])
     begins = torch.zeros(sizes["B1"], dtype=torch.int32)
     if row["operator"] == plugin.ATTENTION:
-        monkeypatch.setattr(attention, "_varlen_attention_kernel", Recorder())
+        monkeypatch.setattr(attention, "varlen_attention_kernel", Recorder())
         attention.launch_attention(torch.zeros(shape, dtype=torch.float16), begins, tile)
     else:
-        monkeypatch.setattr(attention_int8, "_varlen_attention_int8_kernel", Recorder())
+        monkeypatch.setattr(attention_int8, "varlen_attention_int8_kernel", Recorder())
         attention_int8.launch_attention_int8(
             torch.zeros(shape, dtype=torch.int8), begins, tile, qkv_scale=torch.ones(3)
         )

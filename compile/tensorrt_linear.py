@@ -1,0 +1,158 @@
+"""What of TensorRT's graph multiplies: a linear layer, its constants, and Q/DQ around it.
+
+One scalar dequantizes a weight, and a multiplication per column follows the product. With a scale
+per column TensorRT writes the raw int32 accumulators as fp16, where they overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from xopt.compile.editing import GraphEditor
+from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
+from xopt.compile.recipes import Lowering
+from xopt.compile.traced import SITE, bias_of
+from xopt.errors import UnsupportedError
+
+__all__ = ["Array", "LinearLowerer"]
+
+Array = NDArray[np.float32]
+
+
+class LinearLowerer:
+    """Lowers linear layers.
+
+    Args:
+        editor: over the traced graph.
+        lowering: of the form ``tensorrt``.
+        amax: ``site -> range``; not read when nothing is quantized.
+        smooth: ``site -> [in]``, SmoothQuant's divisors.
+        shifts: ``site -> [in]``, the middle of each channel, from which ``amax`` is counted.
+        facts: ``head``, ``heads``, ``layers``, ``hidden`` and ``output`` of the graph's manifest.
+    """
+
+    def __init__(
+        self,
+        editor: GraphEditor,
+        lowering: Lowering,
+        amax: Mapping[str, float],
+        smooth: Mapping[str, Array],
+        shifts: Mapping[str, Array],
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.editor, self.lowering, self.amax, self.smooth = editor, lowering, amax, smooth
+        self.shifts, self.facts = shifts, facts
+        self.int8 = lowering.weights == "int8"
+
+    def half(self, name: str, values: Array) -> str:
+        """A constant in fp16."""
+        if np.abs(values).max(initial=0) > HALF.max:
+            raise UnsupportedError(
+                f"{name.removesuffix('.fp16')} holds {np.abs(values).max():.3g}, beyond the range "
+                "of fp16, in which TensorRT runs this encoder.",
+                hint="Build it for the CPU: xopt build --target cpu",
+            )
+        return self.editor.constant(name, values.astype(np.float16))
+
+    def linear(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
+        """``x · W^T + b`` of one of the encoder's linear layers."""
+        site = f"{layer}.{SITE[linear]}"
+        weight, bias = self.weight_and_bias(node)
+        source, middle = node.input[0], None
+        if self.int8:
+            if linear != "attention_output":
+                source, weight, middle = self.quantized(source, site, weight)
+            elif site in self.smooth:
+                weight = weight * self.smooth[site][None, :]
+        self.product(source, f"{layer}.{linear}", weight, bias, node.output[0], middle)
+
+    def weight_and_bias(self, node: onnx.NodeProto) -> tuple[Array, Array]:
+        """``[out, in]`` and ``[out]``."""
+        return self.editor.array(node.input[1]), bias_of(self.editor, node)
+
+    def quantized(self, source: str, site: str, weight: Array) -> tuple[str, Array, Array | None]:
+        """Q/DQ of a linear layer's input, which is smoothed and moved to its middle first.
+
+        The weight takes the divisor back, and in :meth:`product` the bias takes the middle
+        (channel-wise shifting, Outlier Suppression+, Wei et al., 2023): the layer stays the same.
+
+        Returns:
+            The input's name, the weight, and the middle ``[in]``, None where nothing is moved.
+        """
+        divisor, shift = self.smooth.get(site), self.shifts.get(site)
+        # Both take back what fp16 has made of them.
+        middle = None
+        inverse = np.ones(1, np.float16)
+        if divisor is not None:
+            inverse = (1 / divisor).astype(np.float16).clip(HALF.tiny)
+            name = self.editor.constant(site + ".smooth", inverse)
+            source = self.editor.emit("Mul", [source, name], site + ".smoothed")
+            weight = weight / inverse.astype(np.float32)[None, :]
+        if shift is not None:
+            half = (shift * inverse.astype(np.float32)).astype(np.float16)
+            name = self.editor.constant(site + ".middle", half)
+            source = self.editor.emit("Sub", [source, name], site + ".shifted")
+            middle = half.astype(np.float32)
+        stored = self.quantize(source, site, self.step(site))
+        return self.dequantize(stored, site, site + ".dq"), weight, middle
+
+    def product(
+        self,
+        source: str,
+        name: str,
+        weight: Array,
+        bias: Array,
+        out: str,
+        middle: Array | None = None,
+    ) -> None:
+        """The product of a linear layer with its weight ``[out, in]``, and the bias.
+
+        What ``middle`` took from the input comes back through the rounded weight, not the exact
+        one: behind a GELU most inputs are near 0, and there the two roundings must cancel.
+        """
+        emit = self.editor.emit
+        if not self.int8:
+            values = self.half(name + ".weight.fp16", np.ascontiguousarray(weight.T))
+            product = emit("MatMul", [source, values], name + ".matmul")
+        else:
+            layer, _, linear = name.rpartition(".")
+            rows, scales = quantize_rows(weight)
+            scales[~weight.any(axis=1)] = 0
+            step = weight_step(rows, scales, self.step(f"{layer}.{SITE[linear]}"))
+            stored = self.editor.constant(name + ".weight.int8", np.ascontiguousarray(rows.T))
+            full = self._dequantized(stored, name + ".weight", step)
+            exact = emit("MatMul", [source, full], name + ".matmul")
+            ratio = self.half(name + ".weight.ratio", scales / step)
+            product = emit("Mul", [exact, ratio], name + ".scaled")
+            if middle is not None:
+                taken = rows.astype(np.float32) @ middle
+                bias = (bias + taken * self.editor.array(ratio) * step).astype(np.float32)
+        emit("Add", [product, self.half(name + ".bias", bias)], out)
+
+    def _dequantized(self, stored: str, name: str, step: np.float32) -> str:
+        parts = [stored, *self._scale(name, step)]
+        return self.editor.emit("DequantizeLinear", parts, name + ".dequantized")
+
+    def _scale(self, site: str, step: np.float32) -> list[str]:
+        return [
+            self.half(site + ".scale", np.array(step, np.float32)),
+            self.editor.constant(site + ".zero", np.array(0, np.int8)),
+        ]
+
+    def step(self, site: str) -> np.float32:
+        """The step of a site's 8-bit values, as fp16 holds it."""
+        return in_half(np.float32(self.amax[site] / 127))
+
+    def quantize(self, source: str, site: str, step: np.float32) -> str:
+        """QuantizeLinear with one step."""
+        return self.editor.emit("QuantizeLinear", [source, *self._scale(site, step)], site + ".q")
+
+    def dequantize(self, source: str, site: str, out: str) -> str:
+        """DequantizeLinear with the step that :meth:`quantize` took for this site."""
+        parts = [source, site + ".scale", site + ".zero"]
+        return self.editor.emit("DequantizeLinear", parts, out)
