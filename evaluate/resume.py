@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xopt.hashing import cache_folder
+from xopt.publishing import write_whole
 
 __all__ = ["Partial"]
 
@@ -41,10 +41,7 @@ class Partial:
         """Keep a result: whole, or not at all."""
         if not self.enabled:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / f".{key}.{os.getpid()}"
-        scratch.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
-        scratch.replace(self._path(key))
+        write_whole(self._path(key), json.dumps(result, ensure_ascii=False))
         self._used.add(key)
 
     def clear(self) -> None:

@@ -13,7 +13,7 @@ from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.card import render_card
 from xopt.errors import ArtifactError
 from xopt.hashing import cache_folder, locked
-from xopt.publishing import LOCK, MANIFEST, unique_beside
+from xopt.publishing import LOCK, MANIFEST, write_whole
 
 __all__ = ["known_builds", "read_reports", "record_build", "record_report"]
 
@@ -52,9 +52,7 @@ def record_build(bundle: Bundle, options: Mapping[str, Any]) -> None:
     path = cache_folder() / "builds.json"
     with locked(path):
         listed = [entry, *(other for other in known_builds() if other["folder"] != folder)]
-        scratch = unique_beside(path, "partial")
-        scratch.write_text(json.dumps(listed[:KEPT], indent=1) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        write_whole(path, json.dumps(listed[:KEPT], indent=1) + "\n")
 
 
 def read_reports(bundle: Bundle) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""A folder appears under its final name only when it is complete.
+"""A folder, or a file, appears under its final name only when it is complete.
 
-It is written beside that name, flushed, and renamed. A build at work holds a lock on a file in its
-folder. The operating system drops the lock when the process ends, however it ends, and it holds
-across containers and machines that share the folder, where a process number means nothing.
+A folder is written beside that name, flushed, and renamed. A build at work holds a lock on a file
+in its folder. The operating system drops the lock when the process ends, however it ends, and it
+holds across containers and machines that share the folder, where a process number means nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
 from xopt.errors import ArtifactError, BuildError
 
-__all__ = ["LOCK", "MANIFEST", "check_place", "publish", "unique_beside"]
+__all__ = ["LOCK", "MANIFEST", "check_place", "publish", "unique_beside", "write_whole"]
 
 MANIFEST = "manifest.json"
 # Held by the process that writes a folder; never one of an artifact's files.
@@ -70,6 +71,52 @@ def publish(final: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file that appears under its name whole, or not at all.
+
+    It is written beside that name under another one, which every writer of this file uses: what a
+    killed process left there is written over by the next. A link is followed; what is no regular
+    file, such as a pipe, is written to as it is.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    final = Path(os.path.realpath(path))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists() and not final.is_file():
+        final.write_bytes(data)
+        return
+    partial = final.with_name(f".{final.name}.partial")
+    with _opened_alone(partial) as stream:
+        try:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            partial.replace(final)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    _flush_one(final.parent)
+
+
+@contextlib.contextmanager
+def _opened_alone(path: Path) -> Iterator[BinaryIO]:
+    """An empty file that no other process writes."""
+    import fcntl
+
+    # Another's link or pipe under this name is an error.
+    how = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    while True:
+        with os.fdopen(os.open(path, how, 0o666), "wb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            # While this waited, the other writer may have given the file its final name.
+            if _inode(path) == os.fstat(stream.fileno()).st_ino:
+                stream.truncate(0)
+                yield stream
+                return
 
 
 def unique_beside(final: Path, suffix: str) -> Path:
@@ -147,11 +194,15 @@ def _has_owner(partial: Path) -> bool:
 
 def _flush(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _swap(work: Path, final: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xopt.errors import require
 from xopt.evaluate.pareto import pareto_front
+from xopt.publishing import write_whole
 from xopt.tune.sweep.table import FIXED, together
 
 __all__ = ["AVERAGE", "pareto_points", "plot_pareto"]
@@ -93,7 +95,9 @@ def plot_pareto(points: Mapping[str, Sequence[Point]], place: Path, *, metric: s
         front = sorted((p["tokens_per_s"], p["score"]) for p in found if p["front"])
         panel.plot(*zip(*front, strict=True), "--", color="0.5", linewidth=1, zorder=0)
     figure.legend(handles=_legend(points, named), loc="outside lower center", ncols=4, fontsize=8)
-    figure.savefig(place, dpi=150)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=place.suffix.removeprefix("."), dpi=150)
+    write_whole(place, drawn.getvalue())
 
 
 def _marker(choice: Mapping[str, Any]) -> str:

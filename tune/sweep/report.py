@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xopt.languages import language_name
+from xopt.publishing import write_whole
 from xopt.tune.places import by_name
 from xopt.tune.sweep.cells import Plan
 from xopt.tune.sweep.pareto import pareto_points, plot_pareto
@@ -48,7 +49,7 @@ def write_report(plan: Plan, outcome: Outcome, folder: Path, command: str) -> di
     }
     document: dict[str, Any] = by_name(whole)
     write_json(folder / "report.json", document)
-    (folder / "report.md").write_text(render_tables(document), encoding="utf-8")
+    write_whole(folder / "report.md", render_tables(document))
     if points:
         for ending in ("png", "svg"):
             plot_pareto(points, folder / f"pareto.{ending}")

@@ -24,6 +24,7 @@ from xopt.bulk.reading import FileInput, Input
 from xopt.bulk.writing import Format
 from xopt.errors import BuildError, InputError
 from xopt.model.texts import Row, chunked
+from xopt.publishing import write_whole
 
 __all__ = ["Job", "Work", "run_job"]
 
@@ -122,7 +123,7 @@ def _run(job: Job, work: Work) -> int:
         job.progress(already + done + more, total)
 
     for number, rows, part in work(lacking(), heard):
-        _write(_part(job, number), part)
+        write_whole(_part(job, number), part)
         done += rows
         heard(0)
     if not sizes:
@@ -168,16 +169,7 @@ def _begin(job: Job, facts: Mapping[str, Any]) -> None:
         job.say(f"Begins anew: since an earlier run another {', '.join(changed)} was given.")
     for part in parts:
         part.unlink()
-    _write(path, json.dumps(facts, indent=1, sort_keys=True).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Appears whole under its name, also when the machine stops now."""
-    new = path.with_suffix(".new")
-    new.write_bytes(data)
-    _flush(new)
-    new.replace(path)
-    _flush(path.parent)
+    write_whole(path, json.dumps(facts, indent=1, sort_keys=True))
 
 
 def _flush(path: Path) -> None:

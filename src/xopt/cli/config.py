@@ -13,10 +13,11 @@ from typer.main import get_command
 
 from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
-from xopt.cli.evaluate import EvalOptions
+from xopt.cli.evaluate import EvalCommand
 from xopt.cli.output import console, print_json, table
 from xopt.compile.options import BuildOptions
 from xopt.errors import InputError, did_you_mean
+from xopt.publishing import write_whole
 from xopt.serve.options import ServeOptions
 from xopt.settings import FILE, SECTIONS, line_of, read_section, resolve
 from xopt.tune.options import TuneOptions
@@ -26,7 +27,7 @@ __all__ = ["config", "init"]
 # Section -> its options. A section has the name of its command.
 OPTIONS: dict[str, type] = {
     "build": BuildOptions,
-    "eval": EvalOptions,
+    "eval": EvalCommand,
     "tune": TuneOptions,
     "serve": ServeOptions,
 }
@@ -44,7 +45,7 @@ def init(
     """Write an xopt.toml with every option, its default and what it is for, as comments."""
     if out.exists() and not force:
         raise InputError(f"{out} is there already.", hint="Pass --force to replace it.")
-    out.write_text(template(), encoding="utf-8")
+    write_whole(out, template())
     if as_json:
         print_json({"file": str(out)})
         return

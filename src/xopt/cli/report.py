@@ -11,6 +11,7 @@ from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json
 from xopt.errors import InputError
+from xopt.publishing import write_whole
 from xopt.report.documents import read_runs
 from xopt.report.render import build_sections, render_html, render_markdown
 
@@ -45,8 +46,7 @@ def report(
         )
     found = read_runs(runs)
     text = form(found, title)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_whole(out, text)
     if as_json:
         print_json(
             {
