@@ -1,9 +1,10 @@
 """The form that a JSON document must have, checked once where it is read.
 
 A form is a type (``float`` takes whole numbers too, ``int`` takes no truth value), a tuple of the
-values that are possible, ``[form]`` for a list, :class:`Table` for an object of any keys,
-:class:`Maybe` for what can be null, :class:`Either` for one of two, or an object of forms by key,
-where a key that ends in ``?`` may be absent. Keys that a form does not name are left alone.
+values that are possible, ``[form]`` for a list, :class:`Exactly` for a list of a known length,
+:class:`Table` for an object of any keys, :class:`Maybe` for what can be null, :class:`Either` for
+one of two, or an object of forms by key, where a key that ends in ``?`` may be absent. Keys that a
+form does not name are left alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Either", "Maybe", "Table", "misfit"]
+__all__ = ["Either", "Exactly", "Maybe", "Table", "misfit"]
 
 # No figure of ours is larger; neither infinity nor "not a number" is below it.
 MOST = 1e300
@@ -28,6 +29,14 @@ class Either:
 
     one: Any
     other: Any
+
+
+@dataclass(frozen=True)
+class Exactly:
+    """A list of so many, each with the form."""
+
+    count: int
+    form: Any
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,10 @@ def misfit(value: Any, form: Any, place: str = "") -> str | None:
         return None
     if isinstance(form, Maybe):
         return misfit(value, form.form, place)
+    if isinstance(form, Exactly):
+        if isinstance(value, list) and len(value) != form.count:
+            return f"{place or 'it'} has {len(value)} values, not {form.count}"
+        return misfit(value, [form.form], place)
     if isinstance(form, Either):
         said = misfit(value, form.one, place)
         return said and misfit(value, form.other, place) and said

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from xopt.forms import Either, Maybe, Table, misfit
+from xopt.forms import Either, Exactly, Maybe, Table, misfit
 
 FORM = {
     "name": str,
@@ -16,6 +16,7 @@ FORM = {
     "rows": [{"x": float}],
     "by?": Table([int]),
     "pooling?": Either([str], str),
+    "ends?": Exactly(2, float),
 }
 SOUND: dict[str, Any] = {"name": "n", "count": 1, "kind": "a", "rows": [{"x": 1}, {"x": 0.5}]}
 
@@ -23,7 +24,7 @@ SOUND: dict[str, Any] = {"name": "n", "count": 1, "kind": "a", "rows": [{"x": 1}
 @pytest.mark.parametrize(
     "more",
     [{}, {"share": None}, {"share": 1}, {"by": {"k": [1, 2]}}, {"pooling": "a"},
-     {"pooling": ["a"]}, {"beyond": object()}],
+     {"pooling": ["a"]}, {"ends": [0, 1.5]}, {"beyond": object()}],
 )  # fmt: skip
 def test_what_fits(more: dict[str, Any]) -> None:
     assert misfit(SOUND | more, FORM) is None
@@ -44,6 +45,9 @@ def test_what_fits(more: dict[str, Any]) -> None:
         ({"rows": {}}, "rows is {}, not a list"),
         ({"by": {"k": [1, None]}}, "by.k[1] is None, not a whole number"),
         ({"pooling": 3}, "pooling is 3, not a list"),
+        ({"ends": [1.0]}, "ends has 1 values, not 2"),
+        ({"ends": [1, "2"]}, "ends[1] is '2', not a number"),
+        ({"ends": 1.0}, "ends is 1.0, not a list"),
     ],
 )
 def test_what_does_not_fit_is_named(more: dict[str, Any], said: str) -> None:

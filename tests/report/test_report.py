@@ -20,6 +20,8 @@ from xopt.report.render import render_html, render_markdown
 
 Write = Callable[[str, Mapping[str, Any]], Path]
 CLEAN = {"difference": 0.0, "ci95": [0.0, 0.0]}
+SPEED = {"sentences_per_s": 1.0, "tokens_per_s": 1.0}
+SCORE = {"reference": 1.0, "candidate": 1.0, "difference": 0.0}
 
 
 class Tables(HTMLParser):
@@ -225,6 +227,11 @@ def test_a_run_of_several_tasks_says_what_was_not_scored(
         ({"host": {"cpu": "x", "cores": 2, "tools": "a"}}, "host.tools is 'a', not an object"),
         ({"worst": {"language": "xx"}}, "its worst language was not scored"),
         ({"languages": {}}, "scores no language"),
+        (
+            {"throughput": SPEED | {"length_percentiles": [1.0] * 100}},
+            "length_percentiles has 100 values, not 101",
+        ),
+        ({"mean": SCORE | {"ci95": [0.0]}}, "mean.ci95 has 1 values, not 2"),
         ({"languages": {"sw": {"n": 1}}}, "lacks languages.sw.reference"),
         (
             {"languages": {"sw": dict.fromkeys(("n", "reference", "candidate"), "1") | CLEAN}},

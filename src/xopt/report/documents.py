@@ -171,11 +171,6 @@ def _check_eval(document: Mapping[str, Any], where: str) -> None:
     languages = document["languages"]
     if not languages:
         raise InputError(f"{where} is damaged: it scores no language.", hint=AGAIN)
-    for code, found in languages.items():
-        if len(found["ci95"]) != 2:
-            raise InputError(f"{where} is damaged: {code} has no interval.", hint=AGAIN)
-    if len(document["mean"].get("ci95", (0, 0))) != 2:
-        raise InputError(f"{where} is damaged: the mean has no interval.", hint=AGAIN)
     if document["worst"]["language"] not in languages:
         raise InputError(f"{where} is damaged: its worst language was not scored.", hint=AGAIN)
     if document["reference_throughput"]["tokens_per_s"] <= 0:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from xopt.forms import Maybe, Table
+from xopt.forms import Exactly, Maybe, Table
 
 __all__ = ["SHAPES"]
 
+INTERVAL = Exactly(2, float)
 HOST = {
     "cpu": str, "cores": int, "flags?": [str], "system?": str, "python?": str, "tools?": Table(Any),
 }  # fmt: skip
@@ -15,14 +16,15 @@ SPEED = {
     "sentences_per_s": float,
     "tokens_per_s": float,
     "latency_ms?": Table(float),
-    "length_percentiles?": [float],
+    # From 0 to 100.
+    "length_percentiles?": Exactly(101, float),
     "padding_share?": Maybe(float),
 }
 LANGUAGE = {
-    "n": int, "reference": float, "candidate": float, "difference": float, "ci95": [float],
-    "agreement?": float,
+    "n": int, "reference": float, "candidate": float, "difference": float,
+    "ci95": INTERVAL, "agreement?": float,
 }  # fmt: skip
-MEAN = {"reference": float, "candidate": float, "difference": float, "ci95?": [float]}
+MEAN = {"reference": float, "candidate": float, "difference": float, "ci95?": INTERVAL}
 EVAL = {
     "task": str,
     "precision": str,
@@ -49,7 +51,7 @@ BENCH = {
 SCORE = Maybe(
     {
         "mean?": Maybe(float),
-        "ci95?": Maybe([float]),
+        "ci95?": Maybe(INTERVAL),
         "worst?": Maybe({"language": str, "value": float}),
     }
 )
