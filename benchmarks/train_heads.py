@@ -27,7 +27,7 @@ from xopt.card import retention_rows
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5, locate
 from xopt.evaluate.data import Source, open_source
-from xopt.evaluate.retention import compare_bundles
+from xopt.evaluate.retention import compare_sessions
 from xopt.evaluate.tasks import Task
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.tagging import Tagging
@@ -222,7 +222,7 @@ def main() -> None:
             Session.open(built(checkpoint, "int8")) as candidate,
         ):
             languages = task.available(few)
-            report = compare_bundles(task, few, reference, candidate, languages=languages)
+            report = compare_sessions(task, few, reference, candidate, languages=languages)
         facts["reports"].append(report)
         print(json.dumps(report["mean"]), flush=True)
         write(facts, options.out)

@@ -22,8 +22,9 @@ from xopt.host import host_facts
 from xopt.languages import check_languages, to_iso1
 from xopt.model.session import Session
 from xopt.model.usage import Usage
+from xopt.publishing import write_whole
 
-__all__ = ["choose_languages", "compare_bundles"]
+__all__ = ["choose_languages", "compare_sessions"]
 
 # Changes when a key of the report changes its meaning or goes; docs/report.md describes it.
 SCHEMA = "xopt-eval/1"
@@ -63,7 +64,7 @@ def choose_languages(task: Task, source: Source, asked: Sequence[str] | None) ->
     return check_languages(asked, available, where=f"{task.name} in {source.label}")
 
 
-def compare_bundles(
+def compare_sessions(
     task: Task,
     source: Source,
     reference: Session,
@@ -252,7 +253,5 @@ def _difference(
 def _write(
     task: Task, language: str, examples: Examples, answers: Sequence[Any], folder: Path
 ) -> None:
-    text = task.submission(language, examples, answers)
     place = folder / task.name / f"test-{to_iso1(language)}.{task.ending}"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text, encoding="utf-8")
+    write_whole(place, task.submission(language, examples, answers))

@@ -10,7 +10,7 @@ import pytest
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5
 from xopt.evaluate.data import open_source
-from xopt.evaluate.retention import compare_bundles
+from xopt.evaluate.retention import compare_sessions
 from xopt.evaluate.tasks.tatoeba import Tatoeba
 from xopt.model.session import Session
 
@@ -28,7 +28,7 @@ def report(xtreme_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     task = Tatoeba()
     source = open_source(str(xtreme_data), probe=task.probe())
     with Session.open(bundles[0]) as reference, Session.open(bundles[1]) as candidate:
-        return compare_bundles(task, source, reference, candidate, languages=list(EXPECTED))
+        return compare_sessions(task, source, reference, candidate, languages=list(EXPECTED))
 
 
 def test_fp32_has_the_published_accuracy_of_these_weights(report: dict[str, dict]) -> None:

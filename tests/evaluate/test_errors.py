@@ -12,7 +12,7 @@ import pytest
 from xopt.artifacts import Bundle
 from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Source, open_source
-from xopt.evaluate.retention import choose_languages, compare_bundles
+from xopt.evaluate.retention import choose_languages, compare_sessions
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.bucc2018 import Bucc2018
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
@@ -161,11 +161,11 @@ def test_bucc_from_gold_pairs_alone_has_another_name(tmp_path: Path, bundles: Bu
     assert other.name == "bucc2018-gold-pairs"
     assert "F1" not in other.metric.replace("not BUCC F1", "")
     with Session.open(bundles("encoder")) as a, Session.open(bundles("encoder", "int8")) as b:
-        found = compare_bundles(task, source, a, b, resamples=20)
+        found = compare_sessions(task, source, a, b, resamples=20)
         assert found["task"] == "bucc2018-gold-pairs"
         assert found["metric"] == other.metric
         with pytest.raises(InputError, match="cannot be submitted"):
-            compare_bundles(task, source, a, b, resamples=20, submission=tmp_path / "out")
+            compare_sessions(task, source, a, b, resamples=20, submission=tmp_path / "out")
 
 
 def test_bucc_refuses_an_id_that_stands_twice(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from xopt.cli.eval_tables import show_suite
 from xopt.evaluate.data import SAMPLE as DATA
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
-from xopt.evaluate.retention import compare_bundles
+from xopt.evaluate.retention import compare_sessions
 from xopt.evaluate.suite import combine_reports, split_languages
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
@@ -95,7 +95,7 @@ def test_a_bundle_that_does_not_fit_is_listed(bundles: Bundles, tmp_path: Path) 
 
 def reports(bundles: Bundles, task: str, name: str, **more: Any) -> dict[str, Any]:
     with Session.open(bundles(name)) as a, Session.open(bundles(name, "int8")) as b:
-        return compare_bundles(
+        return compare_sessions(
             make_task(task, {}), SAMPLE, a, b, languages=["sw", "th", "zh"], resamples=20, **more
         )
 

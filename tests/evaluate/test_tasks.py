@@ -12,7 +12,7 @@ import pytest
 
 from xopt.artifacts import Bundle
 from xopt.evaluate.data import Source, open_source
-from xopt.evaluate.retention import compare_bundles
+from xopt.evaluate.retention import compare_sessions
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.corpora import Corpora, Mining, ids_by_text
@@ -149,7 +149,7 @@ def test_retention_of_every_task_on_the_sample(name: str, bundles: Bundles) -> N
     source = open_source("sample", probe=("", ""))
     languages = task.available(source)[:2]
     with Session.open(bundles(checkpoint)) as a, Session.open(bundles(checkpoint, "int8")) as b:
-        found = compare_bundles(task, source, a, b, languages=languages, resamples=100)
+        found = compare_sessions(task, source, a, b, languages=languages, resamples=100)
     assert found["task"] == name
     assert list(found["languages"]) == languages
     low, high = found["mean"]["ci95"]

@@ -17,7 +17,7 @@ from xopt.progress import Progress
 from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult
 from xopt.tune.sweep.cells import Plan, plan_sweep
-from xopt.tune.sweep.experiment import EvalSettings, Experiment, read_experiment
+from xopt.tune.sweep.experiment import CellOptions, Experiment, read_experiment
 from xopt.tune.sweep.report import write_report
 from xopt.tune.sweep.run import begin, held, pending_steps, run_here
 from xopt.tune.sweep.steps import cell_path, first_examples, read_cell, write_json
@@ -90,7 +90,7 @@ def test_what_a_result_depends_on_is_in_its_fingerprint(tmp_path: Path) -> None:
     assert wider.cells[0].fingerprint == first
     changed = [
         {"tune": {"panx": {"lr": 2e-5}}}, {"seeds": [1]}, {"checkpoints": ["other/model"]},
-        {"build": {"calibration_tokens": 512}}, {"eval": EvalSettings(limit=3)},
+        {"build": {"calibration_tokens": 512}}, {"eval": CellOptions(limit=3)},
         {"eval": conventions("panx", split="validation")},
     ]  # fmt: skip
     others = [plan_of(data=data, **change).cells[0].fingerprint for change in changed]
@@ -170,8 +170,8 @@ def test_a_second_sweep_in_a_folder_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def conventions(task: str, **asked: Any) -> EvalSettings:
-    return EvalSettings(conventions={task: asked})
+def conventions(task: str, **asked: Any) -> CellOptions:
+    return CellOptions(conventions={task: asked})
 
 
 def test_settings_of_a_task_stand_above_those_of_its_phase() -> None:

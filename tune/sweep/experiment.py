@@ -12,6 +12,7 @@ from xopt.compile.build import BuildOptions
 from xopt.compile.builders import engine_of
 from xopt.compile.recipes import PRECISIONS
 from xopt.errors import InputError, did_you_mean
+from xopt.evaluate.options import EvalOptions
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.reading import read_text
@@ -19,7 +20,7 @@ from xopt.settings import fits
 from xopt.tune.options import TuneOptions
 from xopt.tune.tasks import find_task
 
-__all__ = ["EvalSettings", "Experiment", "RaySettings", "read_experiment"]
+__all__ = ["CellOptions", "Experiment", "RaySettings", "read_experiment"]
 
 NONE = "none"
 # The target whose examples are no good apart from the others of their language.
@@ -36,34 +37,25 @@ Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class EvalSettings:
+class CellOptions(EvalOptions):
     """``[eval]``: how every cell is measured.
 
     Attributes:
         languages: only these, where a task's data has them; all at hand if empty.
         limit: examples of each language, the first ones; all if None. Not for ``bucc2018``.
-        batch_tokens: most slots of a batch.
-        resamples: of the paired bootstrap between a bundle and its fp32 reference.
-        seed: likewise.
         conventions: by task, such as ``panx = {split = "validation"}``.
     """
 
     languages: tuple[str, ...] = ()
     limit: int | None = None
-    batch_tokens: int = 4096
-    resamples: int = 2000
-    seed: int = 0
     conventions: Mapping[str, Table] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check every value."""
+        super().__post_init__()
         object.__setattr__(self, "languages", tuple(self.languages))
-        for name in ("limit", "batch_tokens", "resamples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"[eval] {name} is {value}; possible: 1 and above.")
-        if self.seed < 0:
-            raise InputError(f"[eval] seed is {self.seed}; possible: 0 and above.")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"[eval] limit is {self.limit}; possible: 1 and above.")
         if not isinstance(self.conventions, Mapping):
             raise InputError(f"[eval] conventions is {self.conventions!r}, not a section.")
         for name, asked in self.conventions.items():
@@ -135,7 +127,7 @@ class Experiment:
     keep_bundles: bool = False
     tune: Mapping[str, Table] = field(default_factory=dict)
     build: Table = field(default_factory=dict)
-    eval: EvalSettings = field(default_factory=EvalSettings)
+    eval: CellOptions = field(default_factory=CellOptions)
     ray: RaySettings = field(default_factory=RaySettings)
 
     def __post_init__(self) -> None:
@@ -218,7 +210,7 @@ def read_experiment(path: Path, *, data: str | None = None) -> Experiment:
             raise InputError(f"{path}: {key} is missing.", hint=f'Such as {key} = ["..."].')
     try:
         given |= {
-            "eval": _settings(EvalSettings, "eval", given.get("eval", {})),
+            "eval": _settings(CellOptions, "eval", given.get("eval", {})),
             "ray": _settings(RaySettings, "ray", given.get("ray", {})),
             "checkpoints": [_beside(path.parent, name) for name in _list(given, "checkpoints")],
             "data": _beside(Path(), data) if data else _beside(path.parent, given.get("data")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,16 +15,17 @@ from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import locate
 from xopt.errors import InputError
+from xopt.evaluate.comparing import compare_bundles
 from xopt.evaluate.data import Source, open_source
 from xopt.evaluate.resume import Partial
-from xopt.evaluate.retention import SIDES, compare_bundles
+from xopt.evaluate.retention import SIDES
 from xopt.evaluate.tasks import Task
 from xopt.evaluate.tasks.base import Examples
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.hashing import using_cache
 from xopt.languages import to_iso1
-from xopt.model.session import Session
 from xopt.progress import Progress, Silent
+from xopt.publishing import write_whole
 from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult, tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
@@ -57,13 +57,7 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a document whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=1, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    scratch.replace(path)
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def run_step(
@@ -128,15 +122,10 @@ def _measure(plan: Plan, step: Step, checkpoint: str, folder: Path, progress: Pr
             progress.stage(f"{step.options['task']}: {pair[0]} against fp32")
             partial = Partial(folder / "partial")
             start = time.perf_counter()
-            with (
-                Session.open(reference, batch_tokens=settings.batch_tokens) as ours,
-                Session.open(candidate, batch_tokens=settings.batch_tokens) as theirs,
-            ):
-                report = compare_bundles(
-                    task, source, ours, theirs, languages=languages, seed=settings.seed,
-                    resamples=settings.resamples, partial=partial, command="xopt sweep",
-                    report=_share(languages, progress),
-                )  # fmt: skip
+            report = compare_bundles(
+                task, source, reference, candidate, settings, languages=languages,
+                partial=partial, command="xopt sweep", report=_share(languages, progress),
+            )  # fmt: skip
             seconds = {"evaluate": time.perf_counter() - start}
             filled = {pair: (candidate, build_s)} | {REFERENCE: (reference, reference_s)}
             for done, (bundle, took) in filled.items():

@@ -18,19 +18,20 @@ from xopt.cli.eval_tasks import check_codes, task_of
 from xopt.cli.output import Bars, bars, error_console, print_json, show_options
 from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError, XoptError
+from xopt.evaluate.comparing import compare_bundles
 from xopt.evaluate.data import open_source
+from xopt.evaluate.options import EvalOptions
 from xopt.evaluate.resume import Partial
-from xopt.evaluate.retention import choose_languages, compare_bundles
+from xopt.evaluate.retention import choose_languages
 from xopt.evaluate.splits import settle_split
 from xopt.evaluate.suite import combine_reports, retention_gate, split_languages
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import parse_conventions
 from xopt.evidence import record_report
 from xopt.languages import language_name
-from xopt.model.session import Session
 from xopt.settings import resolve
 
-__all__ = ["EvalOptions", "evaluate"]
+__all__ = ["EvalCommand", "evaluate"]
 
 
 class NoLanguageError(InputError):
@@ -38,7 +39,7 @@ class NoLanguageError(InputError):
 
 
 @dataclass(frozen=True)
-class EvalOptions:
+class EvalCommand(EvalOptions):
     """Keys of ``[eval]`` in ``xopt.toml``; see ``xopt eval --help``."""
 
     task: str = "tatoeba"
@@ -53,21 +54,15 @@ class EvalOptions:
     layer: int | None = None
     pooling: str | None = None
     max_drop: float | None = None
-    batch_tokens: int = 4096
     threads: int | None = None
     streams: int | None = None
-    resamples: int = 2000
-    seed: int = 0
     submission: str | None = None
     resume: bool = True
     record: bool = True
 
     def __post_init__(self) -> None:
-        if self.batch_tokens < 1 or self.resamples < 1:
-            raise InputError("--batch-tokens and --resamples must be at least 1.")
+        super().__post_init__()
         EngineOptions(self.threads, self.streams)
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         if self.max_drop is not None and not math.isfinite(self.max_drop):
             raise InputError(f"--max-drop is {self.max_drop}, not a number of points.")
         if not self.tasks:
@@ -187,7 +182,7 @@ def evaluate(
     """Measure what a bundle retains of its fp32 reference, language by language, and its speed."""
     given = {k: v for k, v in locals().items() if k not in ("bundle", "bundles", "as_json")}
     given |= {"bundle": bundles, "convention": convention}
-    options = resolve(EvalOptions, "eval", {k: _settled(v) for k, v in given.items()})
+    options = resolve(EvalCommand, "eval", {k: _settled(v) for k, v in given.items()})
     show_options("eval", asdict(options), quiet=as_json)
     partial = Partial(enabled=options.resume)
     several = len(options.tasks) > 1
@@ -234,7 +229,7 @@ def _settled(value: Any) -> Any:
 def _evaluate(
     name: str,
     bundle: str | None,
-    options: EvalOptions,
+    options: EvalCommand,
     partial: Partial,
     progress: Bars,
     several: bool,
@@ -255,29 +250,23 @@ def _evaluate(
     choose_languages(task.on(source), source, asked)
     cores = EngineOptions(options.threads, options.streams)
     # Refused before a reference is built.
-    chosen = cores.of(candidate.target, candidate.folder.name)
+    cores.of(candidate.target, candidate.folder.name)
     candidate, fp32 = with_reference(candidate, options, progress)
-    most = options.batch_tokens
-    with (
-        Session.open(fp32, batch_tokens=most, **cores.of(fp32.target)) as reference_session,
-        Session.open(candidate, batch_tokens=most, predict=True, **chosen) as candidate_session,
-    ):
-        report = compare_bundles(
-            task,
-            source,
-            reference_session,
-            candidate_session,
-            languages=asked,
-            seed=options.seed,
-            resamples=options.resamples,
-            report=lambda code, side, share: progress.named(
-                f"{name + ' ' if several else ''}{language_name(code):<12} {side}", share
-            ),
-            partial=partial,
-            submission=Path(options.submission) if options.submission else None,
-            command="xopt " + " ".join(sys.argv[1:]),
-            cores=chosen,
-        )
+    report = compare_bundles(
+        task,
+        source,
+        fp32,
+        candidate,
+        options,
+        cores=cores,
+        languages=asked,
+        report=lambda code, side, share: progress.named(
+            f"{name + ' ' if several else ''}{language_name(code):<12} {side}", share
+        ),
+        partial=partial,
+        submission=Path(options.submission) if options.submission else None,
+        command="xopt " + " ".join(sys.argv[1:]),
+    )
     if options.record:
         try:
             record_report(candidate, report)
