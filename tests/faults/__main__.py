@@ -14,7 +14,8 @@ from tests.faults.damaged import run_case, run_damaged, show
 from tests.faults.jobs import JOBS
 from tests.faults.ragged import run_ragged
 from tests.faults.stopped import run_stopped, run_together
-from tests.faults.subjects import SUBJECTS, Workshop
+from tests.faults.subjects import SUBJECTS
+from tests.faults.workshop import Workshop
 
 
 def main() -> int:

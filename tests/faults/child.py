@@ -7,9 +7,9 @@ import faulthandler
 import os
 import re
 import resource
+import select
 import signal
 import sys
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,23 +128,24 @@ def run_forked(
     if process == 0:
         _be_child(words, place, files, cpu_s, first)
     late = False
-    begin = time.monotonic()
-    while True:
-        done, status, used = os.wait4(process, os.WNOHANG)
-        if done:
-            break
-        if stop and time.monotonic() - begin > stop[0]:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process, stop[1])
-            stop = None
-        if time.monotonic() - begin > wall_s and not late:
-            late = True
-            os.killpg(process, signal.SIGKILL)
-        time.sleep(0.002)
+    ends = os.pidfd_open(process)
+    if stop and not _ended(ends, stop[0]):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, stop[1])
+    if not _ended(ends, wall_s):
+        late = True
+        os.killpg(process, signal.SIGKILL)
+    os.close(ends)
+    _, status, used = os.wait4(process, 0)
     output, errors = (path.read_text(errors="replace") for path in files)
     seconds = used.ru_utime + used.ru_stime
     memory = used.ru_maxrss / 1024
     return Ending(os.waitstatus_to_exitcode(status), output, errors, seconds, memory, late)
+
+
+def _ended(process: int, seconds: float) -> bool:
+    """Wait for the end of a process, by its file descriptor; no longer than ``seconds``."""
+    return bool(select.select([process], [], [], seconds)[0])
 
 
 def _be_child(

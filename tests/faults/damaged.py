@@ -14,7 +14,8 @@ from pathlib import Path
 from random import Random
 
 from tests.faults.child import Ending, run_forked
-from tests.faults.subjects import SUBJECTS, Subject, Workshop
+from tests.faults.subjects import SUBJECTS, Subject
+from tests.faults.workshop import Workshop
 
 __all__ = ["Tally", "run_case", "run_damaged"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.faults.subjects import Workshop
+from tests.faults.workshop import Workshop
 
 __all__ = ["JOBS", "Job", "artifact", "set_up"]
 
@@ -19,7 +19,7 @@ __all__ = ["JOBS", "Job", "artifact", "set_up"]
 CLOCKED = (
     "created", "checksum", "throughput", "reference_throughput", "host", "command", "date",
     "seconds",
-    "tokens_per_s", "resumed_from", "evidence", "wall_s", "busy_s",
+    "tokens_per_s", "sentences_per_s", "size_mib", "resumed_from", "evidence", "wall_s", "busy_s",
 )  # fmt: skip
 
 
@@ -44,6 +44,8 @@ def set_up(workshop: Workshop, place: Path) -> None:
     shutil.copytree(workshop.root / "embed", place / "embed")
     shutil.copytree(workshop.root / "tables" / "b", place / "b")
     shutil.copytree(workshop.root / "tables" / "data", place / "data")
+    shutil.copytree(workshop.root / "reports", place / "r")
+    (place / "one.toml").write_text(EXPERIMENT)
     draw = Random(0)
     words = ["river", "stone", "cloud", "paper", "green", "seven", "north", "table"]
     lines = [" ".join(draw.choices(words, k=draw.randint(2, 10))) for _ in range(2500)]
@@ -123,6 +125,34 @@ def _sum(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def _swept(place: Path) -> str | None:
+    """A sweep's report; every cell must be whole."""
+    cells = [json.loads(path.read_text()) for path in place.glob("sweep/cells/*.json")]
+    assert all("mean" in cell for cell in cells)
+    path = place / "sweep" / "report.json"
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text())
+    page = place / "sweep" / "report.md"
+    assert not page.exists() or report["command"] in page.read_text()
+    return _sum(_unclocked(report["tables"]))
+
+
+EXPERIMENT = """
+name = "one"
+checkpoints = ["embed"]
+intermediates = ["none"]
+targets = ["tatoeba"]
+precisions = ["fp32", "int8"]
+data = "data"
+
+[build]
+calibration_tokens = 256
+
+[eval]
+languages = ["sw", "th"]
+resamples = 20
+"""
 EVAL = ("eval", "b", "--reference", "b", "--data", "data", "--languages", "sw,th", "--resamples",
         "20", "--json")  # fmt: skip
 TUNE = ("tune", "embed", "--target", "pawsx", "--data", "tune", "--max-steps", "4", "-o", "tuned",
@@ -134,6 +164,8 @@ JOBS: tuple[Job, ...] = (
     Job("build", BUILD, artifact("out")),
     Job("eval", EVAL, _evaluated),
     Job("tune", TUNE, _checkpoint("tuned")),
+    Job("sweep", ("sweep", "one.toml", "-o", "sweep", "--json"), _swept),
+    Job("report", ("report", "r", "-o", "r.html", "--json"), _file("r.html")),
     Job("run --output .jsonl", ("run", "b", "--input", "t.txt", "--output", "o.jsonl", "--json"),
         _file("o.jsonl")),
     Job("run --output .npy", ("run", "b", "--input", "t.txt", "--output", "o.npy", "--json"),
