@@ -114,18 +114,35 @@ def test_only_a_wrong_answer_or_a_missing_one_fails(
     [
         ("print('{\"right\": true}', file=out); os.abort()", "died (-6)", 1),
         ("print('{\"right\": tr', file=out, end='')", "", 0),
-        ("out.write('{\"right\": true}\\n'); out.flush(); time.sleep(60)", "stopped after 3 s", 1),
+        ("print('{\"right\": true}', file=out); print(); hang()", "stopped after 60 s", 1),
     ],
 )
 def test_a_stage_that_breaks_or_hangs_costs_the_others_nothing(
-    script: ModuleType, tmp_path: Path, body: str, ended: str, rows: int
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    ended: str,
+    rows: int,
 ) -> None:
+    def over_when_it_hangs(command: Any, *, timeout: float, **given: Any) -> Any:
+        """What ``run`` does after ``timeout`` seconds, as soon as the stage has said a line."""
+        del given["capture_output"], given["check"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, **given) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.kill()
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    if "hang()" in body:
+        monkeypatch.setattr(subprocess, "run", over_when_it_hangs)
     (tmp_path / "check_gpu.py").write_text(
-        f"import os, sys, time\nout = open(sys.argv[4], 'w', buffering=1)\n{body}\n"
+        "import os, sys\nfrom signal import pause as hang\n"
+        f"out = open(sys.argv[4], 'w', buffering=1)\n{body}\n"
     )
     script.HERE = tmp_path  # type: ignore[attr-defined]
     place = tmp_path / "rows.jsonl"
-    result = script.run_stage(script.Stage("kernels", 3, ""), place, False)
+    result = script.run_stage(script.Stage("kernels", 60, ""), place, False)
     assert result["ended"].startswith(ended) if ended else not result["ended"]
     assert len(result["rows"]) == rows
     assert len(place.read_text().splitlines()) == rows

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +71,24 @@ def place(make_checkpoint: Factory, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+# A sweep that is killed when its first cell is written, before anything else is.
+KILLED = """
+import os, signal
+from xopt.cli import main
+from xopt.tune.sweep import steps
+
+write = steps.write_json
+
+def write_and_end(path, document):
+    write(path, document)
+    if path.parent.name == "cells":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+steps.write_json = write_and_end
+main()
+"""
+
+
 def command(place: Path, *arguments: str) -> dict[str, Any]:
     """How a sweep is started: with a cache of its own, and one thread, as Ray gives a worker."""
     extra = {"XOPT_CACHE": str(place / f"cache-{arguments[1]}"), "OMP_NUM_THREADS": "1"}
@@ -97,19 +114,12 @@ def journal(folder: Path) -> list[dict[str, Any]]:
 def here(place: Path) -> tuple[Path, dict[str, Any]]:
     """A sweep that was killed after its first cell, and then ran to its end."""
     folder = place / "here"
-    process = subprocess.Popen(
-        **command(place, "-o", "here", "--json"),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 300
-    while not list(folder.glob("cells/*.json")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    given = command(place, "-o", "here", "--json")
+    given["args"][1:4] = ["-P", "-c", KILLED]
+    killed = subprocess.run(**given, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*.json")}
-    assert 1 <= len(kept) < 8
+    assert len(kept) == 1
     before = journal(folder)
     finished = {json.loads(path.read_text())["fingerprint"] for path in kept}
     listed = run(place, "-o", "here", "--dry-run", "--json")["cells"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
-import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -228,14 +227,16 @@ class Engine:
         self.contexts: list[Context] = []
         # How often a thread came while another was making a context, which the real one forbids.
         self.overlaps = 0
-        self._making = threading.Lock()
+        self._making, self._met = threading.Lock(), threading.Event()
 
     def create_execution_context(self, strategy: str) -> Context:
         assert strategy == "USER_MANAGED"
         if not self._making.acquire(blocking=False):
             self.overlaps += 1
+            self._met.set()
             self._making.acquire()
-        time.sleep(0.001)
+        # Leaves the others a moment to come, and goes on at once when one has come.
+        self._met.wait(timeout=0.001)
         self._making.release()
         self.contexts.append(Context(self))
         return self.contexts[-1]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -591,38 +590,27 @@ def test_a_graph_that_cannot_be_read_is_an_error_with_its_reason(tmp_path: Path)
 
 def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
     text = (
-        "import os, pathlib, time\n"
-        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
-        "time.sleep(60)\n"
+        "import signal\n"
+        f"held = open({str(tmp_path / 'held')!r}, 'w')\n"
+        "print('here', file=held, flush=True)\n"
+        "signal.pause()\n"
     )
-    environment = script(tmp_path, "xopt_sleeps", text)
+    environment = script(tmp_path, "xopt_waits", text)
+    os.mkfifo(tmp_path / "held")
     program = (
         "from xopt.engines.tensorrt.child import run_child\n"
         "from xopt.engines.tensorrt.network import Request\n"
         "from xopt.progress import Silent\n"
-        f"run_child(Request('xopt_sleeps', 'g', {str(tmp_path / 'e')!r}, "
+        f"run_child(Request('xopt_waits', 'g', {str(tmp_path / 'e')!r}, "
         f"{str(tmp_path / 'log')!r}, ()), Silent())\n"
     )
     parent = subprocess.Popen([sys.executable, "-P", "-c", program], env=environment)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        assert parent.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    child = int((tmp_path / "pid").read_text())
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    while running(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    with (tmp_path / "held").open() as held:
+        assert held.readline() == "here\n"
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        # The pipe ends when nobody holds it any more, which is when the child has ended.
+        assert held.read() == ""
 
 
 @needs_rtx
