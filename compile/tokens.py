@@ -233,7 +233,8 @@ def _read_object(path: Path) -> dict[str, Any]:
 def _special(library: Library, document: Mapping[str, Any]) -> list[int]:
     """Ids of the special tokens: the library's, or without one those that the file calls so."""
     if library.made is not None:
-        return sorted(int(number) for number in library.made.all_special_ids)
+        # A special token that is not in the vocabulary has none.
+        return sorted({int(n) for n in library.made.all_special_ids if n is not None})
     added = document.get("added_tokens") or []
     return sorted(int(token["id"]) for token in added if token.get("special"))
 

@@ -20,9 +20,13 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.packing import PackedBatch
 
-__all__ = ["distance", "rounding_error"]
+__all__ = ["MARGIN", "WIDER", "distance", "rounding_error"]
 
 LEVELS = 127
+# Two draws of errors of one size: an answer of a few values can have the larger one.
+MARGIN = 1.5
+# Roundings in twice as many places, of which plain rounding has none: attention, norms, residuals.
+WIDER = MARGIN * 2**0.5
 
 
 def distance(found: NDArray[Any], exact: NDArray[Any]) -> float:

@@ -12,6 +12,7 @@ import errno
 import glob
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -23,7 +24,9 @@ from filelock import FileLock, Timeout
 
 from xopt.errors import ArtifactError, BuildError
 
-__all__ = ["LOCK", "MANIFEST", "check_place", "publish", "unique_beside", "write_whole"]
+__all__ = [
+    "LOCK", "MANIFEST", "check_place", "disk_error", "publish", "unique_beside", "write_whole",
+]  # fmt: skip
 
 MANIFEST = "manifest.json"
 # Held by the process that writes a folder; never one of an artifact's files.
@@ -66,8 +69,11 @@ def publish(final: Path) -> Iterator[Path]:
             # The lock moves along: at no moment is the folder without an owner.
             _swap(work, final)
             (final / LOCK).unlink(missing_ok=True)
-    except OSError as error:
-        raise _explained(error, final) from error
+    except Exception as error:
+        failed = disk_error(error)
+        if failed is None:
+            raise
+        raise _explained(failed, final) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
@@ -117,6 +123,22 @@ def _opened_alone(path: Path) -> Iterator[BinaryIO]:
                 stream.truncate(0)
                 yield stream
                 return
+
+
+def disk_error(error: Exception) -> OSError | None:
+    """What failed on the disk, where a library has an error of its own for that; None if nothing.
+
+    Rust's libraries (safetensors, tokenizers) say the number; PyTorch's writer says only where in
+    the file it met something else than it wrote.
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is not None:
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    if isinstance(error, RuntimeError) and "inline_container" in str(error):
+        return OSError(errno.EIO, "PyTorch could not write a file; most often the disk is full")
+    return None
 
 
 def unique_beside(final: Path, suffix: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
@@ -317,6 +318,17 @@ def test_advice_names_what_the_conversion_needs(
     (tmp_path / "sentencepiece.bpe.model").unlink()
     with pytest.raises(CheckpointError, match="no vocabulary that one could be made of"):
         convert(tmp_path, Library(reason="OSError: nothing"))
+
+
+def test_a_special_token_without_a_row_has_no_id(make_checkpoint: CheckpointFactory) -> None:
+    folder = make_checkpoint("xlm-roberta")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    # As some folders leave it where nothing is padded.
+    config |= {"cls_token": "<s>", "eos_token": "</s>", "pad_token": ""}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    file = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    expected = sorted(file.token_to_id(token) for token in ("<s>", "</s>"))
+    assert list(read_tokenizer(folder, rows=1201, types=1).special_ids) == expected
 
 
 def test_a_text_may_name_the_padding_and_the_mask(make_checkpoint: CheckpointFactory) -> None:

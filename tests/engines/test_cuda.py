@@ -23,6 +23,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tests.rounding import WIDER, distance, rounding_error
 
 from xopt.artifacts import Bundle, LoweredGraph, Ranges
 from xopt.calibrate.stored import read_ranges
@@ -288,7 +289,7 @@ def test_int8_stays_close_to_fp32(made: Build, name: str) -> None:
     exact = PackedEncoder.load(checkpoint).run(batch).numpy()
     with open_here(bundle) as engine:
         close = answer(engine, batch)
-    assert np.linalg.norm(close - exact) <= 0.05 * np.linalg.norm(exact)
+    assert distance(close, exact) <= WIDER * rounding_error(checkpoint, batch, "int8")
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 2e-3), ("int8", 1e-6)])

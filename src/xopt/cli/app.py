@@ -21,6 +21,7 @@ __all__ = ["app", "examples", "main"]
 
 # What a shell calls a command that Ctrl-C ended: 128 and the signal's number.
 CANCELLED = 130
+AGAIN = "Mend that and type the same command again; nothing that was built is lost."
 
 # Command -> its module here.
 COMMANDS = {
@@ -95,11 +96,13 @@ def main() -> None:
         app()
     except XoptError as error:
         _fail(error.message, error.hint)
-    except (OSError, RecursionError) as error:
-        _fail(
-            f"{error}", "Mend that and type the same command again; nothing that was built is lost."
-        )
+    except RecursionError as error:
+        _fail(f"{error}", AGAIN)
     except Exception as error:
+        from xopt.publishing import disk_error
+
+        if failed := disk_error(error):
+            _fail(f"{failed}", AGAIN)
         _fail(
             f"xopt itself failed: {type(error).__name__}: {error}",
             "Please report it with the output of: xopt --debug ...",

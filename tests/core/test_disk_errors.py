@@ -1,0 +1,80 @@
+"""A full disk is told as one, whichever library met it."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from xopt.errors import BuildError
+from xopt.publishing import disk_error, publish
+
+# Writing beyond 64 KiB fails in this process, as on a disk that is full.
+FULL = """
+import resource, signal, sys
+import torch
+from safetensors.torch import save_file
+from xopt.publishing import disk_error
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+tensors = {"a": torch.ones(100_000)}
+for save in (torch.save, save_file):
+    try:
+        save(tensors, sys.argv[1])
+    except Exception as error:
+        print(type(disk_error(error)).__name__, isinstance(error, OSError))
+"""
+
+
+def test_what_pytorch_and_safetensors_raise_is_read(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "x")], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["OSError False", "OSError False"], done.stderr
+
+
+def no_place(place: Path) -> None:
+    save_file({"a": torch.ones(2)}, place / "none" / "x.safetensors")
+
+
+def other(place: Path) -> None:
+    raise RuntimeError("shapes do not fit")
+
+
+@pytest.mark.parametrize(("work", "kind"), [(no_place, BuildError), (other, RuntimeError)])
+def test_a_build_that_cannot_write_says_so(
+    tmp_path: Path, work: Callable[[Path], None], kind: type[Exception]
+) -> None:
+    with pytest.raises(kind) as caught, publish(tmp_path / "b") as place:
+        work(place)
+    if kind is BuildError:
+        assert isinstance(caught.value.__cause__, SafetensorError)
+        assert "No such file" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_does_not_call_it_its_own_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(words: Any) -> Any:
+        raise SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+
+    # The package shows the application itself under the name of its module.
+    module = importlib.import_module("xopt.cli.app")
+    monkeypatch.setattr(module, "_load_commands", fails)
+    monkeypatch.setattr(sys, "argv", ["xopt", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "File too large" in said
+    assert "itself failed" not in said
+    assert disk_error(ValueError("x")) is None
