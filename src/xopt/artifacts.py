@@ -19,7 +19,8 @@ from xopt.errors import ArtifactError, did_you_mean
 from xopt.forms import misfit
 from xopt.hashing import cache_folder, sha256_file
 from xopt.manifest_forms import ANY, BUNDLE
-from xopt.publishing import LOCK, MANIFEST, check_place, publish
+from xopt.publishing import LOCK, MANIFEST, check_place, publish, write_whole
+from xopt.signing import check_signature, required_key, sign
 
 __all__ = [
     "Artifact",
@@ -30,10 +31,12 @@ __all__ = [
     "check_place",
     "fingerprint",
     "publish",
+    "sign_bundle",
     "write_manifest",
 ]
 
 SCHEMA = 1
+SIGNATURE = "signed"
 # What stands beside a bundle's files once it was on the Hugging Face hub; nothing reads it.
 OF_THE_HUB = ("README.md", ".gitattributes", ".gitignore")
 CACHE_OF_THE_HUB = ".cache/huggingface/"
@@ -132,6 +135,11 @@ class Artifact:
         """64 hexadecimal digits."""
         return str(self.manifest["fingerprint"])
 
+    def _checksum(self) -> str:
+        """Of the manifest without itself, and without the signature of it."""
+        apart = ("checksum", SIGNATURE)
+        return fingerprint({k: v for k, v in self.manifest.items() if k not in apart})
+
     @property
     def size_mib(self) -> float:
         """Size of all files together, in MiB."""
@@ -151,8 +159,7 @@ class Artifact:
                 "be built again.",
                 hint="With: xopt build CHECKPOINT",
             )
-        stated = {key: value for key, value in self.manifest.items() if key != "checksum"}
-        if self.manifest["checksum"] != fingerprint(stated):
+        if self.manifest["checksum"] != self._checksum():
             raise ArtifactError(
                 f"{self.folder}: {MANIFEST} was changed after it was written.",
                 hint=_again(self.folder),
@@ -243,6 +250,17 @@ class Bundle(Artifact):
     kind: ClassVar[str] = "bundle"
     form: ClassVar[Mapping[str, Any]] = BUNDLE
 
+    def verify(self) -> None:
+        """As of every artifact; and that the bundle is signed, where that is required.
+
+        Raises:
+            ArtifactError: as there, or its signature is not the one that is required.
+        """
+        key = required_key()
+        if key is not None:
+            check_signature(self.manifest.get(SIGNATURE), self._checksum(), key, str(self.folder))
+        super().verify()
+
     @property
     def target(self) -> str:
         """The engine that runs it."""
@@ -260,3 +278,17 @@ class Bundle(Artifact):
         pooling = head.get("pooling")
         # Bundles of before 2026-11-27 say one name.
         return {**head, "pooling": pooling.split("+")} if isinstance(pooling, str) else head
+
+
+def sign_bundle(bundle: Bundle, key: Path) -> Bundle:
+    """Put the signature of a private key into a bundle's manifest, in place of an earlier one.
+
+    Raises:
+        ArtifactError: the bundle's files are not those that were built.
+        InputError: the file holds no private key.
+    """
+    Artifact.verify(bundle)
+    signature = sign(str(bundle.manifest["checksum"]), key)
+    text = json.dumps({**bundle.manifest, SIGNATURE: signature}, indent=2, ensure_ascii=False)
+    write_whole(bundle.folder / MANIFEST, text + "\n")
+    return Bundle.open(bundle.folder)

@@ -100,7 +100,8 @@ def _with_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
     return Bundle.open(bundle.folder)
 
 
-_WRITTEN = ("kind", "schema", "fingerprint", "created", "files", "checksum")
+# A signature is one of the bundle as it was.
+_WRITTEN = ("kind", "schema", "fingerprint", "created", "files", "checksum", "signed")
 
 
 def _evidence_name(bundle: Bundle, report: Mapping[str, Any]) -> str:

@@ -49,6 +49,7 @@ BUNDLE = {
     "text?": Maybe(TEXT),
     "checkpoint?": str,
     "provenance?": Table(Any),
+    "signed?": {"algorithm": ("ed25519",), "public_key": str, "signature": str},
     "engine?": Table(Any),
     "shape?": {"layers": int, "hidden": int, "heads": int},
     "tools?": Table(Any),

@@ -16,6 +16,7 @@ from xopt import __version__
 from xopt.cli.output import error_console
 from xopt.errors import XoptError
 from xopt.host import check_platform
+from xopt.signing import REQUIRED
 
 __all__ = ["app", "examples", "main"]
 
@@ -39,6 +40,7 @@ COMMANDS = {
     "report": "report",
     "run": "run",
     "serve": "serve",
+    "sign": "sign",
     "sweep": "sweep",
     "tune": "tune",
 }
@@ -78,6 +80,14 @@ def options(
             show_envvar=False,
         ),
     ] = False,
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(
+            help="Open only bundles that the owner of this public key has signed.",
+            envvar=REQUIRED,
+            show_envvar=False,
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -85,6 +95,9 @@ def options(
     """Options of every command."""
     if debug:
         os.environ["XOPT_DEBUG"] = "1"
+    if require_signature is not None:
+        # For the processes that a command starts, too.
+        os.environ[REQUIRED] = str(require_signature.resolve())
 
 
 def main() -> None:
@@ -121,7 +134,9 @@ def _load_commands(words: Sequence[str]) -> None:
 
     `xopt config` shows the options of them all.
     """
-    named = next((word for word in words if not word.startswith("-")), "")
+    values = {n + 1 for n, word in enumerate(words) if word == "--require-signature"}
+    plain = (w for n, w in enumerate(words) if not w.startswith("-") and n not in values)
+    named = next(plain, "")
     completes = any(name.endswith("_COMPLETE") for name in os.environ)
     alone = named in COMMANDS and named != "config" and not completes
     chosen = (named,) if alone else COMMANDS
