@@ -11,7 +11,7 @@ from scipy import stats
 
 from xopt.evaluate.pareto import pareto_front
 from xopt.tune.sweep.pareto import pareto_points, plot_pareto
-from xopt.tune.sweep.table import interval, make_document, t_quantile
+from xopt.tune.sweep.table import interval, make_document
 
 
 def result(
@@ -39,15 +39,10 @@ def result(
     return found
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 5, 12, 20, 21, 40, 300])
-def test_quantiles_are_those_of_students_t(freedom: int) -> None:
-    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=1e-4)
-
-
-def test_the_interval_is_scipys() -> None:
-    values = [71.2, 70.4, 73.0]
+@pytest.mark.parametrize("values", [[71.2, 70.4], [71.2, 70.4, 73.0], list(range(30))])
+def test_the_interval_is_scipys(values: list[float]) -> None:
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert interval(values) == pytest.approx([expected.low, expected.high], abs=1e-3)
+    assert interval(values) == pytest.approx([expected.low, expected.high])
     assert interval([1.0]) is None
 
 
@@ -72,7 +67,7 @@ def test_rows_are_differences_paired_over_seeds() -> None:
     assert list(cell["seeds"]) == ["0", "1", "2"]
     paired = stats.ttest_rel(ours, base).confidence_interval(0.95)
     assert cell["mean"] == pytest.approx(np.mean(ours) - np.mean(base))
-    assert cell["ci95"] == pytest.approx([paired.low, paired.high], abs=1e-3)
+    assert cell["ci95"] == pytest.approx([paired.low, paired.high])
     assert cell["absolute"] == pytest.approx(np.mean(ours))
     by_language = {
         code: np.mean([scores["mnli", s][code] - scores["none", s][code] for s in range(3)])

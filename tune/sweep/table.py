@@ -13,39 +13,23 @@ from typing import Any
 
 from xopt.tune.sweep.experiment import NONE
 
-__all__ = ["FIXED", "interval", "make_document", "t_quantile", "together"]
+__all__ = ["FIXED", "interval", "make_document", "together"]
 
 Result = Mapping[str, Any]
 # The axes that a table has one value of.
 FIXED = ("checkpoint", "precision", "engine", "student_layers", "qat")
 
-# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-T975 = (
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
-    2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
-)  # fmt: skip
-Z975 = 1.959964
-
-
-def t_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t; beyond the table by Cornish and Fisher's expansion."""
-    if freedom <= len(T975):
-        return T975[freedom - 1]
-    z = Z975
-    first = (z**3 + z) / 4 / freedom
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96 / freedom**2
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
-    return z + first + second + third
-
 
 def interval(values: Sequence[float]) -> list[float] | None:
     """95 % interval of the mean of ``values``; None for fewer than two."""
+    from scipy import stats
+
     n = len(values)
     if n < 2:
         return None
     mean = math.fsum(values) / n
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    reach = t_quantile(n - 1) * deviation / math.sqrt(n)
+    reach = float(stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
     return [mean - reach, mean + reach]
 
 
