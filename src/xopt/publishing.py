@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from xopt.errors import ArtifactError, BuildError
+from xopt.errors import ArtifactError, BuildError, XoptError
 
 __all__ = [
     "LOCK", "MANIFEST", "check_place", "disk_error", "publish", "unique_beside", "write_whole",
@@ -133,6 +133,9 @@ def disk_error(error: Exception) -> OSError | None:
     """
     if isinstance(error, OSError):
         return error
+    if isinstance(error, XoptError):
+        # In words already, whatever they quote.
+        return None
     number = re.search(r"\(os error (\d+)\)", str(error))
     if number is not None:
         return OSError(int(number[1]), os.strerror(int(number[1])))

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from xopt.errors import BuildError
+from xopt.errors import BuildError, CheckpointError
 from xopt.publishing import disk_error, publish
 
 # Writing beyond 64 KiB fails in this process, as on a disk that is full.
@@ -78,3 +78,4 @@ def test_the_command_line_does_not_call_it_its_own_fault(
     assert "File too large" in said
     assert "itself failed" not in said
     assert disk_error(ValueError("x")) is None
+    assert disk_error(CheckpointError("is no file: I/O error (os error 21)")) is None
