@@ -1,10 +1,9 @@
 """What a precision costs at the least care: the yardstick for every answer of a lower precision.
 
-Plain PyTorch, without anything of ours that makes INT8 better: each product's input and weights in
-the layers are rounded, to fp16 or to 127 steps of the largest value (one step for an input, one for
-each row of weights). An answer of ours has other roundings of the same size in the same places, so
-its error is of the same size; one in twice as many places (attention's too) is larger by the
-square root of 2, as independent errors add in squares.
+Plain PyTorch, without anything of ours that makes INT8 better: the tables, and each product's input
+and weights in the layers, are rounded, to fp16 or to 127 steps of the largest value (one step for
+an input, one for each row of weights and tables). An answer of ours has other roundings of the same
+size in the same places, so its error is of the same size.
 """
 
 from __future__ import annotations
@@ -16,17 +15,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.sampling import draw_sample
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.packing import PackedBatch
+from xopt.packing import PackedBatch, pack
+from xopt.tokenization import Tokenizer
 
-__all__ = ["MARGIN", "WIDER", "distance", "rounding_error"]
+__all__ = [
+    "ATTENTION_TOO", "EVERYWHERE", "MARGIN", "calibrated_batch", "distance", "rounding_error",
+]  # fmt: skip
 
 LEVELS = 127
 # Two draws of errors of one size: an answer of a few values can have the larger one.
 MARGIN = 1.5
-# Roundings in twice as many places, of which plain rounding has none: attention, norms, residuals.
-WIDER = MARGIN * 2**0.5
+# Where attention rounds queries, keys, values and probabilities to 8 bits as well, at twice as many
+# places in all; errors that know nothing of each other add in squares.
+ATTENTION_TOO = MARGIN * 2**0.5
+# Where every operation rounds, in TensorRT's fp16: about 30 places in a layer where here are 8.
+EVERYWHERE = MARGIN * 2
+
+
+def calibrated_batch(checkpoint: Checkpoint, max_tokens: int = 3000, most: int = 13) -> PackedBatch:
+    """At most so many texts of the calibration's own sample of so many tokens.
+
+    No range that was measured on them cuts a value of theirs off, which would be another error than
+    rounding, of any size.
+    """
+    tokenizer = Tokenizer.open(checkpoint.folder / "tokenizer.json", 128)
+    sample = draw_sample(load_corpus(), tokenizer, max_tokens=max_tokens)
+    return pack(sample.encodings[::7][:most], first_position=checkpoint.config.first_position)
 
 
 def distance(found: NDArray[Any], exact: NDArray[Any]) -> float:
@@ -44,6 +62,8 @@ def rounding_error(checkpoint: Checkpoint, batch: PackedBatch, precision: str) -
             module.register_forward_pre_hook(
                 lambda _, given: (_rounded(given[0], precision, dim=None),)
             )
+        elif isinstance(module, nn.Embedding):
+            module.weight = nn.Parameter(_rounded(module.weight, precision, dim=1), False)
     return distance(model.run(batch).numpy(), exact)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx.reference import ReferenceEvaluator
-from tests.rounding import MARGIN, distance, rounding_error
+from tests.rounding import MARGIN, calibrated_batch, distance, rounding_error
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
@@ -85,7 +85,7 @@ def evaluate(path: Path, inputs: list[str], batch: PackedBatch) -> np.ndarray:
 @pytest.mark.parametrize("model_type", ["bert", "xlm-roberta"])
 def test_int8_stays_close_to_fp32(make_checkpoint: Factory, model_type: str, alpha: float) -> None:
     checkpoint, graph, small = lowered(make_checkpoint(model_type, "tag"), "int8", alpha)
-    batch = ragged(checkpoint.config.first_position)
+    batch = calibrated_batch(checkpoint)
     inputs = graph.manifest["inputs"]
     exact = evaluate(graph.path, inputs, batch)
     close = evaluate(small.path, inputs, batch)

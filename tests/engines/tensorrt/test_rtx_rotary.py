@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.encoders.families import add_tokenizer, save, tokens
-from tests.rounding import WIDER, distance, rounding_error
+from tests.encoders.families import add_tokenizer, save
+from tests.rounding import ATTENTION_TOO, calibrated_batch, distance, rounding_error
 
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
@@ -15,7 +15,6 @@ from xopt.compile.packed_encoder import PackedEncoder
 from xopt.engines.tensorrt import rtx
 from xopt.engines.tensorrt.portable import PortableEngine
 from xopt.errors import UnsupportedError
-from xopt.packing import pack
 
 needs_rtx = pytest.mark.skipif(
     not rtx.is_installed(), reason="no TensorRT: tensorrt-rtx is not installed"
@@ -57,12 +56,12 @@ def test_products_are_int8_and_attention_is_one_kernel(
     assert bundle.manifest["engine"]["attention"] == "fp16"
     if prefix == "JinaEmbeddingsV3":
         return  # tests/compile/test_tensorrt_rotary.py holds its error against XLM-R's.
-    batch = pack(tokens((3, 100, 1, 40)), first_position=0)
     checkpoint = Checkpoint.open(folder)
+    batch = calibrated_batch(checkpoint, 1000)
     exact = PackedEncoder.load(checkpoint).run(batch).numpy()
     engine = PortableEngine(bundle, threads=1)
     [close] = engine.run(batch).values()
-    assert distance(close, exact) <= WIDER * rounding_error(checkpoint, batch, "int8")
+    assert distance(close, exact) <= ATTENTION_TOO * rounding_error(checkpoint, batch, "int8")
 
 
 @pytest.mark.parametrize(
