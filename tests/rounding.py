@@ -8,12 +8,14 @@ size in the same places, so its error is of the same size.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.sampling import draw_sample
@@ -29,8 +31,8 @@ __all__ = [
 LEVELS = 127
 # Two draws of errors of one size: an answer of a few values can have the larger one.
 MARGIN = 1.5
-# Where attention rounds queries, keys, values and probabilities to 8 bits as well, at twice as many
-# places in all; errors that know nothing of each other add in squares.
+# Where queries, keys, values and attention's context are rounded to 8 bits as well, at twice as
+# many places in all; errors that know nothing of each other add in squares.
 ATTENTION_TOO = MARGIN * 2**0.5
 # Where every operation rounds, in TensorRT's fp16: about 30 places in a layer where here are 8.
 EVERYWHERE = MARGIN * 2
@@ -52,8 +54,13 @@ def distance(found: NDArray[Any], exact: NDArray[Any]) -> float:
     return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
-def rounding_error(checkpoint: Checkpoint, batch: PackedBatch, precision: str) -> float:
-    """The distance of an answer that is rounded plainly from fp32's, for ``fp16`` or ``int8``."""
+def rounding_error(
+    checkpoint: Checkpoint, batch: PackedBatch, precision: str, *, probabilities: bool = False
+) -> float:
+    """The distance of an answer that is rounded plainly from fp32's, for ``fp16`` or ``int8``.
+
+    ``probabilities``: whether those of attention are rounded too, as INT8 attention does.
+    """
     exact = PackedEncoder.load(checkpoint).run(batch).numpy()
     model = PackedEncoder.load(checkpoint)
     for name, module in model.named_modules():
@@ -64,7 +71,20 @@ def rounding_error(checkpoint: Checkpoint, batch: PackedBatch, precision: str) -
             )
         elif isinstance(module, nn.Embedding):
             module.weight = nn.Parameter(_rounded(module.weight, precision, dim=1), False)
-    return distance(model.run(batch).numpy(), exact)
+    with _RoundedSoftmax() if probabilities else nullcontext():
+        return distance(model.run(batch).numpy(), exact)
+
+
+class _RoundedSoftmax(TorchFunctionMode):
+    """Rounds every probability to one of 127 steps; small ones lose most of themselves."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        found = function(*arguments, **(options or {}))
+        if function in (torch.softmax, torch.Tensor.softmax, nn.functional.softmax):
+            return (found * LEVELS).round() / LEVELS
+        return found
 
 
 def _rounded(values: Tensor, precision: str, dim: int | None) -> Tensor:

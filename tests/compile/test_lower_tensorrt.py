@@ -103,8 +103,9 @@ def test_every_head_answers_as_pytorch_does(
     close = answer(str(small.path), batch)
     assert close.dtype == np.float32
     assert close.shape == exact.shape
-    factor = ATTENTION_TOO if precision == "int8" else EVERYWHERE
-    assert distance(close, exact) <= factor * rounding_error(checkpoint, batch, precision)
+    int8 = precision == "int8"
+    error = rounding_error(checkpoint, batch, precision, probabilities=int8)
+    assert distance(close, exact) <= (ATTENTION_TOO if int8 else EVERYWHERE) * error
 
 
 def test_evenly_attended_tokens_are_not_rounded_away(make_checkpoint: Factory) -> None:
