@@ -106,13 +106,14 @@ def test_tags_and_spans_are_written_too(bundles: Bundles, tmp_path: Path, name: 
     assert ".jsonl or .parquet" in refused
 
 
-# Kills its own process when the named function of xopt.bulk.job is called for the nth time.
+# Kills its own process when the named function of xopt.bulk.job, or what it uses, is called for the
+# nth time.
 KILLED = """
 import os, signal, sys
 from xopt.bulk import job
 
 name, moment = sys.argv.pop(1), int(sys.argv.pop(1))
-owner = job.shutil if name == "rmtree" else job
+owner = {"rmtree": job.shutil, "fsync": job.os}.get(name, job)
 real, calls = getattr(owner, name), iter(range(1, 1000))
 
 def counted(*arguments, **options):
@@ -129,8 +130,8 @@ main()
 @pytest.mark.parametrize(
     ("name", "moment", "parts"),
     [
-        ("_flush", 5, 1),  # a part written and not yet renamed
-        ("_flush", 11, 4),  # all parts joined and not yet renamed
+        ("fsync", 5, 1),  # a part written and not yet renamed
+        ("_flush", 1, 4),  # all parts joined and not yet renamed
         ("rmtree", 1, 4),  # the output is there, the parts are not yet gone
     ],
 )
