@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xopt.artifacts import Bundle, sign_bundle
-from xopt.cli.app import app
+from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json
 
@@ -17,8 +17,10 @@ __all__ = ["sign"]
 
 @app.command(
     short_help="Sign a bundle with a key of yours.",
-    epilog="Examples:  xopt sign bundles/e5 --key key.pem    ·    "
-    "xopt --require-signature key.pub run bundles/e5 TEXT",
+    epilog=examples(
+        "xopt sign bundles/e5 --key key.pem",
+        "xopt --require-signature key.pub run bundles/e5 TEXT",
+    ),
 )
 def sign(
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
