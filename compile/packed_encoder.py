@@ -6,7 +6,7 @@ attention runs on ``[T, width]``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from xopt.compile.attention import attend, attend_jointly
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.encoder_inputs import encoder_inputs
 from xopt.compile.head_spec import Head
-from xopt.compile.heads import head_inputs, make_head
+from xopt.compile.heads import make_head
 from xopt.compile.modules import ACTIVATE, Rotation, make_norm, multiply
 from xopt.compile.relative import Distances
 from xopt.compile.rotary import rotations
@@ -39,34 +40,12 @@ from xopt.encoders.spec import EncoderSpec
 from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.packing import PackedBatch
 
-__all__ = ["PackedEncoder", "Watch", "graph_inputs"]
-
-# The order in which a graph takes its inputs.
-ORDER = (
-    "input_ids", "position_ids", "token_type_ids", "pad_index", "attention_bias", "unpad_index",
-    "window_queries", "window_keys", "window_slots", "window_bias", "cu_seqlens",
-    "prompt_tokens",
-)  # fmt: skip
+__all__ = ["PackedEncoder", "Watch"]
 
 # Called at each quantization site with its name and value.
 Watch = Callable[[str, Tensor], None]
 Product = Callable[[nn.Module, Tensor], Tensor]
 JointAttention = Callable[[Attend, Tensor, dict[str, Tensor], Watch], Tensor]
-
-
-def graph_inputs(spec: EncoderSpec, ops: Iterable[Op], head: Head) -> list[str]:
-    """The arrays of the packed batch that this encoder with this head reads."""
-    reads = {"input_ids", *head_inputs(head)}
-    if spec.types > 1:
-        reads.add("token_type_ids")
-    if spec.table or rotations(ops):
-        reads.add("position_ids")
-    windows = {op.window for op in ops if isinstance(op, Attend)}
-    if None in windows:
-        reads |= {"pad_index", "unpad_index", "attention_bias"}
-    if windows - {None}:
-        reads |= {"window_queries", "window_keys", "window_slots", "window_bias"}
-    return [name for name in ORDER if name in reads]
 
 
 def _ignore(name: str, value: Tensor) -> None:
@@ -103,7 +82,7 @@ class PackedEncoder(nn.Module):
         super().__init__()
         self.config, self.spec = config, head
         self.plan = plan(config, head.layer)
-        self.inputs = graph_inputs(config, self.plan, head)
+        self.inputs = encoder_inputs(config, self.plan, head)
         # The names of modules are those of the plan: `layers.0.ffn_in`.
         self.embeddings = nn.Module()
         depth = config.layers if head.layer is None else head.layer
