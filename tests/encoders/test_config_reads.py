@@ -1,0 +1,76 @@
+"""What a class reads from its config is computed, or refused where it is not its default."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import transformers
+from tests.encoders.test_families import CASES
+
+from xopt.encoders.config import Config
+from xopt.encoders.families import family_of
+
+# No answer changes with them: dropout, training, caches, other classes of the same file, and what
+# is read of every config elsewhere (labels, the sizes of pre-training heads).
+IDLE = re.compile(
+    r".*dropout.*|initializer_.*|output_.*|use_cache|return_dict|num_labels|problem_type|"
+    r"_attn_implementation|chunk_size_feed_forward|is_encoder_decoder|get_text_config|"
+    r"decoder_bias|sparse_pred.*|deterministic_flash_attn|final_logit_softcapping|legacy|"
+    r"(text|vision)_config|image_token_id|mm_tokens_per_image|conv_(act|groups)"
+)
+# Of some families alone.
+OWN = {
+    # The table is stored either way.
+    "DistilBert": {"sinusoidal_pos_embds"},
+    # A choice with them is refused: RoFormer's has none of its own, and takes a last token.
+    "RoFormer": {
+        "summary_activation", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+    },
+}  # fmt: skip
+
+# Without which others of its values are read by nobody, or the checkpoint is refused.
+SWITCHES: dict[str, dict[str, Any]] = {
+    "DebertaV2": {"relative_attention": True, "pos_att_type": ["c2p"]},
+    "Gemma3Text": {"use_bidirectional_attention": True},
+}
+
+
+class Recorded(Mapping[str, Any]):
+    """A config that knows which of its values were asked for."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values_of, self.asked = dict(values), set[str]()
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return self.values_of[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_of)
+
+    def __len__(self) -> int:
+        return len(self.values_of)
+
+
+@pytest.mark.parametrize("prefix", [*CASES, "Roberta", "Camembert"])
+def test_every_value_that_its_class_reads_is_read(prefix: str) -> None:
+    source = inspect.getsource(sys.modules[getattr(transformers, f"{prefix}Model").__module__])
+    reads = set(re.findall(r"\bconfig\.([a-z_0-9]+)", source))
+    reads |= set(re.findall(r"getattr\((?:self\.)?config, ['\"]([a-z_0-9]+)", source))
+    assert "num_hidden_layers" in reads or "n_layers" in reads
+    values = getattr(transformers, f"{prefix}Config")().to_dict()
+    values |= SWITCHES.get(prefix, {})
+    family = family_of(values["model_type"], prefix)
+    recorded = Recorded(values)
+    config = Config(recorded, prefix)
+    family.read(config)
+    for kind in ("classify", "choice", "tag", "span"):
+        family.head(config, kind)
+    # A padding's id is where RoBERTa's positions begin, and has no effect on other answers.
+    missed = {name for name in reads - recorded.asked if not IDLE.fullmatch(name)}
+    assert missed - OWN.get(prefix, set()) - {"pad_token_id"} == set()
