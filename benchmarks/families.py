@@ -58,6 +58,16 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_rel_ebd": "layer_norm", "position_biased_input": False,
         },
     ),
+    # Its texts have 2,048 tokens at most.
+    "embeddinggemma-300m": (
+        "Gemma3Text",
+        {
+            "vocab_size": 262_144, "hidden_size": 768, "num_hidden_layers": 24,
+            "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 256,
+            "intermediate_size": 1152, "query_pre_attn_scalar": 256, "sliding_window": 512,
+            "max_position_embeddings": 2048, "use_bidirectional_attention": True,
+        },
+    ),
     # For trying out this file where nothing is measured.
     "tiny": ("ModernBert", {"vocab_size": 256_000, "num_hidden_layers": 3, "hidden_size": 96,
                             "intermediate_size": 96}),
