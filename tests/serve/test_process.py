@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from xopt.cli import app
 from xopt.cli.serve import read_places
 from xopt.errors import InputError
 from xopt.serve.options import ServeOptions
@@ -42,6 +45,18 @@ def test_names_of_bundles() -> None:
     for bundles, said in ((["a/e5", "b/e5"], "stands twice"), (["=b"], "has no name")):
         with pytest.raises(InputError, match=said):
             read_places(bundles)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "a..b"])
+def test_an_address_that_cannot_be_had_is_said_before_a_bundle_is_opened(host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = CliRunner().invoke(app, ["serve", "nowhere", "--host", host, "--port", str(port)])
+    assert isinstance(found.exception, InputError)
+    assert f"cannot listen at {host}, port {port}: " in found.exception.message
+    assert "--port 0" in found.exception.hint
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,6 +75,8 @@ def serve(
     shown = asdict(options) | {"api_key": "set" if options.api_key else None}
     show_options("serve", shown, quiet=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Before the bundles are opened, which takes longer.
+    bound = bind(options.host, options.port)
     service = Service(places, options)
     config = uvicorn.Config(
         make_app(service),
@@ -85,14 +88,34 @@ def serve(
         lifespan="on",
     )
     server = uvicorn.Server(config)
-    socket = config.bind_socket()
     # Who reads the line below may connect at once, and is answered when the server runs.
-    socket.listen(config.backlog)
-    port = socket.getsockname()[1]
+    bound.listen(config.backlog)
+    port = bound.getsockname()[1]
     error_console().print(
         f"serving {', '.join(places)} at http://{options.host}:{port}/", highlight=False
     )
-    server.run(sockets=[socket])
+    server.run(sockets=[bound])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at this address, which does not listen yet.
+
+    Raises:
+        InputError: the address is taken, not this machine's, or not allowed.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        bound.close()
+        why = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"xopt cannot listen at {host}, port {port}: {why}.",
+            hint="--port 0 takes a free port; --host 127.0.0.1 is this machine alone, 0.0.0.0 all "
+            "of its addresses.",
+        ) from error
+    return bound
 
 
 def read_places(bundles: list[str]) -> dict[str, Path]:
