@@ -31,6 +31,4 @@ class EvalOptions:
         """
         for name, least in (("batch_tokens", 1), ("resamples", 1), ("seed", 0)):
             if getattr(self, name) < least:
-                raise InputError(
-                    f"[eval] {name} is {getattr(self, name)}; possible: {least} and above."
-                )
+                raise InputError(f"{name} is {getattr(self, name)}; possible: {least} and above.")
