@@ -87,7 +87,7 @@ class GraphEditor:
         self.nodes = kept[::-1]
 
     def array(self, name: str) -> NDArray[np.float32]:
-        """An initializer, of the source or added since, as float32."""
+        """An initializer of the source, or a small one that was added since, as float32."""
         if name in self.weights:
             return np.asarray(self.weights[name], np.float32)
         return np.asarray((self.offered if name in self.offered else self.added)[name], np.float32)
