@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, pre_tokenizers, processors
 
 from xopt.errors import InputError
+from xopt.model.finishing import finish
+from xopt.model.head import Head
 from xopt.model.layout import Frame, read_sentences, read_words
-from xopt.model.spans import read_windows
+from xopt.model.results import Answer
+from xopt.model.spans import find_span, read_windows
+from xopt.model.texts import Row
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
@@ -42,9 +47,33 @@ def test_a_byte_level_tokenizer_needs_no_unknown_token() -> None:
     tokenizer = make(models.BPE(alphabet, []), splitter)
     [[found]] = read_words(tokenizer, [["a", "b"]], 8, extra_separator=False)
     assert len(found) == 4
-    for word, size in (("", 0), ("a" * 8, 9)):
-        with pytest.raises(InputError, match=f"Text 7, word 2, has {size} tokens"):
-            read_sentences(tokenizer, [["a", word]], ["Text 7"])
+    with pytest.raises(InputError, match="Text 7, word 2, has 0 tokens"):
+        read_sentences(tokenizer, [["a", ""]], ["Text 7"])
+
+
+@pytest.mark.parametrize("words", [["ab" * 40], ["a", "b", "ab" * 40, "b"]])
+def test_of_a_word_that_fills_a_part_the_first_tokens_are_read(words: list[str]) -> None:
+    """As transformers cuts a sentence; XTREME's own layout has the unknown token there."""
+    tokenizer = framed("ab", "[C] $A [S] $B [S]")
+    [parts] = read_sentences(tokenizer, [words], ["Text 1"])
+    place = words.index("ab" * 40)
+    [whole] = tokenizer.encode_words([[words[place]]], max_tokens=tokenizer.max_tokens)
+    assert parts[place > 0].ids.tolist() == whole.ids.tolist()
+    counts = [number for part in parts if part.words is not None for number in part.words if number]
+    assert counts == list(range(1, len(words) + 1))
+
+
+def test_a_context_is_answered_where_the_question_has_the_highest_logits() -> None:
+    tokenizer = framed("ab", "[C] $A [S] $B [S]")
+    windows = read_windows(tokenizer, ["abababab"], ["ba"], window=16, max_query=8)[0]
+    logits = [np.zeros((len(window), 2), np.float32) for window in windows]
+    logits[0][:9] = 5.0
+    assert find_span(windows, logits, n_best=4).score == -np.inf
+    head, row = Head("span"), Row("abababab", "ba")
+    logits[0][-2] = 1.0
+    found = finish(head, row, windows, [part - np.float32(50) for part in logits])
+    assert isinstance(found, Answer)
+    assert (found.text, found.start, found.stop) == ("a", 1, 2)
 
 
 def framed(letters: str, pair: str) -> Tokenizer:

@@ -130,7 +130,8 @@ class Model(OpenBundle):
         Returns:
             For each sentence a tag of every word, from its first token; for each text one of every
             token that is not special. A word without a token is left out of its sentence, as
-            transformers leaves it out, and is answered alone as the unknown token.
+            transformers leaves it out, and is answered alone as the unknown token. Of a word that
+            is longer than the encoder takes, the first tokens are read.
 
         Raises:
             InputError: as :meth:`encode`.

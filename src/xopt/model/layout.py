@@ -231,7 +231,8 @@ def read_sentences(
 ) -> list[list[Encoding]]:
     """Each sentence as transformers reads words: one without a token changes no other's answer.
 
-    Such a word stands alone, as the unknown token, in a part behind the others.
+    Such a word stands alone, as the unknown token, in a part behind the others. Of a word with more
+    tokens than a part has room for, the first are read.
 
     Args:
         tokenizer: of the checkpoint.
@@ -245,11 +246,12 @@ def read_sentences(
         InputError: as :meth:`Frame.words`.
     """
     frame, limit = Frame.read(tokenizer), tokenizer.max_tokens
+    room = limit - len(frame.before) - len(frame.after)
     found = []
     for encoding, words, name in zip(
         tokenizer.encode_words(sentences), sentences, names, strict=True
     ):
-        pieces = _pieces(encoding, len(words))
+        pieces = [piece[: max(room, 0)] for piece in _pieces(encoding, len(words))]
         read = [number for number, piece in enumerate(pieces) if len(piece)]
         alone = [number for number, piece in enumerate(pieces) if not len(piece)]
         groups = [read] if read else []

@@ -103,7 +103,7 @@ class Answer:
     """A span of a context that answers a question.
 
     Attributes:
-        text: its characters, without blanks around; empty if no span is allowed.
+        text: its characters, without blanks around; empty if the context has no token.
         start: its first character in the context.
         stop: the one behind its last.
         score: the sum of its start's and its end's logit; ``-inf`` if there is none.

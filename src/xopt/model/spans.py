@@ -105,6 +105,7 @@ def find_span(
     *,
     n_best: int = N_BEST,
     longest: int = MAX_ANSWER,
+    passage_alone: bool = False,
 ) -> Span:
     """The highest sum of start and end, and its characters of the passage.
 
@@ -113,16 +114,16 @@ def find_span(
         logits: ``[n, 2]`` of each window.
         n_best: starts and ends that are combined in each window.
         longest: answer, in tokens.
+        passage_alone: rank the passage's tokens alone. XTREME's script ranks all of a window, so
+            that there is no span where those of the question have the highest logits.
     """
     best = Span()
     for window, scores in zip(windows, logits, strict=True):
         assert window.sequence is not None
         assert window.words is not None
         assert window.offsets is not None
-        starts = np.argsort(-scores[:, 0], kind="stable")[:n_best]
-        ends = np.argsort(-scores[:, 1], kind="stable")[:n_best]
-        starts = starts[window.words[starts] == 1]
-        ends = ends[window.sequence[ends] == 1]
+        starts = _ranked(scores[:, 0], window.words == 1, n_best, passage_alone)
+        ends = _ranked(scores[:, 1], window.sequence == 1, n_best, passage_alone)
         size = ends[None, :] - starts[:, None] + 1
         sums = scores[starts, 0][:, None] + scores[ends, 1][None, :]
         sums = np.where((size >= 1) & (size <= longest), sums, -np.inf)
@@ -136,6 +137,15 @@ def find_span(
                 _probability(scores[window.sequence == 1], scores[first, 0], scores[last, 1]),
             )
     return best
+
+
+def _ranked(
+    scores: Array, allowed: NDArray[np.bool_], n_best: int, passage_alone: bool
+) -> NDArray[np.intp]:
+    """The places of the highest scores that are allowed, in order."""
+    ranked = np.where(allowed, scores, -np.inf) if passage_alone else scores
+    best = np.argsort(-ranked, kind="stable")[:n_best]
+    return best[allowed[best]]
 
 
 def _probability(logits: Array, start: np.float32, end: np.float32) -> float:
