@@ -91,6 +91,9 @@ def read_head(
         raise CheckpointError(f"config.json: architectures is {names!r}, not a list of names.")
     prefix = family.types[raw["model_type"]][0]
     name = str(names[0]) if names else prefix + "Model"
+    if _is_cross_encoder(raw, sentence, modules):
+        # Its library loads a classifier, whatever config.json names.
+        name = prefix + "ForSequenceClassification"
     # A class of the checkpoint's own code has another prefix, and is read by transformers' own.
     suffix = next((ending for ending in HEADS if name.endswith(ending)), name)
     found = HEADS.get(suffix)
@@ -253,6 +256,15 @@ def _pipeline(problem: str | None, labels: int) -> Activation:
     return "softmax"
 
 
+def _is_cross_encoder(
+    raw: Mapping[str, Any], sentence: Mapping[str, Any], modules: Modules | None
+) -> bool:
+    """Whether sentence-transformers wrote into the folder of a classifier."""
+    written = modules is not None or sentence.get("model_type") == "CrossEncoder"
+    written |= isinstance(raw.get("sentence_transformers"), dict)
+    return written or raw.get("sbert_ce_default_activation_function") is not None
+
+
 def _cross_encoder(
     raw: Mapping[str, Any], labels: int, sentence: Mapping[str, Any], modules: Modules | None
 ) -> Activation | None:
@@ -261,10 +273,9 @@ def _cross_encoder(
     Versions before 4 wrote config.json's ``sbert_ce_default_activation_function``, 4 and 5 its
     ``sentence_transformers``, 6 ``config_sentence_transformers.json``.
     """
-    new, old = raw.get("sentence_transformers"), raw.get("sbert_ce_default_activation_function")
-    written = modules is not None or sentence.get("model_type") == "CrossEncoder"
-    if not (written or isinstance(new, dict) or old is not None):
+    if not _is_cross_encoder(raw, sentence, modules):
         return None
+    new, old = raw.get("sentence_transformers"), raw.get("sbert_ce_default_activation_function")
     path = sentence.get("activation_fn")
     if path is None and isinstance(new, dict) and "activation_fn" in new:
         path = new["activation_fn"]

@@ -287,6 +287,28 @@ def test_what_its_own_library_makes_of_logits(
         assert theirs.lower() == expected
 
 
+@pytest.mark.parametrize("names", [None, ["XLMRobertaModel"]])
+@pytest.mark.parametrize("today", [True, False])
+def test_a_cross_encoder_is_a_classifier_whatever_its_config_names(
+    make_checkpoint: Factory, tmp_path: Path, names: list[str] | None, today: bool
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    source = make_checkpoint("xlm-roberta", "classify", labels=["a"])
+    folder = Path(shutil.copytree(source, tmp_path / "classifier"))
+    change(folder / "config.json", architectures=names)
+    if today:
+        write(folder / "config_sentence_transformers.json", {"model_type": "CrossEncoder"})
+        modules(folder)
+        write(folder / "sentence_bert_config.json", {"transformer_task": "sequence-classification"})
+    else:
+        change(folder / "config.json", sentence_transformers={"version": "5.1.0"})
+    head = Checkpoint.open(folder).head
+    assert (head.kind, head.activation) == ("classify", "sigmoid")
+    theirs = CrossEncoder(str(folder), device="cpu")
+    assert type(theirs.model).__name__ == "XLMRobertaForSequenceClassification"
+
+
 def _pipelines(folder: Path) -> str:
     """Which function transformers' text-classification pipeline applies."""
     import numpy as np
