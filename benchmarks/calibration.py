@@ -52,7 +52,7 @@ def write_corpora(source: Source, folder: Path) -> dict[str, str | None]:
         (folder / name).mkdir()
         for code in languages:
             rows = task.load(source, code)
-            pairs = ((row["sentence1"], row["sentence2"]) for row in rows)
+            pairs = ((row["first"], row["second"]) for row in rows)
             texts = dict.fromkeys(" ".join(t.split()) for t in itertools.chain(*pairs))
             (folder / name / f"{code}.txt").write_text("".join(f"{t}\n" for t in texts if t))
     return {"english": str(folder / "english"), "xnli": str(folder / "xnli"), "own": None}
@@ -131,6 +131,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         )  # fmt: skip
         return embed(built.bundle, texts)
 
+    corpora = write_corpora(source, folder)
     exact = answer("fp32", "fp32", None, 0)
     reference = hits(exact)
     document: dict[str, Any] = {
@@ -142,7 +143,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "scripts": scripts, "corpora": {},
     }  # fmt: skip
     means = {}
-    for name, calibration in write_corpora(source, folder).items():
+    for name, calibration in corpora.items():
         right, apart = [], []
         for seed in range(options.seeds):
             found = answer(f"{name}-{seed}", "int8", calibration, seed)
