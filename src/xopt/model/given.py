@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, cast
 
 from xopt.errors import InputError
 
@@ -85,7 +85,7 @@ def _members(given: object, what: str = "texts") -> list[Any]:
     listed = getattr(given, "to_pylist", None)
     try:
         # Arrow's arrays give values of their own kinds.
-        return list(listed() if callable(listed) else given)
+        return list(cast(Iterable[Any], listed() if callable(listed) else given))
     except TypeError as error:
         raise InputError(f"{what} cannot be read one by one: {error}.") from error
 
