@@ -159,6 +159,8 @@ def test_doctor_says_what_this_machine_can_do(
     monkeypatch.setenv("CXX", "no-such-compiler")
     shown = xopt("doctor", cwd=tmp_path)
     assert shown.returncode == 0
+    # With its brackets, which are no markup.
+    assert not found["add"] or f"To add the rest: {found['add']}" in shown.stdout
     assert "attention on the CPU: OpenVINO's, which is slower: " in shown.stdout
 
 

@@ -31,7 +31,7 @@ def test_every_option_of_every_section_is_in_the_file_with_its_default() -> None
 
 
 def test_a_new_file_changes_nothing_and_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     init()
@@ -41,6 +41,9 @@ def test_a_new_file_changes_nothing_and_is_not_replaced(
         assert {entry["from"] for entry in values(section).values()} == {"default"}
     with pytest.raises(InputError, match="there already"):
         init()
+    capsys.readouterr()
+    init(Path("[bold].toml"))
+    assert capsys.readouterr().out.startswith("[bold].toml: take the #")
     init(force=True)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from xopt.artifacts import Bundle
 from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
@@ -122,7 +124,7 @@ def _show(result: BuildResult, asked: str | None) -> None:
     bundle = result.bundle
     out = console()
     how = "already built" if result.cached else f"built in {result.seconds:.1f} s"
-    out.print(f"[bold green]{bundle.folder}[/bold green]  {how}", highlight=False)
+    out.print(f"[bold green]{escape(str(bundle.folder))}[/bold green]  {how}", highlight=False)
     parity = bundle.manifest["parity"]
     target = "cpu" if bundle.target == "openvino" else bundle.target
     out.print(
@@ -136,6 +138,7 @@ def _show(result: BuildResult, asked: str | None) -> None:
         f"  fingerprint  {bundle.fingerprint[:16]}\n"
         f"  peak memory  {peak_rss_mib():,.0f} MiB",
         highlight=False,
+        markup=False,
     )
     task = asked or ("tatoeba" if bundle.head["kind"] == "embed" else "TASK")
-    out.print(f"Next: xopt eval {bundle.folder} --task {task}", highlight=False)
+    out.print(f"Next: xopt eval {bundle.folder} --task {task}", highlight=False, markup=False)

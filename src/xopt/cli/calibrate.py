@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
@@ -112,10 +113,13 @@ def _show(found: Calibration, options: BuildOptions) -> None:
     if corpus["absent"]:
         lines.append(f"of XTREME's 40 languages without a text: {' '.join(corpus['absent'])}")
     for line in lines:
-        out.print(line, highlight=False, soft_wrap=True)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.ranges is None:
         out.print("Only looked at; ranges are written with -o FOLDER.", highlight=False)
         return
-    out.print(f"[bold green]{found.ranges.folder}[/bold green]  ranges", highlight=False)
+    out.print(
+        f"[bold green]{escape(str(found.ranges.folder))}[/bold green]  ranges", highlight=False
+    )
     named = f" {options.checkpoint}" if options.checkpoint else ""
-    out.print(f"Next: xopt build{named} --calibration {found.ranges.folder}", highlight=False)
+    command = f"xopt build{named} --calibration {found.ranges.folder}"
+    out.print(f"Next: {command}", highlight=False, markup=False)

@@ -49,7 +49,8 @@ def init(
     if as_json:
         print_json({"file": str(out)})
         return
-    console().print(f"{out}: take the # from the options you want to set.", highlight=False)
+    said = f"{out}: take the # from the options you want to set."
+    console().print(said, highlight=False, markup=False)
 
 
 @app.command(

@@ -60,7 +60,7 @@ def doctor(as_json: JsonOption = False) -> None:
         parts = ", ".join(f"{name} {version}" for name, version in facts["installed"].items())
         out.print(f"extra {extra}: {parts or 'nothing installed'}", highlight=False)
     if document["add"]:
-        out.print(f"To add the rest: {document['add']}", highlight=False)
+        out.print(f"To add the rest: {document['add']}", highlight=False, markup=False)
 
 
 def _examine() -> dict[str, Any]:

@@ -157,4 +157,5 @@ def _show(document: Mapping[str, Any], folder: Path) -> None:
         out.print(f"left out: {reason}", highlight=False, markup=False)
     for failure in document["failures"]:
         error_console().print(f"failed: {failure['step']}: {failure['message']}", markup=False)
-    out.print(f"{folder / 'report.json'}, report.md, pareto.png, pareto.svg", highlight=False)
+    written = f"{folder / 'report.json'}, report.md, pareto.png, pareto.svg"
+    out.print(written, highlight=False, markup=False)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
@@ -175,7 +176,7 @@ def _show(result: TuneResult) -> None:
     out = console()
     report = result.report
     how = "already tuned" if result.cached else f"tuned in {result.seconds:.0f} s"
-    out.print(f"[bold green]{result.folder}[/bold green]  {how}", highlight=False)
+    out.print(f"[bold green]{escape(str(result.folder))}[/bold green]  {how}", highlight=False)
     trained = report["result"]
     best = dict(trained["scores"])[trained["best_step"]]
     scores = "  ".join(f"{name} {value:.1f}" for name, value in best.items() if name != "score")
@@ -185,4 +186,4 @@ def _show(result: TuneResult) -> None:
         f"  fingerprint  {report['fingerprint'][:16]}",
         highlight=False,
     )
-    out.print(f"Next: xopt build {result.folder} --precision int8", highlight=False)
+    out.print(f"Next: xopt build {result.folder} --precision int8", highlight=False, markup=False)
