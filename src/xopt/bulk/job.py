@@ -127,7 +127,7 @@ def _run(job: Job, work: Work) -> int:
         done += rows
         heard(0)
     if not sizes:
-        raise InputError(f"{job.source.name or job.output} has no text.", hint="Give at least one.")
+        raise InputError(f"{job.source.called} has no text.", hint="Give at least one.")
     if job.source.digest() != digest:
         raise InputError(
             "The input was changed while it was read.", hint="Type the same command again."

@@ -32,7 +32,7 @@ class GivenInput:
 
     texts: Sequence[str]
     pair: str | None = None
-    name: str = "the command line"
+    called: str = "the command line"
 
     def digest(self) -> str:
         """sha256 of the texts."""
