@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -47,7 +49,7 @@ def test_the_first_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = RUN.invoke(app, ["--help"]).output.splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines) <= 37
+    assert len(lines) <= 40
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -75,6 +77,10 @@ def place(
     shutil.copytree(bundles("nli", "int8").folder, made / "xnli")
     shutil.copytree(small, made / "mini")
     shutil.copytree(heads("nli"), folder / "my-xnli-model")
+    key = ed25519.Ed25519PrivateKey.generate()
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     (folder / "texts").mkdir()
     (folder / "texts" / "sw.txt").write_text("Habari za asubuhi\n" * 80)
     (folder / "texts.csv").write_text("text\nHabari\nGood morning\n")

@@ -17,10 +17,7 @@ __all__ = ["sign"]
 
 @app.command(
     short_help="Sign a bundle with a key of yours.",
-    epilog=examples(
-        "xopt sign bundles/e5 --key key.pem",
-        "xopt --require-signature key.pub run bundles/e5 TEXT",
-    ),
+    epilog=examples("xopt sign bundles/e5 --key key.pem"),
 )
 def sign(
     bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
