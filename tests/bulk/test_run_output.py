@@ -194,6 +194,8 @@ def test_rows_that_cannot_be_answered_are_named(bundles: Bundles, tmp_path: Path
     assert "given.csv, row 3, its pair, is empty" in said
     given.write_text("text,pair\n")
     assert "given.csv has no text" in run(*asked, "--pair-column", "pair", code=2)
+    given.write_text("text,pair\nalone\n")
+    assert "given.csv, row 1 has 1 columns" in run(*asked, "--pair-column", "pair", code=2)
     assert not (tmp_path / ".o.jsonl.parts").exists()
 
 

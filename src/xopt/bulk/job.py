@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from xopt import __version__
 from xopt.bulk.reading import FileInput, Input
 from xopt.bulk.writing import Format
-from xopt.errors import BuildError, InputError
+from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.texts import Row, chunked
 from xopt.publishing import write_whole
 
@@ -85,7 +85,7 @@ def run_job(job: Job, work: Work) -> int:
         with FileLock(folder / ".lock", timeout=0):
             try:
                 rows = _run(job, work)
-            except InputError:
+            except XoptError:
                 # Nothing is worth keeping where not even the first part was made.
                 if not any(folder.glob("*.part")):
                     shutil.rmtree(folder, ignore_errors=True)
