@@ -217,7 +217,7 @@ class _Sites:
 
         layer, _, kind = site.rpartition(".")
         if kind in CENTERED:
-            sums = sum(part.sum(dim=0, dtype=torch.float64) for part in seen.parts)
+            sums: Any = sum(part.sum(dim=0, dtype=torch.float64) for part in seen.parts)
             mean = (sums / sum(map(len, seen.parts))).float()
             self.centers[site] = mean.numpy()
             seen = replace(seen, middle=mean)

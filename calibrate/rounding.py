@@ -105,7 +105,7 @@ class Moments:
             self._exact, self._products = False, self._products.double()
         factors = rounded.to(torch.int8) if self._exact else rounded
         columns = factors.T.contiguous()
-        multiply = torch._int_mm if self._exact else torch.mm
+        multiply: Any = torch.ops.aten._int_mm if self._exact else torch.mm
         for start in range(0, len(columns), STRIP):
             strip = slice(start, start + STRIP)
             self._products[start:, strip] += multiply(columns[start:], factors[:, strip])
