@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from xopt.engines.openvino_match import Places, as_input, constant, is_input, reader, source
+from xopt.engines.openvino_match import (
+    Places,
+    as_input,
+    constant,
+    is_input,
+    reader,
+    redirect,
+    source,
+)
 
 __all__ = ["packed_attention", "packed_mean"]
 
@@ -54,8 +62,7 @@ def packed_attention(openvino: Any, model: Any, factory: Any) -> bool:
         assert one is not None
         facts = {"heads": one.heads, "scale": one.scale}
         node = factory.create("PackedAttention", [*one.inputs, starts], facts)
-        for target in list(one.context.output(0).get_target_inputs()):
-            target.replace_source_output(node.output(0))
+        redirect(one.context, node.output(0))
     places.drop_unread()
     return True
 
@@ -76,8 +83,7 @@ def packed_mean(openvino: Any, model: Any, factory: Any) -> bool:
         node = factory.create("PackedMean", [rows, starts])
         node.set_friendly_name(quotient.get_friendly_name())
         node.output(0).get_tensor().set_names(quotient.output(0).get_names())
-        for target in list(quotient.output(0).get_target_inputs()):
-            target.replace_source_output(node.output(0))
+        redirect(quotient, node.output(0))
     places.drop_unread()
     return True
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.engines.openvino_match import origin, source
+from xopt.engines.openvino_match import origin, redirect, source
 
 __all__ = ["drop_gathers", "join_divisions", "same_blocks", "share_products"]
 
@@ -86,8 +86,7 @@ def join_divisions(openvino: Any, model: Any) -> int:
         value = opset.multiply(value, both)
         value = opset.add(value, opset.constant(bias * inverse))
         value.set_friendly_name(node.get_friendly_name())
-        for target in list(node.output(0).get_target_inputs()):
-            target.replace_source_output(value.output(0))
+        redirect(node, value.output(0))
         changed += 1
     model.validate_nodes_and_infer_types()
     return changed
@@ -130,8 +129,7 @@ def drop_gathers(openvino: Any, model: Any) -> None:
             result = node.input_value(0)
         else:
             continue
-        for consumer in list(node.output(0).get_target_inputs()):
-            consumer.replace_source_output(result)
+        redirect(node, result)
     for name in UNPADS:
         if name in parameters:
             model.remove_parameter(parameters[name])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Places", "as_input", "constant", "is_input", "origin", "reader", "source"]
+__all__ = ["Places", "as_input", "constant", "is_input", "origin", "reader", "redirect", "source"]
 
 
 def source(node: Any, number: int, kind: str | None = None) -> Any:
@@ -21,6 +21,12 @@ def reader(node: Any, kind: str) -> Any:
     """The only node that reads this one, if it is of this kind."""
     readers = [r.get_node() for r in node.output(0).get_target_inputs()]
     return readers[0] if len(readers) == 1 and readers[0].get_type_name() == kind else None
+
+
+def redirect(node: Any, output: Any) -> None:
+    """Let all that read ``node``'s first output read ``output``."""
+    for target in list(node.output(0).get_target_inputs()):
+        target.replace_source_output(output)
 
 
 def constant(node: Any, number: int) -> list[int] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xopt.engines.openvino_match import constant, origin, source
+from xopt.engines.openvino_match import constant, origin, redirect, source
 
 __all__ = ["tidy"]
 
@@ -33,8 +33,7 @@ def tidy(openvino: Any, model: Any) -> int:
             made = rewrite(opset, node)
             if made is None:
                 continue
-            for target in list(node.output(0).get_target_inputs()):
-                target.replace_source_output(made.output(0))
+            redirect(node, made.output(0))
     model.validate_nodes_and_infer_types()
     return before - len(model.get_ops())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from xopt.progress import Progress
+from xopt.publishing import flush
 from xopt.tune.batches import Plan, by_length
 from xopt.tune.data import TaskData
 from xopt.tune.encode import Item
@@ -208,9 +208,7 @@ class _Watch(transformers.TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             for path in folder.iterdir():
-                descriptor = os.open(path, os.O_RDONLY)
-                os.fsync(descriptor)
-                os.close(descriptor)
+                flush(path)
             (folder / COMPLETE).touch()
         return control
 

@@ -25,7 +25,8 @@ from filelock import FileLock, Timeout
 from xopt.errors import ArtifactError, BuildError, XoptError
 
 __all__ = [
-    "LOCK", "MANIFEST", "check_place", "disk_error", "publish", "unique_beside", "write_whole",
+    "LOCK", "MANIFEST", "check_place", "disk_error", "flush", "publish", "unique_beside",
+    "write_whole",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -65,7 +66,7 @@ def publish(final: Path) -> Iterator[Path]:
             # Under this name the folder has an owner from its first moment on.
             new.rename(work)
             yield work
-            _flush(work)
+            _flush_all(work)
             # The lock moves along: at no moment is the folder without an owner.
             _swap(work, final)
             (final / LOCK).unlink(missing_ok=True)
@@ -105,7 +106,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-    _flush_one(final.parent)
+    flush(final.parent)
 
 
 @contextlib.contextmanager
@@ -217,12 +218,17 @@ def _has_owner(partial: Path) -> bool:
     return False
 
 
-def _flush(folder: Path) -> None:
+def _flush_all(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _flush_one(path)
+        flush(path)
 
 
-def _flush_one(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk.
+
+    Raises:
+        OSError: it is not there, or cannot be written.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -113,7 +113,7 @@ import os, signal, sys
 from xopt.bulk import job
 
 name, moment = sys.argv.pop(1), int(sys.argv.pop(1))
-owner = {"rmtree": job.shutil, "fsync": job.os}.get(name, job)
+owner = {"rmtree": job.shutil, "fsync": os}.get(name, job)
 real, calls = getattr(owner, name), iter(range(1, 1000))
 
 def counted(*arguments, **options):
@@ -131,7 +131,7 @@ main()
     ("name", "moment", "parts"),
     [
         ("fsync", 5, 1),  # a part written and not yet renamed
-        ("_flush", 1, 4),  # all parts joined and not yet renamed
+        ("flush", 1, 4),  # all parts joined and not yet renamed
         ("rmtree", 1, 4),  # the output is there, the parts are not yet gone
     ],
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from xopt.bulk.reading import FileInput, Input
 from xopt.bulk.writing import Format
 from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.texts import Row, chunked
-from xopt.publishing import write_whole
+from xopt.publishing import flush, write_whole
 
 __all__ = ["Job", "Work", "run_job"]
 
@@ -135,9 +134,9 @@ def _run(job: Job, work: Work) -> int:
     parts = [_part(job, number) for number in range(len(sizes))]
     whole = job.folder / "whole"
     job.format.join(parts, whole)
-    _flush(whole)
+    flush(whole)
     whole.replace(job.output)
-    _flush(job.output.absolute().parent)
+    flush(job.output.absolute().parent)
     return sum(sizes.values())
 
 
@@ -170,11 +169,3 @@ def _begin(job: Job, facts: Mapping[str, Any]) -> None:
     for part in parts:
         part.unlink()
     write_whole(path, json.dumps(facts, indent=1, sort_keys=True))
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
