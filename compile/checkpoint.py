@@ -127,7 +127,7 @@ class Checkpoint:
             counts_prompts=not head.include_prompt,
         )
         made.weight_files  # noqa: B018  (raises early when weights are missing or pickled)
-        check_rows(tokenizer.path, place, config.vocabulary, text.max_tokens)
+        check_rows(tokenizer.path, place, config.vocabulary, text.kept_tokens)
         return replace(made, text=text if normalize is None else replace(text, normalize=normalize))
 
     @cached_property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+from xopt.activations import ACTIVATIONS
 from xopt.compile.head_spec import Head, HeadKind, HeadModule, Normalize, Truncate
 from xopt.compile.st_folder import CONFIG, Modules
 from xopt.encoders.config import Config
@@ -14,8 +15,6 @@ from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
 
 __all__ = ["MULTIPLE_CHOICE", "Choice", "read_head"]
-
-Activation = Literal["softmax", "sigmoid", "identity"]
 
 MULTIPLE_CHOICE = "ForMultipleChoice"
 # Architecture suffix in config.json -> head.
@@ -247,7 +246,7 @@ def _classifier(
     )
 
 
-def _pipeline(problem: str | None, labels: int) -> Activation:
+def _pipeline(problem: str | None, labels: int) -> str:
     """What transformers' text-classification pipeline makes of the logits."""
     if problem == "regression":
         return "identity"
@@ -267,7 +266,7 @@ def _is_cross_encoder(
 
 def _cross_encoder(
     raw: Mapping[str, Any], labels: int, sentence: Mapping[str, Any], modules: Modules | None
-) -> Activation | None:
+) -> str | None:
     """What sentence-transformers' CrossEncoder makes of the logits; None where it wrote nothing.
 
     Versions before 4 wrote config.json's ``sbert_ce_default_activation_function``, 4 and 5 its
@@ -281,17 +280,14 @@ def _cross_encoder(
         path = new["activation_fn"]
     elif path is None:
         path = old
-    default: Activation = "sigmoid" if labels == 1 else "identity"
+    default = "sigmoid" if labels == 1 else "identity"
     # Code of other packages is run by nobody; the library takes its default then.
     if path is None or not str(path).startswith("torch."):
         return default
-    known: dict[str, Activation] = {
-        "Sigmoid": "sigmoid", "Identity": "identity", "Softmax": "softmax",
-    }  # fmt: skip
-    name = str(path).rsplit(".", 1)[-1]
-    if name not in known:
+    module, _, name = str(path).rpartition(".")
+    if not module.startswith("torch.nn") or name.lower() not in ACTIVATIONS:
         raise CheckpointError(
             f"The cross-encoder's activation is {path!r}, which xopt does not do.",
-            hint=f"xopt does {', '.join(known)} of torch.nn.",
+            hint=f"xopt does these of torch.nn, in any case: {', '.join(ACTIVATIONS)}.",
         )
-    return known[name]
+    return name.lower()

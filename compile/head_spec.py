@@ -119,8 +119,9 @@ class Head:
     Attributes:
         kind: ``classify``, ``tag``, ``span`` or ``embed``.
         labels: label names by id; empty for ``embed``.
-        activation: for ``classify`` and ``tag``, what its own library makes of logits: ``softmax``,
-            ``sigmoid`` or ``identity``. Not in the graph: the last step of whoever answers.
+        activation: for ``classify`` and ``tag``, what its own library makes of logits: one of
+            :data:`xopt.activations.ACTIVATIONS`. Not in the graph: whoever answers
+            takes that last step.
         problem_type: for ``classify``, as config.json says it.
         layer: which hidden state is pooled: 0 the embeddings, ``layers`` the last. This and the
             next three for ``embed``, and for a cross-encoder made of modules.
@@ -136,7 +137,7 @@ class Head:
 
     kind: HeadKind
     labels: tuple[str, ...] = ()
-    activation: Literal["softmax", "sigmoid", "identity"] = "softmax"
+    activation: str = "softmax"
     problem_type: str | None = None
     layer: int | None = None
     pooling: tuple[str, ...] = ()

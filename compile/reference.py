@@ -103,12 +103,18 @@ class Reference:
         return padded_answer(self.model, self.checkpoint, feed, counts)
 
     def _finished(self, logits: torch.Tensor) -> torch.Tensor:
+        import torch
+
         head = self.checkpoint.head
         if head.kind == "embed":
             return logits / logits.norm(dim=-1, keepdim=True) if head.normalize else logits
-        if head.kind == "span" or head.activation == "identity":
+        if head.kind == "span":
             return logits
-        return logits.softmax(-1) if head.activation == "softmax" else logits.sigmoid()
+        classes = {name.lower(): name for name in dir(torch.nn)}
+        along = {"dim": -1} if head.activation in ("softmax", "softmin", "logsoftmax") else {}
+        last = getattr(torch.nn, classes[head.activation])(**along)
+        found: torch.Tensor = last(logits)
+        return found
 
 
 def _prompt(checkpoint: Checkpoint) -> str:

@@ -35,17 +35,19 @@ def read_text_spec(
         tokenizer: as the library makes it.
         modules: of a sentence-transformers folder.
         sentence: ``config_sentence_transformers.json``, empty where there is none.
-        sentences: whether sentence-transformers is the folder's library, which cuts texts to
-            its own limit; transformers' pipelines take what the encoder takes.
+        sentences: whether sentence-transformers is the folder's library, which cuts every text
+            to its own limit; transformers' pipelines take what the encoder takes.
         counts_prompts: whether the prompt's tokens are left out of the pooling.
 
     Raises:
         CheckpointError: a limit is no number, or the default prompt is not among the prompts.
     """
     options = modules.options if modules else {}
-    limit = config.max_tokens
-    if sentences:
-        limit = min(limit, _limit(folder, config, modules))
+    limit, cut = config.max_tokens, None
+    own = _limit(folder, modules, strict=sentences)
+    if own is not None and own < limit:
+        # transformers' pipelines take what the encoder takes, and cut to their own limit if told.
+        limit, cut = (own, None) if sentences else (limit, own)
     steps = normalizer_steps(tokenizer.path)
     lower = bool(options.get("do_lower_case")) and "Lowercase" not in steps
     normalize: Normalize = "nfc" if _composes(steps) else "none"
@@ -68,7 +70,7 @@ def read_text_spec(
     # Never empty where they are counted: that would say that the prompt is pooled.
     special = (tokenizer.special_ids or (-1,)) if counts_prompts else ()
     side = tokenizer.truncation_side
-    return TextSpec(limit, normalize, lower, known, default, special, side)
+    return TextSpec(limit, normalize, lower, known, default, special, side, cut)
 
 
 def _composes(steps: Sequence[str]) -> bool:
@@ -81,8 +83,14 @@ def _composes(steps: Sequence[str]) -> bool:
     return "Precompiled" in steps or first in ("NFC", "NFKC")
 
 
-def _limit(folder: Path, config: EncoderSpec, modules: Modules | None) -> int:
-    """``max_seq_length`` as the Transformer module decides it, up to what the encoder takes."""
+def _limit(folder: Path, modules: Modules | None, *, strict: bool) -> int | None:
+    """``max_seq_length`` as the Transformer module decides it, or what the tokenizer says.
+
+    Args:
+        folder: of the encoder and its tokenizer.
+        modules: of a sentence-transformers folder.
+        strict: refuse a value that is no number of tokens; else it says nothing.
+    """
     arguments = modules.tokenizer_options if modules else {}
     for value, name in (
         (arguments.get("model_max_length"), "model_max_length"),
@@ -93,7 +101,14 @@ def _limit(folder: Path, config: EncoderSpec, modules: Modules | None) -> int:
     path = folder / "tokenizer_config.json"
     facts = read_json(path) if path.is_file() else {}
     value = facts.get("model_max_length", facts.get("max_len"))
-    return config.max_tokens if value is None else _positive(value, f"{path}: model_max_length")
+    if value is None:
+        return None
+    try:
+        return _positive(value, f"{path}: model_max_length")
+    except CheckpointError:
+        if strict:
+            raise
+        return None
 
 
 def _positive(value: Any, name: str) -> int:

@@ -44,6 +44,9 @@ class Library:
     def document(self) -> dict[str, Any]:
         """As a ``tokenizer.json``, without truncation and padding."""
         found: dict[str, Any] = json.loads(self.made.backend_tokenizer.to_str())
+        if getattr(self.made, "split_special_tokens", False):
+            # No tokenizer.json can say so: a name that is not listed is cut like any word.
+            found["added_tokens"] = [t for t in found["added_tokens"] if not t["special"]]
         return found | {"truncation": None, "padding": None}
 
     def tokens(self, sample: Sample) -> Tokens | None:

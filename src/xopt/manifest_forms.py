@@ -38,6 +38,7 @@ TEXT = {
     "prompts?": Table(str),
     "default_prompt?": Maybe(str),
     "special_ids?": [int],
+    "cut_tokens?": Maybe(int),
 }
 # What is only shown is of any form there; a page or a card says it as it stands.
 BUNDLE = {

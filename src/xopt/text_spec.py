@@ -30,6 +30,8 @@ class TextSpec:
         special_ids: where a prompt is left out of the pooling, the tokens of which the last one of
             a prompt that stands alone does not count: the tokenizer has added it.
         truncation_side: where a text that is cut loses tokens.
+        cut_tokens: what a text that is cut keeps, where its library cuts to fewer tokens than the
+            encoder takes; None for ``max_tokens``.
     """
 
     max_tokens: int
@@ -39,6 +41,12 @@ class TextSpec:
     default_prompt: str | None = None
     special_ids: tuple[int, ...] = ()
     truncation_side: Side = "right"
+    cut_tokens: int | None = None
+
+    @property
+    def kept_tokens(self) -> int:
+        """What a text that is cut keeps, special tokens included."""
+        return self.cut_tokens or self.max_tokens
 
     def prompt_tokens(self, ids: Sequence[int]) -> int:
         """How many tokens of a text are its prompt's, as sentence-transformers counts them.
@@ -58,6 +66,7 @@ class TextSpec:
             "default_prompt": self.default_prompt,
             "special_ids": list(self.special_ids),
             "truncation_side": self.truncation_side,
+            "cut_tokens": self.cut_tokens,
         }
 
     @classmethod

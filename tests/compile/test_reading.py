@@ -252,6 +252,18 @@ def test_a_limit_without_room_for_special_tokens_is_refused(folder: Path) -> Non
         ),
         (1, {"sbert_ce_default_activation_function": "my.code.Act"}, None, "sigmoid"),
         (
+            2,
+            {"sentence_transformers": {"activation_fn": "torch.nn.LogSoftmax"}},
+            None,
+            "logsoftmax",
+        ),
+        (
+            3,
+            {},
+            {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Tanh"},
+            "tanh",
+        ),
+        (
             1,
             {"problem_type": "regression"},
             {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -195,6 +196,19 @@ def test_added_tokens_are_those_of_the_configuration(
         [got] = ours.encode([text])
         assert got.ids.tolist() == library(text)["input_ids"], text
     assert fast.encode("a zungumza  b").ids != library("a zungumza  b")["input_ids"]
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "bert"])
+def test_names_of_special_tokens_are_words_where_the_configuration_says_so(
+    make_checkpoint: CheckpointFactory, tmp_path: Path, kind: str
+) -> None:
+    folder = Path(shutil.copytree(make_checkpoint(kind), tmp_path / "x"))
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"split_special_tokens": True}))
+    found = Checkpoint.open(folder).tokenizer
+    assert_same_tokens(folder, found, types=kind == "bert")
+    [named] = Tokenizer.open(found.path, 64).encode(["a </s> [SEP] <mask> b"])
+    assert named.ids[1:-1].min() > max(named.ids[[0, -1]])
 
 
 def test_files_that_disagree_stop_the_build_and_are_named(

@@ -96,12 +96,16 @@ def test_encode_a_text_of_4000_tokens(make_checkpoint: Factory, tmp_path: Path) 
         np.testing.assert_allclose(ours.encode(asked), theirs.encode(asked), atol=1e-4)
 
 
+# torch warns of a class whose axis nobody named, and the library names none.
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice:UserWarning")
 @pytest.mark.parametrize(
     ("labels", "config"),
     [
         (1, {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}),
         (1, {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"}),
         (3, {"sentence_transformers": {"version": "5.1.0"}}),
+        (1, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}),
+        (3, {"sentence_transformers": {"activation_fn": "torch.nn.LogSoftmax"}}),
     ],
 )
 def test_predict_is_the_cross_encoder(
@@ -189,6 +193,27 @@ def test_a_tokenizer_that_cuts_and_pads_on_the_left(
     expected = [theirs.encode(text) for text in texts]
     with load(tmp_path / "st", tmp_path / "bundle") as ours:
         np.testing.assert_allclose(ours.encode(texts, truncate=True), expected, atol=1e-4)
+
+
+def test_a_text_that_is_cut_keeps_what_a_pipeline_keeps(
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str]
+) -> None:
+    import transformers
+
+    folder = classifier(make_checkpoint, tmp_path / "c", 3)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 12}))
+    pipe = transformers.pipeline("text-classification", model=str(folder), device="cpu")
+    text = " ".join(texts)[:100]
+    expected: dict[bool, dict[str, float]] = {}
+    for cut in (False, True):
+        [found] = pipe([text], top_k=None, truncation=cut)
+        expected[cut] = {entry["label"]: entry["score"] for entry in found}
+    assert expected[True] != expected[False]
+    with load(folder, tmp_path / "bundle") as ours:
+        for cut, answer in expected.items():
+            [made] = ours.predict([text], truncate=cut)
+            assert made.named() == pytest.approx(answer, abs=1e-4)
 
 
 def test_a_cross_encoder_has_prompts(

@@ -41,6 +41,8 @@ class Exported:
         facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         self.folder, self.text, self.head = folder, facts["text"], facts["head"]
         self.signature = facts["signature"]
+        # Modules that lie beside this file.
+        sys.path.insert(0, str(folder))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
@@ -114,7 +116,6 @@ class Exported:
         }
         window = self.signature["window"]
         if window is not None:
-            sys.path.insert(0, str(self.folder))
             windows = importlib.import_module("windows")
             feeds |= windows.cut_windows(starts[:-1], lengths, window, MASKED).arrays()
         return feeds
@@ -135,12 +136,9 @@ class Exported:
         if self.head["kind"] == "embed":
             length = max(float(np.linalg.norm(row)), 1e-12)
             return row / np.float32(length) if self.head["normalize"] else row
-        if self.head["activation"] == "sigmoid":
-            row = 1 / (1 + np.exp(-row))
-        if self.head["activation"] == "softmax":
-            row = np.exp(row - row.max())
-            row /= row.sum()
-        return row
+        activations = importlib.import_module("activations")
+        found: Array = activations.activate(self.head["activation"], row)
+        return found
 
 
 def main() -> None:

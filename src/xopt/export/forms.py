@@ -128,6 +128,8 @@ def _write_onnx(
     signature = checkpoint.signature(graph.manifest["inputs"], graph.manifest["output"])
     if signature["window"] is not None:
         shutil.copyfile(HERE.parent / "windows.py", work / "windows.py")
+    if checkpoint.head.kind in ("classify", "tag"):
+        shutil.copyfile(HERE.parent / "activations.py", work / "activations.py")
     facts: dict[str, Any] = {
         "head": checkpoint.head.manifest(),
         "text": checkpoint.text.manifest(),

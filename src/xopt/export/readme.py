@@ -99,7 +99,9 @@ def _last_step(head: Mapping[str, Any]) -> str:
         )
     if head["kind"] == "span":
         return "The columns are the logits of an answer's first and last token."
-    return f"{LAST_STEP[head['activation']].capitalize()}: {', '.join(head['labels'])}."
+    name = head["activation"]
+    step = LAST_STEP.get(name, f"torch's {name} of a row gives scores")
+    return f"{step[0].upper()}{step[1:]}: {', '.join(head['labels'])}."
 
 
 def _texts(text: Mapping[str, Any]) -> Sequence[str]:

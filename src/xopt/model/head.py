@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.activations import ACTIVATIONS, PROBABILITIES, activate
 from xopt.errors import ArtifactError
 
 __all__ = ["Head"]
 
 Array = NDArray[np.float32]
-ACTIVATIONS = ("softmax", "sigmoid", "identity")
 # torch.nn.functional.normalize divides by no less.
 EPSILON = 1e-12
 
@@ -26,7 +26,7 @@ class Head:
     Attributes:
         kind: ``classify``, ``tag``, ``span`` or ``embed``.
         labels: names of the columns of a classifier's or tagger's logits.
-        activation: ``softmax``, ``sigmoid`` or ``identity``: what makes answers of logits.
+        activation: which of :data:`~xopt.activations.ACTIVATIONS` makes answers of logits.
         normalize: whether embeddings get length 1.
         sparse: the special tokens, where every other token gets a weight beside the embedding;
             None for no such weights.
@@ -62,19 +62,11 @@ class Head:
     @property
     def says(self) -> str:
         """What its values are: ``probability`` or ``score``."""
-        return "score" if self.activation == "identity" else "probability"
+        return "probability" if self.activation in PROBABILITIES else "score"
 
     def finish(self, logits: Array) -> Array:
         """Logits ``[..., labels]`` as probabilities or scores, float32."""
-        values = logits.astype(np.float64)
-        if self.activation == "softmax":
-            values = np.exp(values - values.max(axis=-1, keepdims=True))
-            values /= values.sum(axis=-1, keepdims=True)
-        elif self.activation == "sigmoid":
-            # exp of a large positive number would overflow on its way to 0.
-            small = np.exp(-np.abs(values))
-            values = np.where(values >= 0, 1.0, small) / (1.0 + small)
-        return values.astype(np.float32)
+        return activate(self.activation, logits)
 
     def finish_embeddings(self, rows: Array, normalize: bool | None = None) -> Array:
         """Embeddings ``[..., width]``, of length 1 if the checkpoint (or ``normalize``) says so."""

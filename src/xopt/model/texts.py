@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xopt.errors import InputError
 from xopt.packing import Encoding
+from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
 __all__ = ["Row", "chunked", "encode_rows", "is_unicode", "numbered"]
@@ -138,20 +139,20 @@ def encode_rows(
         kept = slice(-LONGEST, None) if left else slice(LONGEST)
         texts = [prompt + rows[i].first[kept] for i in chosen]
         pairs = [str(rows[i].pair)[kept] for i in chosen] if paired else None
-        limit = tokenizer.max_tokens if truncate else None
+        limit = tokenizer.spec.kept_tokens if truncate else None
         encoded = tokenizer.encode(texts, pairs, max_tokens=limit, details=details)
         encoded = tokenizer.count_prompt(encoded, prompt)
         for i, encoding in zip(chosen, encoded, strict=True):
             if len(encoding) > tokenizer.max_tokens:
-                raise too_long(rows[i], len(encoding), tokenizer.max_tokens)
+                raise too_long(rows[i], len(encoding), tokenizer.spec)
             found[i] = encoding
     return [encoding for encoding in found if encoding is not None]
 
 
-def too_long(row: Row, tokens: int, limit: int) -> InputError:
+def too_long(row: Row, tokens: int, spec: TextSpec) -> InputError:
     """What is said of a row that is longer than the encoder takes."""
     name = row.name if row.pair is None else f"{row.name} with its pair"
     return InputError(
-        f"{name} has {tokens:,} tokens; this encoder takes at most {limit}.",
-        hint=f"Pass --truncate (in Python truncate=True) to keep {limit}, or split it.",
+        f"{name} has {tokens:,} tokens; this encoder takes at most {spec.max_tokens}.",
+        hint=f"Pass --truncate (in Python truncate=True) to keep {spec.kept_tokens}, or split it.",
     )
