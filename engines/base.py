@@ -66,6 +66,12 @@ class Engine(ABC):
         self.busy_s = 0.0
         self._busy_until = 0.0
 
+    def prepare(self) -> None:  # noqa: B027  (an engine that compiles nothing need not write it)
+        """Do the part of the first program that holds the interpreter, so that none waits for it.
+
+        Whoever compiles in a thread calls this first; the first batch does it otherwise.
+        """
+
     def run(self, batch: PackedBatch) -> Arrays:
         """Answer a packed batch.
 

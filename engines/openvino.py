@@ -140,6 +140,10 @@ class OpenVinoEngine(Engine):
         self.prepare_s += time.perf_counter() - begin
         return model if changed else None
 
+    def prepare(self) -> None:
+        """Read the model, with our own attention in it."""
+        _ = self.packed_model
+
     @property
     def _running(self) -> list[RunningPart]:
         return [part for part in RUNNING if part.engine is self]

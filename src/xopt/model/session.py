@@ -97,7 +97,9 @@ class Session:
         if known is None:
             return cls.of(engine, batch_tokens=batch_tokens, lengths=lengths)
         with _closing_on_error(engine), ThreadPoolExecutor(max_workers=1) as pool:
-            # The engine makes its first program while the tokenizer is read.
+            # The engine makes its first program while the tokenizer is read, which lets no other
+            # thread run for a while: what the engine does in Python comes before.
+            engine.prepare()
             ready = pool.submit(_warm, engine, len(known))
             path = bundle.folder / "tokenizer.json"
             texts = [text for row in known for text in (row.first, row.pair) if text is not None]
