@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from xopt import __version__
+from xopt.cli.front import FrontPage
 from xopt.cli.output import error_console
 from xopt.errors import XoptError
 from xopt.host import check_platform
@@ -53,6 +54,7 @@ def examples(*commands: str) -> str:
 
 app = typer.Typer(
     name="xopt",
+    cls=FrontPage,
     help="Compile multilingual encoders to INT8; prove per language what it cost.",
     no_args_is_help=True,
     add_completion=True,
@@ -83,7 +85,8 @@ def options(
     require_signature: Annotated[
         Path | None,
         typer.Option(
-            help="Open only bundles that the owner of this public key has signed.",
+            help="Open only bundles that this key has signed.",
+            metavar="KEY",
             envvar=REQUIRED,
             show_envvar=False,
         ),
