@@ -11,6 +11,7 @@ from typing import Any
 
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
+from xopt.hub import MIRROR, hub_at_hand
 from xopt.languages import NAMES
 from xopt.reading import read_lines
 
@@ -138,20 +139,23 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _read_hub(name: str) -> Iterator[tuple[str, str]]:
-    datasets = require("datasets", extra="calibrate", why="Reading a hub data set")
+    why = "Reading a hub data set"
+    datasets = require("datasets", extra="calibrate", why=why)
     _, identity, *config = name.split(":")
-    try:
-        rows = datasets.load_dataset(identity, *config, split="train", streaming=True)
-        for number, row in enumerate(rows.take(20_000)):
-            yield _row(row, UNKNOWN, f"{name}, row {number}")
-    except DataError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"The data set {identity} could not be read: {type(error).__name__}: {error}.",
-            hint="Check the id and the network, give a file or a folder, or leave the option out: "
-            "then xopt takes its own texts.",
-        ) from error
+    with hub_at_hand(why=why, extra="calibrate") as hub:
+        try:
+            rows = datasets.load_dataset(identity, *config, split="train", streaming=True)
+            for number, row in enumerate(rows.take(20_000)):
+                yield _row(row, UNKNOWN, f"{name}, row {number}")
+        except DataError:
+            raise
+        except Exception as error:
+            said = hub.fault or f"{type(error).__name__}: {error}"
+            raise InputError(
+                f"The data set {identity} could not be read: {said}.",
+                hint=f"Check the id, give a file or a folder, {MIRROR}, or leave the option out: "
+                "then xopt takes its own texts.",
+            ) from error
 
 
 def _row(row: Any, language: str, place: str) -> tuple[str, str]:

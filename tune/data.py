@@ -13,6 +13,7 @@ import numpy as np
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
 from xopt.evaluate.data import SAMPLE, Row, Source
+from xopt.hub import MIRROR, hub_at_hand
 from xopt.tune.ccgbank import read_ccgbank
 from xopt.tune.sample import on_sample
 from xopt.tune.tasks import Example, HubPart, TrainingTask
@@ -227,16 +228,18 @@ def _hub_name(part: HubPart) -> str:
 
 
 def _from_hub(part: HubPart) -> Iterable[Row]:
-    datasets = require("datasets", extra="tune", why="Fetching training data from the hub")
-    try:
-        rows: Iterable[Row] = datasets.load_dataset(
-            part.repository, part.config, split=part.split, revision=part.revision
-        )
-    except Exception as error:
-        raise InputError(
-            f"{_hub_name(part)} could not be fetched from the hub: {type(error).__name__}: "
-            f"{' '.join(str(error).split()):.200}",
-            hint="Check the network, or give a folder that holds TASK/train.jsonl: --data DIR. "
-            "Where there is none, --data sample shows every step on two dozen sentences.",
-        ) from error
+    why = "Fetching training data from the hub"
+    datasets = require("datasets", extra="tune", why=why)
+    with hub_at_hand(why=why, extra="tune") as hub:
+        try:
+            rows: Iterable[Row] = datasets.load_dataset(
+                part.repository, part.config, split=part.split, revision=part.revision
+            )
+        except Exception as error:
+            said = hub.fault or f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+            raise InputError(
+                f"{_hub_name(part)} could not be fetched from the hub: {said}.",
+                hint=f"Give a folder that holds TASK/train.jsonl: --data DIR, or {MIRROR}. "
+                "Where there is neither, --data sample shows every step on two dozen sentences.",
+            ) from error
     return rows

@@ -169,7 +169,7 @@ def test_a_wrong_token_and_a_hub_out_of_reach_say_what_to_do(
     assert "hf auth login" in denied.stderr
     away = push(folder, "http://127.0.0.1:9", "right", tmp_path / "home")
     assert away.returncode == 2
-    assert "could not be reached" in away.stderr
+    assert "cannot be reached" in away.stderr
     assert not hub.files
 
 

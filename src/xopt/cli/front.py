@@ -32,7 +32,9 @@ class FrontPage(TyperGroup):
                 command = self.get_command(ctx, name)
                 if command is not None:
                     title = "" if number else group
-                    rows.add_row(Text(title, "bold"), Text(name, "cyan"), command.get_short_help_str(60))
+                    rows.add_row(
+                        Text(title, "bold"), Text(name, "cyan"), command.get_short_help_str(60)
+                    )
         usage = Text(self.get_usage(ctx).strip(), "bold")
         out = console()
         with out.capture() as page:

@@ -8,6 +8,7 @@ from typing import Any
 
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, XoptError, require
+from xopt.hub import MIRROR, hub_at_hand
 from xopt.publishing import MANIFEST
 
 __all__ = ["push_bundle", "readme"]
@@ -37,18 +38,23 @@ def push_bundle(bundle: Bundle, repo: str, *, private: bool = False) -> str:
             f"{repo!r} is no name of a repository.", hint="Type: xopt push BUNDLE OWNER/NAME"
         )
     bundle.verify()
-    hub = require("huggingface_hub", extra="build", why="xopt push")
-    names = [*bundle.manifest["files"], MANIFEST]
-    added = [hub.CommitOperationAdd(name, str(bundle.folder / name)) for name in names]
-    added.append(hub.CommitOperationAdd("README.md", readme(bundle, repo).encode()))
-    api = hub.HfApi()
-    try:
-        api.create_repo(repo, private=private, exist_ok=True)
-        done = api.create_commit(
-            repo, added, commit_message=f"xopt bundle {bundle.fingerprint[:16]}"
-        )
-    except Exception as error:
-        raise _explained(error, repo, api.endpoint) from error
+    with hub_at_hand(why="xopt push") as found:
+        hub, api = found.library, found.library.HfApi()
+        if found.fault:
+            raise XoptError(
+                f"{repo} was not pushed: {found.fault}.",
+                hint=f"Type it again where the hub can be reached, or {MIRROR}",
+            )
+        names = [*bundle.manifest["files"], MANIFEST]
+        added = [hub.CommitOperationAdd(name, str(bundle.folder / name)) for name in names]
+        added.append(hub.CommitOperationAdd("README.md", readme(bundle, repo).encode()))
+        try:
+            api.create_repo(repo, private=private, exist_ok=True)
+            done = api.create_commit(
+                repo, added, commit_message=f"xopt bundle {bundle.fingerprint[:16]}"
+            )
+        except Exception as error:
+            raise _explained(error, repo, api.endpoint) from error
     return str(done.commit_url)
 
 
@@ -82,8 +88,8 @@ def _explained(error: Exception, repo: str, endpoint: str) -> XoptError:
     if status is not None:
         return XoptError(f"{endpoint} refused {repo} with {status}: {said:.200}")
     return XoptError(
-        f"{endpoint} could not be reached: {type(error).__name__}: {said:.200}",
-        hint="Type it again where the hub can be reached; HF_ENDPOINT names another one.",
+        f"The connection to {endpoint} was lost: {type(error).__name__}: {said:.200}",
+        hint=f"Type it again where the hub can be reached, or {MIRROR}",
     )
 
 
