@@ -32,7 +32,7 @@ from xopt.compile.ranging import choose_recipe, ranges_of, sample_of
 from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
-from xopt.encoders.plan import needs
+from xopt.encoders.plan import needs, plan, site_names
 from xopt.engines.building import Built
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
@@ -150,13 +150,25 @@ def check_task(checkpoint: Checkpoint, task: str) -> None:
 
 
 def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
-    """The recipe of target and precision, as the target's options change it for this encoder."""
+    """The recipe of target and precision, as the target's options change it for this encoder.
+
+    Raises:
+        InputError: a site is to stay in fp32 that this encoder does not have.
+    """
     lowering = lowering_for(options.engine, options.precision)
     changes = options.builder.changes(options.precision, checkpoint.text.max_tokens)
     if "rotary positions" in needs(checkpoint.config):
         # A rotated key has no range of its own in the sample.
         lowering = replace(lowering, attention=False)
-    return replace(lowering, **changes)
+    lowering = replace(lowering, **changes)
+    known = site_names(plan(checkpoint.config, checkpoint.head.layer))
+    for site in lowering.fp32_sites:
+        if site not in known:
+            raise InputError(
+                f"--fp32-sites names {site!r}; this encoder has {checkpoint.depth} layers.",
+                hint=f"Possible: layers.0 to layers.{checkpoint.depth - 1}, and embeddings.",
+            )
+    return lowering
 
 
 def _lengths(sample: Sample) -> tuple[int, ...]:

@@ -28,7 +28,15 @@ from xopt.compile.plugin_attention import lower_plugin
 from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_rotary import RotaryLowerer
-from xopt.compile.traced import DISTANCES, READERS, SITE, WORDS, bias_of, linear_of
+from xopt.compile.traced import (
+    DISTANCES,
+    READERS,
+    SITE,
+    WORDS,
+    WORDS_SITE,
+    bias_of,
+    linear_of,
+)
 from xopt.host import tool_versions
 
 __all__ = ["lower_graph", "lowered_fingerprint", "site_weights"]
@@ -38,7 +46,7 @@ Array = NDArray[np.float32]
 
 def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 14})
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 15})
 
 
 def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
@@ -95,7 +103,7 @@ def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path
             if lowering.activations == "uint8" and ranges is not None:
                 numbers = read_affine(ranges), read_rounded(ranges)
                 shape = graph.manifest["heads"], lowering.pair_sum
-                affine = AffineLowerer(editor, *numbers, *shape)
+                affine = AffineLowerer(editor, *numbers, *shape, lowering.fp32_sites)
             lowered = _lower_nodes(editor, lowering, amax, smooth, affine)
     onnx.save(lowered, folder / "graph.onnx")
     onnx.checker.check_model(str(folder / "graph.onnx"))
@@ -109,9 +117,10 @@ def _lower_nodes(
     affine: AffineLowerer | None,
 ) -> onnx.ModelProto:
     """The forms that OpenVINO and the CUDA engine read."""
+    words = lowering.weights != "fp32" and WORDS_SITE not in lowering.fp32_sites
     for node in editor.source:
         linear = linear_of(node)
-        if node.op_type == "Gather" and node.input[0] == WORDS and lowering.weights != "fp32":
+        if node.op_type == "Gather" and node.input[0] == WORDS and words:
             _lower_words(editor, node, lowering)
         elif _is_distances(node) and lowering.weights != "fp32":
             _halve_rows(editor, node)

@@ -8,8 +8,8 @@ middle leaves through the values' bias.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -37,6 +37,7 @@ class AffineLowerer:
             to the nearest step.
         heads: of attention.
         pair_sum: of weights that are rounded here; see :class:`~xopt.compile.recipes.Lowering`.
+        fp32_sites: sites whose linear layers stay as they are.
     """
 
     def __init__(
@@ -46,8 +47,15 @@ class AffineLowerer:
         rounded: Mapping[str, RoundedLayer],
         heads: int,
         pair_sum: int = 0,
+        fp32_sites: Sequence[str] = (),
     ) -> None:
-        self.editor, self.affine, self.rounded, self.heads = editor, affine, rounded, heads
+        self.editor, self.rounded, self.heads = editor, rounded, heads
+        self._exact = frozenset(fp32_sites)
+        # Nothing is moved for a site that is not rounded.
+        still = {
+            s: replace(affine[s], middle=0 * affine[s].middle) for s in self._exact & set(affine)
+        }
+        self.affine = {**affine, **still}
         self._pair_sum = pair_sum
         self._producers = {name: node for node in editor.source for name in node.output}
         named = ((linear_of(node), node) for node in editor.source)
@@ -57,8 +65,9 @@ class AffineLowerer:
         # Sites whose middle is gone before they are reached.
         self._moved: set[str] = set()
         for (layer, linear), node in self._linears.items():
-            if SITE[linear] in ("qkv_in", "ffn_in"):
-                self._move(node.input[0], f"{layer}.{SITE[linear]}")
+            site = f"{layer}.{SITE[linear]}"
+            if SITE[linear] in ("qkv_in", "ffn_in") and site not in self._exact:
+                self._move(node.input[0], site)
 
     def _move(self, value: str, site: str) -> None:
         """Take a site's middle out of the norm before it, if only a residual reads that too."""
@@ -87,6 +96,9 @@ class AffineLowerer:
     def lower(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
         """Replace ``Gemm(x, W, b)`` by its quantized form."""
         site = f"{layer}.{SITE[linear]}"
+        if site in self._exact:
+            self._keep(node, layer, linear)
+            return
         name, out = node.input[1], node.output[0]
         rows = self._rows(layer, linear)
         found = self.rounded.get(site)
@@ -110,6 +122,14 @@ class AffineLowerer:
             _bar(self.editor, out + ".exact", out)
         else:
             self._product(source, values, scales, bias, name, out)
+
+    def _keep(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
+        """The layer as it stands; a joint one gives the values without the context's middle."""
+        if linear == "qkv":
+            bias = bias_of(self.editor, node).copy()
+            bias[2 * len(bias) // 3 :] -= self.affine[f"{layer}.context"].middle
+            self._set_bias(node, f"{layer}.qkv.bias.moved", bias)
+        self.editor.keep(node)
 
     def _split(
         self,

@@ -91,11 +91,14 @@ class BuildOptions(TargetOptions):
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         lowering_for(self.engine, self.precision)
-        if self.cpu is not None and self.precision != "int8":
-            raise InputError(
-                f"--cpu says for which CPUs INT8 numbers are; the precision is {self.precision}.",
-                hint="Leave --cpu out, or build --precision int8.",
-            )
+        for name, what in (("cpu", "for which CPUs INT8 numbers are"),
+                           ("fp32_sites", "what is not in INT8")):  # fmt: skip
+            if getattr(self, name) is not None and self.precision != "int8":
+                option_name = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{option_name} says {what}; the precision is {self.precision}.",
+                    hint=f"Leave {option_name} out, or build --precision int8.",
+                )
         _ = self.recipe
         _ = self.builder
 

@@ -40,6 +40,7 @@ class Lowering:
         pair_sum: most that two neighbouring weights of one sign may sum to. x86 without VNNI adds
             two products of a uint8 and an int8 in 16 bits: 255 · 128 is the most that fits. 0 for
             no bound, as VNNI adds in 32 bits.
+        fp32_sites: sites whose products stay in fp32 where the others are INT8.
     """
 
     weights: Literal["fp32", "fp16", "int8"]
@@ -49,6 +50,7 @@ class Lowering:
     form: Literal["packed", "tensorrt", "tensorrt-plugin"] = "packed"
     levels: int = 0
     pair_sum: int = 0
+    fp32_sites: tuple[str, ...] = ()
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from xopt.compile.editing import GraphEditor
 
 __all__ = [
-    "DISTANCES", "READERS", "SITE", "WORDS", "AttentionChain", "bias_of", "drop_attention",
-    "linear_of",
+    "DISTANCES", "READERS", "SITE", "WORDS", "WORDS_SITE", "AttentionChain", "bias_of",
+    "drop_attention", "linear_of",
 ]  # fmt: skip
 
 # The linear layers that read each site: queries, keys and values are one or three.
@@ -26,6 +26,8 @@ READERS = {
 SITE = {linear: site for site, linears in READERS.items() for linear in linears}
 LINEAR = re.compile(rf"^(layers\.\d+)\.({'|'.join(SITE)})\.weight$")
 WORDS = "embeddings.word.weight"
+# What its rows are called among the sites.
+WORDS_SITE = "embeddings"
 # A layer's vectors of distances.
 DISTANCES = re.compile(r"^layers\.\d+\.(c2p|p2c)\.weight$")
 

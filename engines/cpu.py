@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ CPUS: dict[str, str] = {
 }
 # 255 * 128 is the largest sum of two products that 16 bits hold.
 PAIR_SUM = {"any": 128, "vnni": 0}
+# What the linear layers of a block read.
+SITES = ("qkv_in", "context", "ffn_in", "ffn_act")
+WHOLE_LAYER = re.compile(r"layers\.\d+")
+SITE = re.compile(rf"embeddings|layers\.\d+(\.({'|'.join(SITES)}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +35,45 @@ class CpuOptions(BuilderOptions):
         "cpu, INT8: any, numbers for every CPU, or vnni, closer to fp32 but wrong "
         "on x86 without VNNI. Default: vnni where this machine has it.",
     )
+    fp32_sites: str | None = option(
+        None,
+        "cpu, INT8: what stays in fp32, with commas: layers.3.ffn_act, layers.3 for all four "
+        "products of a layer, or embeddings. --max-drop finds them.",
+    )
 
     def __post_init__(self) -> None:
         """Check the name."""
         super().__post_init__()
         if self.cpu is not None and self.cpu not in CPUS:
             raise InputError(f"Unknown --cpu {self.cpu!r}.", hint=did_you_mean(self.cpu, CPUS))
+        for name in self.named_sites:
+            if not SITE.fullmatch(name):
+                raise InputError(
+                    f"--fp32-sites names {name!r}, which is no part of an encoder.",
+                    hint="Possible, of layer 0: layers.0, "
+                    + ", ".join(f"layers.0.{kind}" for kind in SITES)
+                    + "; and embeddings.",
+                )
 
     @property
     def numbers(self) -> str:
         """For which CPUs INT8 numbers are made: ``any`` or ``vnni``."""
         return self.cpu or ("any" if saturates() else "vnni")
 
+    @property
+    def named_sites(self) -> list[str]:
+        """What ``fp32_sites`` names, as typed."""
+        return [name.strip() for name in (self.fp32_sites or "").split(",") if name.strip()]
+
     def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
-        """How far weights go."""
-        return {"pair_sum": PAIR_SUM[self.numbers]} if precision == "int8" else {}
+        """How far weights go, and which products stay in fp32."""
+        if precision != "int8":
+            return {}
+        sites: list[str] = []
+        for name in self.named_sites:
+            whole = WHOLE_LAYER.fullmatch(name)
+            sites += [f"{name}.{kind}" for kind in SITES] if whole else [name]
+        return {"pair_sum": PAIR_SUM[self.numbers], "fp32_sites": tuple(sorted(set(sites)))}
 
     @property
     def own(self) -> dict[str, Any]:
@@ -52,7 +81,7 @@ class CpuOptions(BuilderOptions):
         return {}
 
 
-def facts_of(lowering: Mapping[str, Any]) -> dict[str, str]:
+def facts_of(lowering: Mapping[str, Any]) -> dict[str, Any]:
     """For the manifest: which CPUs INT8 numbers hold on, and which kind of CPU made them.
 
     Args:
@@ -61,7 +90,8 @@ def facts_of(lowering: Mapping[str, Any]) -> dict[str, str]:
     if lowering["activations"] == "none":
         return {}
     numbers = next(name for name, bound in PAIR_SUM.items() if bound == lowering["pair_sum"])
-    return {"cpu": numbers, "built_on": int8_instructions()}
+    kept = {"fp32_sites": list(lowering["fp32_sites"])} if lowering["fp32_sites"] else {}
+    return {"cpu": numbers, "built_on": int8_instructions(), **kept}
 
 
 def check_numbers_fit(manifest: Mapping[str, Any], folder: object) -> None:

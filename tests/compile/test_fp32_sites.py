@@ -1,0 +1,60 @@
+"""INT8 with some products in fp32: a graph whose every site is kept is the fp32 graph."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.rounding import calibrated_batch, distance
+
+from xopt.artifacts import Bundle
+from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.packed_encoder import PackedEncoder
+from xopt.engines.base import open_engine
+from xopt.errors import InputError
+
+Factory = Callable[..., Path]
+SITES = ["qkv_in", "context", "ffn_in", "ffn_act"]
+
+
+def answer(folder: Path, out: Path, sites: str | None) -> tuple[np.ndarray, Bundle]:
+    options = BuildOptions(
+        str(folder), calibration_tokens=512, fp32_sites=sites, cpu="any", out=str(out)
+    )
+    bundle = build_bundle(options, record=False).bundle
+    with open_engine(bundle) as engine:
+        return engine.run(calibrated_batch(Checkpoint.open(folder)))["logits"], bundle
+
+
+def test_each_site_that_is_kept_is_exact(make_checkpoint: Factory, tmp_path: Path) -> None:
+    folder = make_checkpoint("xlm-roberta", "tag")
+    checkpoint = Checkpoint.open(folder)
+    exact = PackedEncoder.load(checkpoint).run(calibrated_batch(checkpoint)).numpy()
+    rounded, plain = answer(folder, tmp_path / "none", None)
+    whole, bundle = answer(folder, tmp_path / "all", "layers.0,layers.1,embeddings")
+    assert distance(whole, exact) < 1e-5
+    assert "fp32_sites" not in plain.manifest["engine"]
+    assert len(bundle.manifest["engine"]["fp32_sites"]) == 9
+    before = distance(rounded, exact)
+    assert before > 100 * 1e-5
+    # Middles go from one product to the next: each kept one meets INT8 ones before and behind it.
+    for site in SITES:
+        found, _ = answer(folder, tmp_path / site, f"layers.0.{site}")
+        assert 1e-5 < distance(found, exact) < 1.3 * before, site
+    layer, _ = answer(folder, tmp_path / "layer", "embeddings, layers.1")
+    assert distance(layer, exact) < before
+
+
+def test_what_cannot_be_kept_is_refused(make_checkpoint: Factory, tmp_path: Path) -> None:
+    folder = str(make_checkpoint("bert", "tag"))
+    for sites in ("layers.0.probs", "head", "layers.x", "layers.0."):
+        with pytest.raises(InputError, match="no part of an encoder"):
+            BuildOptions(folder, fp32_sites=sites)
+    with pytest.raises(InputError, match="the precision is fp32"):
+        BuildOptions(folder, precision="fp32", fp32_sites="layers.0")
+    with pytest.raises(InputError, match="takes no --fp32-sites"):
+        BuildOptions(folder, target="cuda", fp32_sites="layers.0")
+    with pytest.raises(InputError, match="this encoder has 2 layers"):
+        build_bundle(BuildOptions(folder, fp32_sites="layers.2", out=str(tmp_path / "b")))
+    assert not (tmp_path / "b").exists()
