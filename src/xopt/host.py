@@ -23,6 +23,7 @@ __all__ = [
     "cpu_flags",
     "host_facts",
     "int8_instructions",
+    "needs_newer_glibc",
     "peak_rss_mib",
     "release_memory",
     "saturates",
@@ -32,6 +33,25 @@ __all__ = [
 
 MOST_THREADS = 1024
 MACHINES = ("x86_64", "aarch64")
+# Of OpenVINO's wheels there.
+GLIBC_AARCH64 = (2, 35)
+
+
+def needs_newer_glibc() -> str:
+    """Why pip finds no OpenVINO here though there is one for this CPU; empty if it does.
+
+    Its wheels for AArch64 are tagged manylinux_2_35 (2026.4.1), those for x86-64 manylinux_2_28.
+    """
+    library, version = platform.libc_ver()
+    if platform.machine() != "aarch64" or library != "glibc":
+        return ""
+    number = tuple(int(part) for part in version.split(".")[:2])
+    if number >= GLIBC_AARCH64:
+        return ""
+    return (
+        f"openvino's wheels for AArch64 need glibc {'.'.join(map(str, GLIBC_AARCH64))} (Ubuntu "
+        f"22.04, Debian 12), this system has {version}: use a container of one of those"
+    )
 
 
 @cache

@@ -88,3 +88,23 @@ def test_what_adds_the_rest_is_one_command_for_each_target(monkeypatch: pytest.M
     assert rows["torch-tensorrt"]["add"] == install_command("build", "torch-tensorrt")
     assert rows["tensorrt"]["library"] == ""
     assert (rows["tensorrt-rtx"]["builds"], rows["tensorrt-rtx"]["runs"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("machine", "libc", "told"),
+    [
+        ("aarch64", ("glibc", "2.34"), True),
+        ("aarch64", ("glibc", "2.35"), False),
+        ("aarch64", ("", ""), False),
+        ("x86_64", ("glibc", "2.28"), False),
+    ],
+)
+def test_a_system_too_old_for_openvino_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, machine: str, libc: tuple[str, str], told: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("platform.libc_ver", lambda: libc)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    row = examine(monkeypatch, [])["openvino (cpu)"]
+    assert ("glibc 2.35" in row["why_not"]) is told
+    assert not row["runs"]

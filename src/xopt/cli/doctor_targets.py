@@ -14,7 +14,7 @@ from xopt.distribution import install_command
 from xopt.engines.tensorrt.enterprise import check_library
 from xopt.engines.tensorrt.options import RTX_SM
 from xopt.errors import UnsupportedError
-from xopt.host import tool_versions
+from xopt.host import needs_newer_glibc, tool_versions
 
 __all__ = ["EXTRAS", "Gpu", "examine_targets"]
 
@@ -102,7 +102,7 @@ def _openvino(missing: Mapping[str, list[str]]) -> Findings:
     found = Findings()
     found.lack("build", missing["build"], build=True, run=False)
     if importlib.util.find_spec("openvino") is None:
-        found.run.append("run needs openvino")
+        found.run.append(needs_newer_glibc() or "run needs openvino")
     return found
 
 
