@@ -238,7 +238,7 @@ ENGINES: Registry[type[Engine]] = Registry(
     {
         "openvino": "xopt.engines.openvino:OpenVinoEngine",
         "cuda": "xopt.engines.cuda:CudaEngine",
-        "tensorrt": "xopt.engines.tensorrt.enterprise_engine:EnterpriseEngine",
+        "tensorrt": "xopt.engines.tensorrt.runtime:TensorRtEngine",
         "tensorrt-rtx": "xopt.engines.tensorrt.rtx:RtxEngine",
         "torch-tensorrt": "xopt.engines.torch_tensorrt:TorchTensorRtEngine",
         "portable": "xopt.engines.tensorrt.portable:PortableEngine",

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.engines.tensorrt.enterprise_engine import EnterpriseEngine
 from xopt.engines.tensorrt.filling import Sizes
 from xopt.engines.tensorrt.plugin import ATTENTION, NAMESPACE, PluginTarget, register_plugins
+from xopt.engines.tensorrt.runtime import TensorRtEngine
 from xopt.errors import UnsupportedError, require
 from xopt.packing import PackedBatch
 
@@ -30,7 +30,7 @@ WHY = "The target torch-tensorrt"
 EXTRA = "torch-tensorrt"
 
 
-class TorchTensorRtEngine(EnterpriseEngine):
+class TorchTensorRtEngine(TensorRtEngine):
     """A session of an engine that reads the packed batch as the PyTorch module does."""
 
     name = "torch-tensorrt"

@@ -31,6 +31,11 @@ class Sizes:
     longest: int
     tokens: int
 
+    @classmethod
+    def of(cls, batch: PackedBatch) -> Sizes:
+        """Those of the batch as it is."""
+        return cls(batch.sentences, batch.longest, batch.tokens)
+
 
 def bucket_of(batch: PackedBatch, profile: LengthProfile, *, padded: bool) -> Sizes:
     """The bucket of a batch within its profile.
@@ -76,6 +81,8 @@ def fill(arrays: Mapping[str, NDArray[Any]], batch: PackedBatch, sizes: Sizes) -
         "attention_bias": ((b, 1, 1, s), MASKED),
         "cu_seqlens": ((b + 1,), batch.tokens),
         "prompt_tokens": ((b, 1), 0),
+        # Of what is added, attention_bias masks the slots already.
+        "window_mask": ((1, 1, s, s), 0),
     }
     filled: Arrays = {}
     for name, values in arrays.items():

@@ -22,8 +22,7 @@ from xopt.artifacts import Bundle, LoweredGraph
 from xopt.distribution import install_command
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.tensorrt.child import run_child
-from xopt.engines.tensorrt.compat import RunsOn, this_machine
-from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.listing import (
     Kernel,
@@ -39,13 +38,8 @@ from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import RtxOptions
 from xopt.engines.tensorrt.portable import copy_portable
 from xopt.engines.tensorrt.profiles import plan_profiles
-from xopt.engines.tensorrt.runtime import (
-    ENGINE,
-    TensorRtEngine,
-    quiet_logger,
-    read_engine,
-)
-from xopt.errors import InputError, MissingExtraError, UnsupportedError, did_you_mean, require
+from xopt.engines.tensorrt.runtime import ENGINE, TensorRtEngine
+from xopt.errors import InputError, MissingExtraError, UnsupportedError, did_you_mean
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
@@ -180,100 +174,80 @@ class RtxEngine(TensorRtEngine):
 
     Args:
         bundle: of the target ``tensorrt-rtx``.
-        device: which GPU, as the driver counts them, or one that is open.
         specialize: ``none`` runs kernels made for every shape; ``lazy`` and ``eager`` also compile
             some for each shape that comes, of which packed batches hardly ever repeat one.
+        options: of :class:`~xopt.engines.tensorrt.runtime.TensorRtEngine`.
     """
 
     name = "tensorrt-rtx"
+    module = MODULE
+    extra = EXTRA
+    # A context of its own for each shape would load its kernels for each of them.
+    graphs = False
 
-    def __init__(
-        self, bundle: Bundle, *, device: int | Device = 0, specialize: str = "none"
-    ) -> None:
+    def __init__(self, bundle: Bundle, *, specialize: str = "none", **options: Any) -> None:
         if specialize not in SPECIALIZE:
             raise InputError(
                 f"Unknown specialization {specialize!r}.",
                 hint=did_you_mean(specialize, SPECIALIZE),
             )
-        super().__init__(bundle, device=device)
-        try:
-            self._open(specialize)
-        except BaseException:
-            self.close()
-            raise
+        self._specialize = specialize
+        super().__init__(bundle, **options)
 
-    def _open(self, specialize: str) -> None:
-        trt = require(MODULE, extra=EXTRA, why="Running this bundle")
-        runs_on = RunsOn.read(self.facts)
-        runs_on.check(this_machine("tensorrt_rtx", trt.__version__, self.device))
-        self.version = trt.__version__
-        self.device.enter()
-        self._runtime = trt.Runtime(quiet_logger(trt))
-        plan = read_engine(self.bundle)
-        self._check_validity(trt, plan)
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
-            raise UnsupportedError(
-                f"TensorRT-RTX {self.version} could not load the engine of {self.bundle.folder}.",
-                hint="Its messages are above; build the bundle again with this version.",
-            )
-        config = self._engine.create_runtime_config()
-        strategies = trt.DynamicShapesKernelSpecializationStrategy
+    def _open(self, plan: bytes) -> None:
+        super()._open(plan)
+        config = self.made(self.engine.create_runtime_config(), "runtime configuration")
+        strategies = self.trt.DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = getattr(
-            strategies, specialize.upper()
+            strategies, self._specialize.upper()
         )
-        self._cache = self._made(config.create_runtime_cache(), "runtime cache")
-        self.cache_path = runtime_cache_path(self.bundle, self.device.sm, self.version)
+        config.set_execution_context_allocation_strategy(
+            self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
+        self._cache = self.made(config.create_runtime_cache(), "runtime cache")
+        self.cache_path = runtime_cache_path(self.bundle, self.machine.sm, self.machine.version)
         if self.cache_path.is_file():
             # One that another driver or version wrote is refused, and written anew.
             self._cache.deserialize(self.cache_path.read_bytes())
         config.set_runtime_cache(self._cache)
-        self.context = self._made(
-            self._engine.create_execution_context(config), "execution context"
-        )
         self._config = config
 
-    def _made(self, made: Any, what: str) -> Any:
-        if made is None:
-            raise UnsupportedError(
-                f"TensorRT-RTX {self.version} made no {what} on {self.device.name}.",
-                hint="Its messages are above; most often the GPU's memory is full.",
-            )
-        return made
-
-    def _check_validity(self, trt: Any, plan: bytes) -> None:
-        validity, diagnostics = self._runtime.get_engine_validity(plan)
-        if validity != trt.EngineValidity.INVALID:
+    def _check_plan(self, plan: bytes) -> None:
+        validity, diagnostics = self.runtime.get_engine_validity(plan)
+        if validity != self.trt.EngineValidity.INVALID:
             return
-        flags = trt.EngineInvalidityDiagnostics.__members__.items()
+        flags = self.trt.EngineInvalidityDiagnostics.__members__.items()
         named = [name for name, flag in flags if int(diagnostics) & int(flag)]
         said = ", ".join(name.lower().replace("_", " ") for name in named) or "no reason"
         raise UnsupportedError(
-            f"TensorRT-RTX {self.version} refuses this engine on {self.device.name}: {said}.",
+            f"TensorRT-RTX {self.machine.version} refuses this engine on {self.machine.gpu}: "
+            f"{said}.",
             hint="Update the driver, or build the bundle again for this machine.",
         )
 
+    def context(self) -> Any:
+        """A new execution context, with the runtime cache."""
+        with self.making:
+            context = self.engine.create_execution_context(self._config)
+        return self.made(context, "execution context")
+
     def _prepared(self) -> None:
         """Keep what was just compiled, so that a crash later costs none of it."""
-        self.cache_path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.cache_path.with_suffix(f".{os.getpid()}.partial")
-        with contextlib.suppress(OSError):
+        with self.making, contextlib.suppress(OSError):
+            self.cache_path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = self.cache_path.with_suffix(f".{os.getpid()}.partial")
             scratch.write_bytes(self._cache.serialize())
             scratch.replace(self.cache_path)
 
     def close(self) -> None:
         """Free the GPU's memory; the runtime cache is on the disk already."""
-        self.context = None
-        for name in ("_cache", "_config", "_engine", "_runtime"):
-            vars(self).pop(name, None)
+        self.pool.close()
+        self._cache = self._config = None
         super().close()
 
     def describe(self) -> dict[str, Any]:
         """GPU, version, profiles and the runtime cache."""
-        return super().describe() | {
-            "version": self.version,
-            "runtime_cache": str(self.cache_path),
-        }
+        return super().describe() | {"runtime_cache": str(self.cache_path)}
 
 
 def runtime_cache_path(bundle: Bundle, sm: int, version: str) -> Path:

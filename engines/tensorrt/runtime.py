@@ -1,10 +1,10 @@
-"""Reading an engine, and running it profile by profile into buffers that grow and stay."""
+"""Running an engine of TensorRT: sessions for the threads that run, programs for what they run."""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -13,139 +13,172 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
+from xopt.engines.tensorrt.compat import RunsOn, this_machine
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.engines.tensorrt.filling import Sizes, bucket_of, fill
+from xopt.engines.tensorrt.pool import SessionPool
 from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_batch
-from xopt.errors import ArtifactError, UnsupportedError
+from xopt.engines.tensorrt.sessions import Session
+from xopt.errors import ArtifactError, InputError, UnsupportedError, require
 from xopt.packing import PackedBatch
 
-__all__ = [
-    "ENGINE", "TensorRtEngine", "describe_profiles", "quiet_logger", "read_engine", "read_facts",
-]  # fmt: skip
+__all__ = ["ENGINE", "TensorRtEngine", "quiet_logger"]
 
 # The engine's file in its bundle.
 ENGINE = "engine.trt"
 
 
 class TensorRtEngine(Engine):
-    """A deserialized engine on one GPU, with one execution context; for one thread at a time.
+    """A deserialized engine on one GPU; any number of threads may ask it at the same time.
 
-    A subclass loads the library and makes the context. Batches beyond the largest profile run in
-    parts. Each answer is a new array.
+    Batches beyond the largest profile run in parts.
 
     Args:
         bundle: of a TensorRT target.
-        device: which GPU, as the driver counts them, or one that is open.
+        device: which GPU, as the driver counts them.
+        programs: most shapes of batch that a session keeps memory and CUDA graphs for.
+        sessions: most batches that run at the same time; each takes its memory on the GPU.
+        driver: the driver's library; a fake in tests.
     """
 
-    def __init__(self, bundle: Bundle, *, device: int | Device = 0) -> None:
+    name = "tensorrt"
+    module = "tensorrt"
+    extra = "tensorrt"
+    # Whether batches are filled up to few shapes, each with a CUDA graph of its own.
+    graphs = True
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: int = 0,
+        programs: int = 32,
+        sessions: int = 4,
+        driver: Any = None,
+    ) -> None:
         super().__init__(bundle)
-        facts, self.profiles, self.inputs = read_facts(bundle)
-        self.facts = facts
-        self.device = device if isinstance(device, Device) else Device(device)
-        self._buffers: dict[str, tuple[int, int]] = {}
-        self._used: set[int] = set()
-        self._active = -1
-        self.context: Any = None
+        for name, number in (("programs", programs), ("sessions", sessions)):
+            if number < 1:
+                raise InputError(f"{name} is {number}; at least 1 is needed.")
+        try:
+            facts = bundle.manifest["engine"]
+            self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
+            self.inputs = list(facts["inputs"])
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
+                hint="Build it again.",
+            ) from error
+        self.runs_on = RunsOn.read(facts)
+        self.trt = require(self.module, extra=self.extra, why="Running this bundle")
+        self._number, self._driver, self._bound = device, driver, programs
+        # Stays open: with the last device the GPU would forget the engine.
+        self.device = Device(device, driver)
+        self.machine = this_machine(self.module, self.trt.__version__, self.device)
+        self.runs_on.check(self.machine)
+        self.runtime: Any = None
+        self.engine: Any = None
+        self.making = threading.Lock()
+        self.pool = SessionPool(self._opened, sessions)
+        try:
+            self.device.enter()
+            self._open(read_engine(bundle))
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, plan: bytes) -> None:
+        """Make the runtime and the engine."""
+        self.runtime = self.trt.Runtime(quiet_logger(self.trt))
+        # A version-compatible engine brings code of its own, which TensorRT runs only if told to.
+        if self.runs_on.later:
+            self.runtime.engine_host_code_allowed = True
+        self._check_plan(plan)
+        self.engine = self.made(self.runtime.deserialize_cuda_engine(plan), "engine of these bytes")
+
+    def _check_plan(self, plan: bytes) -> None:
+        """Refuse what the library says that it cannot run; TensorRT itself does not say."""
+
+    def made(self, made: Any, what: str) -> Any:
+        """What the library made.
+
+        Raises:
+            UnsupportedError: it made nothing.
+        """
+        if made is None:
+            raise UnsupportedError(
+                f"{self.machine.library} {self.machine.version} made no {what} on "
+                f"{self.machine.gpu}, for {self.bundle.folder}.",
+                hint="Its messages are above. Most often the GPU's memory is full; else build the "
+                "bundle again on this machine.",
+            )
+        return made
+
+    def context(self) -> Any:
+        """A new execution context, which is then given its scratch memory."""
+        strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        with self.making:
+            context = self.engine.create_execution_context(strategy)
+        return self.made(context, "execution context")
 
     def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
         """Groups that each fit a profile."""
         return split_batch(self.profiles, batch)
 
     def _run(self, part: PackedBatch) -> NDArray[np.float32]:
-        self.device.enter()
         number = choose_profile(self.profiles, part)
         assert number is not None
         begin = time.perf_counter()
-        if number != self._active:
-            self._must(self.context.set_optimization_profile_async(number, self.device.stream))
-            self.device.synchronize()
-            self._active = number
-        arrays = tensorrt_arrays(part, self.signature.window)
-        # Copies may still read these when the next line runs.
-        held = [np.ascontiguousarray(arrays[name]) for name in self.inputs]
-        for name, array in zip(self.inputs, held, strict=True):
-            address = self._buffer(name, array.nbytes)
-            self.device.upload(address, array)
-            self._must(self.context.set_input_shape(name, tuple(array.shape)))
-            self._must(self.context.set_tensor_address(name, address))
-        output = self.signature.output
-        rows, width = self._shape(part)
-        address = self._buffer(output, 4 * rows * width)
-        self._must(self.context.set_tensor_address(output, address))
-        self._must(self.context.execute_async_v3(self.device.stream))
-        answer = self.device.download((rows, width), np.float32, address)
-        if number not in self._used:
-            self._used.add(number)
+        sizes = Sizes.of(part)
+        if self.graphs:
+            padded = "pad_index" in self.inputs
+            sizes = bucket_of(part, self.profiles[number], padded=padded)
+        arrays = self._arrays(part, sizes)
+        rows = sizes.tokens if self.signature.per_token else sizes.sentences
+        shape = (rows, self.signature.width)
+        answer = np.empty(self._shape(part), np.float32)
+        with self.pool.session() as session:
+            prepared = session.run(number, arrays, self.signature.output, shape, answer)
+        if prepared:
             self.prepare_s += time.perf_counter() - begin
             self._prepared()
         return answer
 
+    def _arrays(self, batch: PackedBatch, sizes: Sizes) -> dict[str, NDArray[Any]]:
+        """What the graph reads, filled up to ``sizes``."""
+        whole = tensorrt_arrays(batch, self.signature.window)
+        return fill({name: whole[name] for name in self.inputs}, batch, sizes)
+
     def _prepared(self) -> None:
-        """A profile has run for the first time; its programs exist now."""
+        """A program was prepared; what the library compiled for it exists now."""
 
-    def _must(self, done: bool) -> None:
-        if not done:
-            raise UnsupportedError(
-                f"{self.name} could not run a batch on {self.device.name}.",
-                hint="Its messages are above; `xopt doctor` shows what this machine has.",
-            )
-
-    def _buffer(self, name: str, size: int) -> int:
-        address, held = self._buffers.get(name, (0, 0))
-        if held < size:
-            if held:
-                self.device.synchronize()
-                self.device.free(address)
-            # By half more than asked, so that slowly growing batches do not allocate each time.
-            held = max(256, size * 3 // 2)
-            # Forgotten first: what is freed must not be freed again if this fails.
-            self._buffers.pop(name, None)
-            address = self.device.allocate(held)
-            self._buffers[name] = (address, held)
-        return address
+    def _opened(self) -> Session:
+        """A session with a stream of its own."""
+        device = Device(self._number, self._driver)
+        scratch = int(self.engine.device_memory_size_v2)
+        return Session(self.context, device, scratch, self._bound if self.graphs else None)
 
     def close(self) -> None:
-        """Free the GPU's memory."""
-        self.context = None
-        if self._buffers:
-            # It may be closed in another thread than ran it.
-            self.device.enter()
-        for address, _ in self._buffers.values():
-            self.device.free(address)
-        self._buffers.clear()
+        """Free the memory of every session; none may be running."""
+        self.pool.close()
+        self.engine = self.runtime = None
         self.device.close()
 
     def describe(self) -> dict[str, Any]:
-        """GPU and profiles."""
+        """GPU, version, profiles, and the shapes that run as CUDA graphs."""
+        programs = [p for session in self.pool.sessions for p in session.programs.values()]
         return {
             "engine": self.name,
-            "device": self.device.name,
-            "sm": self.device.sm,
-            "profiles": describe_profiles(self.profiles),
+            "device": self.machine.gpu,
+            "sm": self.machine.sm,
+            "version": self.machine.version,
+            "runs_on": self.runs_on.describe(),
+            "profiles": [
+                f"up to {p.longest} tokens, {p.sentences} sentences" for p in self.profiles
+            ],
+            "graphs": sum(program.graph is not None for program in programs),
         }
-
-
-def read_facts(bundle: Bundle) -> tuple[dict[str, Any], list[LengthProfile], list[str]]:
-    """What the manifest says of the engine, its profiles, and the names of its inputs.
-
-    Raises:
-        ArtifactError: the manifest does not say it.
-    """
-    try:
-        facts = bundle.manifest["engine"]
-        profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
-        return facts, profiles, list(facts["inputs"])
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
-            hint="Build it again.",
-        ) from error
-
-
-def describe_profiles(profiles: Sequence[LengthProfile]) -> list[str]:
-    """A line for each profile."""
-    return [f"up to {p.longest} tokens, {p.sentences} sentences" for p in profiles]
 
 
 def read_engine(bundle: Bundle) -> bytes:

@@ -1,16 +1,16 @@
-"""What one batch at a time runs with: a stream, and for each shape a context with its CUDA graph.
+"""What one batch at a time runs with: a stream, and programs on one scratch memory.
 
-Every shape has an execution context of its own, because a graph holds the state of the context it
-was captured from; their scratch memory is one and the same, since they run one after the other.
+A program is an execution context with its buffers. Where shapes have CUDA graphs each has a context
+of its own, because a graph holds the state of the context it was captured from; else there is one
+for each profile. They share their scratch memory, since they run one after the other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,31 +22,28 @@ from xopt.errors import BuildError, UnsupportedError
 
 __all__ = ["Session"]
 
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-
 
 class Session:
     """What one thread at a time runs batches with.
 
     Args:
-        trt: the module.
-        engine: deserialized; sessions share it.
+        make: a new execution context, without scratch memory.
         device: this session's own.
-        bound: most shapes to keep.
-        lock: held while a context is made; sessions share it.
+        scratch_bytes: that a context needs.
+        bound: most shapes to keep, each with a CUDA graph; None for a program for each profile,
+            which takes any shape and has no graph.
     """
 
     def __init__(
-        self, trt: Any, engine: Any, device: Device, bound: int, lock: threading.Lock
+        self, make: Callable[[], Any], device: Device, scratch_bytes: int, bound: int | None
     ) -> None:
-        self.trt, self.engine, self.device, self.bound = trt, engine, device, bound
-        self._lock = lock
-        self.programs: OrderedDict[tuple[int, Shapes], Program] = OrderedDict()
-        self._scratch_bytes = int(engine.device_memory_size_v2)
+        self._make, self.device, self.bound = make, device, bound
+        self.programs: OrderedDict[object, Program] = OrderedDict()
+        self._scratch_bytes = scratch_bytes
         self._scratch = 0
         try:
             device.enter()
-            self._scratch = device.allocate(max(self._scratch_bytes, 1))
+            self._scratch = device.allocate(max(scratch_bytes, 1))
         except BaseException:
             self.close()
             raise
@@ -69,27 +66,28 @@ class Session:
             answer: the caller's array for its first rows; filled.
 
         Returns:
-            Whether this shape ran for the first or second time, in which it is prepared.
+            Whether the run prepared what later ones find ready.
         """
         self.device.enter()
-        key = (profile, tuple((name, array.shape) for name, array in arrays.items()))
+        shapes = tuple((name, array.shape) for name, array in arrays.items())
+        key = (profile, None if self.bound is None else shapes)
         program = self.programs.pop(key, None)
         if program is None:
-            while len(self.programs) >= self.bound:
+            while self.bound is not None and len(self.programs) >= self.bound:
                 self.programs.popitem(last=False)[1].close()
-            program = Program(self, profile, arrays, output, shape)
+            program = Program(self.device, self._context(profile), graph=self.bound is not None)
+        try:
+            prepared = program.run(arrays, output, 4 * math.prod(shape))
+            self.device.download_into(answer, program.addresses[output])
+        except BaseException:
+            program.close()
+            raise
         self.programs[key] = program
-        program.run(arrays)
-        self.device.download_into(answer, program.addresses[output])
-        return program.runs <= 2
+        return prepared
 
-    def context(self, profile: int) -> Any:
+    def _context(self, profile: int) -> Any:
         """A new execution context of a profile, on the shared scratch memory."""
-        strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        with self._lock:
-            context = self.engine.create_execution_context(strategy)
-        if context is None:
-            raise BuildError("TensorRT made no execution context; its messages are above.")
+        context = self._make()
         context.set_device_memory(self._scratch, self._scratch_bytes)
         require(context.set_optimization_profile_async(profile, self.device.stream))
         return context
@@ -106,40 +104,37 @@ class Session:
 
 
 class Program:
-    """One shape: its context, its memory, and from the second run on its graph."""
+    """A context with its buffers, and from the second run on a graph, if it is to have one."""
 
-    def __init__(
-        self,
-        session: Session,
-        profile: int,
-        arrays: Mapping[str, NDArray[Any]],
-        output: str,
-        shape: tuple[int, ...],
-    ) -> None:
-        self.device = session.device
-        self.context: Any = session.context(profile)
+    def __init__(self, device: Device, context: Any, *, graph: bool) -> None:
+        self.device, self.context = device, context
         self.graph: CapturedRun | None = None
+        self._captures = graph
         self.runs = 0
         self.addresses: dict[str, int] = {}
-        sizes = {name: array.nbytes for name, array in arrays.items()} | {
-            output: 4 * math.prod(shape)
-        }
-        try:
-            for name, size in sizes.items():
-                self.addresses[name] = self.device.allocate(max(size, 1))
-                require(self.context.set_tensor_address(name, self.addresses[name]))
-            for name, array in arrays.items():
-                require(self.context.set_input_shape(name, tuple(array.shape)))
-        except BaseException:
-            self.close()
-            raise
+        self._held: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
-    def run(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Upload the inputs and run, without waiting for the end."""
+    def run(self, arrays: Mapping[str, NDArray[Any]], output: str, size: int) -> bool:
+        """Upload the inputs and run, without waiting for the end.
+
+        Args:
+            arrays: of every input; with a graph, of the same shapes every time.
+            output: name of the output.
+            size: of the output, in bytes.
+
+        Returns:
+            Whether this was a run that prepares: the first, and with a graph the second too.
+        """
         for name, array in arrays.items():
+            self._make_room(name, array.nbytes)
+            if self._shapes.get(name) != array.shape:
+                require(self.context.set_input_shape(name, tuple(array.shape)))
+                self._shapes[name] = array.shape
             self.device.upload(self.addresses[name], array)
+        self._make_room(output, size)
         # TensorRT finishes its setup of a shape in the first run, outside of any capture.
-        if self.runs == 1:
+        if self._captures and self.runs == 1:
             # What cannot be captured runs all the same, and is not tried again.
             with contextlib.suppress(BuildError, UnsupportedError):
                 self.graph = CapturedRun(self.device, self._submit)
@@ -148,6 +143,21 @@ class Program:
             self._submit()
         else:
             self.graph.launch()
+        return self.runs <= 1 + self._captures
+
+    def _make_room(self, name: str, size: int) -> None:
+        """A buffer of at least this size; one that grows takes half more, to grow seldom."""
+        held = self._held.get(name)
+        if held is not None and held >= size:
+            return
+        if held is not None:
+            self.device.synchronize()
+            # Forgotten first: what is freed must not be freed again if this fails.
+            self.device.free(self.addresses.pop(name))
+            size = size * 3 // 2
+        self._held[name] = max(size, 1)
+        self.addresses[name] = self.device.allocate(self._held[name])
+        require(self.context.set_tensor_address(name, self.addresses[name]))
 
     def _submit(self) -> None:
         require(self.context.execute_async_v3(self.device.stream))
@@ -167,7 +177,10 @@ def require(done: bool) -> None:
     """Raise where TensorRT says that it did not do what it was told.
 
     Raises:
-        BuildError: always, if not ``done``.
+        UnsupportedError: always, if not ``done``.
     """
     if not done:
-        raise BuildError("TensorRT could not run the batch; its messages are above.")
+        raise UnsupportedError(
+            "TensorRT could not run the batch; its messages are above.",
+            hint="`xopt doctor` shows what this machine has.",
+        )

@@ -32,7 +32,8 @@ from xopt.packing import Encoding, PackedBatch, pack
 
 Factory = Callable[..., Path]
 VERSION = "1.7.1.116"
-TYPES = {"attention_bias": np.float16}
+TYPES = {"attention_bias": np.float16, "window_mask": np.float16}
+SCRATCH = 4096
 
 
 class FakeDriver:
@@ -151,6 +152,11 @@ class FakeContext:
         self.profile = 0
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
+        self.scratch = 0
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size == SCRATCH == len(self.library.driver.memory[address])
+        self.scratch = address
 
     def set_optimization_profile_async(self, number: int, stream: int) -> bool:
         assert stream == 13
@@ -171,6 +177,7 @@ class FakeContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 13
+        assert self.scratch in self.library.driver.memory
         feed = {}
         for name, shape in self.shapes.items():
             dtype = np.dtype(TYPES.get(name, np.int64))
@@ -200,14 +207,18 @@ class FakeLibrary(ModuleType):
     EngineValidity = Validity
     EngineInvalidityDiagnostics = Diagnostics
     DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="l", EAGER="e", NONE="n")
+    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="u")
 
     def __init__(self, bundle: Bundle, driver: FakeDriver) -> None:
         super().__init__("tensorrt_rtx")
         self.__version__ = VERSION
         self.driver = driver
         self.cache = FakeCache()
+        self.strategies: list[str] = []
         self.config = SimpleNamespace(
-            create_runtime_cache=lambda: self.cache, set_runtime_cache=lambda cache: True
+            create_runtime_cache=lambda: self.cache,
+            set_runtime_cache=lambda cache: True,
+            set_execution_context_allocation_strategy=self.strategies.append,
         )
         self.profiles: list[int] = []
         self.validity: tuple[Validity, int] = (Validity.VALID, 0)
@@ -219,16 +230,22 @@ class FakeLibrary(ModuleType):
         self.shapes = [
             LengthProfile(**profile).shapes(facts["inputs"]) for profile in facts["profiles"]
         ]
-        self.made: FakeContext | None = FakeContext(self)
+        self.makes = True
         self.Logger: Any = lambda severity: object()
         self.Logger.WARNING = 2
+
+    def context(self, config: object) -> FakeContext | None:
+        assert config is self.config
+        assert self.strategies == ["u"]
+        return FakeContext(self) if self.makes else None
 
     def Runtime(self, logger: object) -> Any:
         def load(plan: bytes) -> Any:
             assert plan == b"plan"
             return SimpleNamespace(
                 create_runtime_config=lambda: self.config,
-                create_execution_context=lambda config: self.made,
+                create_execution_context=self.context,
+                device_memory_size_v2=SCRATCH,
             )
 
         return SimpleNamespace(
@@ -271,7 +288,7 @@ def opened(
     driver = driver or FakeDriver()
     library = FakeLibrary(bundle, driver)
     patch.setitem(sys.modules, "tensorrt_rtx", library)
-    return RtxEngine(bundle, device=Device(0, driver)), library
+    return RtxEngine(bundle, driver=driver), library
 
 
 def batch_of(lengths: list[int], seed: int = 0) -> PackedBatch:
@@ -352,13 +369,12 @@ def test_a_session_that_does_not_open_lets_go_of_the_gpu(
     driver = FakeDriver()
     library = FakeLibrary(bundles["tag"], driver)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
-    device = Device(0, driver)
     with pytest.raises(InputError, match="Unknown specialization 'x'") as caught:
-        RtxEngine(bundles["tag"], device=device, specialize="x")
+        RtxEngine(bundles["tag"], driver=driver, specialize="x")
     assert "lazy" in caught.value.hint
     library.validity = (Validity.INVALID, 4)
     with pytest.raises(UnsupportedError, match="refuses this engine"):
-        RtxEngine(bundles["tag"], device=device)
+        RtxEngine(bundles["tag"], driver=driver)
     assert (driver.contexts, driver.streams) == (0, 0)
 
 
@@ -370,7 +386,7 @@ def test_another_version_is_named(
     library.__version__ = "2.0.0.1"
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
     with pytest.raises(UnsupportedError, match=r"built with tensorrt_rtx 1\.7\.1\.116, this is 2"):
-        RtxEngine(bundles["tag"], device=Device(0, driver))
+        RtxEngine(bundles["tag"], driver=driver)
 
 
 def test_what_the_library_finds_wrong_is_said(
@@ -381,7 +397,7 @@ def test_what_the_library_finds_wrong_is_said(
     library.validity = (Validity.INVALID, 4)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
     with pytest.raises(UnsupportedError, match="refuses this engine on Fake RTX: old cuda driver"):
-        RtxEngine(bundles["tag"], device=Device(0, driver))
+        RtxEngine(bundles["tag"], driver=driver)
 
 
 def test_it_may_be_closed_in_another_thread(
@@ -407,9 +423,13 @@ def test_what_the_library_does_not_make_is_said(
     if what == "runtime cache":
         library.config.create_runtime_cache = lambda: None
     else:
-        library.made = None
-    with pytest.raises(UnsupportedError, match=f"made no {what}"):
-        RtxEngine(bundles["tag"], device=Device(0, driver))
+        library.makes = False
+    with (
+        pytest.raises(UnsupportedError, match=f"made no {what}"),
+        RtxEngine(bundles["tag"], driver=driver) as engine,
+    ):
+        engine.run(batch_of([4]))
+    assert driver.memory == {}
     assert (driver.contexts, driver.streams) == (0, 0)
 
 
@@ -418,7 +438,7 @@ def test_no_library_and_no_driver_are_told_apart(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingExtraError, match="needs tensorrt_rtx") as caught:
-        RtxEngine(bundles["tag"], device=Device(0, FakeDriver()))
+        RtxEngine(bundles["tag"], driver=FakeDriver())
     assert "[tensorrt-rtx]" in caught.value.hint
     with pytest.raises(UnsupportedError, match="does not start: the driver is unhappy"):
         Device(0, FakeDriver(broken=True))

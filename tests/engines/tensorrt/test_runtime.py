@@ -17,8 +17,8 @@ import pytest
 from xopt.artifacts import Bundle, write_manifest
 from xopt.engines.base import open_engine
 from xopt.engines.tensorrt.compat import Machine, RunsOn
-from xopt.engines.tensorrt.enterprise_engine import EnterpriseEngine
 from xopt.engines.tensorrt.profiles import LengthProfile
+from xopt.engines.tensorrt.runtime import TensorRtEngine
 from xopt.errors import ArtifactError, InputError, UnsupportedError
 from xopt.packing import Encoding, PackedBatch, pack
 
@@ -99,7 +99,7 @@ def test_answers_and_leaves_nothing_behind(
     bundle: Bundle, trt: Any, driver: Any, lengths: list[int]
 ) -> None:
     batch = batch_of(lengths)
-    with EnterpriseEngine(bundle, driver=driver) as engine:
+    with TensorRtEngine(bundle, driver=driver) as engine:
         for _ in range(3):
             assert (engine.run(batch)["embeddings"] == expected(batch)).all()
     assert not driver.memory
@@ -108,7 +108,7 @@ def test_answers_and_leaves_nothing_behind(
 
 
 def test_a_shape_is_captured_in_its_second_run(bundle: Bundle, trt: Any, driver: Any) -> None:
-    with EnterpriseEngine(bundle, driver=driver) as engine:
+    with TensorRtEngine(bundle, driver=driver) as engine:
         for seed, launches in enumerate((0, 1, 2)):
             batch = batch_of([3, 17, 8], seed)
             assert (engine.run(batch)["embeddings"] == expected(batch)).all()
@@ -124,7 +124,7 @@ def test_a_shape_is_captured_in_its_second_run(bundle: Bundle, trt: Any, driver:
 
 
 def test_the_least_recently_used_shape_is_dropped(bundle: Bundle, trt: Any, driver: Any) -> None:
-    with EnterpriseEngine(bundle, driver=driver, programs=2) as engine:
+    with TensorRtEngine(bundle, driver=driver, programs=2) as engine:
         for lengths in ([1], [20], [100], [1], [20]):
             batch = batch_of(lengths)
             assert (engine.run(batch)["embeddings"] == expected(batch)).all()
@@ -137,7 +137,7 @@ def test_threads_have_contexts_of_their_own(
     bundle: Bundle, trt: Any, driver: Any, sessions: int
 ) -> None:
     failures: list[Any] = []
-    with EnterpriseEngine(bundle, driver=driver, sessions=sessions) as engine:
+    with TensorRtEngine(bundle, driver=driver, sessions=sessions) as engine:
         together = threading.Barrier(3)
 
         def work(seed: int) -> None:
@@ -172,7 +172,7 @@ def test_a_thread_for_every_request_costs_one_session(
 ) -> None:
     batch = batch_of([3, 17])
     answers: list[Any] = []
-    with EnterpriseEngine(bundle, driver=driver) as engine:
+    with TensorRtEngine(bundle, driver=driver) as engine:
         for _ in range(20):
             thread = threading.Thread(target=lambda: answers.append(engine.run(batch)))
             thread.start()
@@ -189,7 +189,7 @@ def test_a_session_that_did_not_open_leaves_its_place(
     bundle: Bundle, trt: Any, driver: Any
 ) -> None:
     batch = batch_of([3, 17])
-    with EnterpriseEngine(bundle, driver=driver, sessions=1) as engine:
+    with TensorRtEngine(bundle, driver=driver, sessions=1) as engine:
         driver.left = 0
         with pytest.raises(UnsupportedError, match="memory is full"):
             engine.run(batch)
@@ -202,7 +202,7 @@ def test_what_cannot_be_captured_runs_all_the_same(
     bundle: Bundle, trt: Any, driver: Any, step: str
 ) -> None:
     driver.failing.add(step)
-    with EnterpriseEngine(bundle, driver=driver) as engine:
+    with TensorRtEngine(bundle, driver=driver) as engine:
         for seed in range(4):
             batch = batch_of([3, 17, 8], seed)
             assert (engine.run(batch)["embeddings"] == expected(batch)).all()
@@ -225,7 +225,7 @@ def test_a_full_gpu_costs_nothing_that_was_not_used(
 ) -> None:
     """Scratch memory, two inputs and the output: each may be the one that finds no room."""
     batch = batch_of([3, 17, 8])
-    with EnterpriseEngine(bundle, driver=driver) as engine:
+    with TensorRtEngine(bundle, driver=driver) as engine:
         driver.left = left
         with pytest.raises(UnsupportedError, match="memory is full"):
             engine.run(batch)
@@ -238,7 +238,7 @@ def test_a_full_gpu_costs_nothing_that_was_not_used(
 
 def test_the_callers_buffer_is_filled(bundle: Bundle, trt: Any, driver: Any) -> None:
     batch = batch_of([3, 17])
-    with EnterpriseEngine(bundle, driver=driver) as engine:
+    with TensorRtEngine(bundle, driver=driver) as engine:
         answer = np.full((2, 2), np.nan, np.float32)
         engine.run_into(batch, answer)
         assert (answer == expected(batch)).all()
@@ -260,7 +260,7 @@ def test_nothing_is_deserialized_before_the_checksum(tmp_path: Path, trt: Any, d
     with pytest.raises(ArtifactError, match="sha256"):
         open_engine(bundle, driver=driver)
     with pytest.raises(ArtifactError, match="sha256"):
-        EnterpriseEngine(bundle, driver=driver)
+        TensorRtEngine(bundle, driver=driver)
     assert trt.engines == []
     assert (driver.streams, driver.contexts) == (0, 0)
 
@@ -271,7 +271,7 @@ def test_another_machine_is_refused_before_the_engine_is_read(
     elsewhere = replace(MACHINE, sm=90, gpu="NVIDIA H100")
     bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(elsewhere, "none"))
     with pytest.raises(UnsupportedError, match=r"H100 \(SM 90\), this one is Fake GPU"):
-        EnterpriseEngine(bundle, driver=driver)
+        TensorRtEngine(bundle, driver=driver)
     assert trt.runtimes == []
 
 
@@ -280,14 +280,14 @@ def test_code_inside_an_engine_runs_only_if_it_was_built_so(
     tmp_path: Path, trt: Any, driver: Any, compat: str, allowed: bool
 ) -> None:
     bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, compat))
-    with EnterpriseEngine(bundle, driver=driver):
+    with TensorRtEngine(bundle, driver=driver):
         assert trt.runtimes[0].engine_host_code_allowed is allowed
 
 
 def test_an_engine_that_tensorrt_does_not_read(tmp_path: Path, trt: Any, driver: Any) -> None:
     bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"), b"other")
-    with pytest.raises(ArtifactError, match="does not read the engine"):
-        EnterpriseEngine(bundle, driver=driver)
+    with pytest.raises(UnsupportedError, match="made no engine"):
+        TensorRtEngine(bundle, driver=driver)
     assert (driver.streams, driver.contexts) == (0, 0)
 
 
@@ -295,4 +295,4 @@ def test_a_manifest_without_an_engine(tmp_path: Path, trt: Any, driver: Any) -> 
     bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"))
     damaged = Bundle(bundle.folder, {**bundle.manifest, "engine": {}})
     with pytest.raises(ArtifactError, match="does not describe its engine"):
-        EnterpriseEngine(damaged, driver=driver)
+        TensorRtEngine(damaged, driver=driver)
