@@ -91,4 +91,4 @@ def test_a_bundle_answers_from_the_base_install_alone(
     assert run("inspect", str(bundle.folder), "--json").returncode == 0
     refused = run("build", str(folder))
     assert refused.returncode == 2
-    assert "pip install 'xopt-encoders[build]'" in refused.stderr
+    assert f"pip install 'xopt-encoders[build] @ {wheel.as_uri()}'" in refused.stderr

@@ -10,11 +10,17 @@ VERSION = "0.1.0"
 
 
 @cache
-def _installed() -> str | None:
-    """The distribution that brought the package; None in a checkout, installed editable or not."""
+def _installed() -> str:
+    """What pip is given, with a place for the extras: ``.{}`` in a checkout, or ``NAME{}``.
+
+    What was installed from a folder or a file that is still there is named by it: the index may
+    not have it.
+    """
     # `import xopt` reads this file, and has no need of it.
     import json
     from importlib import metadata
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
 
     for name in metadata.packages_distributions().get("xopt", []):
         found = metadata.distribution(name)
@@ -22,11 +28,17 @@ def _installed() -> str | None:
             # What a build left in the checkout, and no installer wrote.
             continue
         origin = json.loads(found.read_text("direct_url.json") or "{}")
-        if not origin.get("dir_info", {}).get("editable"):
-            return found.name
-    return None
+        if origin.get("dir_info", {}).get("editable"):
+            continue
+        url = origin.get("url", "")
+        place = Path(unquote(urlsplit(url).path))
+        if not url.startswith("file:") or not place.exists():
+            return f"{found.name}{{}}"
+        return f"{place}{{}}" if place.is_dir() else f"{found.name}{{}} @ {url}"
+    return ".{}"
 
 
 def install_command(*extras: str) -> str:
-    """What to type for these extras: by the installed name, or in the checkout."""
-    return f"pip install '{_installed() or '.'}[{','.join(extras)}]'"
+    """What to type for these extras: by where xopt was installed from, or in the checkout."""
+    what = _installed().replace("{}", f"[{','.join(extras)}]")
+    return f"pip install '{what}'"
