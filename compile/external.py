@@ -7,14 +7,13 @@ at an offset of a multiple of 64, whatever the model's size, so that there is on
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from xopt.closing import Closing
 from xopt.errors import ArtifactError
 
 __all__ = ["WEIGHTS", "Weights", "WeightsWriter", "check_external_paths", "load_model"]
@@ -88,22 +87,13 @@ class Weights:
         )
 
 
-class WeightsWriter:
+class WeightsWriter(Closing):
     """Writes arrays to ``weights.bin`` one after the other and describes each as a TensorProto."""
 
     def __init__(self, folder: Path) -> None:
         self._stream = (folder / WEIGHTS).open("wb")
 
-    def __enter__(self) -> Self:
-        """The writer itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Close the file."""
         self._stream.close()
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
+from xopt.closing import Closing
 from xopt.engines.part import Done, Part, drop
 from xopt.engines.signature import TOKEN_WEIGHTS, Signature
 from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError, XoptError
@@ -25,7 +25,7 @@ __all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine"]
 Arrays = dict[str, NDArray[np.generic]]
 
 
-class Engine(ABC):
+class Engine(Closing):
     """An open session over a bundle; a context manager.
 
     A subclass writes ``_run`` and ``close``; one that runs a large batch in parts writes ``plan``,
@@ -45,7 +45,7 @@ class Engine(ABC):
     # Batches that are worth starting before the answer of the first is taken.
     ahead = 0
 
-    @classmethod  # noqa: B027  (an engine without a native library need not write it)
+    @classmethod
     def load_library(cls) -> None:
         """Load what the engine needs whatever the bundle is, while that is verified.
 
@@ -66,7 +66,7 @@ class Engine(ABC):
         self.busy_s = 0.0
         self._busy_until = 0.0
 
-    def prepare(self) -> None:  # noqa: B027  (an engine that compiles nothing need not write it)
+    def prepare(self) -> None:
         """Do the part of the first program that holds the interpreter, so that none waits for it.
 
         Whoever compiles in a thread calls this first; the first batch does it otherwise.
@@ -212,25 +212,12 @@ class Engine(ABC):
         self.busy_s += max(0.0, end - max(begin, self._busy_until))
         self._busy_until = max(end, self._busy_until)
 
-    def close(self) -> None:  # noqa: B027  (an engine without resources need not write it)
+    def close(self) -> None:
         """Release what the native library holds."""
 
     def describe(self) -> dict[str, Any]:
         """Facts on the open session that ``xopt inspect`` shows."""
         return {"engine": self.name}
-
-    def __enter__(self) -> Self:
-        """The engine itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 ENGINES: Registry[type[Engine]] = Registry(

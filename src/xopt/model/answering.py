@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Self
 
 from xopt.artifacts import Bundle
+from xopt.closing import Closing
 from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError
 from xopt.model.asking import Asking, read_rows
@@ -20,7 +20,7 @@ from xopt.model.texts import Row, chunked
 __all__ = ["OpenBundle"]
 
 
-class OpenBundle:
+class OpenBundle(Closing):
     """An engine, its tokenizer, and the last step of the checkpoint's library.
 
     A context manager.
@@ -151,14 +151,3 @@ class OpenBundle:
     def close(self) -> None:
         """Close the engine; a call that is under way in another thread then fails."""
         self.session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from xopt.artifacts import Bundle
+from xopt.closing import Closing
 from xopt.engines.base import Engine, open_engine
 from xopt.errors import InputError
 from xopt.model.few import open_few
@@ -43,7 +43,7 @@ def _unheard(share: float) -> None:
     """Progress that nobody watches."""
 
 
-class Session:
+class Session(Closing):
     """One open engine with the tokenizer that goes with it.
 
     Several threads may ask one session at a time: tokenizing and each call of the engine are done
@@ -125,17 +125,6 @@ class Session:
             if not self.closed:
                 self.closed = True
                 self.engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def answers(
         self, count: int, encode: Encode, *, progress: Progress = _unheard
