@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import triton
 
@@ -55,30 +57,20 @@ def attention_specs(
             Tile(64, 64, num_warps=4, num_stages=2),
         ]
     tiles = [attention_tile(head_dim, TRITON_TYPES[dtype]), *smaller]
-    return [
-        KernelSpec(
-            name="varlen_attention",
-            function=varlen_attention_kernel,
-            inputs={"qkv": f"*{dtype}", "cu_seqlens": "*i32"},
-            scalars={"tokens": "i32", "sentences": "i32"},
-            outputs={"out": f"*{dtype}"},
-            constants={
-                "softmax_scale": 1.0 / math.sqrt(head_dim) if scale is None else scale,
-                "out_scale": 1.0,
-                "HEADS": heads,
-                "HEAD_DIM": head_dim,
-                "BLOCK_M": tile.block_m,
-                "BLOCK_N": tile.block_n,
-                "QUANTIZE": False,
-                "PER_CHANNEL": False,
-            },
-            grid=GridRule(tile.block_m, per_sentence=1, columns=heads),
-            num_warps=tile.num_warps,
-            num_stages=tile.num_stages,
-            multiplies=True,
-        )
-        for tile in tiles
-    ]
+    return _attention_specs(
+        tiles,
+        name="varlen_attention",
+        function=varlen_attention_kernel,
+        inputs={"qkv": f"*{dtype}", "cu_seqlens": "*i32"},
+        outputs={"out": f"*{dtype}"},
+        constants={
+            "softmax_scale": 1.0 / math.sqrt(head_dim) if scale is None else scale,
+            "out_scale": 1.0,
+            "HEADS": heads,
+            "HEAD_DIM": head_dim,
+            "QUANTIZE": False,
+        },
+    )
 
 
 def attention_int8_specs(
@@ -103,26 +95,39 @@ def attention_int8_specs(
         Tile(128, 64, num_warps=8 if head_dim >= 64 else 4, num_stages=2),
         Tile(64, 64, num_warps=4, num_stages=2),
     ]
+    return _attention_specs(
+        tiles,
+        name="varlen_attention_int8",
+        function=varlen_attention_int8_kernel,
+        inputs={"qkv": "*i8", "cu_seqlens": "*i32", "qkv_scale": "*fp32"},
+        outputs={"out": f"*{out_dtype}" if out_scale is None else "*i8"},
+        constants={
+            "softmax_scale": head_dim**-0.5 if scale is None else scale,
+            "probs_scale": probs_scale,
+            "out_scale": 1.0 if out_scale is None else out_scale,
+            "HEADS": heads,
+            "HEAD_DIM": head_dim,
+            "PER_HEAD": per_head,
+            "QUANTIZE": out_scale is not None,
+        },
+    )
+
+
+def _attention_specs(
+    tiles: Sequence[Tile], *, constants: dict[str, Any], **kernel: Any
+) -> list[KernelSpec]:
+    """Either attention kernel, a description for each tile."""
     return [
         KernelSpec(
-            name="varlen_attention_int8",
-            function=varlen_attention_int8_kernel,
-            inputs={"qkv": "*i8", "cu_seqlens": "*i32", "qkv_scale": "*fp32"},
+            **kernel,
             scalars={"tokens": "i32", "sentences": "i32"},
-            outputs={"out": f"*{out_dtype}" if out_scale is None else "*i8"},
             constants={
-                "softmax_scale": head_dim**-0.5 if scale is None else scale,
-                "probs_scale": probs_scale,
-                "out_scale": 1.0 if out_scale is None else out_scale,
-                "HEADS": heads,
-                "HEAD_DIM": head_dim,
+                **constants,
                 "BLOCK_M": tile.block_m,
                 "BLOCK_N": tile.block_n,
-                "PER_HEAD": per_head,
-                "QUANTIZE": out_scale is not None,
                 "PER_CHANNEL": False,
             },
-            grid=GridRule(tile.block_m, per_sentence=1, columns=heads),
+            grid=GridRule(tile.block_m, per_sentence=1, columns=constants["HEADS"]),
             num_warps=tile.num_warps,
             num_stages=tile.num_stages,
             multiplies=True,
