@@ -6,6 +6,7 @@ goes through ONNX (the targets ``tensorrt`` and ``tensorrt-rtx``).
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +21,12 @@ from xopt.compile.packed_encoder import PackedEncoder, Watch
 from xopt.compile.trace import AXES
 from xopt.encoders.plan import Attend
 from xopt.engines.building import Builder, Built
+from xopt.engines.tensorrt.builder import engine_facts
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine
-from xopt.engines.tensorrt.corpus_profiles import CorpusProfile, corpus_profiles
 from xopt.engines.tensorrt.device import Device
-from xopt.engines.tensorrt.enterprise import bounds
+from xopt.engines.tensorrt.enterprise import asked_facts, kernel_sm
 from xopt.engines.tensorrt.options import TorchTensorRtOptions
-from xopt.engines.tensorrt.plugin import plugin_ptx, plugin_sm
+from xopt.engines.tensorrt.profiles import LengthProfile, plan_profiles
 from xopt.engines.tensorrt.runtime import ENGINE
 from xopt.engines.torch_tensorrt import (
     EXTRA,
@@ -109,18 +110,16 @@ class TorchTensorRtBuilder(Builder[TorchTensorRtOptions, BuildContext]):
             MissingExtraError: Torch-TensorRT is not installed.
             UnsupportedError: there is no GPU, or one that the plugin does not run on.
         """
-        return asdict(self._machine())
+        return asdict(self.machine)
 
-    def _machine(self) -> Machine:
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """This one, which builds and will run the engine."""
         load_torch_tensorrt()
         trt = require("tensorrt", extra=EXTRA, why=WHY)
         machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
-        if self.options.plugin:
-            self._plugin_sm(machine)
+        kernel_sm(machine, self.options)
         return machine
-
-    def _plugin_sm(self, machine: Machine) -> int:
-        return plugin_sm(machine.sm, ampere_plus=self.options.compat == "ampere-plus")
 
     def build(self, context: BuildContext, out: Path, progress: Progress) -> Built:
         """Write ``engine.trt``.
@@ -130,14 +129,14 @@ class TorchTensorRtBuilder(Builder[TorchTensorRtOptions, BuildContext]):
             UnsupportedError: there is no GPU, or one that the plugin does not run on.
             BuildError: Torch-TensorRT failed.
         """
-        options = self.options
-        machine = self._machine()
+        options, machine = self.options, self.machine
         module = load_torch_tensorrt()
         lowered = context.lower()
-        if options.plugin:
-            register_converter(module, self._plugin_sm(machine))
+        sm = kernel_sm(machine, options)
+        if sm is not None:
+            register_converter(module, sm)
         flat = FlatEncoder(PackedEncoder.load(context.checkpoint), plugin=options.plugin)
-        profile = corpus_profiles(
+        profile = plan_profiles(
             context.lengths,
             max_tokens=lowered.manifest["max_tokens"],
             batch_tokens=options.batch_tokens,
@@ -145,28 +144,20 @@ class TorchTensorRtBuilder(Builder[TorchTensorRtOptions, BuildContext]):
         )[-1]
         begin = time.perf_counter()
         engine = convert(module, flat, profile, options, lowered.manifest["output"])
+        seconds = time.perf_counter() - begin
         (out / ENGINE).write_bytes(engine)
         progress.share(1.0)
+        inputs = {name: _named_shape(name) for name in flat.names}
         runs_on = RunsOn.of_build(machine, options.compat)
-        facts = {
-            "library": f"torch-tensorrt {module.__version__}",
-            "version": machine.version,
-            "runs_on": runs_on.manifest(),
-            "runs_on_text": runs_on.describe(),
-            "attention": options.attention,
-            "plugin_ptx": plugin_ptx(self._plugin_sm(machine)) if options.plugin else None,
-            "profiles": [asdict(bounds(profile))],
-            "inputs": {name: _named_shape(name) for name in flat.names},
-            "build_s": round(time.perf_counter() - begin, 2),
-            "engine_mib": round((out / ENGINE).stat().st_size / 2**20, 2),
-        }
-        return Built(lowered, facts)
+        facts = engine_facts(out, runs_on, [profile], inputs, seconds)
+        library = {"library": f"torch-tensorrt {module.__version__}"}
+        return Built(lowered, facts | asked_facts(machine, options) | library)
 
 
 def convert(
     module: Any,
     flat: FlatEncoder,
-    profile: CorpusProfile,
+    profile: LengthProfile,
     options: TorchTensorRtOptions,
     output: str,
 ) -> bytes:

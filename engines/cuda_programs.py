@@ -15,25 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xopt.engines.buckets import eighths, power_of_two
 from xopt.engines.cuda_encoder import PackedIds
 from xopt.packing import PackedBatch
 
 __all__ = ["Program", "Programs", "bucket"]
 
-# Finest step between token buckets; kernels read aligned rows of this many ids.
-STEP = 16
-
 Forward = Callable[[PackedIds], torch.Tensor]
 
 
 def bucket(tokens: int, sentences: int) -> tuple[int, int]:
-    """The shape that a batch is filled up to.
-
-    Tokens go up in eighths of a power of two, so that at most an eighth is waste, and sentences in
-    powers of two, since an empty one costs next to nothing.
-    """
-    step = max(STEP, 1 << max(0, (tokens - 1).bit_length() - 4))
-    return -(-tokens // step) * step, 1 << (sentences - 1).bit_length()
+    """The shape that a batch is filled up to; an empty sentence costs next to nothing."""
+    return eighths(tokens), power_of_two(sentences)
 
 
 class Program:

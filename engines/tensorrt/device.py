@@ -7,10 +7,8 @@ brings.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from xopt.errors import BuildError, UnsupportedError
@@ -101,12 +99,6 @@ class Device:
         source = ctypes.c_void_p(array.ctypes.data)
         size = ctypes.c_size_t(array.nbytes)
         self.call("cuMemcpyHtoDAsync_v2", Pointer(address), source, size, self._stream)
-
-    def download(self, shape: Sequence[int], dtype: Any, address: int) -> NDArray[Any]:
-        """A new array from the GPU, when the stream has done all before."""
-        array = np.empty(shape, dtype)
-        self.download_into(array, address)
-        return array
 
     def download_into(self, array: NDArray[Any], address: int) -> None:
         """Fill the caller's contiguous array, when the stream has done all before."""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from xopt.artifacts import LoweredGraph
 from xopt.distribution import install_command
-from xopt.engines.building import Builder, Built, Context
-from xopt.engines.tensorrt.child import run_child
+from xopt.engines.building import Context
+from xopt.engines.tensorrt.builder import EngineBuilder
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine, version_of
-from xopt.engines.tensorrt.corpus_profiles import corpus_profiles
 from xopt.engines.tensorrt.device import Device
-from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.engines.tensorrt.plugin import (
@@ -29,14 +27,15 @@ from xopt.engines.tensorrt.plugin import (
     plugin_sm,
     register_plugins,
 )
-from xopt.engines.tensorrt.portable import copy_portable
-from xopt.engines.tensorrt.profiles import LengthProfile
-from xopt.engines.tensorrt.runtime import ENGINE, quiet_logger
+from xopt.engines.tensorrt.runtime import quiet_logger
 from xopt.errors import BuildError, UnsupportedError, require
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
-__all__ = ["LAYERS", "TensorRtBuilder", "check_library", "configure", "timing_cache_path"]
+__all__ = [
+    "LAYERS", "TensorRtBuilder", "asked_facts", "check_library", "configure", "kernel_sm",
+    "timing_cache_path",
+]  # fmt: skip
 
 # What the engine inspector says, in the bundle.
 LAYERS = "layers.json"
@@ -54,11 +53,10 @@ LEAN = (
 )
 
 
-class TensorRtBuilder(Builder[TensorRtOptions, Context]):
-    """A lowered graph to an engine for the GPU at hand."""
+class TensorRtBuilder(EngineBuilder[TensorRtOptions]):
+    """A lowered graph to an engine for the GPU at hand; ``layers.json`` is what it became."""
 
     target = "tensorrt"
-    reads_lengths = True
 
     def __init__(self, options: TensorRtOptions, *, driver: Any = None) -> None:
         super().__init__(options)
@@ -71,78 +69,72 @@ class TensorRtBuilder(Builder[TensorRtOptions, Context]):
             MissingExtraError: TensorRT is not installed.
             UnsupportedError: it is too old, or there is no GPU, or one that cannot run it.
         """
-        return asdict(self._machine())
+        return asdict(self.machine)
 
-    def _machine(self) -> Machine:
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """This one, which builds and will run the engine."""
         trt = require("tensorrt", extra="tensorrt", why="Building for tensorrt")
-        plugin = self.options.plugin
-        check_library(trt.__version__, plugin=plugin)
+        check_library(trt.__version__, plugin=self.options.plugin)
         machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
-        if plugin:
-            self._plugin_sm(machine)
+        kernel_sm(machine, self.options)
         return machine
 
-    def _plugin_sm(self, machine: Machine) -> int:
-        return plugin_sm(machine.sm, ampere_plus=self.options.compat == "ampere-plus")
+    def _runs_on(self) -> RunsOn:
+        return RunsOn.of_build(self.machine, self.options.compat)
 
-    def build(self, context: Context, out: Path, progress: Progress) -> Built:
-        """Write ``engine.trt``, ``layers.json`` and ``portable/``.
+    def _plugins(self) -> tuple[str, ...]:
+        return (NAMESPACE,) if self.options.plugin else ()
 
-        Raises:
-            MissingExtraError: TensorRT is not installed.
-            UnsupportedError: it is too old, or there is no GPU, or one that cannot run it.
-            BuildError: TensorRT refused or died.
-        """
-        options, plugin = self.options, self.options.plugin
-        machine = self._machine()
-        lowered = context.lower()
-        manifest = lowered.manifest
-        domains = (NAMESPACE,) if plugin else ()
-        check_graph(lowered.path, layers=manifest["layers"], plugins=domains)
-        inputs = graph_inputs(lowered.path)
-        profiles = corpus_profiles(
-            context.lengths,
-            max_tokens=manifest["max_tokens"],
-            batch_tokens=options.batch_tokens,
-            padded="pad_index" in inputs,
-        )
-        begin = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="xopt-trt-") as scratch:
-            request = Request(
-                module="tensorrt",
-                graph=str(lowered.path),
-                engine=str(out / ENGINE),
-                log=str(Path(scratch) / "build.log"),
-                profiles=tuple(
-                    {name: [list(shape) for shape in three] for name, three in shapes.items()}
-                    for shapes in (profile.shapes(inputs) for profile in profiles)
-                ),
-                setup=f"{__name__}:configure",
-                setup_options=setup_options(machine, options, out, plugin=plugin),
-            )
-            try:
-                run_child(request, progress)
-            except BuildError as error:
-                if options.compat != "version":
-                    raise
-                raise BuildError(error.message, hint=LEAN.format(machine.version)) from error
-        # What answers for a GPU that is not there knows no plugin.
-        copy_portable(context.lower(form="tensorrt") if plugin else lowered, out)
-        runs_on = RunsOn.of_build(machine, options.compat)
-        facts = {
-            "library": f"tensorrt {machine.version}",
-            "version": machine.version,
-            "runs_on": runs_on.manifest(),
-            "runs_on_text": runs_on.describe(),
-            "attention": options.attention,
-            "refit": options.refit,
-            "plugin_ptx": plugin_ptx(self._plugin_sm(machine)) if plugin else None,
-            "profiles": [asdict(bounds(profile)) for profile in profiles],
-            "inputs": inputs,
-            "build_s": round(time.perf_counter() - begin, 2),
-            "engine_mib": round((out / ENGINE).stat().st_size / MIB, 2),
+    def _wishes(self, out: Path) -> dict[str, Any]:
+        return {
+            "setup": f"{__name__}:configure",
+            "setup_options": {
+                "compat": self.options.compat,
+                "workspace_mib": self.options.workspace,
+                "refit": self.options.refit,
+                "plugin_sm": kernel_sm(self.machine, self.options),
+                "timing_cache": str(timing_cache_path(self.machine)),
+                "layers": str(out / LAYERS),
+            },
         }
-        return Built(lowered, facts)
+
+    def _compile(self, request: Request, progress: Progress) -> None:
+        try:
+            super()._compile(request, progress)
+        except BuildError as error:
+            if self.options.compat != "version":
+                raise
+            hint = LEAN.format(self.machine.version)
+            raise BuildError(error.message, hint=hint) from error
+
+    def _portable(self, context: Context, lowered: LoweredGraph) -> LoweredGraph:
+        # What answers for a GPU that is not there knows no plugin.
+        return context.lower(form="tensorrt") if self.options.plugin else lowered
+
+    def _read_back(self, lowered: LoweredGraph, out: Path, log: Path) -> dict[str, Any]:
+        return asked_facts(self.machine, self.options)
+
+
+def kernel_sm(machine: Machine, options: TensorRtOptions) -> int | None:
+    """What the plugin's kernel is compiled for; None without the plugin.
+
+    Raises:
+        UnsupportedError: the GPU is older than SM 80.
+    """
+    if not options.plugin:
+        return None
+    return plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus")
+
+
+def asked_facts(machine: Machine, options: TensorRtOptions) -> dict[str, Any]:
+    """What a manifest says of the options."""
+    sm = kernel_sm(machine, options)
+    return {
+        "attention": options.attention,
+        "refit": options.refit,
+        "plugin_ptx": None if sm is None else plugin_ptx(sm),
+    }
 
 
 def check_library(version: str, *, plugin: bool) -> None:
@@ -173,30 +165,10 @@ def check_library(version: str, *, plugin: bool) -> None:
         )
 
 
-def bounds(profile: LengthProfile) -> LengthProfile:
-    """What the runtime needs of a profile."""
-    return LengthProfile(profile.sentences, profile.longest, profile.tokens)
-
-
 def timing_cache_path(machine: Machine) -> Path:
     """Where the timings of one GPU under one version are kept between builds."""
     gpu = "".join(letter if letter.isalnum() else "-" for letter in machine.gpu).lower()
     return cache_folder() / "tensorrt" / f"{gpu}-sm{machine.sm}-{machine.version}.timing"
-
-
-def setup_options(
-    machine: Machine, options: TensorRtOptions, out: Path, *, plugin: bool
-) -> dict[str, Any]:
-    """What :func:`configure` reads in the child, as a JSON object."""
-    sm = plugin_sm(machine.sm, ampere_plus=options.compat == "ampere-plus") if plugin else None
-    return {
-        "compat": options.compat,
-        "workspace_mib": options.workspace,
-        "refit": options.refit,
-        "plugin_sm": sm,
-        "timing_cache": str(timing_cache_path(machine)),
-        "layers": str(out / LAYERS),
-    }
 
 
 def configure(

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.engines.buckets import STEP, eighths, power_of_two
 from xopt.engines.tensorrt.profiles import LengthProfile
 from xopt.packing import MASKED, PackedBatch
 
 __all__ = ["Sizes", "bucket_of", "fill"]
-
-# Finest step between buckets of tokens, and of slots: kernels read aligned rows of this many.
-STEP = 16
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -40,26 +38,20 @@ class Sizes:
 def bucket_of(batch: PackedBatch, profile: LengthProfile, *, padded: bool) -> Sizes:
     """The bucket of a batch within its profile.
 
-    Tokens go up in eighths of a power of two, so that at most an eighth is waste, sentences in
-    powers of two and slots in steps of 16. In the padded form every added sentence costs its slots,
-    so there sentences go up in eighths too.
+    Tokens go up in eighths, sentences in powers of two and slots in steps of 16. In the padded form
+    every added sentence costs its slots, so there sentences go up in eighths too.
 
     Args:
         batch: fits into the profile.
         profile: what bounds it.
         padded: whether the graph pads its attention.
     """
-    sentences = _eighths(batch.sentences, 1) if padded else 1 << (batch.sentences - 1).bit_length()
+    sentences = eighths(batch.sentences, 1) if padded else power_of_two(batch.sentences)
     return Sizes(
         sentences=min(sentences, profile.sentences),
         longest=min(-(-batch.longest // STEP) * STEP, profile.longest),
-        tokens=min(_eighths(batch.tokens, STEP), profile.tokens),
+        tokens=min(eighths(batch.tokens), profile.tokens),
     )
-
-
-def _eighths(size: int, least: int) -> int:
-    step = max(least, 1 << max(0, (size - 1).bit_length() - 4))
-    return -(-size // step) * step
 
 
 def fill(arrays: Mapping[str, NDArray[Any]], batch: PackedBatch, sizes: Sizes) -> Arrays:

@@ -11,8 +11,6 @@ import json
 import mmap
 import os
 import platform
-import tempfile
-import time
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -20,10 +18,9 @@ from typing import Any
 
 from xopt.artifacts import Bundle, LoweredGraph
 from xopt.distribution import install_command
-from xopt.engines.building import Builder, Built, Context
-from xopt.engines.tensorrt.child import run_child
+from xopt.engines.building import Built, Context
+from xopt.engines.tensorrt.builder import EngineBuilder
 from xopt.engines.tensorrt.compat import RunsOn
-from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.listing import (
     Kernel,
     Listing,
@@ -34,10 +31,7 @@ from xopt.engines.tensorrt.listing import (
     read_padded_lengths,
     unfused_attentions,
 )
-from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import RtxOptions
-from xopt.engines.tensorrt.portable import copy_portable
-from xopt.engines.tensorrt.profiles import plan_profiles
 from xopt.engines.tensorrt.runtime import ENGINE, TensorRtEngine
 from xopt.errors import InputError, MissingExtraError, UnsupportedError, did_you_mean
 from xopt.hashing import cache_folder
@@ -53,10 +47,20 @@ KERNELS = "kernels.json"
 SPECIALIZE = ("none", "lazy", "eager")
 
 
-class RtxBuilder(Builder[RtxOptions, Context]):
+class RtxBuilder(EngineBuilder[RtxOptions]):
     """A lowered graph to an engine for every GPU that is asked for; needs no GPU and no driver."""
 
     target = "tensorrt-rtx"
+    module = MODULE
+
+    def look(self) -> dict[str, Any]:
+        """The library, whose version is among those of every build.
+
+        Raises:
+            MissingExtraError: it is not installed.
+        """
+        library_version()
+        return {}
 
     def build(self, context: Context, out: Path, progress: Progress) -> Built:
         """Write ``engine.trt``, ``kernels.json`` and ``portable/``.
@@ -68,69 +72,46 @@ class RtxBuilder(Builder[RtxOptions, Context]):
         """
         lowered = context.lower()
         try:
-            return Built(lowered, self._compile(lowered, out, progress))
+            return self._build(context, lowered, out, progress)
         except UnfusedError:
             if not (self.options.allow_unfused and lowered.manifest["lowering"]["attention"]):
                 raise
-        lowered = context.lower(attention=False)
-        return Built(lowered, self._compile(lowered, out, progress))
+        return self._build(context, context.lower(attention=False), out, progress)
 
-    def _compile(self, lowered: LoweredGraph, out: Path, progress: Progress) -> dict[str, Any]:
-        """Build the engine and read back what it became; facts for the manifest."""
-        options = self.options
-        version = library_version()
-        manifest = lowered.manifest
-        check_graph(lowered.path, layers=manifest["layers"])
-        inputs = graph_inputs(lowered.path)
-        profiles = plan_profiles(manifest["max_tokens"], options.batch_tokens)
-        begin = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="xopt-rtx-") as scratch:
-            log = Path(scratch) / "build.log"
-            request = Request(
-                module=MODULE,
-                graph=str(lowered.path),
-                engine=str(out / ENGINE),
-                log=str(log),
-                profiles=tuple(_lists(profile.shapes(inputs)) for profile in profiles),
-                sms=options.targets,
-            )
-            run_child(request, progress)
-            kernels = read_log(log)
-        seconds = time.perf_counter() - begin
+    def _runs_on(self) -> RunsOn:
+        return RunsOn(
+            library="tensorrt_rtx",
+            version=library_version(),
+            later=False,
+            sm=self.options.targets,
+            above=False,
+            gpu="",
+            system=platform.system(),
+            processor=platform.machine(),
+        )
+
+    def _wishes(self, out: Path) -> dict[str, Any]:
+        return {"sms": self.options.targets}
+
+    def _read_back(self, lowered: LoweredGraph, out: Path, log: Path) -> dict[str, Any]:
+        kernels = read_log(log)
         with (
             (out / ENGINE).open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as plan,
         ):
             alphas, padded = read_alphas(plan), read_padded_lengths(plan)
         listing = Listing.read(kernels, alphas)
-        lowering = manifest["lowering"]
+        lowering = lowered.manifest["lowering"]
         listing.check(
-            layers=manifest["layers"],
+            layers=lowered.manifest["layers"],
             int8=lowering["weights"] == "int8",
             int8_attention=lowering["attention"],
             unfused=unfused_attentions(kernels),
         )
         write_kernels(kernels, out)
-        copy_portable(lowered, out)
-        runs_on = RunsOn(
-            library="tensorrt_rtx",
-            version=version,
-            later=False,
-            sm=options.targets,
-            above=False,
-            gpu="",
-            system=platform.system(),
-            processor=platform.machine(),
-        )
         return {
-            "runs_on": runs_on.manifest(),
-            "runs_on_text": runs_on.describe(),
             "attention": "int8" if lowering["attention"] else "fp16",
-            "profiles": [asdict(profile) for profile in profiles],
             "padded_lengths": padded,
-            "inputs": inputs,
-            "build_s": round(seconds, 2),
-            "engine_mib": round((out / ENGINE).stat().st_size / 2**20, 2),
             "layers": listing.manifest(),
             "layer_kernels": chosen_kernels(kernels),
         }
@@ -160,10 +141,6 @@ def write_kernels(kernels: list[Kernel], out: Path) -> None:
     """Every kernel of every profile, for people who look for a slow one."""
     text = json.dumps([asdict(kernel) for kernel in kernels], indent=1)
     (out / KERNELS).write_text(text + "\n", encoding="utf-8")
-
-
-def _lists(shapes: dict[str, Any]) -> dict[str, list[list[int]]]:
-    return {name: [list(shape) for shape in three] for name, three in shapes.items()}
 
 
 class RtxEngine(TensorRtEngine):

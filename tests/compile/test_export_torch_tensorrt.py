@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -232,7 +233,8 @@ def test_a_bundle_from_the_command_on(
 
 
 def test_the_engine_feeds_what_the_module_reads() -> None:
-    engine = object.__new__(TorchTensorRtEngine)
+    engine: Any = object.__new__(TorchTensorRtEngine)
+    engine.signature = SimpleNamespace(window=None)
     engine.inputs = ["input_ids", "pad_index", "unpad_index", "attention_bias", "cu_seqlens"]
     batch = ragged()
     arrays = engine._arrays(batch, Sizes(batch.sentences, batch.longest, batch.tokens))

@@ -16,14 +16,18 @@ from typing import Any
 import numpy as np
 
 NAME = b"Fake GPU"
-SM = (8, 9)
 INVALID_CONTEXT = 201
 
 
 class FakeDriver:
-    """The functions of ``libcuda`` that xopt calls; each returns a status, 0 for success."""
+    """The functions of ``libcuda`` that xopt calls; each returns a status, 0 for success.
 
-    def __init__(self) -> None:
+    Args:
+        sm: of the GPU, as 10 · major + minor.
+    """
+
+    def __init__(self, sm: int = 89) -> None:
+        self.sm = sm
         self.memory: dict[int, Any] = {}
         # What each stream captures; None for one whose capture a refused call has spoilt.
         self.capturing: dict[int, list[Callable[[], None]] | None] = {}
@@ -40,7 +44,7 @@ class FakeDriver:
         self._threads = threading.local()
 
     def cuInit(self, flags: int) -> int:
-        return 0
+        return 999 if "cuInit" in self.failing else 0
 
     def cuDeviceGetCount(self, count: Any) -> int:
         count._obj.value = 1
@@ -55,7 +59,7 @@ class FakeDriver:
         return 0
 
     def cuDeviceGetAttribute(self, value: Any, number: int, handle: int) -> int:
-        value._obj.value = {75: SM[0], 76: SM[1]}[number]
+        value._obj.value = {75: self.sm // 10, 76: self.sm % 10}[number]
         return 0
 
     def cuDevicePrimaryCtxRetain(self, context: Any, handle: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.engines.tensorrt.fake_cuda import FakeDriver
 
 from xopt.artifacts import LoweredGraph
 from xopt.compile.build import build_bundle
@@ -57,12 +57,7 @@ def driver(
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "triton"))
     for name in ("tensorrt", "tensorrt.plugin"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    spec = importlib.util.spec_from_file_location("fake_cuda", HERE / "fake_cuda.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module.FakeDriver()
+    yield FakeDriver()
     for name in ("tensorrt", "tensorrt.plugin"):
         sys.modules.pop(name, None)
 

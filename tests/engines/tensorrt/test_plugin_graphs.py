@@ -28,10 +28,10 @@ from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
 from xopt.engines.tensorrt.child import run_child
-from xopt.engines.tensorrt.corpus_profiles import corpus_profiles
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.plugin import ATTENTION, NAMESPACE
+from xopt.engines.tensorrt.profiles import plan_profiles
 from xopt.progress import Silent
 from xopt.tokenization import Tokenizer
 
@@ -117,7 +117,7 @@ def test_it_parses_and_builds(
     path = tmp_path / "graph.onnx"
     assert without_plugins(lowered.path, path) == layers
     inputs = graph_inputs(path)
-    profiles = corpus_profiles(
+    profiles = plan_profiles(
         (10, 20, 40),
         max_tokens=lowered.manifest["max_tokens"],
         batch_tokens=2048,

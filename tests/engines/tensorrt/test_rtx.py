@@ -31,7 +31,7 @@ from xopt.compile.sources import PIP_E5, locate
 from xopt.compile.tensorrt_inputs import INPUTS
 from xopt.compile.trace import trace_checkpoint
 from xopt.engines.base import open_engine
-from xopt.engines.tensorrt import rtx
+from xopt.engines.tensorrt import builder, rtx
 from xopt.engines.tensorrt.child import run_child
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
@@ -447,7 +447,7 @@ def test_a_spoiled_graph_never_reaches_the_parser(
     def started(request: Request, progress: Any) -> None:
         raise AssertionError("the child was started")
 
-    monkeypatch.setattr(rtx, "run_child", started)
+    monkeypatch.setattr(builder, "run_child", started)
     with pytest.raises(error, match=message):
         rtx.RtxBuilder(RtxOptions()).build(Given(broken), tmp_path, Silent())
 
@@ -505,13 +505,13 @@ def test_an_option_of_another_tensorrt_is_refused(
 
 
 def test_a_profile_takes_no_more_tokens_than_its_sentences_have() -> None:
-    for profile in plan_profiles(512, 65_536):
+    for profile in plan_profiles((), max_tokens=512, batch_tokens=65_536, padded=True):
         assert profile.tokens == profile.sentences * profile.longest <= 65_536
 
 
 @pytest.mark.parametrize("longest", [1, 64, 100, 128, 512, 700])
 def test_profiles_hold_every_batch_up_to_the_budget(longest: int) -> None:
-    profiles = plan_profiles(longest, 8192)
+    profiles = plan_profiles((), max_tokens=longest, batch_tokens=8192, padded=True)
     assert profiles[-1].longest == longest
     assert [p.longest for p in profiles] == sorted({p.longest for p in profiles})
     generator = np.random.default_rng(longest)

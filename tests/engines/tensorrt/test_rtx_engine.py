@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
+from tests.encoders.families import add_tokenizer, save
+from tests.engines.tensorrt.fake_cuda import FakeDriver
 
 from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.engines.base import open_engine
-from xopt.engines.tensorrt import rtx
+from xopt.engines.tensorrt import builder, rtx
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.portable import PortableEngine
 from xopt.engines.tensorrt.profiles import LengthProfile
@@ -34,99 +36,6 @@ Factory = Callable[..., Path]
 VERSION = "1.7.1.116"
 TYPES = {"attention_bias": np.float16, "window_mask": np.float16}
 SCRATCH = 4096
-
-
-class FakeDriver:
-    """libcuda as far as :class:`Device` calls it: memory in host buffers."""
-
-    def __init__(self, sm: int = 89, broken: bool = False) -> None:
-        self.sm, self.broken = sm, broken
-        self.memory: dict[int, Any] = {}
-        self.contexts = self.streams = 0
-        self._threads = threading.local()
-
-    def cuInit(self, flags: int) -> int:
-        return 999 if self.broken else 0
-
-    def cuGetErrorString(self, status: int, out: Any) -> int:
-        out._obj.value = b"the driver is unhappy"
-        return 0
-
-    def cuDeviceGetCount(self, out: Any) -> int:
-        out._obj.value = 1
-        return 0
-
-    def cuDeviceGet(self, out: Any, number: int) -> int:
-        out._obj.value = 7
-        return 0
-
-    def cuDeviceGetAttribute(self, out: Any, attribute: int, handle: int) -> int:
-        assert handle == 7
-        out._obj.value = {75: self.sm // 10, 76: self.sm % 10}[attribute]
-        return 0
-
-    def cuDeviceGetName(self, buffer: Any, size: int, handle: int) -> int:
-        buffer.value = b"Fake RTX"
-        return 0
-
-    def cuDevicePrimaryCtxRetain(self, out: Any, handle: int) -> int:
-        self.contexts += 1
-        out._obj.value = 11
-        return 0
-
-    def cuDevicePrimaryCtxRelease_v2(self, handle: int) -> int:
-        self.contexts -= 1
-        return 0
-
-    def cuCtxSetCurrent(self, context: Any) -> int:
-        assert context.value == 11
-        self._threads.context = 11
-        return 0
-
-    def __getattribute__(self, name: str) -> Any:
-        # What works on the GPU needs its context current in the thread that calls.
-        find = object.__getattribute__
-        works = name.startswith(("cuMem", "cuStream"))
-        if works and not getattr(find(self, "_threads"), "context", None):
-            return lambda *arguments: 201
-        return find(self, name)
-
-    def cuStreamCreate(self, out: Any, flags: int) -> int:
-        self.streams += 1
-        out._obj.value = 13
-        return 0
-
-    def cuStreamDestroy_v2(self, stream: Any) -> int:
-        self.streams -= 1
-        return 0
-
-    def cuStreamSynchronize(self, stream: Any) -> int:
-        assert stream.value == 13
-        return 0
-
-    def cuMemAlloc_v2(self, out: Any, size: Any) -> int:
-        if size.value > 2**28:
-            return 2
-        # Bytes that no one wrote are NaN as fp32.
-        buffer = ctypes.create_string_buffer(b"\xff" * size.value, size.value)
-        address = ctypes.addressof(buffer)
-        self.memory[address] = buffer
-        out._obj.value = address
-        return 0
-
-    def cuMemFree_v2(self, address: Any) -> int:
-        del self.memory[address.value]
-        return 0
-
-    def cuMemcpyHtoDAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> int:
-        assert size.value <= len(self.memory[target.value])
-        ctypes.memmove(target.value, source.value, size.value)
-        return 0
-
-    def cuMemcpyDtoHAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> int:
-        assert size.value <= len(self.memory[source.value])
-        ctypes.memmove(target.value, source.value, size.value)
-        return 0
 
 
 class FakeCache:
@@ -159,7 +68,7 @@ class FakeContext:
         self.scratch = address
 
     def set_optimization_profile_async(self, number: int, stream: int) -> bool:
-        assert stream == 13
+        assert stream
         self.profile = number
         self.library.profiles.append(number)
         return True
@@ -176,7 +85,7 @@ class FakeContext:
         return address in self.library.driver.memory
 
     def execute_async_v3(self, stream: int) -> bool:
-        assert stream == 13
+        assert stream
         assert self.scratch in self.library.driver.memory
         feed = {}
         for name, shape in self.shapes.items():
@@ -253,24 +162,34 @@ class FakeLibrary(ModuleType):
         )
 
 
+# Of ModernBERT, whose graph reads a window mask too.
+WINDOW: dict[str, Any] = {
+    "hidden_size": 128, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 192,
+    "max_position_embeddings": 128, "vocab_size": 1200, "local_attention": 14,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def bundles(
-    make_checkpoint: Factory, tmp_path_factory: pytest.TempPathFactory
+    make_checkpoint: Factory, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Bundle]:
     """Bundles as the builder makes them, but for their engines."""
-
+    folders = {head: make_checkpoint("xlm-roberta", head) for head in ("tag", "embed")}
+    folders["window"] = tmp_path_factory.mktemp("window")
+    save(folders["window"], "ModernBert", "embed", **WINDOW)
+    add_tokenizer(folders["window"], tokenizer_file)
     made = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rtx, "library_version", lambda: VERSION)
-        patch.setattr(rtx, "run_child", lambda request, progress: write_engine(request))
+        patch.setattr(builder, "run_child", lambda request, progress: write_engine(request))
         patch.setattr(rtx.Listing, "read", lambda kernels, alphas: CLEAN)
-        for head in ("tag", "embed"):
+        for name, folder in folders.items():
             options = BuildOptions(
-                str(make_checkpoint("xlm-roberta", head)), "fp16", "tensorrt-rtx",
+                str(folder), "fp16", "tensorrt-rtx",
                 sm="86,89", batch_tokens=256,
-                out=str(tmp_path_factory.mktemp("rtx") / head),
+                out=str(tmp_path_factory.mktemp("rtx") / name),
             )  # fmt: skip
-            made[head] = build_bundle(options).bundle
+            made[name] = build_bundle(options).bundle
     return made
 
 
@@ -300,25 +219,25 @@ def batch_of(lengths: list[int], seed: int = 0) -> PackedBatch:
     return pack(items, first_position=2)
 
 
-@pytest.mark.parametrize("head", ["tag", "embed"])
+@pytest.mark.parametrize("name", ["tag", "embed", "window"])
 def test_answers_are_those_of_the_portable_graph_for_any_batch(
     bundles: dict[str, Bundle],
-    head: str,
+    name: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     driver = FakeDriver()
-    engine, library = opened(bundles[head], monkeypatch, driver)
-    name = engine.signature.output
-    with PortableEngine(bundles[head]) as portable, engine:
+    engine, library = opened(bundles[name], monkeypatch, driver)
+    output = engine.signature.output
+    with PortableEngine(bundles[name]) as portable, engine:
         # One profile, the other, more sentences than a profile takes, more tokens, and small again.
         for seed, lengths in enumerate(([5, 9], [100, 3], [3] * 40, [90, 2, 60, 100, 7, 64], [1])):
             batch = batch_of(lengths, seed)
-            answer = engine.run(batch)[name]
-            np.testing.assert_allclose(answer, portable.run(batch)[name], atol=1e-5)
+            answer = engine.run(batch)[output]
+            np.testing.assert_allclose(answer, portable.run(batch)[output], atol=1e-5)
         assert set(library.profiles) == {0, 1}
-        kept = engine.run(batch_of([8], 1))[name]
+        kept = engine.run(batch_of([8], 1))[output]
         copy = kept.copy()
         engine.run(batch_of([8], 2))
         np.testing.assert_array_equal(kept, copy)
@@ -358,7 +277,7 @@ def test_a_gpu_that_was_not_built_for_is_named(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(
-        UnsupportedError, match=r"for GPU of SM 86, 89, this one is Fake RTX \(SM 90\)"
+        UnsupportedError, match=r"for GPU of SM 86, 89, this one is Fake GPU \(SM 90\)"
     ):
         opened(bundles["tag"], monkeypatch, FakeDriver(sm=90))
 
@@ -396,7 +315,7 @@ def test_what_the_library_finds_wrong_is_said(
     library = FakeLibrary(bundles["tag"], driver)
     library.validity = (Validity.INVALID, 4)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
-    with pytest.raises(UnsupportedError, match="refuses this engine on Fake RTX: old cuda driver"):
+    with pytest.raises(UnsupportedError, match="refuses this engine on Fake GPU: old cuda driver"):
         RtxEngine(bundles["tag"], driver=driver)
 
 
@@ -440,14 +359,18 @@ def test_no_library_and_no_driver_are_told_apart(
     with pytest.raises(MissingExtraError, match="needs tensorrt_rtx") as caught:
         RtxEngine(bundles["tag"], driver=FakeDriver())
     assert "[tensorrt-rtx]" in caught.value.hint
-    with pytest.raises(UnsupportedError, match="does not start: the driver is unhappy"):
-        Device(0, FakeDriver(broken=True))
+    driver = FakeDriver()
+    driver.failing.add("cuInit")
+    with pytest.raises(UnsupportedError, match="does not start: fake error"):
+        Device(0, driver)
     with open_engine(bundles["tag"], predict=True) as engine:
         assert engine.predicted
 
 
 def test_a_full_gpu_is_an_error_that_says_so() -> None:
-    device = Device(0, FakeDriver()).enter()
+    driver = FakeDriver()
+    device = Device(0, driver).enter()
+    driver.left = 0
     with pytest.raises(UnsupportedError, match="memory is full"):
-        device.allocate(2**29)
-    assert (device.sm, device.name) == (89, "Fake RTX")
+        device.allocate(1)
+    assert (device.sm, device.name) == (89, "Fake GPU")

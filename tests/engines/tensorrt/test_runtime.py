@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import sys
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.engines.tensorrt.fake_cuda import FakeDriver, fake_tensorrt
 
 from xopt.artifacts import Bundle, write_manifest
 from xopt.engines.base import open_engine
@@ -28,25 +27,14 @@ MACHINE = Machine("tensorrt", "11.4.0.106", 89, "Fake GPU", platform.system(), p
 
 
 @pytest.fixture
-def cuda() -> ModuleType:
-    path = Path(__file__).with_name("fake_cuda.py")
-    spec = importlib.util.spec_from_file_location("fake_cuda", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def driver() -> FakeDriver:
+    return FakeDriver()
 
 
 @pytest.fixture
-def driver(cuda: ModuleType) -> Any:
-    return cuda.FakeDriver()
-
-
-@pytest.fixture
-def trt(cuda: ModuleType, driver: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def trt(driver: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     limits = [{"input_ids": (p.tokens,), "cu_seqlens": (p.sentences + 1,)} for p in PROFILES]
-    module = cuda.fake_tensorrt(driver, limits)
+    module = fake_tensorrt(driver, limits)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     return module
 

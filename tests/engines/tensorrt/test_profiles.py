@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xopt.engines.tensorrt.corpus_profiles import corpus_profiles
-from xopt.engines.tensorrt.profiles import choose_profile, split_batch
+from xopt.engines.tensorrt.profiles import choose_profile, plan_profiles, split_batch
 from xopt.packing import Encoding, PackedBatch, pack
 
 INPUTS: dict[str, list[str | int]] = {
@@ -32,7 +31,7 @@ def batch_of(lengths: list[int]) -> PackedBatch:
 def test_shapes_are_ordered_and_every_batch_is_taken(
     lengths: list[int], batch_tokens: int, padded: bool
 ) -> None:
-    profiles = corpus_profiles(lengths, max_tokens=512, batch_tokens=batch_tokens, padded=padded)
+    profiles = plan_profiles(lengths, max_tokens=512, batch_tokens=batch_tokens, padded=padded)
     for profile in profiles:
         for name, (smallest, usual, largest) in profile.shapes(INPUTS).items():
             assert all(a <= b <= c for a, b, c in zip(smallest, usual, largest, strict=True)), name
@@ -46,7 +45,7 @@ def test_shapes_are_ordered_and_every_batch_is_taken(
 
 def test_a_corpus_of_short_sentences_gets_no_profile_for_middling_ones() -> None:
     lengths = [20] * 95 + [100] * 5
-    profiles = corpus_profiles(lengths, max_tokens=512, batch_tokens=8192, padded=True)
+    profiles = plan_profiles(lengths, max_tokens=512, batch_tokens=8192, padded=True)
     assert [p.longest for p in profiles] == [64, 128, 512]
     assert profiles[0].usual == (128, 20, 128 * 20)
     assert profiles[1].usual == (64, 100, 64 * 100)
@@ -55,7 +54,7 @@ def test_a_corpus_of_short_sentences_gets_no_profile_for_middling_ones() -> None
 def test_without_padding_the_longest_sentence_decides_nothing() -> None:
     generator = np.random.default_rng(0)
     lengths = generator.integers(10, 60, 1000).tolist()
-    few, many = corpus_profiles(lengths, max_tokens=512, batch_tokens=8192, padded=False)
+    few, many = plan_profiles(lengths, max_tokens=512, batch_tokens=8192, padded=False)
     assert (few.longest, many.longest) == (512, 512)
     assert (few.tokens, many.tokens) == (1024, 8192)
     sentences, _, tokens = many.usual
