@@ -25,6 +25,7 @@ __all__ = [
     "factor_of",
     "round_columns",
     "round_layer",
+    "round_to_nearest",
     "row_scales",
 ]
 
@@ -159,6 +160,15 @@ def round_layer(
     exact = weight.astype(np.float64) @ moments.mean
     rounded = (values.astype(np.float64) @ moments.rounded_mean) * scales
     return RoundedLayer(values, scales, (exact - rounded).astype(np.float32))
+
+
+def round_to_nearest(weight: Array, affine: Affine, pair_sum: int = 0) -> RoundedLayer:
+    """``[out, in]`` in its nearest steps; the middle comes back through them."""
+    smoothed = weight * affine.divisor[None, :]
+    scales = row_scales(smoothed, pair_sum=pair_sum)
+    values = np.rint(smoothed / scales[:, None]).astype(np.int8)
+    taken = (values.astype(np.float32) @ (affine.middle / affine.divisor)) * scales
+    return RoundedLayer(values, scales, taken.astype(np.float32))
 
 
 def row_scales(weight: NDArray[Any], *, levels: int = 127, pair_sum: int = 0) -> Array:

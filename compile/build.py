@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ from xopt.host import peak_rss_mib, release_memory, tool_versions
 from xopt.progress import Progress, Silent, Stage, StageClock
 
 __all__ = [
-    "BuildOptions", "BuildResult", "build_bundle", "choose_lowering", "open_checkpoint",
+    "BuildOptions", "BuildResult", "build_bundle", "choose_lowering", "open_checkpoint", "place_of",
 ]  # fmt: skip
 
 
@@ -56,7 +58,11 @@ class BuildResult:
 
 
 def build_bundle(
-    options: BuildOptions, progress: Progress | None = None, *, record: bool = True
+    options: BuildOptions,
+    progress: Progress | None = None,
+    *,
+    record: bool = True,
+    search: Mapping[str, Any] | None = None,
 ) -> BuildResult:
     """Build what ``options`` ask for, or find that it is built already.
 
@@ -64,6 +70,7 @@ def build_bundle(
         options: what to build.
         progress: told the stages.
         record: remember the bundle as the newest one of this machine.
+        search: how its sites were chosen (:mod:`xopt.compile.mixing`); it goes into the bundle.
 
     Raises:
         XoptError: any of the flow's errors; what was built before stays.
@@ -82,7 +89,9 @@ def build_bundle(
     if builder.reads_lengths:
         lengths = _lengths(sample or sample_of(checkpoint, options))
     digest = _bundle_fingerprint(checkpoint, options, lowering, sample, lengths, here)
-    out = Path(options.out) if options.out else _default_place(checkpoint, options)
+    if search is not None:
+        digest = fingerprint(digest, search)
+    out = place_of(checkpoint, options)
     check_place(out)
     # A damaged one is built again.
     present = Bundle.find_whole(out, digest)
@@ -106,7 +115,7 @@ def build_bundle(
     with publish(out) as work:
         context = BuildContext(checkpoint, graph, ranges, lowering, lengths, progress)
         built = builder.build(context, work, progress)
-        _write_bundle(work, digest, context, options, built)
+        _write_bundle(work, digest, context, options, built, search)
     bundle = Bundle.open(out)
     if record:
         record_build(bundle, _anywhere(options))
@@ -187,7 +196,10 @@ def _anywhere(options: BuildOptions) -> dict[str, Any]:
     return stored
 
 
-def _default_place(checkpoint: Checkpoint, options: BuildOptions) -> Path:
+def place_of(checkpoint: Checkpoint, options: BuildOptions) -> Path:
+    """The bundle's folder."""
+    if options.out:
+        return Path(options.out)
     return Path("bundles") / f"{checkpoint.name}-{options.precision}-{options.target}"
 
 
@@ -211,7 +223,12 @@ def _bundle_fingerprint(
 
 
 def _write_bundle(
-    work: Path, digest: str, context: BuildContext, options: BuildOptions, built: Built
+    work: Path,
+    digest: str,
+    context: BuildContext,
+    options: BuildOptions,
+    built: Built,
+    search: Mapping[str, Any] | None,
 ) -> None:
     checkpoint, graph, ranges = context.checkpoint, context.graph, context.ranges
     lowered, engine = built.lowered, built.facts
@@ -243,5 +260,9 @@ def _write_bundle(
     }
     if "layers" in engine:
         facts["layers"] = engine["layers"]
+    if search is not None:
+        text = json.dumps(search, indent=1, ensure_ascii=False) + "\n"
+        (work / "search.json").write_text(text, encoding="utf-8")
+        facts["search"] = {k: search[k] for k in ("task", "data", "max_drop", "kept", "checked")}
     (work / "card.md").write_text(render_card(facts, []), encoding="utf-8")
     write_manifest(work, Bundle.kind, digest, facts)

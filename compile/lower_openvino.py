@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from xopt.calibrate.rounding import Affine, RoundedLayer, row_scales
+from xopt.calibrate.rounding import Affine, RoundedLayer, round_to_nearest
 from xopt.compile.editing import GraphEditor
 from xopt.compile.traced import READERS, SITE, bias_of, linear_of
 
@@ -100,15 +100,12 @@ class AffineLowerer:
             self._keep(node, layer, linear)
             return
         name, out = node.input[1], node.output[0]
-        rows = self._rows(layer, linear)
-        found = self.rounded.get(site)
+        found, rows = self.rounded.get(site), self._rows(layer, linear)
         if found is None:
             weight = self.editor.array(name)
-            values, scales, gained = self._nearest(site, weight)
-        else:
-            values, scales = found.values[rows], found.scales[rows]
-            gained = found.correction[rows]
-        bias = bias_of(self.editor, node) + gained
+            found, rows = round_to_nearest(weight, self.affine[site], self._pair_sum), slice(None)
+        values, scales = found.values[rows], found.scales[rows]
+        bias = bias_of(self.editor, node) + found.correction[rows]
         # Where the values' bias is ours, it holds the context's middle.
         if linear == "attention_output" and (layer, "qkv") in self._linears:
             self._moved.add(site)
@@ -162,15 +159,6 @@ class AffineLowerer:
                     return slice(start, start + height)
                 start += height
         raise AssertionError(f"{linear} reads no site")
-
-    def _nearest(self, site: str, weight: Array) -> tuple[NDArray[np.int8], Array, Array]:
-        """The weight in its nearest steps; the middle comes back through them."""
-        how = self.affine[site]
-        smoothed = weight * how.divisor[None, :]
-        scales = row_scales(smoothed, pair_sum=self._pair_sum)
-        values = np.rint(smoothed / scales[:, None]).astype(np.int8)
-        taken = (values.astype(np.float32) @ (how.middle / how.divisor)) * scales
-        return values, scales, taken.astype(np.float32)
 
     def _quantize(self, source: str, site: str) -> str:
         """QuantizeLinear and DequantizeLinear behind the division by SmoothQuant's divisor.

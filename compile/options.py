@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from xopt.artifacts import fingerprint
 from xopt.calibrate.ranges import CalibrationRecipe
 from xopt.compile.builders import engine_of
 from xopt.compile.head_spec import read_pooling
@@ -13,6 +15,7 @@ from xopt.engines.building import BuilderOptions
 from xopt.engines.options import TargetOptions
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
+from xopt.hashing import cache_folder
 from xopt.settings import option
 from xopt.text_spec import NORMALIZE, Normalize
 
@@ -69,6 +72,13 @@ class BuildOptions(TargetOptions):
         "Task of XTREME that the bundle is for: without CHECKPOINT, a public one of the hub is "
         "taken (docs/checkpoints.md); one that cannot answer it is refused.",
     )
+    max_drop: float | None = option(
+        None,
+        "cpu, INT8, with --task: keep in fp32 what it takes for no language to lose more than this "
+        "many points, checked on rows that the search does not see. Takes minutes, and goes on "
+        "where it was stopped.",
+    )
+    data: str | None = option(None, "For --max-drop: as xopt eval --data takes it.")
     out: str | None = option(
         None, "The bundle's folder; bundles/NAME-PRECISION-TARGET by default.", "-o", "--out"
     )
@@ -99,8 +109,34 @@ class BuildOptions(TargetOptions):
                     f"{option_name} says {what}; the precision is {self.precision}.",
                     hint=f"Leave {option_name} out, or build --precision int8.",
                 )
+        self._check_search()
         _ = self.recipe
         _ = self.builder
+
+    def _check_search(self) -> None:
+        if self.max_drop is None:
+            if self.data is not None:
+                raise InputError("--data is for --max-drop alone.", hint="Give both, or neither.")
+            return
+        if not 0 <= self.max_drop < math.inf:
+            raise InputError(
+                f"--max-drop is {self.max_drop}; possible: 0 and above, in points of the score."
+            )
+        if self.task is None:
+            raise InputError(
+                "--max-drop needs the task whose score it is about.",
+                hint=f"Add --task, one of: {', '.join(TASKS)}.",
+            )
+        if self.engine != "openvino" or self.precision != "int8":
+            raise InputError(
+                f"--max-drop mixes INT8 and fp32 for the target cpu; this is {self.precision} for "
+                f"{self.target}.",
+                hint="Leave it out, and look at the loss with: xopt eval BUNDLE --max-drop",
+            )
+        if self.fp32_sites is not None:
+            raise InputError(
+                "--max-drop finds the sites that --fp32-sites names.", hint="Give one of them."
+            )
 
     @property
     def engine(self) -> str:
@@ -130,4 +166,10 @@ class BuildOptions(TargetOptions):
     def reference(self) -> BuildOptions:
         """The same checkpoint in fp32 for this machine's CPU."""
         own: dict[str, Any] = {f.name: f.default for f in fields(TargetOptions)}
+        own |= {"max_drop": None, "data": None}
         return replace(self, precision="fp32", target="cpu", **own)
+
+    def in_cache(self) -> BuildOptions:
+        """The same, to a place in the cache that these options alone have."""
+        key = fingerprint({k: v for k, v in asdict(self).items() if k != "out"})
+        return replace(self, out=str(cache_folder() / "for-eval" / key[:20]))

@@ -155,9 +155,9 @@ class PackedEncoder(nn.Module):
             watch: called at every quantization site.
             trail: receives each hidden state ``[T, hidden]``: the embeddings, then every layer.
         """
-        going = self._begin(arrays)
+        going = self.begin(arrays)
         for op in self.plan:
-            self._step(op, going, watch)
+            self.step(op, going, watch)
             if isinstance(op, State) and trail is not None:
                 trail.append(going.values["x"])
         out: Tensor = self.head(going.values["x"], arrays)
@@ -165,7 +165,7 @@ class PackedEncoder(nn.Module):
             return out, torch.relu(self.token_weights(going.values["x"]))
         return out
 
-    def _begin(self, arrays: dict[str, Tensor]) -> Going:
+    def begin(self, arrays: dict[str, Tensor]) -> Going:
         """A batch before the first operation."""
         turns = {t: self.rotary[n](arrays["position_ids"]) for t, n in self._rotations.items()}
         distances: dict[str, Tensor] = {}
@@ -173,7 +173,7 @@ class PackedEncoder(nn.Module):
             distances = self.distances(arrays["pad_index"].shape[1])
         return Going(arrays, turns, distances)
 
-    def _step(self, op: Op, going: Going, watch: Watch, multiply: Product | None = None) -> None:
+    def step(self, op: Op, going: Going, watch: Watch, multiply: Product | None = None) -> None:
         """One operation of one batch.
 
         Args:
@@ -235,7 +235,7 @@ class PackedEncoder(nn.Module):
             batches: all that is run.
             visit: called at each of :attr:`sites` with what every batch shows there.
         """
-        runs = [self._begin(self._tensors(batch)) for batch in batches]
+        runs = [self.begin(self.tensors(batch)) for batch in batches]
         for op, last in zip(self.plan, last_reads(self.plan), strict=True):
             found: dict[str, list[Tensor]] = {}
 
@@ -244,7 +244,7 @@ class PackedEncoder(nn.Module):
                     found.setdefault(site, []).append(value)
 
             for going in runs:
-                self._step(op, going, watch, multiply)
+                self.step(op, going, watch, multiply)
                 for name in last:
                     del going.values[name]
             for site in list(found):
@@ -272,10 +272,11 @@ class PackedEncoder(nn.Module):
     @torch.inference_mode()
     def run(self, batch: PackedBatch, **extra: Any) -> Tensor:
         """The first output of :meth:`forward`, from a numpy batch."""
-        found = self(self._tensors(batch), **extra)
+        found = self(self.tensors(batch), **extra)
         out: Tensor = found if isinstance(found, Tensor) else found[0]
         return out
 
-    def _tensors(self, batch: PackedBatch) -> dict[str, Tensor]:
+    def tensors(self, batch: PackedBatch) -> dict[str, Tensor]:
+        """The arrays named in ``inputs``."""
         arrays = batch.arrays(self.config.window)
         return {name: torch.from_numpy(arrays[name]) for name in self.inputs}

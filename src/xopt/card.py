@@ -7,7 +7,9 @@ from typing import Any
 
 from xopt.languages import language_name
 
-__all__ = ["part_lines", "prediction", "render_card", "retention_rows", "stress_of"]
+__all__ = [
+    "part_lines", "prediction", "render_card", "retention_rows", "search_lines", "stress_of",
+]  # fmt: skip
 
 # A part that is no other measure of the same answers, but a harder question: a row of the table.
 STRESS = {"near_duplicates": "near-duplicates"}
@@ -38,6 +40,10 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
         lines.append(f"- runs on: {manifest['engine']['runs_on_text']}")
     if "cpu" in manifest.get("engine", {}):
         lines.append(f"- INT8 numbers: {NUMBERS[manifest['engine']['cpu']]}")
+    if "fp32_sites" in manifest.get("engine", {}):
+        lines.append(f"- in fp32: {', '.join(manifest['engine']['fp32_sites'])}")
+    if "search" in manifest:
+        lines += [f"- {line}" for line in search_lines(manifest["search"])]
     lines += [f"- {line}" for line in training_lines(manifest["provenance"].get("training"))]
     calibration = manifest["provenance"].get("calibration")
     if calibration:
@@ -74,6 +80,21 @@ def _head_text(head: Mapping[str, Any]) -> str:
     ]
     said = f" (chosen by hand; the checkpoint itself says {', '.join(own)})" if own else ""
     return f", {', '.join(parts)}{said}"
+
+
+def search_lines(search: Mapping[str, Any]) -> list[str]:
+    """What ``xopt build --max-drop`` held the bundle to, and why which sites stayed in fp32."""
+    worst, loss = min(search["checked"].items(), key=lambda item: item[1]["difference"])
+    rows = sum(found["rows"] for found in search["checked"].values())
+    lines = [
+        f"held to {search['max_drop']:g} points of {search['task']} in each of "
+        f"{len(search['checked'])} languages; on {rows:,} rows that the search never saw the worst "
+        f"is {language_name(worst)} ({loss['difference']:+.2f} {_pair(loss['ci95'])})"
+    ]
+    for kept in search["kept"]:
+        names = ", ".join(map(language_name, kept["languages"]))
+        lines.append(f"{kept['site']} stays in fp32: {kept['share']:.0%} of the error of {names}")
+    return lines
 
 
 PHASES = {

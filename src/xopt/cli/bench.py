@@ -21,7 +21,8 @@ from xopt.cli.common import (
     find_bundle,
 )
 from xopt.cli.eval_bundles import NoWishes, with_reference
-from xopt.cli.output import bars, print_json, table
+from xopt.cli.output import bars, console, print_json, table
+from xopt.cli.speed_gate import speed_note
 from xopt.engines.base import Engine, open_engine
 from xopt.engines.opening import EngineOptions
 from xopt.engines.profile import KINDS, Profiled, open_profiled
@@ -32,7 +33,7 @@ from xopt.evidence import known_builds
 from xopt.host import host_facts
 from xopt.model.session import BATCH_TOKENS
 
-__all__ = ["bench"]
+__all__ = ["bench", "speed_notes"]
 
 
 @app.command(
@@ -124,15 +125,34 @@ def bench(
         "lengths": {title: _facts(found) for title, found in real.items()},
         "cores": {title: found for title, found in options.items() if found},
     }
+    notes = speed_notes(timed, {title: b.precision for title, b in bundles.items()})
+    document["speed_notes"] = notes
     if profile:
         document["profile"] = profiles
     if as_json:
         print_json(document)
         return
     _show(timed)
+    for note in notes:
+        console().print(note, style="yellow", markup=False, highlight=False)
     for case, by_bundle in document.get("profile", {}).items():
         for title, found in by_bundle.items():
             _show_profile(f"{case}, {title}", found)
+
+
+def speed_notes(timed: Mapping[str, Mapping[str, Any]], precisions: Mapping[str, str]) -> list[str]:
+    """The cases in which an INT8 bundle is not faster than one of a higher precision.
+
+    Args:
+        timed: case -> title -> timing.
+        precisions: of the bundles, by title.
+    """
+    int8 = [title for title, precision in precisions.items() if precision.startswith("int8")]
+    other = [title for title in precisions if title not in int8]
+    if not (int8 and other):
+        return []
+    found = [speed_note(by_title, int8[0], other[0], case) for case, by_title in timed.items()]
+    return [note for note in found if note]
 
 
 def _facts(found: RealLengths) -> dict[str, Any]:

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.markup import escape
-
-from xopt.artifacts import Bundle
 from xopt.cli.app import app, examples
+from xopt.cli.build_show import document, show
+from xopt.cli.build_within import build_within
 from xopt.cli.common import JsonOption
 from xopt.cli.options import takes
-from xopt.cli.output import bars, console, print_json, show_options
+from xopt.cli.output import bars, print_json, show_options
 from xopt.compile.options import BuildOptions
-from xopt.engines.openvino_native import obstacle
 from xopt.errors import require
-from xopt.host import peak_rss_mib
-from xopt.progress import Stage
 from xopt.settings import resolve
-
-if TYPE_CHECKING:
-    from xopt.compile.build import BuildResult
 
 __all__ = ["build"]
 
@@ -31,6 +24,7 @@ __all__ = ["build"]
     epilog=examples(
         "xopt build --precision int8",
         "xopt build --task xnli",
+        "xopt build ./my-xnli-model --task xnli --max-drop 0.5 --data DIR",
         "xopt build ./my-xnli-model --calibration texts/ -o bundles/xnli",
     ),
 )
@@ -44,101 +38,12 @@ def build(given: Mapping[str, Any], as_json: JsonOption = False) -> None:
     foreign = options.foreign(options.engine)
     shown = {name: value for name, value in asdict(options).items() if name not in foreign}
     show_options("build", shown, quiet=as_json)
+    if options.max_drop is not None:
+        build_within(options, quiet=as_json)
+        return
     with bars(quiet=as_json) as progress:
         result = build_bundle(options, progress)
     if as_json:
-        print_json(_document(result))
+        print_json(document(result))
         return
-    _show(result, options.task)
-
-
-def _document(result: BuildResult) -> dict[str, Any]:
-    return {
-        "bundle": str(result.bundle.folder),
-        "size_mib": round(result.bundle.size_mib, 2),
-        "seconds": round(result.seconds, 2),
-        "peak_rss_mib": round(peak_rss_mib(), 1),
-        "stages": {stage.name: _stage(stage, result.seconds) for stage in result.stages},
-        "fingerprint": result.bundle.fingerprint,
-        "cached": result.cached,
-        "checkpoint": result.bundle.manifest["checkpoint"],
-        "precision": result.bundle.precision,
-        "target": result.bundle.target,
-        "cpu": result.bundle.manifest["engine"].get("cpu"),
-    }
-
-
-def _stage(stage: Stage, whole: float) -> dict[str, float]:
-    return {
-        "seconds": round(stage.seconds, 2),
-        "share": round(stage.seconds / max(whole, 1e-9), 4),
-        "peak_rss_mib": round(stage.peak_rss_mib, 1),
-    }
-
-
-def _layers(bundle: Bundle) -> str:
-    """What was read back from a TensorRT engine, as lines."""
-    found, engine = bundle.manifest.get("layers"), bundle.manifest["engine"]
-    if found is None:
-        return ""
-    return (
-        f"  runs on      {engine['runs_on_text']}\n"
-        f"  kernels      {found['kernels']}: {found['int8_products']} of {found['products']} "
-        f"products in INT8, {found['fused_attentions']} of {found['attentions']} attentions "
-        f"fused ({engine['attention']})\n"
-    )
-
-
-def _tokens(bundle: Bundle) -> str:
-    """Where the bundle's tokenizer is from, if not from ``tokenizer.json`` as it stands."""
-    found = bundle.manifest["tokenizer"]
-    library = f"{found['library']} {found['version']}"
-    lines = ""
-    if found["different"]:
-        lines += (
-            f"  tokens       as {library} makes them ({found['class']}); tokenizer.json gives "
-            f"others in {found['different']} of {found['texts']} texts\n"
-        )
-    elif found["adopted"] and not found["texts"]:
-        lines += f"  tokens       {library} made the tokenizer of {found['source']}\n"
-    if bundle.manifest["text"]["normalize"] == "nfc":
-        lines += (
-            "  texts        composed (NFC) before the tokenizer; --normalize none leaves that out\n"
-        )
-    return lines
-
-
-def _numbers(bundle: Bundle) -> str:
-    """For which CPUs INT8 numbers are."""
-    found = bundle.manifest["engine"].get("cpu")
-    return f" (--cpu {found})" if found else ""
-
-
-def _attention(bundle: Bundle) -> str:
-    """What makes a bundle slower than it could be on this machine."""
-    why_not = obstacle() if bundle.target == "openvino" else ""
-    return f"  attention    OpenVINO's, which is slower: {why_not}\n" if why_not else ""
-
-
-def _show(result: BuildResult, asked: str | None) -> None:
-    bundle = result.bundle
-    out = console()
-    how = "already built" if result.cached else f"built in {result.seconds:.1f} s"
-    out.print(f"[bold green]{escape(str(bundle.folder))}[/bold green]  {how}", highlight=False)
-    parity = bundle.manifest["parity"]
-    target = "cpu" if bundle.target == "openvino" else bundle.target
-    out.print(
-        f"  checkpoint   {bundle.manifest['checkpoint']}\n"
-        f"  precision    {bundle.precision} for {target}{_numbers(bundle)}, "
-        f"{bundle.size_mib:.1f} MiB\n"
-        f"  parity       within {parity['max_abs_difference']:.1e} of {parity['against']}\n"
-        f"{_layers(bundle)}"
-        f"{_tokens(bundle)}"
-        f"{_attention(bundle)}"
-        f"  fingerprint  {bundle.fingerprint[:16]}\n"
-        f"  peak memory  {peak_rss_mib():,.0f} MiB",
-        highlight=False,
-        markup=False,
-    )
-    task = asked or ("tatoeba" if bundle.head["kind"] == "embed" else "TASK")
-    out.print(f"Next: xopt eval {bundle.folder} --task {task}", highlight=False, markup=False)
+    show(result, options.task)

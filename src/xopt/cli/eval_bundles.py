@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from xopt.artifacts import Bundle, fingerprint
+from xopt.artifacts import Bundle
 from xopt.cli.common import first_that_runs
 from xopt.compile.public import ways_to
 from xopt.errors import InputError, require
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evidence import known_builds
-from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
 __all__ = ["NoWishes", "Wishes", "find_candidate", "parse_bundles", "with_reference"]
@@ -119,12 +117,10 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
     from xopt.compile.build import BuildOptions, build_bundle
 
     if wanted:
-        place = _cached_place(made | wanted)
-        options = BuildOptions(**made | wanted | {"out": place})
+        options = BuildOptions(**made | wanted).in_cache()
         candidate = build_bundle(options, progress, record=False).bundle
-    exact = BuildOptions(**made | wanted).reference()
-    options = replace(exact, out=_cached_place(asdict(exact)))
-    result = build_bundle(options, progress, record=False)
+    exact = BuildOptions(**made | wanted).reference().in_cache()
+    result = build_bundle(exact, progress, record=False)
     return candidate, _same_checkpoint(candidate, result.bundle)
 
 
@@ -154,8 +150,3 @@ def _changes(candidate: Bundle, wishes: Wishes) -> dict[str, Any]:
     return {
         name: value for name, value in wanted.items() if value is not None and found[name] != value
     }
-
-
-def _cached_place(options: Mapping[str, Any]) -> str:
-    key = fingerprint({k: v for k, v in options.items() if k != "out"})
-    return str(cache_folder() / "for-eval" / key[:20])

@@ -1,0 +1,238 @@
+"""Rows that a search may look at, rows that it is checked on, and what a language lost on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from xopt.artifacts import Bundle, fingerprint
+from xopt.errors import DataError, InputError
+from xopt.evaluate.data import open_source
+from xopt.evaluate.lengths import evenly
+from xopt.evaluate.resume import Partial
+from xopt.evaluate.retention import choose_languages
+from xopt.evaluate.splits import settle_split
+from xopt.evaluate.statistics import interval, resample
+from xopt.evaluate.tasks.base import TASKS, Examples, Task
+from xopt.host import host_facts
+from xopt.model.session import Session
+from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+__all__ = ["Loss", "Losses", "SearchRows", "Side", "divide"]
+
+# Tokens of all rows together, so that scoring a mix takes half a minute on two cores (e5-small).
+SCORED_TOKENS = 800_000
+# Rows of a language at most and, however long they are, at least.
+MOST, LEAST = 2_000, 100
+# Tokens whose lengths are looked at.
+SOME_TOKENS = 8_192
+# Of a language's rows: those that the search sees, and those of two checks.
+SHARES = (0.5, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a candidate lost in one language.
+
+    Attributes:
+        rows: answered by both sides.
+        reference, candidate: scores in points.
+        ci95: of the difference; a paired bootstrap over distinct rows.
+    """
+
+    rows: int
+    reference: float
+    candidate: float
+    ci95: tuple[float, float]
+
+    @property
+    def difference(self) -> float:
+        """In points; below 0 where something was lost."""
+        return self.candidate - self.reference
+
+    def beyond(self, floor: float) -> bool:
+        """Whether more than ``floor`` points are lost, and not by chance: the interval is below 0.
+
+        Of few rows a single answer that turns over is worth more than half a point.
+        """
+        return self.difference < -floor and self.ci95[1] < 0
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self) | {"difference": self.difference, "ci95": list(self.ci95)}
+
+
+def divide(task: Task, examples: Examples, most: int, seed: int = 0) -> list[list[Any]]:
+    """The rows of the search and those of each check; rows that ask the same stay together.
+
+    Which rows these are depends on their number alone, so languages whose rows translate each
+    other are divided alike.
+
+    Args:
+        task: whose rows they are.
+        examples: of a language.
+        most: rows of all parts together.
+        seed: of the order.
+
+    Raises:
+        DataError: there are fewer distinct rows than parts.
+    """
+    clusters = np.asarray(task.clusters(examples))
+    _, first, index = np.unique(clusters, return_index=True, return_inverse=True)
+    if len(first) < 2 * len(SHARES):
+        raise DataError(
+            f"{task.name}: a search needs {2 * len(SHARES)} distinct rows of each language; one "
+            f"has {len(first)}.",
+            hint="Give more rows with --data DIR, or leave --max-drop out.",
+        )
+    keys = np.random.default_rng(seed).random(len(examples))
+    place = np.argsort(np.argsort(keys[first], kind="stable"), kind="stable")[index]
+    kept = np.argsort(place, kind="stable")[:most]
+    bounds = np.cumsum(SHARES) * (place[kept].max() + 1)
+    part = np.searchsorted(bounds, place[kept] + 0.5)
+    return [[examples[i] for i in sorted(kept[part == n])] for n in range(len(SHARES))]
+
+
+@dataclass(frozen=True)
+class SearchRows:
+    """What a search asks.
+
+    Attributes:
+        task: on the split that is read.
+        label: of the data.
+        said: why that split, if it is not the one that XTREME scores.
+        search: language -> rows that the search may look at.
+        checks: for each check, language -> rows that it may not.
+    """
+
+    task: Task
+    label: str
+    said: str
+    search: dict[str, list[Any]]
+    checks: list[dict[str, list[Any]]]
+
+    @classmethod
+    def read(
+        cls,
+        name: str,
+        folder: str | None,
+        head: Mapping[str, Any],
+        what: str,
+        tokenizer: Tokenizer,
+    ) -> SearchRows:
+        """Read and divide the rows of every language of the data.
+
+        Args:
+            name: of the task.
+            folder: as ``xopt eval --data`` takes it.
+            head: that will answer, as a manifest has it.
+            what: answers, as a message calls it.
+            tokenizer: of it.
+
+        Raises:
+            XoptError: the data or the head does not fit the task.
+        """
+        task: Task = TASKS.resolve(name)()
+        task.check(head, what)
+        source = open_source(folder, probe=task.probe())
+        task, said = settle_split(task, source)
+        task = task.on(source)
+        if task.name == "bucc2018":
+            raise InputError(
+                "bucc2018 mines whole corpora, which cannot be divided for a search.",
+                hint="Search with --task tatoeba.",
+            )
+        rows = {code: task.load(source, code) for code in choose_languages(task, source, None)}
+        some = [evenly(examples, 32) for examples in rows.values()]
+        items = [item for examples in some for item in task.encodings(tokenizer, examples)]
+        each = sum(len(encoding) for item in items for encoding in item) / len(items)
+        most = int(np.clip(SCORED_TOKENS / len(rows) / each, LEAST, MOST))
+        parts = {code: divide(task, examples, most) for code, examples in rows.items()}
+        search, *checks = (
+            {code: divided[number] for code, divided in parts.items()} for number in range(3)
+        )
+        return cls(task, source.label, said, search, checks)
+
+    def encodings(self, tokenizer: Tokenizer, tokens: int) -> dict[str, list[Encoding]]:
+        """Language -> what an engine is given for rows of the search, so many tokens in all."""
+        found: dict[str, list[Encoding]] = {}
+        for code, rows in self.search.items():
+            left, taken = tokens / len(self.search), list[Encoding]()
+            items = self.task.encodings(tokenizer, evenly(rows, 200))
+            for encoding in (one for item in items for one in item):
+                if taken and len(encoding) > left:
+                    break
+                taken.append(encoding)
+                left -= len(encoding)
+            found[code] = taken
+        return found
+
+    def lengths(self, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """Tokens of some rows of every language."""
+        found = self.encodings(tokenizer, SOME_TOKENS)
+        return tuple(len(encoding) for items in found.values() for encoding in items)
+
+
+@dataclass(frozen=True)
+class Side:
+    """A bundle that need not be there before it is asked.
+
+    Attributes:
+        key: what its answers depend on.
+        make: builds or finds it.
+    """
+
+    key: str
+    make: Callable[[], Bundle]
+
+
+class Losses:
+    """Asks both sides, keeps every answer, and says what was lost.
+
+    Args:
+        task: what is asked.
+        partial: answers of a run before are taken from here.
+        progress: told the share of a side's languages.
+    """
+
+    def __init__(
+        self, task: Task, partial: Partial, progress: Callable[[float], None] = lambda share: None
+    ) -> None:
+        self.task, self.partial, self.progress = task, partial, progress
+
+    def of(
+        self, reference: Side, candidate: Side, rows: Mapping[str, Sequence[Any]]
+    ) -> dict[str, Loss]:
+        """Language -> what ``candidate`` lost on its rows."""
+        answers = [self._answers(side, rows) for side in (reference, candidate)]
+        found = {}
+        for code, examples in rows.items():
+            a, b = (self.task.score(examples, given[code]) for given in answers)
+            draws = resample(a, b, clusters=self.task.clusters(examples))
+            ends = interval(b.value - a.value, draws)
+            found[code] = Loss(len(examples), a.value, b.value, ends)
+        return found
+
+    def _answers(self, side: Side, rows: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        host = host_facts()
+        keys = {
+            code: fingerprint(
+                "answers", side.key, self.task.name, dict(self.task.conventions),
+                self.task.fingerprint(examples), host,
+            )
+            for code, examples in rows.items()
+        }  # fmt: skip
+        known = {code: self.partial.get(key) for code, key in keys.items()}
+        missing = [code for code, found in known.items() if found is None]
+        if missing:
+            with Session.open(side.make(), lengths=False) as session:
+                for number, code in enumerate(missing):
+                    given = self.task.answer(session, rows[code], lambda share: None)
+                    known[code] = {"answers": list(given)}
+                    self.partial.put(keys[code], known[code] or {})
+                    self.progress((number + 1) / len(missing))
+        return {code: (found or {})["answers"] for code, found in known.items()}

@@ -1,0 +1,122 @@
+"""``xopt build --max-drop``: the search, what it found, and whether INT8 is worth it here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from xopt.cli.build_show import document, show
+from xopt.cli.output import bars, console, error_console, print_json, table
+from xopt.cli.speed_gate import speed_note
+from xopt.compile.options import BuildOptions
+from xopt.engines.base import open_engine
+from xopt.evaluate.lengths import RealLengths
+from xopt.evaluate.work import bench_engines
+from xopt.languages import language_name
+from xopt.model.session import BATCH_TOKENS
+
+if TYPE_CHECKING:
+    from xopt.compile.mixing import Mixed
+
+__all__ = ["build_within"]
+
+REPEAT = 7
+# Sites of the largest errors that are shown.
+SHOWN = 8
+
+
+def build_within(options: BuildOptions, *, quiet: bool) -> None:
+    """Search, build, time what was built beside fp32, and say all of it.
+
+    Args:
+        options: with a floor.
+        quiet: print one JSON document instead.
+    """
+    from xopt.compile.mixing import build_mix
+
+    with bars(quiet=quiet) as progress:
+        mixed = build_mix(options, progress)
+        progress.stage("timing")
+        times = _times(mixed)
+    note = speed_note(times, "int8", "fp32")
+    if note:
+        note += " Build it with: xopt build --precision fp32"
+    if quiet:
+        said = {"search": mixed.search, "time": times, "speed_note": note or None}
+        print_json(document(mixed.result) | said)
+        return
+    show(mixed.result, options.task)
+    _show_search(mixed.search)
+    shown = ", ".join(f"{title} {found['median_ms']:.1f}" for title, found in times.items())
+    out = console()
+    out.print(f"Time on the lengths of these rows, median ms: {shown}", highlight=False)
+    if note:
+        out.print(note, style="yellow", markup=False, highlight=False)
+
+
+def _times(mixed: Mixed) -> dict[str, Any]:
+    """The bundle, the fp32 reference and INT8 everywhere, calls in turn."""
+    from xopt.compile.build import build_bundle
+
+    bundles = {"int8": mixed.result.bundle}
+    others = {"fp32": mixed.reference}
+    if mixed.search["kept"]:
+        others["int8 everywhere"] = mixed.rounded
+    bundles |= {title: build_bundle(o, record=False).bundle for title, o in others.items()}
+    work = RealLengths("rows of the search", mixed.lengths).batches(BATCH_TOKENS)
+    engines = {title: open_engine(bundle) for title, bundle in bundles.items()}
+    try:
+        return bench_engines(engines, {"rows": work}, repeat=REPEAT)["rows"]
+    finally:
+        for engine in engines.values():
+            engine.close()
+
+
+def _show_search(search: Mapping[str, Any]) -> None:
+    out = console()
+    if search["said"]:
+        error_console().print(search["said"], markup=False, highlight=False)
+    errors = {site: found["errors"] for site, found in search["sites"].items()}
+    means = {site: sum(found.values()) / len(found) for site, found in errors.items()}
+    whole = sum(means.values()) or 1.0
+    kept = {entry["site"] for entry in search["kept"]}
+    rows = []
+    for site in sorted(means, key=lambda name: -means[name])[:SHOWN]:
+        worst = max(errors[site], key=lambda code: errors[site][code])
+        rows.append(
+            [
+                site,
+                "fp32" if site in kept else "INT8",
+                f"{means[site]:.2e}",
+                f"{means[site] / whole:.1%}",
+                f"{language_name(worst)} {errors[site][worst]:.2e}",
+                f"{search['sites'][site]['cost']:.1%}",
+            ]
+        )
+    columns = ["site", "is", search["metric"], "share", "worst language", "cost in fp32"]
+    table(f"INT8 at one site alone: the {len(rows)} of {len(means)} that err most", columns, rows)
+    checked = [
+        [
+            f"{language_name(code)} ({code})",
+            f"{found['rows']:,}",
+            f"{found['reference']:.2f}",
+            f"{found['candidate']:.2f}",
+            f"{found['difference']:+.2f}",
+            f"[{found['ci95'][0]:+.2f}, {found['ci95'][1]:+.2f}]",
+        ]
+        for code, found in search["checked"].items()
+    ]
+    columns = ["language", "rows", "fp32", "this bundle", "difference", "95 % interval"]
+    table(f"{search['task']} on rows that the search never saw", columns, checked)
+    for entry in search["kept"]:
+        names = ", ".join(map(language_name, entry["languages"]))
+        share = f"{entry['share']:.0%} of the error of {names}, which lost more than the floor"
+        out.print(f"{entry['site']} stays in fp32: {share}", markup=False, highlight=False)
+    if not search["kept"]:
+        out.print("No site has to stay in fp32.", highlight=False)
+    widest = max((f["ci95"][1] - f["ci95"][0]) / 2 for f in search["checked"].values())
+    out.print(
+        f"A language is beyond the floor of {search['max_drop']:g} points where its interval lies "
+        f"below 0 too; rows like these tell {widest:.1f} points from chance in every language.",
+        highlight=False,
+    )
