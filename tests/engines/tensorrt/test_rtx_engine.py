@@ -352,6 +352,34 @@ def test_what_the_library_does_not_make_is_said(
     assert (driver.contexts, driver.streams) == (0, 0)
 
 
+# What the runtime asks of each class, and the fakes above stand for.
+REAL = {
+    "Runtime": ("get_engine_validity", "deserialize_cuda_engine"),
+    "ICudaEngine": (
+        "create_runtime_config", "create_execution_context", "device_memory_size_v2",
+    ),
+    "IRuntimeConfig": (
+        "create_runtime_cache", "set_runtime_cache", "set_execution_context_allocation_strategy",
+        "dynamic_shapes_kernel_specialization_strategy",
+    ),
+    "IExecutionContext": (
+        "set_device_memory", "set_optimization_profile_async", "set_input_shape",
+        "set_tensor_address", "execute_async_v3",
+    ),
+    "IRuntimeCache": ("serialize", "deserialize"),
+    "DynamicShapesKernelSpecializationStrategy": ("NONE", "LAZY", "EAGER"),
+    "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
+    "EngineValidity": ("INVALID",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_library_has_what_is_asked_of_it(name: str) -> None:
+    library = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    for member in REAL[name]:
+        assert hasattr(getattr(library, name), member), member
+
+
 def test_no_library_and_no_driver_are_told_apart(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
