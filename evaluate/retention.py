@@ -50,7 +50,11 @@ def choose_languages(task: Task, source: Source, asked: Sequence[str] | None) ->
             for split in others
             if any(source.has(task.config_of(code), split) for code in task.languages)
         ]
-        hint = "Give another folder, or type: --data sample"
+        first = task.config_of(task.languages[0])
+        hint = (
+            f"It should hold {first}/{task.split}.jsonl or .parquet, as google/xtreme does; give "
+            "another folder, or type: --data sample"
+        )
         if held:
             hint = f"It has another split: add --split {held[0]}"
         elif source.folder and source.folder.resolve().name in map(task.config_of, task.languages):

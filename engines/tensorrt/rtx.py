@@ -169,6 +169,8 @@ class RtxEngine(TensorRtEngine):
                 hint=did_you_mean(specialize, SPECIALIZE),
             )
         self._specialize = specialize
+        self._cache: Any = None
+        self._config: Any = None
         super().__init__(bundle, **options)
 
     def _open(self, plan: bytes) -> None:

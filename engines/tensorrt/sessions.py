@@ -107,7 +107,8 @@ class Program:
     """A context with its buffers, and from the second run on a graph, if it is to have one."""
 
     def __init__(self, device: Device, context: Any, *, graph: bool) -> None:
-        self.device, self.context = device, context
+        self.device = device
+        self.context: Any = context
         self.graph: CapturedRun | None = None
         self._captures = graph
         self.runs = 0

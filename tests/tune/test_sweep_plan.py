@@ -235,6 +235,9 @@ def test_folders_lie_beside_the_file(tmp_path: Path) -> None:
     assert found.data == str(tmp_path / "data")
     assert found.checkpoints == ("org/model",)
     assert read_experiment(path, data="hub").data == "hub"
+    with pytest.raises(InputError, match="There is no data folder nowhere") as caught:
+        read_experiment(path, data="nowhere")
+    assert "--data sample" in caught.value.hint
     with pytest.raises(InputError, match="There is no file"):
         read_experiment(tmp_path / "none.toml")
 

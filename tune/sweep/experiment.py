@@ -215,9 +215,17 @@ def read_experiment(path: Path, *, data: str | None = None) -> Experiment:
             "checkpoints": [_beside(path.parent, name) for name in _list(given, "checkpoints")],
             "data": _beside(Path(), data) if data else _beside(path.parent, given.get("data")),
         }
-        return Experiment(**given)
+        found = Experiment(**given)
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
+    # Found out later, it would cost the tunings that need no row of it.
+    if found.data not in (None, "hub", "sample") and not Path(found.data).is_dir():
+        raise InputError(
+            f"There is no data folder {found.data}.",
+            hint="Give a folder in the layout of google/xtreme (docs/sweep.md), or type: "
+            "--data sample",
+        )
+    return found
 
 
 def _check_axes(experiment: Experiment) -> None:
