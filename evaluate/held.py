@@ -24,14 +24,15 @@ from xopt.tokenization import Tokenizer
 
 __all__ = ["Loss", "Losses", "SearchRows", "Side", "divide"]
 
-# Tokens of all rows together, so that scoring a mix takes half a minute on two cores (e5-small).
-SCORED_TOKENS = 800_000
-# Rows of a language at most and, however long they are, at least.
-MOST, LEAST = 2_000, 100
+# Tokens of the search's rows, so that a mix is scored in half a minute on two cores (e5-small).
+SEARCH_TOKENS = 400_000
+# Of a language at most, and however long they are, at least.
+MOST, LEAST = 1_000, 50
 # Tokens whose lengths are looked at.
 SOME_TOKENS = 8_192
-# Of a language's rows: those that the search sees, and those of two checks.
-SHARES = (0.5, 0.25, 0.25)
+# A check is answered once, and tells the more from chance the more rows it has.
+CHECKS = 2
+CHECK_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -75,26 +76,31 @@ def divide(task: Task, examples: Examples, most: int, seed: int = 0) -> list[lis
     Args:
         task: whose rows they are.
         examples: of a language.
-        most: rows of all parts together.
+        most: distinct rows of the search, which takes no more than half; a check takes at most
+            twice as many.
         seed: of the order.
 
     Raises:
-        DataError: there are fewer distinct rows than parts.
+        DataError: there are too few distinct rows.
     """
     clusters = np.asarray(task.clusters(examples))
     _, first, index = np.unique(clusters, return_index=True, return_inverse=True)
-    if len(first) < 2 * len(SHARES):
+    if len(first) < 4 * CHECKS:
         raise DataError(
-            f"{task.name}: a search needs {2 * len(SHARES)} distinct rows of each language; one "
-            f"has {len(first)}.",
+            f"{task.name}: a search needs {4 * CHECKS} distinct rows of each language; one has "
+            f"{len(first)}.",
             hint="Give more rows with --data DIR, or leave --max-drop out.",
         )
     keys = np.random.default_rng(seed).random(len(examples))
     place = np.argsort(np.argsort(keys[first], kind="stable"), kind="stable")[index]
-    kept = np.argsort(place, kind="stable")[:most]
-    bounds = np.cumsum(SHARES) * (place[kept].max() + 1)
-    part = np.searchsorted(bounds, place[kept] + 0.5)
-    return [[examples[i] for i in sorted(kept[part == n])] for n in range(len(SHARES))]
+    searched = min(most, len(first) // 2)
+    each = min(CHECK_ROWS * most, (len(first) - searched) // CHECKS)
+    bounds = searched + each * np.arange(CHECKS + 1)
+    part = np.searchsorted(bounds, place, side="right")
+    return [
+        [row for row, own in zip(examples, part, strict=True) if own == number]
+        for number in range(CHECKS + 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -150,10 +156,11 @@ class SearchRows:
         some = [evenly(examples, 32) for examples in rows.values()]
         items = [item for examples in some for item in task.encodings(tokenizer, examples)]
         each = sum(len(encoding) for item in items for encoding in item) / len(items)
-        most = int(np.clip(SCORED_TOKENS / len(rows) / each, LEAST, MOST))
+        most = int(np.clip(SEARCH_TOKENS / len(rows) / each, LEAST, MOST))
         parts = {code: divide(task, examples, most) for code, examples in rows.items()}
         search, *checks = (
-            {code: divided[number] for code, divided in parts.items()} for number in range(3)
+            {code: divided[number] for code, divided in parts.items()}
+            for number in range(CHECKS + 1)
         )
         return cls(task, source.label, said, search, checks)
 

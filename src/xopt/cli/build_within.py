@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,21 +35,25 @@ def build_within(options: BuildOptions, *, quiet: bool) -> None:
     """
     from xopt.compile.mixing import build_mix
 
+    begin = time.perf_counter()
     with bars(quiet=quiet) as progress:
         mixed = build_mix(options, progress)
+        seconds = round(time.perf_counter() - begin, 1)
         progress.stage("timing")
         times = _times(mixed)
     note = speed_note(times, "int8", "fp32")
     if note:
         note += " Build it with: xopt build --precision fp32"
     if quiet:
-        said = {"search": mixed.search, "time": times, "speed_note": note or None}
+        said = {"search": mixed.search, "search_seconds": seconds, "time": times}
+        said["speed_note"] = note or None
         print_json(document(mixed.result) | said)
         return
     show(mixed.result, options.task)
     _show_search(mixed.search)
     shown = ", ".join(f"{title} {found['median_ms']:.1f}" for title, found in times.items())
     out = console()
+    out.print(f"Searched and built in {seconds:.0f} s", highlight=False)
     out.print(f"Time on the lengths of these rows, median ms: {shown}", highlight=False)
     if note:
         out.print(note, style="yellow", markup=False, highlight=False)
