@@ -87,9 +87,10 @@ def search_lines(search: Mapping[str, Any]) -> list[str]:
     worst, loss = min(search["checked"].items(), key=lambda item: item[1]["difference"])
     rows = sum(found["rows"] for found in search["checked"].values())
     lines = [
-        f"held to {search['max_drop']:g} points of {search['task']} in each of "
-        f"{len(search['checked'])} languages; on {rows:,} rows that the search never saw the worst "
-        f"is {language_name(worst)} ({loss['difference']:+.2f} {_pair(loss['ci95'])})"
+        f"searched so that no language loses more than {search['max_drop']:g} points of "
+        f"{search['task']} beyond chance; on {rows:,} rows that the search never saw the worst of "
+        f"{len(search['checked'])} is {language_name(worst)} ({loss['difference']:+.2f} "
+        f"{_pair(loss['ci95'])})"
     ]
     for kept in search["kept"]:
         names = ", ".join(map(language_name, kept["languages"]))
