@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from tests.rounding import calibrated_batch, distance
 
@@ -13,6 +14,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.engines.base import open_engine
 from xopt.errors import InputError
+from xopt.export.forms import export
 
 Factory = Callable[..., Path]
 SITES = ["qkv_in", "context", "ffn_in", "ffn_act"]
@@ -44,6 +46,15 @@ def test_each_site_that_is_kept_is_exact(make_checkpoint: Factory, tmp_path: Pat
         assert 1e-5 < distance(found, exact) < 1.3 * before, site
     layer, _ = answer(folder, tmp_path / "layer", "embeddings, layers.1")
     assert distance(layer, exact) < before
+    asked = BuildOptions(
+        str(folder), calibration_tokens=512, fp32_sites="embeddings, layers.1", cpu="any"
+    )
+    export(asked, "onnx-qdq", tmp_path / "exported")
+    graph = onnx.load(tmp_path / "exported" / "graph.onnx", load_external_data=False).graph
+    names = [tensor.name for tensor in graph.initializer if tensor.name.endswith(".int8")]
+    # Queries, keys and values stand apart in the layer that is left.
+    assert len(names) == 6
+    assert all(name.startswith("layers.0.") for name in names)
 
 
 def test_what_cannot_be_kept_is_refused(make_checkpoint: Factory, tmp_path: Path) -> None:
