@@ -63,7 +63,7 @@ class CpuOptions(BuilderOptions):
     @property
     def named_sites(self) -> list[str]:
         """What ``fp32_sites`` names, as typed."""
-        return [name.strip() for name in (self.fp32_sites or "").split(",") if name.strip()]
+        return [] if self.fp32_sites is None else [n.strip() for n in self.fp32_sites.split(",")]
 
     def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
         """How far weights go, and which products stay in fp32."""

@@ -59,7 +59,7 @@ def test_each_site_that_is_kept_is_exact(make_checkpoint: Factory, tmp_path: Pat
 
 def test_what_cannot_be_kept_is_refused(make_checkpoint: Factory, tmp_path: Path) -> None:
     folder = str(make_checkpoint("bert", "tag"))
-    for sites in ("layers.0.probs", "head", "layers.x", "layers.0."):
+    for sites in ("layers.0.probs", "head", "layers.x", "layers.0.", "", "layers.0,,"):
         with pytest.raises(InputError, match="no part of an encoder"):
             BuildOptions(folder, fp32_sites=sites)
     with pytest.raises(InputError, match="the precision is fp32"):
