@@ -20,6 +20,8 @@ from xopt.progress import Progress
 
 __all__ = ["SiteSearch", "share_of"]
 
+KEPT = "Nothing was built, and what was measured is kept."
+
 
 class SiteSearch:
     """Which sites stay in fp32.
@@ -63,21 +65,24 @@ class SiteSearch:
             BuildError: no mix with INT8 in it holds.
         """
         sites: list[str] = []
+        lost: dict[str, Loss] = {}
         for number, check in enumerate(self.data.checks):
             sites = self._grow(sites, floor)
             losses = self._judge(sites, check, f"check {number + 1}", floor)
-            beyond = [code for code, loss in losses.items() if loss.beyond(floor)]
-            if not beyond:
+            lost = {code: loss for code, loss in losses.items() if loss.beyond(floor)}
+            if not lost:
                 return sites, losses
             for code, rows in check.items():
                 self.seen[code] += rows
-        said = ", ".join(f"{language_name(code)} {losses[code].difference:+.2f}" for code in beyond)
+        said = ", ".join(
+            f"{language_name(code)} {loss.difference:+.2f}" for code, loss in lost.items()
+        )
         raise BuildError(
             f"The mix that was found ({len(sites)} of {len(self.errors)} sites in fp32) does not "
             f"keep every language within {floor:g} points on rows that the search never saw: "
             f"{said}.",
-            hint="Nothing was built, and what was measured is kept. Give a larger --max-drop or "
-            "more rows (--data), or build it all the same: --fp32-sites " + ",".join(sites),
+            hint=f"{KEPT} Give a larger --max-drop or more rows (--data), or build it all the "
+            f"same: xopt build{' --fp32-sites ' + ','.join(sites) if sites else ''}",
         )
 
     def _grow(self, sites: list[str], floor: float) -> list[str]:
@@ -135,8 +140,7 @@ class SiteSearch:
             f"No mix with INT8 in it keeps every language within {floor:g} points: with "
             f"{len(sites)} of {len(self.errors)} sites in fp32 {language_name(worst['language'])} "
             f"still loses {-worst['difference']:.2f}.",
-            hint="Nothing was built, and what was measured is kept. Build --precision fp32, or "
-            "give a larger --max-drop.",
+            hint=f"{KEPT} Build --precision fp32, or give a larger --max-drop.",
         )
 
 

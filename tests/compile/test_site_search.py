@@ -1,0 +1,88 @@
+"""The search itself, on losses that are given: which sites, checked on which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xopt.compile.site_search import SiteSearch
+from xopt.errors import BuildError
+from xopt.evaluate.held import Loss
+from xopt.progress import Silent
+
+SITES = [f"layers.{n}.ffn_act" for n in range(20)]
+# Swahili's error is in two layers, German's in one, and what is left is even.
+ERRORS = {site: {"sw": 1.0, "de": 1.0} for site in SITES}
+ERRORS[SITES[7]]["sw"], ERRORS[SITES[3]]["sw"], ERRORS[SITES[5]]["de"] = 50.0, 30.0, 40.0
+
+
+def searched(lost: Callable[[list[str], list[str]], float], floor: float = 0.5) -> Any:
+    """A search in which Swahili loses ``lost(sites in fp32, its rows)`` points, German none."""
+
+    def of(reference: Any, sites: list[str], rows: dict[str, list[str]]) -> dict[str, Loss]:
+        assert reference is None
+        found = {"sw": lost(sites, rows["sw"]), "de": 0.0}
+        return {code: Loss(9, 80.0, 80.0 - n, (-n - 0.1, -n + 0.1)) for code, n in found.items()}
+
+    rows = [{"sw": [name], "de": [name]} for name in ("seen", "first", "second")]
+    data = SimpleNamespace(search=rows[0], checks=rows[1:])
+    costs = dict.fromkeys(SITES, 0.05)
+
+    def side(sites: Sequence[str] | None) -> Any:
+        return None if sites is None else list(sites)
+
+    search = SiteSearch(data, SimpleNamespace(of=of), side, ERRORS, costs, Silent())  # type: ignore[arg-type]
+    return search, lambda: search.run(floor)
+
+
+def test_the_fewest_sites_by_error_for_cost() -> None:
+    search, run = searched(lambda sites, rows: 0.0 if {SITES[7], SITES[3]} <= set(sites) else 3.0)
+    sites, losses = run()
+    assert sites == [SITES[7], SITES[3]]
+    assert search.blamed == {site: ["sw"] for site in sites}
+    assert losses["sw"].difference == 0
+    assert [one["rows"] for one in search.tried][-1] == "check 1"
+    # No mix of more sites than it takes by doubling.
+    assert max(len(one["fp32_sites"]) for one in search.tried) == 2
+
+
+def test_every_number_of_sites_is_found() -> None:
+    for wanted in range(len(SITES)):
+        _, run = searched(lambda sites, rows, n=wanted: 0.0 if len(sites) >= n else 3.0)  # type: ignore[misc]
+        assert len(run()[0]) == wanted
+
+
+def test_a_dear_site_waits_for_cheap_ones() -> None:
+    search, run = searched(lambda sites, rows: 0.0 if sites else 3.0)
+    search.costs = search.costs | {SITES[7]: 0.5}
+    assert run()[0] == [SITES[3]]
+
+
+def test_rows_on_which_a_mix_failed_join_the_search_and_others_check_it() -> None:
+    def lost(sites: list[str], rows: list[str]) -> float:
+        return 3.0 if "first" in rows and len(sites) < 3 else 0.0
+
+    search, run = searched(lost)
+    sites, _ = run()
+    assert len(sites) == 3
+    assert search.seen["sw"] == ["seen", "first"]
+    assert search.tried[-1]["rows"] == "check 2"
+
+
+def test_a_mix_that_fails_both_checks_is_refused_with_the_way_to_have_it() -> None:
+    _, run = searched(
+        lambda sites, rows: 3.0 if rows in (["first"], ["second"]) or not sites else 0.0
+    )
+    with pytest.raises(BuildError, match="Swahili -3") as refused:
+        run()
+    assert f"xopt build --fp32-sites {SITES[7]}" in refused.value.hint
+
+
+def test_where_only_fp32_holds_it_is_said() -> None:
+    search, run = searched(lambda sites, rows: 3.0)
+    with pytest.raises(BuildError, match="with 19 of 20 sites in fp32 Swahili still loses"):
+        run()
+    assert len(search.tried) < 10
