@@ -30,9 +30,7 @@ SEARCH_TOKENS = 400_000
 MOST, LEAST = 1_000, 50
 # Tokens whose lengths are looked at.
 SOME_TOKENS = 8_192
-# A check is answered once, and tells the more from chance the more rows it has.
 CHECKS = 2
-CHECK_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ def divide(task: Task, examples: Examples, most: int, seed: int = 0) -> list[lis
     Args:
         task: whose rows they are.
         examples: of a language.
-        most: distinct rows of the search, which takes no more than half; a check takes at most
-            twice as many.
+        most: distinct rows of each part; the search takes no more than half of all.
         seed: of the order.
 
     Raises:
@@ -94,7 +91,7 @@ def divide(task: Task, examples: Examples, most: int, seed: int = 0) -> list[lis
     keys = np.random.default_rng(seed).random(len(examples))
     place = np.argsort(np.argsort(keys[first], kind="stable"), kind="stable")[index]
     searched = min(most, len(first) // 2)
-    each = min(CHECK_ROWS * most, (len(first) - searched) // CHECKS)
+    each = min(most, (len(first) - searched) // CHECKS)
     bounds = searched + each * np.arange(CHECKS + 1)
     part = np.searchsorted(bounds, place, side="right")
     return [

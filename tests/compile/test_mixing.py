@@ -262,7 +262,7 @@ def test_rows_are_divided_alike_and_repeats_stay_together() -> None:
         [row["source_sentence"] for row in part] for part in parts
     ]
     few = divide(task, rows, most=8)
-    assert [len({row["source_sentence"] for row in part}) for part in few] == [8, 16, 16]
+    assert [len({row["source_sentence"] for row in part}) for part in few] == [8, 8, 8]
     with pytest.raises(DataError, match="8 distinct rows"):
         divide(task, rows[:5] * 9, most=1000)
 
