@@ -133,7 +133,8 @@ class OpenVinoEngine(Engine):
             return None
         begin = time.perf_counter()
         model = self._read()
-        changed = packed_attention(self.openvino, model, native.factory)
+        whole = self.bundle.precision == "int8"
+        changed = packed_attention(self.openvino, model, native.factory, whole=whole)
         if changed:
             packed_mean(self.openvino, model, native.factory)
         self.attention = "packed" if changed else "OpenVINO's: this encoder's is of another kind"

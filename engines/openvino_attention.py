@@ -42,13 +42,20 @@ class Found:
     context: Any
 
 
-def packed_attention(openvino: Any, model: Any, factory: Any) -> bool:
+def packed_attention(openvino: Any, model: Any, factory: Any, *, whole: bool) -> bool:
     """Put ``PackedAttention`` in the place of every gather → attention → gather.
 
     Only where each attention of the model is the plain one: softmax of a product and
     ``attention_bias``, its projections gathered by ``pad_index``, apart or as one, its context
     gathered back by ``unpad_index``. Anything else (windows, rotated positions, fewer key heads)
     leaves the model as it was.
+
+    Args:
+        openvino: the package.
+        model: ``openvino.Model``, changed in place.
+        factory: makes our operations.
+        whole: whether the two products of a long sentence are sums of whole numbers of 16 bits,
+            in half of the time; for models whose inputs are rounded to 8 bits anyway.
 
     Returns:
         Whether the model was changed; inputs that nothing reads any more are gone then.
@@ -60,7 +67,7 @@ def packed_attention(openvino: Any, model: Any, factory: Any) -> bool:
     starts = places.output()
     for one in found:
         assert one is not None
-        facts = {"heads": one.heads, "scale": one.scale}
+        facts = {"heads": one.heads, "scale": one.scale, "whole": whole}
         node = factory.create("PackedAttention", [*one.inputs, starts], facts)
         redirect(one.context, node.output(0))
     places.drop_unread()

@@ -1,9 +1,9 @@
 """Our own attention for OpenVINO's CPU plugin, compiled on the machine that runs it.
 
-``native/attention.cpp`` reads the packed batch where it lies. It is compiled once, against the
-headers in OpenVINO's wheel and for this CPU, and kept in the cache folder. Where that cannot be
-done, attention stays OpenVINO's own over padding, which is slower and answers the same within
-rounding.
+``native/attention.cpp`` and the headers beside it read the packed batch where it lies. They are
+compiled once, against the headers in OpenVINO's wheel and for this CPU, and kept in the cache
+folder. Where that cannot be done, attention stays OpenVINO's own over padding, which is slower and
+answers the same within rounding.
 """
 
 from __future__ import annotations
@@ -91,11 +91,16 @@ def _library() -> Path:
     compiler = _compiler()
     if compiler is None:
         raise OSError(NO_COMPILER)
-    source = resources.files("xopt.engines").joinpath("native", "attention.cpp").read_bytes()
+    native = resources.files("xopt.engines").joinpath("native")
+    sources = {
+        part.name: part.read_bytes()
+        for part in sorted(native.iterdir(), key=lambda part: part.name)
+        if part.name.endswith((".cpp", ".h"))
+    }
     root = Path(openvino.__file__).parent
     flags = [*FLAGS, *_abi(root)]
     facts = [openvino.get_version(), *flags, *sorted(cpu_facts().items()), _version(compiler)]
-    digest = hashlib.sha256(source + repr(facts).encode()).hexdigest()[:20]
+    digest = hashlib.sha256(repr([sources, facts]).encode()).hexdigest()[:20]
     folder = cache_folder() / "native" / digest
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     place = folder / "attention.so"
@@ -106,7 +111,8 @@ def _library() -> Path:
     if not place.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
             text, made = Path(work) / "attention.cpp", Path(work) / "attention.so"
-            text.write_bytes(source)
+            for name, content in sources.items():
+                (Path(work) / name).write_bytes(content)
             libraries = [_only(root / "libs", name) for name in ("libopenvino.so", "libtbb.so")]
             command = [compiler, *flags, f"-I{root / 'include'}", str(text), "-o", str(made)]
             subprocess.run(

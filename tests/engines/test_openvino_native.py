@@ -40,8 +40,10 @@ def run() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="module")
 def attend(run: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    def call(arrays: list[np.ndarray], starts: np.ndarray, heads: int, threads: int) -> np.ndarray:
-        return run("PackedAttention", arrays, starts, threads, heads=heads, scale=1.0)
+    def call(
+        arrays: list[np.ndarray], starts: np.ndarray, heads: int, threads: int, whole: bool = False
+    ) -> np.ndarray:
+        return run("PackedAttention", arrays, starts, threads, heads=heads, scale=1.0, whole=whole)
 
     return call
 
@@ -74,6 +76,60 @@ def test_attention_is_its_definition(
     assert not found[starts[-1] :].any()
 
 
+# From the first of them on, products are sums of whole numbers.
+LONG = [160, 333]
+
+
+@pytest.mark.parametrize("head_width", [16, 32, 48, 64, 272])
+@pytest.mark.parametrize("spread", [0.1, 2.0])
+def test_whole_numbers_are_as_far_off_as_their_steps(
+    attend: Callable[..., np.ndarray], head_width: int, spread: float
+) -> None:
+    """The bound follows from half a step of q, k, v and of the probabilities."""
+    generator = np.random.default_rng(5)
+    starts = np.concatenate(([0], np.cumsum([*LENGTHS, *LONG]))).astype(np.int32)
+    shape = (int(starts[-1]) + 5, 2 * head_width)
+    q, k, v = (generator.normal(0, spread, shape).astype(np.float32) for _ in range(3))
+    q /= np.float32(head_width**0.5)
+    exact = definition([q, k, v], starts, 2)
+    found = attend([q, k, v], starts, 2, 2, whole=True)
+    limit = np.floor(np.sqrt((2**31 - 1) / head_width)) - 1
+    for begin, end in itertools.pairwise(starts):
+        for columns in np.split(np.arange(shape[1]), 2):
+            a, b, c = (np.abs(x[begin:end, columns]).astype(np.float64) for x in (q, k, v))
+            step_q, step_k = a.max(axis=1) / limit, b.max(axis=1) / limit
+            score = (
+                np.outer(step_q, b.sum(axis=1)) + np.outer(a.sum(axis=1), step_k)
+            ) / 2 + head_width * np.outer(step_q, step_k) / 4
+            # Two probabilities' scores; then a probability's half step, beside a sum of 1 or more.
+            weights = np.expm1(2 * score.max(axis=1)) + (end - begin) / 16383
+            bound = np.outer(weights, c.max(axis=0)) + c.max(axis=0) / 2047
+            off = np.abs(found - exact)[begin:end, columns]
+            assert (off <= bound + 1e-5 * spread).all()
+    assert not found[starts[-1] :].any()
+
+
+def test_whole_numbers_are_those_of_the_sentence_alone(attend: Callable[..., np.ndarray]) -> None:
+    generator = np.random.default_rng(6)
+    lengths = [*LENGTHS[:4], *LONG, *LENGTHS[4:], 0, 200]
+    starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    arrays = [generator.normal(size=(int(starts[-1]), 64)).astype(np.float32) for _ in range(3)]
+    found = attend(arrays, starts, 2, 2, whole=True)
+    plain = attend(arrays, starts, 2, 2, whole=False)
+    differ = [bool((found[a:b] != plain[a:b]).any()) for a, b in itertools.pairwise(starts)]
+    assert differ == [n >= min(LONG) for n in lengths]
+    for begin, end in itertools.pairwise(starts):
+        if end > begin:
+            own = np.array([0, end - begin], np.int32)
+            alone = attend([x[begin:end] for x in arrays], own, 2, 1, whole=True)
+            np.testing.assert_array_equal(alone, found[begin:end])
+    # What no number can be made of stays in its sentence.
+    arrays[1][starts[4]] = np.inf
+    other = attend(arrays, starts, 2, 2, whole=True)
+    np.testing.assert_array_equal(other[: starts[4]], found[: starts[4]])
+    np.testing.assert_array_equal(other[starts[5] :], found[starts[5] :])
+
+
 @pytest.mark.parametrize("head_width", [16, 48])
 def test_one_projection_is_read_as_the_three_that_it_holds(
     run: Callable[..., np.ndarray], head_width: int
@@ -82,7 +138,7 @@ def test_one_projection_is_read_as_the_three_that_it_holds(
     starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
     joint = generator.normal(size=(int(starts[-1]) + 2, 9 * head_width)).astype(np.float32)
     scale = head_width**-0.5
-    found = run("PackedAttention", [joint], starts, 2, heads=3, scale=scale)
+    found = run("PackedAttention", [joint], starts, 2, heads=3, scale=scale, whole=False)
     q, k, v = np.split(joint, 3, axis=1)
     assert np.abs(found - definition([q * scale, k, v], starts, 3)).max() <= 1e-5
     assert not found[starts[-1] :].any()
