@@ -37,6 +37,7 @@ from xopt.errors import BuildError, InputError, UnsupportedError, XoptError, req
 from xopt.host import check_count, cpu_count, cpu_flags, release_memory
 from xopt.packing import PackedBatch, balanced_groups, length_groups
 from xopt.progress import Progress
+from xopt.publishing import disk_error
 
 __all__ = ["OpenVinoBuilder", "OpenVinoEngine", "open_core"]
 
@@ -262,6 +263,9 @@ class OpenVinoBuilder(Builder[CpuOptions, Context]):
         except XoptError:
             raise
         except Exception as error:
+            if disk_error(error) is not None:
+                # Whoever publishes the folder says where.
+                raise
             raise BuildError(f"OpenVINO could not convert the graph: {error}.") from error
         # So that the first answer on this machine does not wait for the compiler.
         load_attention(open_core())

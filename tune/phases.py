@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from xopt.encoders.families import bert
 from xopt.errors import UnsupportedError, require
 from xopt.host import host_facts, tool_versions
 from xopt.progress import Progress, Silent
+from xopt.tune.checkpoints import remove_all
 from xopt.tune.data import TaskData, load_task, open_folder
 from xopt.tune.mlm import load_mlm_texts
 from xopt.tune.options import TuneOptions
@@ -229,7 +229,7 @@ def _run(
             # The others may still be reading the best weights, and must find the result.
             torch.distributed.barrier()
         if os.environ.get("RANK", "0") == "0":
-            shutil.rmtree(work, ignore_errors=True)
+            remove_all(work)
     return TunedCheckpoint.open(out or place), False
 
 

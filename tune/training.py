@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from xopt.progress import Progress
-from xopt.publishing import flush
 from xopt.tune.batches import Plan, by_length
+from xopt.tune.checkpoints import checkpoint_at, keep_only, mark_whole, newest_whole
 from xopt.tune.data import TaskData
 from xopt.tune.encode import Item
 from xopt.tune.heads import Heads
@@ -26,8 +25,6 @@ from xopt.tune.scores import dev_score
 
 __all__ = ["DevSet", "Trained", "train_phase"]
 
-# In a Trainer's checkpoint once all of its files are written.
-COMPLETE = "complete"
 SCORE = "eval_score"
 # As the Trainer calls a checkpoint's files.
 STATE, WEIGHTS = "trainer_state.json", "model.safetensors"
@@ -93,7 +90,7 @@ def train_phase(
         extra_loss: added to the task's: (model, outputs, inputs) -> scalar.
     """
     work.mkdir(parents=True, exist_ok=True)
-    newest = _newest_checkpoint(work)
+    newest, from_step = newest_whole(work)
     watch = _Watch(progress, options.patience)
     trainer = _Trainer(
         plan=plan,
@@ -109,13 +106,12 @@ def train_phase(
     state = transformers.TrainerState.load_from_json(str(newest / STATE)) if newest else None
     if state is not None and _is_stale(state.log_history, options.patience):
         # It was cut off after its last step: the Trainer would take one more before it stops.
-        best = work / f"checkpoint-{state.best_global_step}" / WEIGHTS
-        model.load_state_dict(load_file(best))
+        assert state.best_global_step is not None
+        model.load_state_dict(load_file(checkpoint_at(work, state.best_global_step) / WEIGHTS))
     else:
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         state = trainer.state
     seconds = time.perf_counter() - begin
-    from_step = int(newest.name.rpartition("-")[2]) if newest else 0
     each = options.gradient_accumulation
     tokens = plan.tokens(state.global_step * each) - plan.tokens(from_step * each)
     history = state.log_history
@@ -131,17 +127,6 @@ def train_phase(
         resumed_from=from_step,
         tokens_per_s=tokens / seconds,
     )
-
-
-def _newest_checkpoint(work: Path) -> Path | None:
-    """The last checkpoint that was written whole; what a killed process left half is removed."""
-    found = {}
-    for path in work.glob("checkpoint-*"):
-        if (path / COMPLETE).is_file():
-            found[int(path.name.rpartition("-")[2])] = path
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-    return found[max(found)] if found else None
 
 
 def _arguments(
@@ -167,7 +152,8 @@ def _arguments(
         eval_steps=evaluate_every,
         save_strategy="steps",
         save_steps=evaluate_every,
-        save_total_limit=2,
+        # Old ones are removed once the new one is whole (`_Watch`).
+        save_total_limit=None,
         load_best_model_at_end=True,
         metric_for_best_model=SCORE,
         greater_is_better=True,
@@ -197,6 +183,8 @@ class _Watch(transformers.TrainerCallback):
         if state.global_step == state.max_steps:
             # The end is always looked at, whatever the interval.
             control.should_evaluate = control.should_save = True
+        # A checkpoint holds no losses since the last point of the curve.
+        control.should_log = control.should_log or control.should_save
         return control
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -205,11 +193,13 @@ class _Watch(transformers.TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if torch.distributed.is_initialized():
+            # Each process writes the state of its own random numbers.
+            torch.distributed.barrier()
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            for path in folder.iterdir():
-                flush(path)
-            (folder / COMPLETE).touch()
+            work = Path(args.output_dir)
+            mark_whole(checkpoint_at(work, state.global_step))
+            keep_only(work, (state.global_step, state.best_global_step))
         return control
 
 

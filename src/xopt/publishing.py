@@ -25,8 +25,8 @@ from filelock import FileLock, Timeout
 from xopt.errors import ArtifactError, BuildError, XoptError
 
 __all__ = [
-    "LOCK", "MANIFEST", "check_place", "disk_error", "flush", "publish", "unique_beside",
-    "write_whole",
+    "LOCK", "MANIFEST", "check_place", "disk_error", "disk_hint", "flush", "publish", "swap",
+    "unique_beside", "write_whole",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -41,6 +41,12 @@ TRIES = 50
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# Of libraries that fail to write and do not say why: type, what their message holds, name.
+SILENT = (
+    (RuntimeError, "inline_container", "PyTorch"),
+    (RuntimeError, "iostream error", "OpenVINO"),
+    (OSError, "requested and", "NumPy"),
+)
 
 
 @contextlib.contextmanager
@@ -68,7 +74,7 @@ def publish(final: Path) -> Iterator[Path]:
             yield work
             _flush_all(work)
             # The lock moves along: at no moment is the folder without an owner.
-            _swap(work, final)
+            swap(work, final)
             (final / LOCK).unlink(missing_ok=True)
     except Exception as error:
         failed = disk_error(error)
@@ -129,10 +135,11 @@ def _opened_alone(path: Path) -> Iterator[BinaryIO]:
 def disk_error(error: Exception) -> OSError | None:
     """What failed on the disk, where a library has an error of its own for that; None if nothing.
 
-    Rust's libraries (safetensors, tokenizers) say the number; PyTorch's writer says only where in
-    the file it met something else than it wrote.
+    Rust's libraries (safetensors, tokenizers) say the number. PyTorch's writer says only where in
+    the file it met something else than it wrote, OpenVINO only that a stream failed, NumPy how many
+    values it wrote of how many.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return error
     if isinstance(error, XoptError):
         # In words already, whatever they quote.
@@ -140,9 +147,22 @@ def disk_error(error: Exception) -> OSError | None:
     number = re.search(r"\(os error (\d+)\)", str(error))
     if number is not None:
         return OSError(int(number[1]), os.strerror(int(number[1])))
-    if isinstance(error, RuntimeError) and "inline_container" in str(error):
-        return OSError(errno.EIO, "PyTorch could not write a file; most often the disk is full")
-    return None
+    for kind, words, library in SILENT:
+        if isinstance(error, kind) and words in str(error):
+            said = f"{library} could not write a file; most often the disk is full"
+            return OSError(errno.ENOSPC, said)
+    return error if isinstance(error, OSError) else None
+
+
+def disk_hint(error: OSError) -> str:
+    """What helps against it; the start of a sentence."""
+    if error.errno in FULL:
+        return "Free some space or choose another place with -o"
+    if error.errno == errno.EFBIG:
+        return "Raise the limit of a file's size (ulimit -f) or choose another place with -o"
+    if error.errno in FORBIDDEN:
+        return "Choose another place with -o, or change who may read and write there"
+    return "Mend that and type the same command again"
 
 
 def unique_beside(final: Path, suffix: str) -> Path:
@@ -194,7 +214,7 @@ def _remove_stale(final: Path) -> None:
     name = glob.escape(final.name)
     for old in final.parent.glob(f".{name}.{ID}.old"):
         if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
+            _discard(old)
         else:
             # Another process may have put it back, or published, in this moment.
             with contextlib.suppress(OSError):
@@ -236,7 +256,7 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _swap(work: Path, final: Path) -> None:
+def swap(work: Path, final: Path) -> None:
     """Rename ``work`` to ``final``, and what stands there away."""
     for left in reversed(range(TRIES)):
         old = unique_beside(final, "old")
@@ -251,20 +271,25 @@ def _swap(work: Path, final: Path) -> None:
                 raise
         finally:
             if final.exists():
-                shutil.rmtree(old, ignore_errors=True)
+                _discard(old)
+
+
+def _discard(old: Path) -> None:
+    """Remove what was moved away; first its name, under which it would be put back.
+
+    What a killed process leaves of it is cleared away by the next that publishes here.
+    """
+    gone = old.with_suffix(".partial")
+    with contextlib.suppress(FileNotFoundError):
+        old.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _explained(error: OSError, final: Path) -> BuildError:
     """What really failed, and what helps against that."""
     what = error.strerror or str(error) or type(error).__name__
     named = error.filename if error.filename is not None else final
-    if error.errno in FULL:
-        hint = "Free some space or choose another place with -o"
-    elif error.errno in FORBIDDEN:
-        hint = "Choose another place with -o, or change who may read and write there"
-    else:
-        hint = "Mend that and type the same command again"
     return BuildError(
         f"{final} was not written: {what}: {os.fsdecode(named)}.",
-        hint=f"{hint}; nothing that was there before is lost.",
+        hint=f"{disk_hint(error)}; nothing that was there before is lost.",
     )

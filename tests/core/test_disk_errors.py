@@ -20,25 +20,39 @@ from xopt.publishing import disk_error, publish
 # Writing beyond 64 KiB fails in this process, as on a disk that is full.
 FULL = """
 import resource, signal, sys
+import numpy
+import openvino
 import torch
 from safetensors.torch import save_file
 from xopt.publishing import disk_error
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 tensors = {"a": torch.ones(100_000)}
-for save in (torch.save, save_file):
+x = openvino.opset13.parameter([1, 256], numpy.float32)
+weight = openvino.opset13.constant(numpy.ones((256, 256), numpy.float32))
+model = openvino.Model([openvino.opset13.matmul(x, weight, False, False)], [x])
+for save in (
+    lambda place: torch.save(tensors, place),
+    lambda place: save_file(tensors, place),
+    lambda place: openvino.save_model(model, place, compress_to_fp16=False),
+    lambda place: numpy.save(place, numpy.ones(100_000)),
+):
     try:
-        save(tensors, sys.argv[1])
+        save(sys.argv[1])
     except Exception as error:
-        print(type(disk_error(error)).__name__, isinstance(error, OSError))
+        failed = disk_error(error)
+        print(type(failed).__name__, failed.errno is not None, failed.strerror)
 """
 
 
-def test_what_pytorch_and_safetensors_raise_is_read(tmp_path: Path) -> None:
+def test_what_libraries_raise_is_read(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path / "x")], capture_output=True, text=True
+        [sys.executable, "-c", FULL, str(tmp_path / "x.xml")], capture_output=True, text=True
     )
-    assert done.stdout.splitlines() == ["OSError False", "OSError False"], done.stderr
+    said = done.stdout.splitlines()
+    assert [line.split()[:2] for line in said] == [["OSError", "True"]] * 4, done.stderr
+    for line, library in zip(said, ("PyTorch", "File too large", "OpenVINO", "NumPy"), strict=True):
+        assert library in line
 
 
 def no_place(place: Path) -> None:

@@ -1,6 +1,7 @@
 """A phase that was killed goes on to the same bytes as one that was not."""
 
 import hashlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from xopt.tune import phases
+from xopt.tune import phases, training
 from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult, tune_checkpoint
 
@@ -147,3 +148,70 @@ def test_killed_and_run_again_gives_the_same_bytes(
     assert digest_of(resumed) == digest_of(whole)
     for key in ("losses", "scores", "best_step"):
         assert resumed.report["result"][key] == whole.report["result"][key]
+
+
+# Of each step: the best is not the newest while there is one to remove, and in the end it is.
+SCORES = {1: 50.0, 2: 40.0, 3: 45.0, 4: 60.0}
+
+
+@pytest.mark.parametrize("removal", [1, 2, 4])
+def test_killed_while_it_removed_a_checkpoint_gives_the_same_bytes(
+    removal: int,
+    make_checkpoint: Any,
+    toy_data: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options: dict[str, Any] = {
+        "checkpoint": str(make_checkpoint("bert")), "target": "panx",
+        "data": str(toy_data("panx", train=24, dev=8)), "max_steps": 4, "evaluate_every": 1,
+        "batch": 4, "max_tokens": 48, "lr": 1e-3,
+    }  # fmt: skip
+    monkeypatch.setattr(
+        training._Trainer, "_score", lambda trainer, *_: SCORES[trainer.state.global_step]
+    )
+    left = removal
+
+    def tear(folder: Any, **_: Any) -> None:
+        # What the Trainer can do without, and then goes on from another state.
+        nonlocal left
+        if "checkpoint-" in Path(folder).name:
+            left -= 1
+            if left == 0:
+                for name in ("optimizer.pt", "rng_state.pth"):
+                    (Path(folder) / name).unlink()
+                raise CutOffError
+        remove(folder, ignore_errors=True)
+
+    remove = shutil.rmtree
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", tear)
+        with pytest.raises(CutOffError):
+            tune_checkpoint(TuneOptions(**options, out=str(tmp_path / "first")))
+    resumed = tune_checkpoint(TuneOptions(**options, out=str(tmp_path / "again")))
+    assert not list((tmp_path / "cut" / "tuning").glob("*/"))
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
+    whole = tune_checkpoint(TuneOptions(**options))
+    assert digest_of(resumed) == digest_of(whole)
+    assert resumed.report["result"]["losses"] == whole.report["result"]["losses"]
+
+
+def test_the_curve_of_a_resumed_phase_is_the_whole_ones(
+    make_checkpoint: Any, toy_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A point of the curve stands for two steps, and a checkpoint lies between two points.
+    monkeypatch.setattr(training, "CURVE_POINTS", 2)
+    options: dict[str, Any] = {
+        "checkpoint": str(make_checkpoint("bert")), "target": "panx",
+        "data": str(toy_data("panx", train=24, dev=8)), "max_steps": 5, "evaluate_every": 3,
+        "batch": 4, "max_tokens": 48, "lr": 1e-3,
+    }  # fmt: skip
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
+    with pytest.raises(CutOffError):
+        tune_checkpoint(TuneOptions(**options), CutOff("phase 3", 4 / 5))
+    resumed = tune_checkpoint(TuneOptions(**options))
+    assert resumed.report["result"]["resumed_from"] == 3
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
+    whole = tune_checkpoint(TuneOptions(**options))
+    assert resumed.report["result"]["losses"] == whole.report["result"]["losses"]

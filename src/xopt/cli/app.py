@@ -115,10 +115,10 @@ def main() -> None:
     except RecursionError as error:
         _fail(f"{error}", AGAIN)
     except Exception as error:
-        from xopt.publishing import disk_error
+        from xopt.publishing import disk_error, disk_hint
 
         if failed := disk_error(error):
-            _fail(f"{failed}", AGAIN)
+            _fail(f"{failed}", f"{disk_hint(failed)}; nothing that was built is lost.")
         _fail(
             f"xopt itself failed: {type(error).__name__}: {error}",
             "Please report it with the output of: xopt --debug ...",

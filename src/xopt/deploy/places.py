@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 from xopt import __version__
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, UnsupportedError
-from xopt.publishing import LOCK
+from xopt.publishing import LOCK, swap, unique_beside
 
 __all__ = [
     "COMPOSE_GPU", "MARK", "WHEEL", "check_name", "copy_bundle", "extras_of", "name_of",
@@ -104,16 +103,13 @@ def write_folder(
     bundle.verify()
     out = out.resolve()
     _make_room(out, force=force)
-    work = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(work, ignore_errors=True)
+    work = unique_beside(out, "partial")
     try:
         work.mkdir(parents=True)
         write(work)
         mark = {"xopt": __version__, "bundle": bundle.fingerprint}
         (work / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
+        swap(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
