@@ -77,6 +77,10 @@ def _put_head(encoder: Any, task: TrainingTask, labels: Sequence[str]) -> Any:
         config.label2id = {name: number for number, name in enumerate(labels)}
     elif task.head == "span":
         config.id2label, config.label2id = {0: "start", 1: "end"}, {"start": 0, "end": 1}
+    # transformers writes it with the first loss that a process computes, so that the file would say
+    # where a phase was cut off.
+    single = task.head == "classify"
+    config.problem_type = "single_label_classification" if single else None
     # The encoder's own parts come in a moment; drawing 250,000 rows for nothing takes seconds.
     sizes = {"vocab_size": 2 + (config.pad_token_id or 0), "num_hidden_layers": 1}
     true = {key: getattr(config, key) for key in sizes}

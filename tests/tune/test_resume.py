@@ -215,3 +215,30 @@ def test_the_curve_of_a_resumed_phase_is_the_whole_ones(
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
     whole = tune_checkpoint(TuneOptions(**options))
     assert resumed.report["result"]["losses"] == whole.report["result"]["losses"]
+
+
+def test_cut_off_between_its_last_step_and_the_result_gives_the_same_files(
+    make_checkpoint: Any, toy_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step is left to take, and none may be needed for what is written."""
+    options: dict[str, Any] = {
+        "checkpoint": str(make_checkpoint("bert")), "target": "mnli",
+        "data": str(toy_data("mnli", train=24, dev=8)), "max_steps": 2, "evaluate_every": 1,
+        "batch": 4, "max_tokens": 48, "lr": 1e-3,
+    }  # fmt: skip
+
+    def stop(*_: Any) -> None:
+        raise CutOffError
+
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "write_tuned", stop)
+        with pytest.raises(CutOffError):
+            tune_checkpoint(TuneOptions(**options))
+    resumed = tune_checkpoint(TuneOptions(**options))
+    assert resumed.report["result"]["resumed_from"] == 2
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
+    whole = tune_checkpoint(TuneOptions(**options))
+    assert digest_of(resumed) == digest_of(whole)
+    for name in ("config.json", "tokenizer.json"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
