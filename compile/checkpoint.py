@@ -117,12 +117,14 @@ class Checkpoint:
             place, name, raw, config, family, head, TextSpec(config.max_tokens), tokenizer, folder,
             files,
         )  # fmt: skip
+        # A cross-encoder's library reads that file beside modules.json alone.
+        told = sentence if modules is not None or head.kind == "embed" else {}
         text = read_text_spec(
             place,
             config,
             tokenizer,
             modules,
-            sentence,
+            told,
             sentences=made.library == "sentence-transformers",
             counts_prompts=not head.include_prompt,
         )

@@ -270,19 +270,18 @@ def _cross_encoder(
     """What sentence-transformers' CrossEncoder makes of the logits; None where it wrote nothing.
 
     Versions before 4 wrote config.json's ``sbert_ce_default_activation_function``, 4 and 5 its
-    ``sentence_transformers``, 6 ``config_sentence_transformers.json``.
+    ``sentence_transformers``, 6 ``config_sentence_transformers.json``, which it reads beside a
+    ``modules.json`` alone.
     """
     if not _is_cross_encoder(raw, sentence, modules):
         return None
     new, old = raw.get("sentence_transformers"), raw.get("sbert_ce_default_activation_function")
-    path = sentence.get("activation_fn")
-    if path is None and isinstance(new, dict) and "activation_fn" in new:
-        path = new["activation_fn"]
-    elif path is None:
-        path = old
+    path = sentence.get("activation_fn") if modules is not None else None
+    # Code of other packages is run by nobody; the library goes on as if nothing stood there.
+    if not str(path).startswith("torch."):
+        path = new["activation_fn"] if isinstance(new, dict) and "activation_fn" in new else old
     default = "sigmoid" if labels == 1 else "identity"
-    # Code of other packages is run by nobody; the library takes its default then.
-    if path is None or not str(path).startswith("torch."):
+    if not str(path).startswith("torch."):
         return default
     module, _, name = str(path).rpartition(".")
     if not module.startswith("torch.nn") or name.lower() not in ACTIVATIONS:

@@ -193,18 +193,21 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
     if "reason" in checkpoint.tokenizer.facts:
         path = checkpoint.tokenizer.path
         found = _transformers().PreTrainedTokenizerFast(tokenizer_file=str(path))
+    else:
+        try:
+            found = _transformers().AutoTokenizer.from_pretrained(
+                checkpoint.folder, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:
+            raise ParityError(
+                f"transformers cannot open the tokenizer of {checkpoint.folder}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    if found.pad_token is None:
+        # A pipeline asks one text at a time and needs none; padded tokens change no answer.
         number = checkpoint.raw.get("pad_token_id")
         found.pad_token = found.convert_ids_to_tokens(number if type(number) is int else 0)
-        return found
-    try:
-        return _transformers().AutoTokenizer.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:
-        raise ParityError(
-            f"transformers cannot open the tokenizer of {checkpoint.folder}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    return found
 
 
 def _whole(checkpoint: Checkpoint) -> Any:

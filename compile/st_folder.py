@@ -215,10 +215,12 @@ class _Reader:
         scores = config.get("module_output_name") == SCORES
         self._on_sentences({**config, "module_output_name": None} if scores else config, name)
         activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
-        if not str(activation).startswith("torch."):
+        if not isinstance(activation, str):
+            raise self._wrong(name, f"its activation is {activation!r}", ACTIVATIONS)
+        if not activation.startswith("torch."):
             # sentence-transformers runs no other code either, and takes its default.
             activation = "torch.nn.modules.activation.Tanh"
-        kind = str(activation).rsplit(".", 1)[-1]
+        kind = activation.rsplit(".", 1)[-1]
         if kind not in ACTIVATIONS:
             raise self._wrong(name, f"its activation is {activation!r}", ACTIVATIONS)
         inputs, outputs = (self._size(config, key, name) for key in ("in_features", "out_features"))

@@ -181,6 +181,7 @@ def test_a_dense_that_cannot_be_followed_is_named(folder: Path) -> None:
     write(place / "config.json", config)
     assert Checkpoint.open(folder).head.width(64) == 8
     refused(r"2_Dense/config\.json.*reads 32 values where 64", in_features=32)
+    refused(r"2_Dense/config\.json.*its activation is None", activation_function=None)
     refused("does not fit its config.json", out_features=9)
     refused("does not fit its config.json", bias=True)
     refused("Bilinear", activation_function="torch.nn.Bilinear")
@@ -269,6 +270,12 @@ def test_a_limit_without_room_for_special_tokens_is_refused(folder: Path) -> Non
             {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"},
             "sigmoid",
         ),
+        (
+            1,
+            {"sentence_transformers": {"activation_fn": "torch.nn.Tanh"}},
+            {"model_type": "CrossEncoder", "activation_fn": "my.code.Act"},
+            "tanh",
+        ),
     ],
 )
 def test_what_its_own_library_makes_of_logits(
@@ -297,6 +304,32 @@ def test_what_its_own_library_makes_of_logits(
 
         theirs = type(CrossEncoder(str(folder), device="cpu").activation_fn).__name__
         assert theirs.lower() == expected
+
+
+def test_a_cross_encoders_own_file_counts_beside_modules_alone(
+    make_checkpoint: Factory, tmp_path: Path
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    source = make_checkpoint("xlm-roberta", "classify", labels=["a"])
+    folder = Path(shutil.copytree(source, tmp_path / "classifier"))
+    prompts = {"prompts": {"search": "search: "}, "default_prompt_name": "search"}
+    activation = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    write(
+        folder / "config_sentence_transformers.json",
+        {"model_type": "CrossEncoder"} | activation | prompts,
+    )
+    for beside in (False, True):
+        if beside:
+            modules(folder)
+            write(
+                folder / "sentence_bert_config.json",
+                {"transformer_task": "sequence-classification"},
+            )
+        theirs, ours = CrossEncoder(str(folder), device="cpu"), Checkpoint.open(folder)
+        assert ours.head.activation == type(theirs.activation_fn).__name__.lower()
+        assert ours.text.default_prompt == theirs.default_prompt_name
+        assert ours.head.activation == ("identity" if beside else "sigmoid")
 
 
 @pytest.mark.parametrize("names", [None, ["XLMRobertaModel"]])

@@ -216,6 +216,27 @@ def test_a_text_that_is_cut_keeps_what_a_pipeline_keeps(
             assert made.named() == pytest.approx(answer, abs=1e-4)
 
 
+def test_a_tokenizer_without_a_padding_token(
+    make_checkpoint: Factory, tmp_path: Path, texts: list[str]
+) -> None:
+    """Its library answers one text at a time, which needs none."""
+    import transformers
+
+    folder = Path(shutil.copytree(make_checkpoint("xlm-roberta", seed=3), tmp_path / "bare"))
+    named = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.pad_token is None
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = [
+            model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+            for text in texts[:6]
+        ]
+    with load(folder, tmp_path / "bundle") as ours:
+        np.testing.assert_allclose(ours.encode(texts[:6]), torch.stack(expected), atol=1e-4)
+
+
 def test_a_cross_encoder_has_prompts(
     make_checkpoint: Factory, tmp_path: Path, texts: list[str]
 ) -> None:
