@@ -52,6 +52,27 @@ def digest_of(result: TuneResult) -> str:
     return hashlib.sha256((result.folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def small_options(make_checkpoint: Any, toy_data: Any, task: str, **more: Any) -> dict[str, Any]:
+    """A phase 3 of a few steps, each of them looked at."""
+    return {
+        "checkpoint": str(make_checkpoint("bert")), "target": task,
+        "data": str(toy_data(task, train=24, dev=8)), "evaluate_every": 1,
+        "batch": 4, "max_tokens": 48, "lr": 1e-3,
+    } | more  # fmt: skip
+
+
+def cut_off_before_the_result(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is taken, and nothing is written under the final name."""
+
+    def stop(*_: Any) -> None:
+        raise CutOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "write_tuned", stop)
+        with pytest.raises(CutOffError):
+            tune_checkpoint(TuneOptions(**options))
+
+
 @pytest.mark.parametrize(
     ("stage", "more"),
     [("phase 3", {}), ("student", {"student_layers": 1}), ("qat", {"qat": True})],
@@ -64,11 +85,7 @@ def test_a_later_phase_that_was_cut_off_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options: dict[str, Any] = {
-        "checkpoint": str(make_checkpoint("bert")), "target": "panx",
-        "data": str(toy_data("panx", train=24, dev=8)), "max_steps": 3, "evaluate_every": 1,
-        "batch": 4, "max_tokens": 48, "lr": 1e-3,
-    } | more  # fmt: skip
+    options = small_options(make_checkpoint, toy_data, "panx", max_steps=3, **more)
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
     with pytest.raises(CutOffError):
         tune_checkpoint(TuneOptions(**options), CutOff(stage, 2 / 3))
@@ -86,20 +103,10 @@ def test_a_phase_cut_off_after_its_patience_ran_out_trains_no_further(
     make_checkpoint: Any, toy_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # At such a rate no score moves: the second look is the last.
-    options: dict[str, Any] = {
-        "checkpoint": str(make_checkpoint("bert")), "target": "mnli",
-        "data": str(toy_data("mnli", train=24, dev=8)), "max_steps": 6, "evaluate_every": 1,
-        "batch": 4, "max_tokens": 48, "lr": 1e-9, "patience": 1,
-    }  # fmt: skip
-
-    def cut_off(*_: Any) -> None:
-        raise CutOffError
+    options = small_options(make_checkpoint, toy_data, "mnli", max_steps=6, lr=1e-9, patience=1)
 
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
-    with monkeypatch.context() as patch:
-        patch.setattr(phases, "write_tuned", cut_off)
-        with pytest.raises(CutOffError):
-            tune_checkpoint(TuneOptions(**options))
+    cut_off_before_the_result(options, monkeypatch)
     resumed = tune_checkpoint(TuneOptions(**options))
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
     whole = tune_checkpoint(TuneOptions(**options))
@@ -162,11 +169,7 @@ def test_killed_while_it_removed_a_checkpoint_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options: dict[str, Any] = {
-        "checkpoint": str(make_checkpoint("bert")), "target": "panx",
-        "data": str(toy_data("panx", train=24, dev=8)), "max_steps": 4, "evaluate_every": 1,
-        "batch": 4, "max_tokens": 48, "lr": 1e-3,
-    }  # fmt: skip
+    options = small_options(make_checkpoint, toy_data, "panx", max_steps=4)
     monkeypatch.setattr(
         training._Trainer, "_score", lambda trainer, *_: SCORES[trainer.state.global_step]
     )
@@ -202,11 +205,7 @@ def test_the_curve_of_a_resumed_phase_is_the_whole_ones(
 ) -> None:
     # A point of the curve stands for two steps, and a checkpoint lies between two points.
     monkeypatch.setattr(training, "CURVE_POINTS", 2)
-    options: dict[str, Any] = {
-        "checkpoint": str(make_checkpoint("bert")), "target": "panx",
-        "data": str(toy_data("panx", train=24, dev=8)), "max_steps": 5, "evaluate_every": 3,
-        "batch": 4, "max_tokens": 48, "lr": 1e-3,
-    }  # fmt: skip
+    options = small_options(make_checkpoint, toy_data, "panx", max_steps=5, evaluate_every=3)
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
     with pytest.raises(CutOffError):
         tune_checkpoint(TuneOptions(**options), CutOff("phase 3", 4 / 5))
@@ -221,20 +220,10 @@ def test_cut_off_between_its_last_step_and_the_result_gives_the_same_files(
     make_checkpoint: Any, toy_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No step is left to take, and none may be needed for what is written."""
-    options: dict[str, Any] = {
-        "checkpoint": str(make_checkpoint("bert")), "target": "mnli",
-        "data": str(toy_data("mnli", train=24, dev=8)), "max_steps": 2, "evaluate_every": 1,
-        "batch": 4, "max_tokens": 48, "lr": 1e-3,
-    }  # fmt: skip
-
-    def stop(*_: Any) -> None:
-        raise CutOffError
+    options = small_options(make_checkpoint, toy_data, "mnli", max_steps=2)
 
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cut"))
-    with monkeypatch.context() as patch:
-        patch.setattr(phases, "write_tuned", stop)
-        with pytest.raises(CutOffError):
-            tune_checkpoint(TuneOptions(**options))
+    cut_off_before_the_result(options, monkeypatch)
     resumed = tune_checkpoint(TuneOptions(**options))
     assert resumed.report["result"]["resumed_from"] == 2
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "whole"))
