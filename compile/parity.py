@@ -176,7 +176,8 @@ def _both(reference: Reference, asked: Asked) -> tuple[NDArray[np.float32], NDAr
         raise ParityError(
             f"{reference.against} opens {reference.checkpoint.source} and does not answer a text: "
             f"{type(error).__name__}: {said}",
-            hint="Nothing was built. Correct the folder until the library itself answers.",
+            hint="Nothing was built. Correct the folder, its config.json first, until the library "
+            "itself answers.",
         ) from error
 
 
