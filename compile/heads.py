@@ -144,7 +144,9 @@ class Dense(nn.Module):
     def __init__(self, spec: head_spec.Dense) -> None:
         super().__init__()
         self.linear = nn.Linear(spec.inputs, spec.outputs)
-        self.activation = getattr(nn, spec.activation)()
+        # Over the sentence's values, which torch would also choose, with a warning.
+        over = {"dim": -1} if spec.activation in ("LogSoftmax", "Softmax", "Softmin") else {}
+        self.activation = getattr(nn, spec.activation)(**over)
         self.adds = spec.residual
         self.residual: nn.Linear | None = None
         if spec.projects_residual:

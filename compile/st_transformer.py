@@ -22,10 +22,17 @@ LOADING = {
     "local_files_only", "low_cpu_mem_usage", "model_max_length", "padding_side", "revision",
     "token", "torch_dtype", "trust_remote_code", "use_fast", "use_safetensors",
 }  # fmt: skip
-ARGUMENTS = (
-    "model_args", "tokenizer_args", "config_args",
-    "model_kwargs", "processor_kwargs", "config_kwargs",
-)  # fmt: skip
+# Options of transformers' loader of tokenizers, whose tokens are compared and adopted.
+TOKENIZING = {
+    "add_prefix_space", "clean_up_tokenization_spaces", "do_lower_case", "split_special_tokens",
+    "strip_accents", "tokenize_chinese_chars", "truncation_side",
+}  # fmt: skip
+# Name of a group of options -> those that xopt follows.
+ARGUMENTS = {
+    "model_args": LOADING, "model_kwargs": LOADING,
+    "config_args": LOADING, "config_kwargs": LOADING,
+    "tokenizer_args": LOADING | TOKENIZING, "processor_kwargs": LOADING | TOKENIZING,
+}  # fmt: skip
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -77,8 +84,8 @@ def _check_transformer(options: Mapping[str, Any], path: Path) -> None:
     for key in ("query_length", "document_length", "query_expansion", "tokenizer_name_or_path"):
         if options.get(key) is not None:
             raise refuse(f"{key} is {options[key]!r}")
-    for name in ARGUMENTS:
-        unknown = sorted(set(options.get(name) or {}) - LOADING)
+    for name, followed in ARGUMENTS.items():
+        unknown = sorted(set(options.get(name) or {}) - followed)
         if unknown:
             raise refuse(f"{name} sets {unknown[0]!r}")
     for part in (options.get("processing_kwargs") or {}).values():

@@ -132,6 +132,13 @@ def _choose(
         own = _fast(document)
     except Exception as error:
         raise CheckpointError(f"{path} is no readable tokenizer.json: {error}.") from error
+    if document["model"].get("dropout"):
+        # Provilkov et al. 2020, "BPE-Dropout": made for training, and the library goes on with it.
+        raise CheckpointError(
+            f"{path} merges at random (BPE dropout {document['model']['dropout']}): no text has "
+            "the same tokens twice, so no answer can be checked.",
+            hint='Set "dropout": null in its model, as is usual once training is done.',
+        )
     kept = {"adopted": False, "texts": 0, "different": 0}
     if library.made is None:
         return document, kept | {"reason": library.reason}

@@ -99,6 +99,13 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, ending: str) -> Non
         list(open_input(path, Columns(), None).rows())
 
 
+@pytest.mark.parametrize(("name", "mark"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_blank_lines_before_the_header_are_no_header(tmp_path: Path, name: str, mark: str) -> None:
+    path = tmp_path / name
+    path.write_text(f"\n\r\nnote{mark}text\n\nx{mark}Habari\n")
+    assert [row.text for row in open_input(path, Columns(), None).rows()] == ["Habari"]
+
+
 def test_the_first_object_of_a_file_decides_on_the_column(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"note": "a"}\n{"note": "b", "more": 1}\n{"memo": "c"}\n')

@@ -152,6 +152,7 @@ def test_files_that_cannot_be_followed_are_named(folder: Path) -> None:
         ({"transformer_task": "fill-mask"}, "fill-mask"),
         ({"query_length": 32}, "query_length"),
         ({"tokenizer_args": {"do_basic_tokenize": False}}, "do_basic_tokenize"),
+        ({"model_args": {"do_lower_case": True}}, "do_lower_case"),
         ({"modality_config": {"text": {"method": "get", "method_output_name": "x"}}}, "not last"),
         ({"modality_config": {"message": {"method": "forward"}}}, "chat template"),
         ({"processing_kwargs": {"text": {"truncation": "only_first"}}}, "only_first"),

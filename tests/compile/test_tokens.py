@@ -226,6 +226,14 @@ def test_files_that_disagree_stop_the_build_and_are_named(
     assert "names a tokenizer class" in found.facts["reason"]
 
 
+def test_merges_at_random_are_refused_by_their_name(tmp_path: Path) -> None:
+    document = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.1}}
+    folder = folder_of(tmp_path / "x", "bert", None, tokenizer__json=json.dumps(document))
+    with pytest.raises(CheckpointError, match=r"at random \(BPE dropout 0\.1\)") as caught:
+        read_tokenizer(folder, rows=1, types=1)
+    assert '"dropout": null' in caught.value.hint
+
+
 def test_a_token_that_the_class_adds_without_a_row_is_left_out(
     tmp_path: Path, unigram: dict[str, Any]
 ) -> None:

@@ -173,18 +173,28 @@ def test_a_cross_encoder_made_of_modules(
         build_bundle(BuildOptions(checkpoint=str(tmp_path / "ce"), precision="fp16", target="cuda"))
 
 
+@pytest.mark.parametrize("module", [False, True], ids=["tokenizer", "module"])
 def test_a_tokenizer_that_cuts_and_pads_on_the_left(
-    make_checkpoint: Factory, tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+    make_checkpoint: Factory,
+    tmp_path: Path,
+    texts: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    module: bool,
 ) -> None:
     made = Path(shutil.copytree(make_checkpoint("bert", seed=5), tmp_path / "left"))
     path = made / "tokenizer_config.json"
     sides = {"truncation_side": "left", "padding_side": "left", "model_max_length": 12}
-    path.write_text(json.dumps(json.loads(path.read_text()) | sides))
+    own = {} if module else sides
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
     model = SentenceTransformer(
         modules=[parts.Transformer(str(made)), parts.Pooling(64, ("mean", "weightedmean"))],
         device="cpu",
     )
     model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
+    if module:
+        path = tmp_path / "st" / "sentence_bert_config.json"
+        more = {"processor_kwargs": sides | {"do_lower_case": True}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | more))
     theirs = SentenceTransformer(str(tmp_path / "st"), device="cpu")
     # What is cut before the tokenizer sees it is cut on the left too.
     monkeypatch.setattr("xopt.model.texts.LONGEST", 150)

@@ -116,7 +116,7 @@ class FileInput:
         table = csv.reader(lines, **(plain if self.ending == ".tsv" else {}), strict=True)
         number = 0
         try:
-            header = next(table, [])
+            header = next((cells for cells in table if cells), [])
             self._check_marks(header)
             places = self.columns.find(header, self.called)
             for number, cells in enumerate((cells for cells in table if cells), 1):
