@@ -176,9 +176,12 @@ def _activate(editor: GraphEditor, kind: str, x: str, name: str) -> str:
     def gated(gate: str) -> str:
         return emit("Mul", [x, gate], name + ".act")
 
+    def negated() -> str:
+        return emit("Neg", [x], name + ".neg")
+
     simple = {
-        "ELU": "Elu", "GELU": "Gelu", "ReLU": "Relu", "SELU": "Selu", "Sigmoid": "Sigmoid",
-        "Softplus": "Softplus", "Softsign": "Softsign", "Tanh": "Tanh",
+        "CELU": "Elu", "ELU": "Elu", "GELU": "Gelu", "ReLU": "Relu", "SELU": "Selu",
+        "Sigmoid": "Sigmoid", "Softplus": "Softplus", "Softsign": "Softsign", "Tanh": "Tanh",
     }  # fmt: skip
     if kind in simple:
         return emit(simple[kind], [x], name + ".act")
@@ -187,6 +190,15 @@ def _activate(editor: GraphEditor, kind: str, x: str, name: str) -> str:
         "LeakyReLU": lambda: emit("LeakyRelu", [x], name + ".act", alpha=0.01),
         "Hardsigmoid": lambda: emit("HardSigmoid", [x], name + ".act", alpha=1 / 6, beta=0.5),
         "Hardtanh": lambda: clip(x, -1.0, 1.0, name + ".act"),
+        "Hardshrink": lambda: emit("Shrink", [x], name + ".act", bias=0.0, lambd=0.5),
+        "Softshrink": lambda: emit("Shrink", [x], name + ".act", bias=0.5, lambd=0.5),
+        "Softmax": lambda: emit("Softmax", [x], name + ".act", axis=-1),
+        "LogSoftmax": lambda: emit("LogSoftmax", [x], name + ".act", axis=-1),
+        "Softmin": lambda: emit("Softmax", [negated()], name + ".act", axis=-1),
+        "LogSigmoid": lambda: emit(
+            "Neg", [emit("Softplus", [negated()], name + ".soft")], name + ".act"
+        ),
+        "Tanhshrink": lambda: emit("Sub", [x, emit("Tanh", [x], name + ".tanh")], name + ".act"),
         "ReLU6": lambda: clip(x, 0.0, 6.0, name + ".act"),
         "SiLU": lambda: gated(emit("Sigmoid", [x], name + ".gate")),
         "Hardswish": lambda: gated(emit("HardSigmoid", [x], name + ".gate", alpha=1 / 6, beta=0.5)),

@@ -189,6 +189,8 @@ def test_a_target_that_cannot_do_a_head_names_those_that_can(
     assert "--target cpu, tensorrt-rtx" in caught.value.hint
 
 
+# The library makes the softmaxes without an axis.
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
 def test_every_activation_of_torch(make_checkpoint: Factory, tmp_path: Path) -> None:
     from xopt.compile.head_spec import ACTIVATIONS
 

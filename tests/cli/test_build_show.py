@@ -1,0 +1,39 @@
+"""What ``xopt build`` says of a bundle at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from xopt.artifacts import Bundle
+from xopt.cli import build_show
+from xopt.compile.build import BuildResult
+
+Bundles = Callable[..., Bundle]
+TASKS = {"nli": "xnli", "pair": "pawsx", "pos": "udpos", "ner": "panx", "qa": "xquad"}
+
+
+def last_line(bundle: Bundle, asked: str | None, capsys: pytest.CaptureFixture[str]) -> str:
+    build_show.show(BuildResult(bundle, 1.0, cached=False), asked)
+    return " ".join(capsys.readouterr().out.split("Next: ")[1].split())
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS.items())
+def test_next_comes_a_task_that_the_head_answers(
+    bundles: Bundles, name: str, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundles(name)
+    assert last_line(bundle, None, capsys) == f"xopt eval {bundle.folder} --task {task}"
+    assert last_line(bundle, "mlqa", capsys).endswith("--task mlqa")
+
+
+def test_a_head_of_no_task_is_asked_a_text(
+    bundles: Bundles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle: Any = bundles("nli")
+    head = bundle.head | {"labels": ["good", "bad", "so so"]}
+    bundle = replace(bundle, manifest=bundle.manifest | {"head": head})
+    assert last_line(bundle, None, capsys) == f'xopt run {bundle.folder} "TEXT"'
