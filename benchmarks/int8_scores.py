@@ -3,7 +3,8 @@
     python benchmarks/int8_scores.py --data DIR --checkpoint panx=HEADS/panx --out scores.json
 
 Differences in points with 95 % intervals, a paired bootstrap over distinct rows; the mean's over
-all languages together. Heads: benchmarks/train_heads.py, or `xopt tune`.
+all languages together; each for several seeds of the calibration sample, and medians. Heads:
+benchmarks/train_heads.py, or `xopt tune`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import argparse
 import datetime
 import json
 import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +37,44 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(task: Task, fp32: Session, int8: Session, source: Any, rows: slice) -> dict[str, Any]:
-    languages: dict[str, Any] = {}
-    draws = []
+def measure(
+    task: Task, fp32: Session, int8: Mapping[int, Session], source: Any, rows: slice
+) -> dict[str, Any]:
+    """The same rows answered by fp32 once and by INT8 of each seed; medians over the seeds."""
+    seeds: dict[int, dict[str, Any]] = {seed: {"languages": {}, "draws": []} for seed in int8}
     for code in task.available(source):
         examples = task.load(source, code)[rows]
-        answers = [task.answer(session, examples, lambda share: None) for session in (fp32, int8)]
-        reference, candidate = (task.score(examples, found) for found in answers)
-        drawn = resample(reference, candidate, clusters=task.clusters(examples))
-        draws.append(drawn)
-        languages[code] = {
-            "rows": len(examples),
-            "fp32": reference.value,
-            "int8": candidate.value,
-            "difference": candidate.value - reference.value,
-            "ci95": interval(candidate.value - reference.value, drawn),
-            "agreement": float(np.mean([a == b for a, b in zip(*answers, strict=True)])),
-        }
-        print(task.name, code, json.dumps(languages[code]), flush=True)
-    differences = [found["difference"] for found in languages.values()]
+        theirs = task.answer(fp32, examples, lambda share: None)
+        reference = task.score(examples, theirs)
+        for seed, session in int8.items():
+            ours = task.answer(session, examples, lambda share: None)
+            candidate = task.score(examples, ours)
+            drawn = resample(reference, candidate, clusters=task.clusters(examples))
+            seeds[seed]["draws"].append(drawn)
+            seeds[seed]["languages"][code] = found = {
+                "rows": len(examples),
+                "fp32": reference.value,
+                "int8": candidate.value,
+                "difference": candidate.value - reference.value,
+                "ci95": interval(candidate.value - reference.value, drawn),
+                "agreement": float(np.mean([a == b for a, b in zip(theirs, ours, strict=True)])),
+            }
+            print(task.name, code, seed, json.dumps(found), flush=True)
+    for found in seeds.values():
+        mean = float(np.mean([each["difference"] for each in found["languages"].values()]))
+        found |= {"mean": mean, "ci95": interval(mean, np.mean(found.pop("draws"), axis=0))}
+    languages = {
+        code: float(np.median([s["languages"][code]["difference"] for s in seeds.values()]))
+        for code in next(iter(seeds.values()))["languages"]
+    }
     return {
-        "rows": sum(found["rows"] for found in languages.values()),
-        "mean": float(np.mean(differences)),
-        "ci95": interval(float(np.mean(differences)), np.mean(draws, axis=0)),
-        "worst": min(languages, key=lambda code: languages[code]["difference"]),
-        "languages": languages,
+        "rows": sum(each["rows"] for each in next(iter(seeds.values()))["languages"].values()),
+        "median": {
+            "mean": float(np.median([found["mean"] for found in seeds.values()])),
+            "worst": min(languages, key=lambda code: languages[code]),
+            "languages": languages,
+        },
+        "seeds": seeds,
     }
 
 
@@ -68,6 +84,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", action="append", required=True, help="TASK=FOLDER")
     parser.add_argument("--rows", default=":", help="of each language, such as :1000 or 1500:")
     parser.add_argument("--calibration", help="as xopt build takes it")
+    parser.add_argument("--seeds", default="0,1,2", help="of the calibration sample")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     begin, _, end = options.rows.partition(":")
@@ -81,21 +98,22 @@ def main() -> None:
         "calibration": options.calibration,
         "tasks": {},
     }
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as sessions:
+
+        def session(folder: str, **given: Any) -> Session:
+            out = tempfile.mkdtemp(dir=scratch) + "/bundle"
+            asked = BuildOptions(folder, out=out, calibration=options.calibration, **given)
+            bundle = build_bundle(asked, record=False).bundle
+            return sessions.enter_context(Session.open(bundle))
+
         for name, folder in (pair.split("=", 1) for pair in options.checkpoint):
-            bundles = [
-                build_bundle(
-                    BuildOptions(
-                        folder, precision=precision, out=f"{scratch}/{name}-{precision}",
-                        calibration=options.calibration,
-                    ),
-                    record=False,
-                ).bundle
-                for precision in ("fp32", "int8")
-            ]  # fmt: skip
-            with Session.open(bundles[0]) as fp32, Session.open(bundles[1]) as int8:
-                task = make_task(name, CASES[name])
-                document["tasks"][name] = measure(task, fp32, int8, source, rows)
+            fp32 = session(folder, precision="fp32")
+            int8 = {
+                seed: session(folder, precision="int8", seed=seed)
+                for seed in map(int, options.seeds.split(","))
+            }
+            task = make_task(name, CASES[name])
+            document["tasks"][name] = measure(task, fp32, int8, source, rows)
             options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
