@@ -30,10 +30,11 @@ from xopt.compile.context import BuildContext
 from xopt.compile.lower import lowered_fingerprint
 from xopt.compile.options import BuildOptions
 from xopt.compile.public import ways_to
-from xopt.compile.ranging import choose_recipe, ranges_of, sample_of
+from xopt.compile.ranging import choose_recipe, ranges_of, sample_of, trimmed_of
 from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
+from xopt.compile.trimming import Trimmed
 from xopt.encoders.plan import needs, plan, site_names
 from xopt.engines.building import Built
 from xopt.errors import InputError
@@ -88,7 +89,8 @@ def build_bundle(
     lengths: tuple[int, ...] = ()
     if builder.reads_lengths:
         lengths = _lengths(sample or sample_of(checkpoint, options))
-    digest = _bundle_fingerprint(checkpoint, options, lowering, sample, lengths, here)
+    trimmed = trimmed_of(checkpoint, options)
+    digest = _bundle_fingerprint(checkpoint, options, lowering, sample, lengths, here, trimmed)
     if search is not None:
         digest = fingerprint(digest, search)
     out = place_of(checkpoint, options)
@@ -113,7 +115,7 @@ def build_bundle(
     gc.collect()
     release_memory()
     with publish(out) as work:
-        context = BuildContext(checkpoint, graph, ranges, lowering, lengths, progress)
+        context = BuildContext(checkpoint, graph, ranges, lowering, lengths, progress, trimmed)
         built = builder.build(context, work, progress)
         _write_bundle(work, digest, context, options, built, search)
     bundle = Bundle.open(out)
@@ -210,11 +212,12 @@ def _bundle_fingerprint(
     sample: Sample | None,
     lengths: tuple[int, ...],
     here: dict[str, Any],
+    trimmed: Trimmed | None,
 ) -> str:
     graph = graph_fingerprint(checkpoint)
     recipe = choose_recipe(options, checkpoint)
     ranges = ranges_fingerprint(graph, sample, recipe) if sample else None
-    lowered = lowered_fingerprint(graph, lowering, ranges)
+    lowered = lowered_fingerprint(graph, lowering, ranges, trimmed)
     parts: list[Any] = [tool_versions("xopt", "openvino")]
     own = options.builder.own
     if own:
@@ -233,6 +236,10 @@ def _write_bundle(
     checkpoint, graph, ranges = context.checkpoint, context.graph, context.ranges
     lowered, engine = built.lowered, built.facts
     shutil.copyfile(checkpoint.tokenizer.path, work / "tokenizer.json")
+    text, trimmed = checkpoint.text, context.trimmed
+    if trimmed is not None:
+        trimmed.pieces.save(work)
+        text = replace(text, trimmed=True)
     config = checkpoint.config
     facts: dict[str, Any] = {
         "parent": lowered.fingerprint,
@@ -240,7 +247,7 @@ def _write_bundle(
         "target": options.engine,
         "precision": options.precision,
         "head": checkpoint.head.manifest(),
-        "text": checkpoint.text.manifest(),
+        "text": text.manifest(),
         "tokenizer": checkpoint.tokenizer.facts,
         "signature": checkpoint.signature(graph.manifest["inputs"], graph.manifest["output"]),
         "shape": {"layers": checkpoint.depth, "hidden": config.hidden, "heads": config.heads},
@@ -258,6 +265,8 @@ def _write_bundle(
         "tools": graph.manifest["tools"]
         | tool_versions("openvino", "tokenizers", "numpy", options.engine),
     }
+    if trimmed is not None:
+        facts["vocabulary"] = trimmed.facts
     if "layers" in engine:
         facts["layers"] = engine["layers"]
     if search is not None:

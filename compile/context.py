@@ -10,6 +10,7 @@ from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph
 from xopt.compile.recipes import Lowering
+from xopt.compile.trimming import Trimmed
 from xopt.progress import Progress
 
 __all__ = ["BuildContext"]
@@ -26,6 +27,7 @@ class BuildContext:
         lowering: the recipe.
         lengths: tokens of the corpus's sentences, as quantiles; empty if the builder reads none.
         progress: told when a graph is lowered and when it is compiled.
+        trimmed: what is kept of the vocabulary, if not all.
     """
 
     checkpoint: Checkpoint
@@ -34,11 +36,13 @@ class BuildContext:
     lowering: Lowering
     lengths: tuple[int, ...]
     progress: Progress
+    trimmed: Trimmed | None = None
 
     def lower(self, **changes: Any) -> LoweredGraph:
         """The graph by the recipe, but for ``changes`` of its fields; from the cache if there."""
         self.progress.stage("lowering")
-        lowered = lower_graph(self.graph, replace(self.lowering, **changes), self.ranges)
+        lowering = replace(self.lowering, **changes)
+        lowered = lower_graph(self.graph, lowering, self.ranges, self.trimmed)
         # Mapped weights count as memory as long as anything refers to them.
         gc.collect()
         self.progress.stage("compiling")

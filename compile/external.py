@@ -66,13 +66,22 @@ class Weights:
     def __init__(self, model: onnx.ModelProto, folder: Path) -> None:
         self.folder = folder
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._rows: dict[str, NDArray[np.int32]] = {}
+
+    def take(self, name: str, rows: NDArray[np.int32]) -> None:
+        """From now on give these rows of ``name`` alone."""
+        self._rows[name] = rows
 
     def __contains__(self, name: object) -> bool:
         """Whether ``name`` is an initializer."""
         return name in self._tensors
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
-        """The array; memory-mapped where it lies outside of the protobuf."""
+        """The array; memory-mapped where it lies outside of the protobuf and none is left out."""
+        whole = self._read(name)
+        return whole[self._rows[name]] if name in self._rows else whole
+
+    def _read(self, name: str) -> NDArray[np.generic]:
         tensor = self._tensors[name]
         if tensor.data_location != TensorProto.EXTERNAL:
             return onnx.numpy_helper.to_array(tensor)

@@ -37,6 +37,7 @@ from xopt.compile.traced import (
     bias_of,
     linear_of,
 )
+from xopt.compile.trimming import Trimmed, trim_words
 from xopt.host import tool_versions
 
 __all__ = ["lower_graph", "lowered_fingerprint", "site_weights"]
@@ -44,21 +45,27 @@ __all__ = ["lower_graph", "lowered_fingerprint", "site_weights"]
 Array = NDArray[np.float32]
 
 
-def lowered_fingerprint(graph: str, lowering: Lowering, ranges: str | None) -> str:
+def lowered_fingerprint(
+    graph: str, lowering: Lowering, ranges: str | None, trimmed: Trimmed | None = None
+) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 15})
+    kept = [] if trimmed is None else [trimmed.fingerprint]
+    return fingerprint(graph, ranges, asdict(lowering), {"format": 15}, *kept)
 
 
-def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> LoweredGraph:
+def lower_graph(
+    graph: Graph, lowering: Lowering, ranges: Ranges | None, trimmed: Trimmed | None = None
+) -> LoweredGraph:
     """Lower ``graph``, or take it from the cache.
 
     Args:
         graph: fp32.
         lowering: what the target wants.
         ranges: needed when activations are quantized.
+        trimmed: the rows of the word embeddings that are kept, if not all.
     """
     digest = lowered_fingerprint(
-        graph.fingerprint, lowering, ranges.fingerprint if ranges else None
+        graph.fingerprint, lowering, ranges.fingerprint if ranges else None, trimmed
     )
     cached = LoweredGraph.find(digest)
     if cached is not None:
@@ -72,21 +79,25 @@ def lower_graph(graph: Graph, lowering: Lowering, ranges: Ranges | None) -> Lowe
         "tools": tool_versions("xopt", "onnx", "numpy"),
     }
     with publish(LoweredGraph.place(digest)) as work:
-        if lowering == Lowering("fp32"):
+        if lowering == Lowering("fp32") and trimmed is None:
             for name in ("graph.onnx", WEIGHTS):
                 # A copy: ONNX refuses weights that have a second hard link.
                 shutil.copyfile(graph.folder / name, work / name)
         else:
-            _write(graph, lowering, ranges, work)
+            _write(graph, lowering, ranges, work, trimmed)
         write_manifest(work, LoweredGraph.kind, digest, facts)
     return LoweredGraph.open(LoweredGraph.place(digest))
 
 
-def _write(graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path) -> None:
+def _write(
+    graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path, trimmed: Trimmed | None
+) -> None:
     model = load_model(graph.path)
     amax, smooth, centers = read_ranges(ranges) if ranges else ({}, {}, {})
     with WeightsWriter(folder) as writer:
         editor = GraphEditor(model, Weights(model, graph.folder), writer)
+        if trimmed is not None:
+            trim_words(editor, trimmed)
         if lowering.attention:
             center_attention(editor, centers)
             amax = moved_ranges(amax, "centered")

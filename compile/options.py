@@ -11,9 +11,10 @@ from xopt.calibrate.ranges import CalibrationRecipe
 from xopt.compile.builders import engine_of
 from xopt.compile.head_spec import read_pooling
 from xopt.compile.recipes import lowering_for
+from xopt.compile.scripts import read_languages
 from xopt.engines.building import BuilderOptions
 from xopt.engines.options import TargetOptions
-from xopt.errors import InputError
+from xopt.errors import InputError, UnsupportedError
 from xopt.evaluate.tasks import TASKS
 from xopt.hashing import cache_folder
 from xopt.settings import option
@@ -23,6 +24,8 @@ __all__ = ["BuildOptions"]
 
 # Of ranges with a zero point, behind an activation function; measured in docs/int8.md.
 HEADROOM = 1.0
+# Engines that read the graph as it is lowered; the others take the embeddings apart.
+TRIMS = ("openvino", "null")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,21 @@ class BuildOptions(TargetOptions):
         "Encoders without a head, in place of the checkpoint's own: mean, cls, max, "
         "mean_sqrt_len_tokens, weightedmean, lasttoken, or several as mean+max.",
     )
+    languages: str | None = option(
+        None,
+        "Trim the vocabulary to these languages, such as de,sw,ar: for --target cpu. Texts of the "
+        "pieces that stay have the same tokens and answers; others are told when they are read.",
+    )
+    pieces: int = option(
+        60_000,
+        "For --languages: how many pieces of the vocabulary are kept. 0: every one that is "
+        "written in the languages' scripts.",
+    )
+    count: str | None = option(
+        None,
+        "For --languages: texts whose pieces are kept, as --calibration takes them. Default: those "
+        "of --calibration.",
+    )
     task: str | None = option(
         None,
         "Task of XTREME that the bundle is for: without CHECKPOINT, a public one of the hub is "
@@ -98,6 +116,7 @@ class BuildOptions(TargetOptions):
             raise InputError(
                 f"--calibration-tokens is {self.calibration_tokens}; at least 64 are needed."
             )
+        self._check_languages()
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         lowering_for(self.engine, self.precision)
@@ -138,6 +157,23 @@ class BuildOptions(TargetOptions):
                 "--max-drop finds the sites that --fp32-sites names.", hint="Give one of them."
             )
 
+    def _check_languages(self) -> None:
+        if self.languages is None:
+            if self.count is not None:
+                raise InputError(
+                    "--count says which texts keep their pieces when --languages trims the rest.",
+                    hint="Give --languages too, or leave --count out.",
+                )
+            return
+        read_languages(self.languages)
+        if self.pieces < 0:
+            raise InputError(f"--pieces is {self.pieces}; possible: 0 and above.")
+        if self.engine not in TRIMS:
+            raise UnsupportedError(
+                f"The target {self.target} cannot leave rows of the word embeddings out yet.",
+                hint="Build with --target cpu, or leave --languages out.",
+            )
+
     @property
     def engine(self) -> str:
         """The target as the engines' table spells it."""
@@ -167,6 +203,9 @@ class BuildOptions(TargetOptions):
         """The same checkpoint in fp32 for this machine's CPU."""
         own: dict[str, Any] = {f.name: f.default for f in fields(TargetOptions)}
         own |= {"max_drop": None, "data": None}
+        # With every piece, so that what a trimmed bundle loses is seen.
+        whole = ("languages", "pieces", "count")
+        own |= {f.name: f.default for f in fields(self) if f.name in whole}
         return replace(self, precision="fp32", target="cpu", **own)
 
     def in_cache(self) -> BuildOptions:

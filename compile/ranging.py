@@ -14,12 +14,13 @@ from xopt.calibrate.stored import read_sample
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import site_weights
 from xopt.compile.options import BuildOptions
+from xopt.compile.trimming import Trimmed, trim
 from xopt.errors import ArtifactError, InputError
 from xopt.progress import Progress
 from xopt.publishing import MANIFEST
 from xopt.tokenization import Tokenizer
 
-__all__ = ["choose_recipe", "form_of", "ranges_of", "sample_of"]
+__all__ = ["choose_recipe", "form_of", "ranges_of", "sample_of", "trimmed_of"]
 
 # Labels that only a pair of texts can have, and tasks that ask with pairs.
 PAIR_LABELS = {
@@ -127,6 +128,21 @@ def ranges_of(
         first_position=checkpoint.config.first_position,
         weights=site_weights(graph),
         progress=progress.share,
+    )
+
+
+def trimmed_of(checkpoint: Checkpoint, options: BuildOptions) -> Trimmed | None:
+    """The vocabulary as ``--languages`` trims it; None without."""
+    if options.languages is None:
+        return None
+    # The few texts that lie with stored ranges are no corpus to count.
+    place = None if _stored(options) else options.calibration
+    return trim(
+        checkpoint,
+        options.languages,
+        options.pieces,
+        load_corpus(options.count or place),
+        complete=options.count is not None,
     )
 
 

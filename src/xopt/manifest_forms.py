@@ -39,6 +39,7 @@ TEXT = {
     "default_prompt?": Maybe(str),
     "special_ids?": [int],
     "cut_tokens?": Maybe(int),
+    "trimmed?": bool,
 }
 # What is only shown is of any form there; a page or a card says it as it stands.
 BUNDLE = {

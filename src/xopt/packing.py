@@ -52,6 +52,8 @@ class Encoding:
         words: ``[n]`` int32, index of the token's word (-1 for special tokens), if asked for.
         prompt_tokens: how many tokens at its begin are of a prompt; read where the prompt is left
             out of the pooling.
+        replaced: how many tokens of the text had no row in a bundle that was built for some
+            languages alone, and are read as the kept pieces of their characters.
     """
 
     ids: IntArray
@@ -60,6 +62,7 @@ class Encoding:
     sequence: IntArray | None = None
     words: IntArray | None = None
     prompt_tokens: int = 0
+    replaced: int = 0
 
     def __len__(self) -> int:
         """Number of tokens."""

@@ -32,6 +32,7 @@ class TextSpec:
         truncation_side: where a text that is cut loses tokens.
         cut_tokens: what a text that is cut keeps, where its library cuts to fewer tokens than the
             encoder takes; None for ``max_tokens``.
+        trimmed: whether the encoder has rows for some pieces alone; ``pieces.npz`` says which.
     """
 
     max_tokens: int
@@ -42,6 +43,7 @@ class TextSpec:
     special_ids: tuple[int, ...] = ()
     truncation_side: Side = "right"
     cut_tokens: int | None = None
+    trimmed: bool = False
 
     @property
     def kept_tokens(self) -> int:
@@ -67,6 +69,7 @@ class TextSpec:
             "special_ids": list(self.special_ids),
             "truncation_side": self.truncation_side,
             "cut_tokens": self.cut_tokens,
+            **({"trimmed": True} if self.trimmed else {}),
         }
 
     @classmethod

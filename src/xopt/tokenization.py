@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tokenizers import normalizers
 from xopt.composing import Composed
 from xopt.composing import compose as compose_text
 from xopt.errors import ArtifactError
+from xopt.kept_pieces import KeptPieces
 from xopt.packing import Encoding
 from xopt.text_spec import TextSpec
 
@@ -28,10 +29,12 @@ class Tokenizer:
     Attributes:
         fast: the `tokenizers` object; its own padding and truncation are off.
         spec: what is done to a text before its own normalizer.
+        pieces: those that the encoder has rows for, if not for all.
     """
 
     fast: FastTokenizer
     spec: TextSpec
+    pieces: KeptPieces | None = field(default=None, kw_only=True)
 
     @property
     def max_tokens(self) -> int:
@@ -53,13 +56,14 @@ class Tokenizer:
             path = path / "tokenizer.json"
         if isinstance(spec, int):
             spec = TextSpec(spec)
+        pieces = KeptPieces.read(path.parent) if spec.trimmed else None
         try:
-            return cls.build(path.read_text(encoding="utf-8"), spec)
+            return cls.build(path.read_text(encoding="utf-8"), spec, pieces)
         except Exception as error:
             raise ArtifactError(f"{path} is no readable tokenizer.json: {error}.") from error
 
     @classmethod
-    def build(cls, text: str, spec: TextSpec) -> Tokenizer:
+    def build(cls, text: str, spec: TextSpec, pieces: KeptPieces | None = None) -> Tokenizer:
         """From the text of a ``tokenizer.json``."""
         fast = FastTokenizer.from_str(text)
         fast.no_padding()
@@ -67,7 +71,7 @@ class Tokenizer:
         if spec.lower:
             own = [] if fast.normalizer is None else [fast.normalizer]
             fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
-        return Tokenizer(fast, spec)
+        return Tokenizer(fast, spec, pieces=pieces)
 
     def encode(
         self,
@@ -94,8 +98,13 @@ class Tokenizer:
             rows = [[text, pair] for text, pair in zip(texts, pairs, strict=True)]
         items = [self.compose(row) for row in rows]
         given = [tuple(row) if pairs is not None else row[0] for row, _ in items]
-        found = self._run(given, limit, details, pretokenized=False)
-        return [_convert(e, details, made) for e, (_, made) in zip(found, items, strict=True)]
+
+        def read(chosen: Sequence[int], limit: int | None) -> list[Encoding]:
+            found = self._run([given[i] for i in chosen], limit, details, pretokenized=False)
+            made = [items[i][1] for i in chosen]
+            return [_convert(e, details, m) for e, m in zip(found, made, strict=True)]
+
+        return self._kept(len(given), limit, read)
 
     def count_prompt(self, encodings: list[Encoding], prompt: str) -> list[Encoding]:
         """The same encodings; each knows its prompt's tokens if they are left out of the pooling.
@@ -118,10 +127,13 @@ class Tokenizer:
         Offsets count the characters of the token's own word.
         """
         items = [self.compose(words) for words in sentences]
-        found = self._run([words for words, _ in items], max_tokens, True, pretokenized=True)
-        return [
-            _convert(e, True, made, by_word=True) for e, (_, made) in zip(found, items, strict=True)
-        ]
+
+        def read(chosen: Sequence[int], limit: int | None) -> list[Encoding]:
+            found = self._run([items[i][0] for i in chosen], limit, True, pretokenized=True)
+            made = [items[i][1] for i in chosen]
+            return [_convert(e, True, m, by_word=True) for e, m in zip(found, made, strict=True)]
+
+        return self._kept(len(items), max_tokens, read)
 
     def compose(self, texts: Sequence[str]) -> tuple[list[str], list[Composed | None]]:
         """Texts as the tokenizer shall see them, and those that differ from what was given."""
@@ -130,6 +142,30 @@ class Tokenizer:
         made = [compose_text(text) for text in texts]
         ready = [text if m is None else m.text for text, m in zip(texts, made, strict=True)]
         return ready, made
+
+    def _kept(
+        self,
+        count: int,
+        limit: int | None,
+        read: Callable[[Sequence[int], int | None], list[Encoding]],
+    ) -> list[Encoding]:
+        """Encodings in the pieces that the encoder has rows for.
+
+        One that pieces in place of others made too long is cut by as much more, where the
+        tokenizer cuts.
+        """
+        found = read(range(count), limit)
+        if self.pieces is None:
+            return found
+        found = [self.pieces.apply(encoding) for encoding in found]
+        # With fewer than its special tokens the tokenizer would not cut at all.
+        least = self.fast.num_special_tokens_to_add(is_pair=True)
+        for i in range(count) if limit is not None and limit > least else ():
+            room = limit
+            while len(found[i]) > limit:
+                room = max(room - (len(found[i]) - limit), least)
+                found[i] = self.pieces.apply(read([i], room)[0])
+        return found
 
     def _run(
         self, items: Sequence[object], limit: int | None, details: bool, *, pretokenized: bool

@@ -82,7 +82,8 @@ def export_options(place: str, form: str, calibration: str | None = None) -> Bui
             "holds the compiled engine only.",
             hint=f"Name the checkpoint: xopt export CHECKPOINT --form {form} -o DIR",
         )
-    options = BuildOptions(**made)
+    # A graph for other tools has the whole vocabulary: they read the whole tokenizer.
+    options = replace(BuildOptions(**made), languages=None, count=None)
     return options if form == "onnx-qdq" else replace(options.reference(), out=None)
 
 

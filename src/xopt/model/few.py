@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.kept_pieces import KeptPieces
 from xopt.packing import Encoding
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
@@ -67,10 +68,20 @@ class FewPieces(Tokenizer):
         """As :meth:`~xopt.tokenization.Tokenizer.encode`."""
         if not self.known.issuperset([*texts, *(pairs or ())]):
             return self.whole.encode(texts, pairs, max_tokens=max_tokens, details=details)
-        found = super().encode(texts, pairs, max_tokens=max_tokens, details=details)
-        return [
-            Encoding(self.numbers[e.ids], e.type_ids, e.offsets, e.sequence, e.words) for e in found
-        ]
+        return super().encode(texts, pairs, max_tokens=max_tokens, details=details)
+
+    def _kept(
+        self,
+        count: int,
+        limit: int | None,
+        read: Callable[[Sequence[int], int | None], list[Encoding]],
+    ) -> list[Encoding]:
+        """As of every tokenizer, in the checkpoint's own numbers."""
+
+        def numbered(chosen: Sequence[int], limit: int | None) -> list[Encoding]:
+            return [replace(e, ids=self.numbers[e.ids]) for e in read(chosen, limit)]
+
+        return super()._kept(count, limit, numbered)
 
 
 def open_few(path: Path, spec: TextSpec, texts: Sequence[str]) -> Tokenizer:
@@ -137,7 +148,9 @@ def _few(path: Path, spec: TextSpec, texts: Sequence[str]) -> FewPieces | None:
     for token in few["added_tokens"]:
         if whole.fast.token_to_id(token["content"]) != token["id"]:
             return None
-    return FewPieces(whole.fast, spec, np.array(numbers, np.int32), frozenset(texts), path)
+    kept = KeptPieces.read(path.parent) if spec.trimmed else None
+    known, own = frozenset(texts), np.array(numbers, np.int32)
+    return FewPieces(whole.fast, spec, own, known, path, pieces=kept)
 
 
 def _moved(processor: Any, place: Mapping[int, int]) -> Any:
