@@ -236,10 +236,10 @@ def _write_bundle(
     checkpoint, graph, ranges = context.checkpoint, context.graph, context.ranges
     lowered, engine = built.lowered, built.facts
     shutil.copyfile(checkpoint.tokenizer.path, work / "tokenizer.json")
-    text, trimmed = checkpoint.text, context.trimmed
+    spec, trimmed = checkpoint.text, context.trimmed
     if trimmed is not None:
         trimmed.pieces.save(work)
-        text = replace(text, trimmed=True)
+        spec = replace(spec, trimmed=True)
     config = checkpoint.config
     facts: dict[str, Any] = {
         "parent": lowered.fingerprint,
@@ -247,7 +247,7 @@ def _write_bundle(
         "target": options.engine,
         "precision": options.precision,
         "head": checkpoint.head.manifest(),
-        "text": text.manifest(),
+        "text": spec.manifest(),
         "tokenizer": checkpoint.tokenizer.facts,
         "signature": checkpoint.signature(graph.manifest["inputs"], graph.manifest["output"]),
         "shape": {"layers": checkpoint.depth, "hidden": config.hidden, "heads": config.heads},

@@ -83,7 +83,9 @@ class Vocabulary:
         for token in added:
             pieces[token["id"]] = token["content"]
         unknown = model.get("unk_id") if unigram else _find(pieces, model.get("unk_token"))
-        special = {token["id"] for token in added} | ({unknown} - {None})
+        special = {int(token["id"]) for token in added}
+        if unknown is not None:
+            special.add(unknown)
         special |= {number for number, piece in enumerate(pieces) if BYTE.fullmatch(piece)}
         prefix = model.get("continuing_subword_prefix") or ""
         byte_level = any(_is_byte_level(facts.get(part)) for part in ("pre_tokenizer", "decoder"))

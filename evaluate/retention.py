@@ -215,6 +215,8 @@ def _measure(
     scored = {side: task.score(examples, answers[side]) for side in SIDES}
     clusters = task.clusters(examples)
     found: dict[str, Any] = {"n": len(examples), "distinct": len(set(clusters))}
+    if sessions["candidate"].tokenizer.pieces is not None:
+        found |= {name: usage["candidate"][name] for name in ("tokens", "replaced")}
     difference, draws = _difference(scored, clusters, seed, resamples)
     found |= difference
     found["agreement"] = sum(task.agree(a, b) for a, b in pairs) / len(examples)

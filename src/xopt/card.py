@@ -9,6 +9,7 @@ from xopt.languages import language_name
 
 __all__ = [
     "part_lines", "prediction", "render_card", "retention_rows", "search_lines", "stress_of",
+    "vocabulary_lines",
 ]  # fmt: skip
 
 # A part that is no other measure of the same answers, but a harder question: a row of the table.
@@ -19,6 +20,7 @@ NUMBERS = {
     "any": "for every CPU (`--cpu any`): all give the same sums",
     "vnni": "for CPUs with VNNI or AMX (`--cpu vnni`); others refuse them",
 }
+KINDS = ("unknown_before", "unknown_after", "replaced")
 TASKS = {"classify": "xnli", "tag": "panx", "span": "xquad", "embed": "tatoeba"}
 
 
@@ -54,6 +56,7 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
             f"{len(calibration['by_language'])} languages from {calibration['corpus']}; "
             f"{recipe['method']} ranges, SmoothQuant α {recipe['alpha']}"
         )
+    lines += vocabulary_lines(manifest.get("vocabulary"))
     tools = ", ".join(f"{name} {version}" for name, version in manifest["tools"].items())
     lines += [f"- made with: {tools}", ""]
     if not reports:
@@ -62,6 +65,26 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     for report in reports:
         lines += _report_section(report)
     return "\n".join(lines)
+
+
+def vocabulary_lines(facts: Mapping[str, Any] | None) -> list[str]:
+    """What was kept of a trimmed vocabulary, and what texts lose that were not counted."""
+    if not facts:
+        return []
+    languages = ", ".join(map(language_name, facts["languages"]))
+    lines = [
+        f"- vocabulary: {facts['kept']:,} of {facts['of']:,} pieces, for {languages}; "
+        f"{facts['counted_texts']:,} texts of {facts['corpus']} counted. The tokenizer is whole: "
+        "texts of kept pieces have the same tokens, others are told."
+    ]
+    for code, found in facts["held_out"].items():
+        share = {name: found[name] / found["tokens"] for name in KINDS}
+        lines.append(
+            f"  - {language_name(code)}, {found['texts']:,} texts that were not counted: unknown "
+            f"tokens {share['unknown_before']:.2%} before, {share['unknown_after']:.2%} after; "
+            f"{share['replaced']:.2%} of the tokens are read as smaller pieces"
+        )
+    return lines
 
 
 def _head_text(head: Mapping[str, Any]) -> str:

@@ -69,7 +69,8 @@ class KeptPieces:
     def kept(self) -> NDArray[np.bool_]:
         """``[vocabulary]``: whether an id is kept."""
         alone = np.diff(self.starts) == 1
-        return alone & (self.ids[self.starts[:-1]] == np.arange(len(alone)))
+        found: NDArray[np.bool_] = alone & (self.ids[self.starts[:-1]] == np.arange(len(alone)))
+        return found
 
     def apply(self, encoding: Encoding) -> Encoding:
         """The encoding in kept pieces; one that has no other is returned as it is.
@@ -84,13 +85,15 @@ class KeptPieces:
         begins = np.cumsum(counts) - counts
         inner = np.arange(len(places)) - begins[places]
         ids = self.ids[self.starts[encoding.ids][places] + inner]
-        beside = {
-            name: None if value is None else value[places]
-            for name in ("offsets", "sequence", "words")
-            for value in [getattr(encoding, name)]
-        }
-        types, total = encoding.type_ids[places], int(lost.sum())
-        return replace(encoding, ids=ids, type_ids=types, replaced=total, **beside)
+        return replace(
+            encoding,
+            ids=ids,
+            type_ids=encoding.type_ids[places],
+            offsets=_taken(encoding.offsets, places),
+            sequence=_taken(encoding.sequence, places),
+            words=_taken(encoding.words, places),
+            replaced=int(lost.sum()),
+        )
 
     def _is_whole(self) -> bool:
         """Whether every id has kept ids, and no other."""
@@ -102,3 +105,7 @@ class KeptPieces:
         if (np.diff(starts) < 1).any() or ids.min() < 0 or ids.max() >= len(starts) - 1:
             return False
         return bool(self.kept[ids].all())
+
+
+def _taken(values: NDArray[np.int32] | None, places: NDArray[np.intp]) -> NDArray[np.int32] | None:
+    return None if values is None else values[places]

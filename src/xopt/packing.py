@@ -52,8 +52,7 @@ class Encoding:
         words: ``[n]`` int32, index of the token's word (-1 for special tokens), if asked for.
         prompt_tokens: how many tokens at its begin are of a prompt; read where the prompt is left
             out of the pooling.
-        replaced: how many tokens of the text had no row in a bundle that was built for some
-            languages alone, and are read as the kept pieces of their characters.
+        replaced: tokens without a row (:mod:`xopt.kept_pieces`), read as others.
     """
 
     ids: IntArray

@@ -160,9 +160,11 @@ class Tokenizer:
         found = [self.pieces.apply(encoding) for encoding in found]
         # With fewer than its special tokens the tokenizer would not cut at all.
         least = self.fast.num_special_tokens_to_add(is_pair=True)
-        for i in range(count) if limit is not None and limit > least else ():
+        if limit is None or limit <= least:
+            return found
+        for i in range(count):
             room = limit
-            while len(found[i]) > limit:
+            while len(found[i]) > limit and room > least:
                 room = max(room - (len(found[i]) - limit), least)
                 found[i] = self.pieces.apply(read([i], room)[0])
         return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from xopt.artifacts import Bundle
+from xopt.card import vocabulary_lines
 from xopt.cli.output import console
 from xopt.engines.openvino_native import obstacle
 from xopt.errors import InputError
@@ -34,6 +35,7 @@ def document(result: BuildResult) -> dict[str, Any]:
         "precision": result.bundle.precision,
         "target": result.bundle.target,
         "cpu": result.bundle.manifest["engine"].get("cpu"),
+        "vocabulary": result.bundle.manifest.get("vocabulary"),
     }
 
 
@@ -77,6 +79,12 @@ def _tokens(bundle: Bundle) -> str:
     return lines
 
 
+def _vocabulary(bundle: Bundle) -> str:
+    """What was kept of the vocabulary, and what texts lose that were not counted."""
+    lines = vocabulary_lines(bundle.manifest.get("vocabulary"))
+    return "".join(f"  {line.removeprefix('- ')}\n" for line in lines)
+
+
 def _numbers(bundle: Bundle) -> str:
     """For which CPUs INT8 numbers are."""
     found = bundle.manifest["engine"].get("cpu")
@@ -104,6 +112,7 @@ def show(result: BuildResult, asked: str | None) -> None:
         f"  parity       within {parity['max_abs_difference']:.1e} of {parity['against']}\n"
         f"{_layers(bundle)}"
         f"{_tokens(bundle)}"
+        f"{_vocabulary(bundle)}"
         f"{_attention(bundle)}"
         f"  fingerprint  {bundle.fingerprint[:16]}\n"
         f"  peak memory  {peak_rss_mib():,.0f} MiB",

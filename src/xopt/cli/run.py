@@ -168,6 +168,7 @@ def _answer(
     with Model.open(
         bundle, threads=asked.threads, streams=asked.streams, device=asked.device, known=known
     ) as model:
+        model.say = lambda sentence: error_console().print(sentence, highlight=False, markup=False)
         asking = model.asking(
             asked.prompt,
             normalize=asked.normalize,

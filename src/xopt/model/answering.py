@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
@@ -13,6 +14,7 @@ from xopt.model.asking import Asking, read_rows
 from xopt.model.finishing import finish
 from xopt.model.head import Head
 from xopt.model.prompts import find_prompt, prompts_of
+from xopt.model.replaced import tell_replaced
 from xopt.model.results import Result
 from xopt.model.session import BATCH_TOKENS, Session
 from xopt.model.texts import Row, chunked
@@ -32,6 +34,8 @@ class OpenBundle(Closing):
     def __init__(self, session: Session) -> None:
         self.session = session
         self.head = Head.read(session.bundle.head)
+        # Told of texts that lose tokens, where the vocabulary is trimmed.
+        self.say: Callable[[str], None] = warnings.warn
 
     @classmethod
     def open(
@@ -140,6 +144,8 @@ class OpenBundle(Closing):
             lambda tokenizer, rows: read_rows(tokenizer, rows, self.head.kind, asking),
             batch_tokens=batch_tokens,
         ):
+            if self.session.tokenizer.pieces is not None:
+                tell_replaced(group, encodings, self.say)
             yield (
                 group,
                 [

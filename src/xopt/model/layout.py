@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from xopt.errors import InputError
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Frame", "read_sentences", "read_words"]
+__all__ = ["Frame", "read_sentences", "read_words", "told"]
 
 Ids = NDArray[np.int32]
 
@@ -216,11 +216,14 @@ def read_words(
     frame = Frame.read(tokenizer)
     found = zip(tokenizer.encode_words(sentences), sentences, strict=True)
     return [
-        frame.words(
-            _pieces(encoding, len(words)),
-            limit,
-            extra_separator=extra_separator,
-            name=f"Sentence {number}",
+        told(
+            frame.words(
+                _pieces(encoding, len(words)),
+                limit,
+                extra_separator=extra_separator,
+                name=f"Sentence {number}",
+            ),
+            encoding.replaced,
         )
         for number, (encoding, words) in enumerate(found, 1)
     ]
@@ -265,8 +268,13 @@ def read_sentences(
             assert part.words is not None
             for place in np.flatnonzero(part.words):
                 part.words[place] = next(counts)
-        found.append(parts)
+        found.append(told(parts, encoding.replaced))
     return found
+
+
+def told(parts: list[Encoding], replaced: int) -> list[Encoding]:
+    """The parts of an item, of which the first says how many of its tokens were replaced."""
+    return [replace(parts[0], replaced=replaced), *parts[1:]] if replaced else parts
 
 
 def _pieces(encoding: Encoding, words: int) -> list[NDArray[np.int32]]:

@@ -237,6 +237,7 @@ class Session(Closing):
             InputError: the session is closed, now or when the answer is taken.
         """
         signature = self.engine.signature
+        replaced = sum(encoding.replaced for encoding in encodings)
         batch = pack(encodings, first_position=signature.first_position)
         with self._engine_lock:
             self._check_open()
@@ -254,6 +255,7 @@ class Session(Closing):
                 self.usage.engine_s += self.engine.busy_s - before
                 self.usage.sentences += batch.sentences
                 self.usage.tokens += batch.tokens
+                self.usage.replaced += replaced
             return answers_of(found, signature, batch.cu_seqlens, weights=weights)
 
         return answer

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.errors import InputError
-from xopt.model.layout import Frame
+from xopt.model.layout import Frame, told
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -63,7 +63,9 @@ def read_windows(
     encode = partial(tokenizer.encode, max_tokens=None, details=True)
     asked = encode(list(questions))
     passages = list(dict.fromkeys(contexts))
-    encoded = {p: _bare(e) for p, e in zip(passages, encode(passages), strict=True)}
+    whole = encode(passages)
+    encoded = {p: _bare(e) for p, e in zip(passages, whole, strict=True)}
+    replaced = {p: e.replaced for p, e in zip(passages, whole, strict=True)}
     window = min(window, tokenizer.max_tokens)
     special = tokenizer.fast.num_special_tokens_to_add(is_pair=True)
     least = special + max_query + 1
@@ -78,7 +80,8 @@ def read_windows(
         tokens, passage = _bare(question).ids[:max_query], encoded[context]
         if cut:
             passage = _first(passage, window - special - len(tokens))
-        found.append(frame.windows(tokens, passage, window=window, stride=doc_stride))
+        windows = frame.windows(tokens, passage, window=window, stride=doc_stride)
+        found.append(told(windows, question.replaced + replaced[context]))
     return found
 
 

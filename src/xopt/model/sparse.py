@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from xopt.errors import InputError
 from xopt.model.asking import Asking, read_rows
 from xopt.model.head import Head
+from xopt.model.replaced import tell_replaced
 from xopt.model.session import Session
 from xopt.model.stream import check_numbers
 from xopt.model.texts import Row, chunked
@@ -64,6 +66,8 @@ def encode_hybrid(
         batch_tokens=batch_tokens,
         weights=True,
     ):
+        if session.tokenizer.pieces is not None:
+            tell_replaced(group, encodings, warnings.warn)
         for row, [encoding], [values] in zip(group, encodings, answers, strict=True):
             check_numbers(row.name, [values])
             dense.append(head.finish_embeddings(values[:width], asking.normalize))

@@ -52,12 +52,16 @@ class Metrics:
         batches = CounterMetricFamily("xopt_batches", "Batches answered.", labels=["model"])
         texts = CounterMetricFamily("xopt_texts", "Texts answered.", labels=["model"])
         tokens = CounterMetricFamily("xopt_tokens", "Tokens answered.", labels=["model"])
+        replaced = CounterMetricFamily(
+            "xopt_replaced_tokens", "Tokens that a trimmed vocabulary lacks.", labels=["model"]
+        )
         for name, served in list(self.service.models.items()):
             waiting.add_metric([name], served.batcher.waiting_tokens)
             batches.add_metric([name], served.batcher.batches)
             texts.add_metric([name], served.batcher.batched_texts)
             tokens.add_metric([name], served.model.session.usage.tokens)
-        yield from (waiting, batches, texts, tokens)
+            replaced.add_metric([name], served.model.session.usage.replaced)
+        yield from (waiting, batches, texts, tokens, replaced)
 
     def text(self) -> str:
         """The page that Prometheus reads."""
