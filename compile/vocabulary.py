@@ -96,8 +96,8 @@ class Vocabulary:
 
     @cached_property
     def order(self) -> list[int]:
-        """The ids, what was most frequent in training first."""
-        return [int(number) for number in np.argsort(self.costs, kind="stable")]
+        """The ids that have a piece, what was most frequent in training first."""
+        return [int(n) for n in np.argsort(self.costs, kind="stable") if self.pieces[n]]
 
     @cached_property
     def written(self) -> tuple[str, ...]:
@@ -123,9 +123,10 @@ def choose_pieces(
     scripts = dict.fromkeys(script for code in languages for script in SCRIPTS[code])
     single, common = is_character(scripts), written_in(())
     kept = np.zeros(len(vocabulary.pieces), bool)
-    for number, piece in enumerate(vocabulary.written):
-        # A row without a piece is never asked for.
-        kept[number] = vocabulary.pieces[number] != "" and (single(piece) or common(piece))
+    # A row without a piece is never asked for.
+    for number in vocabulary.order:
+        piece = vocabulary.written[number]
+        kept[number] = single(piece) or common(piece)
     kept[sorted(vocabulary.special | set(counted))] = True
     room = (most or len(kept)) - int(kept.sum())
     for number in _by_turns(vocabulary, languages, kept):
@@ -193,6 +194,6 @@ _BYTES = _bytes_of()
 
 
 def _characters(piece: str) -> str:
-    """What a piece of bytes spells; a part of a character counts as no letter."""
+    """What a piece of bytes spells; a part of a character is U+FFFD, which is no letter."""
     data = bytes(_BYTES[character] for character in piece if character in _BYTES)
-    return data.decode("utf-8", errors="ignore")
+    return data.decode("utf-8", errors="replace")

@@ -27,7 +27,7 @@ def tell_replaced(
     if not lost:
         return
     row, count = lost[0]
-    others = f", {len(lost) - 1:,} of the {len(rows) - 1:,} after it too" if lost[1:] else ""
+    others = f" (so have {len(lost) - 1:,} more of {len(rows):,} texts)" if lost[1:] else ""
     plural = "" if count == 1 else "s"
     say(
         f"{row.name} has {count} token{plural} without a row in this trimmed bundle, read as "
