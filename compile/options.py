@@ -76,9 +76,9 @@ class BuildOptions(TargetOptions):
         "pieces that stay have the same tokens and answers; others are told when they are read.",
     )
     pieces: int = option(
-        60_000,
-        "For --languages: how many pieces of the vocabulary are kept. 0: every one that is "
-        "written in the languages' scripts.",
+        0,
+        "For --languages: how many pieces of the vocabulary are kept, such as 60000; those of the "
+        "texts of --count first. 0: every one that is written in the languages' scripts.",
     )
     count: str | None = option(
         None,

@@ -140,15 +140,17 @@ def choose_pieces(
 def _by_turns(
     vocabulary: Vocabulary, languages: Sequence[str], kept: NDArray[np.bool_]
 ) -> Iterator[int]:
-    """The ids that are not kept, each language naming its next one in turn."""
+    """The ids that are not kept, each language naming its next one in turn.
+
+    Where none is written in Latin, that takes turns as one more language would until the others
+    have named all of theirs: names and terms are written in it everywhere.
+    """
     asked = [SCRIPTS[code] for code in languages]
-    if not any(LATIN in scripts for scripts in asked):
-        # Names and terms are written in it everywhere.
-        asked.append((LATIN,))
-    groups = {scripts: _named(vocabulary, scripts, kept) for scripts in asked}
+    turns = asked if any(LATIN in scripts for scripts in asked) else [*asked, (LATIN,)]
+    groups = {scripts: _named(vocabulary, scripts, kept) for scripts in turns}
     taken = kept.copy()
-    while groups:
-        for scripts in asked:
+    while not groups.keys().isdisjoint(asked):
+        for scripts in turns:
             if scripts not in groups:
                 continue
             number = next((n for n in groups[scripts] if not taken[n]), None)

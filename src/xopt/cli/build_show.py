@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["document", "show"]
 
+# Share of tokens read as smaller pieces above which it is said what helps; see docs/results.md.
+MANY = 0.03
+
 
 def document(result: BuildResult) -> dict[str, Any]:
     """As ``--json`` prints it."""
@@ -81,8 +84,15 @@ def _tokens(bundle: Bundle) -> str:
 
 def _vocabulary(bundle: Bundle) -> str:
     """What was kept of the vocabulary, and what texts lose that were not counted."""
-    lines = vocabulary_lines(bundle.manifest.get("vocabulary"))
-    return "".join(f"  {line.removeprefix('- ')}\n" for line in lines)
+    facts = bundle.manifest.get("vocabulary")
+    lines = [line.removeprefix("- ") for line in vocabulary_lines(facts)]
+    held_out = facts["held_out"] if facts else {}
+    if any(found["replaced"] > MANY * found["tokens"] for found in held_out.values()):
+        lines.append(
+            "  That costs accuracy. Keep more: --pieces 0, or --count with thousands of texts of "
+            "each language."
+        )
+    return "".join(f"  {line}\n" for line in lines)
 
 
 def _numbers(bundle: Bundle) -> str:
