@@ -49,7 +49,7 @@ class Recorder:
         return time.perf_counter() - begin
 
     def one_ahead(self) -> float:
-        """Likewise, as a session runs them."""
+        """Seconds for the same batches, as a session runs them."""
         begin = time.perf_counter()
         waiting: deque[Any] = deque()
         for batch in self.batches:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -93,8 +92,16 @@ def checkpoint_of(shape: str, folder: Path) -> Path:
     tokens = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
     text = json.dumps(tokens | {"tokenizer_class": "PreTrainedTokenizerFast"})
     (folder / "tokenizer_config.json").write_text(text)
-    shutil.copyfile(locate(PIP_E5).folder / "tokenizer.json", folder / "tokenizer.json")
+    document = json.loads((locate(PIP_E5).folder / "tokenizer.json").read_text(encoding="utf-8"))
+    cut_pieces(document, config.vocab_size)
+    (folder / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
     return folder
+
+
+def cut_pieces(document: dict[str, Any], rows: int) -> None:
+    """Leave a Unigram tokenizer no more pieces than the embeddings have rows: the likeliest."""
+    document["model"]["vocab"] = document["model"]["vocab"][:rows]
+    document["added_tokens"] = [t for t in document["added_tokens"] if t["id"] < rows]
 
 
 def xopt(checkpoint: Path, scratch: Path, threads: int) -> Callable[[Ids], object]:

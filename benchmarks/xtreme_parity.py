@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--tasks", default=",".join(CASES))
     parser.add_argument("--examples", type=int, default=300, help="of each language; 0 for all")
-    parser.add_argument("--questions", type=int, default=100, help="likewise, of passages")
+    parser.add_argument("--questions", type=int, default=100, help="--examples of passages")
     parser.add_argument("--checkpoint", action="append", default=[], help="TASK=FOLDER, repeated")
     options = parser.parse_args()
     source = open_source(options.data, probe=("", ""))

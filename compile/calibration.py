@@ -48,7 +48,7 @@ def calibrate_checkpoint(
     The corpus, the seed and the options decide every byte of the ranges on one kind of machine.
 
     Args:
-        options: of the build that shall use them; ``calibration`` names the corpus.
+        options: of the build that will use them; ``calibration`` names the corpus.
         out: the folder for the ranges, which ``xopt build --calibration`` takes; None to only look.
         progress: told the stages.
 

@@ -86,7 +86,7 @@ def add_distances(
     Args:
         op: says which terms.
         query: ``[B, heads, S, head_dim]``, with the scale of the scores.
-        key: likewise, without it.
+        key: ``[B, heads, S, head_dim]``, without that scale.
         tables: of each term, ``[rows, heads·head_dim]``; that of ``p2c`` has the scale.
         found: from :class:`Distances`.
     """

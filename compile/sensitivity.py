@@ -55,7 +55,7 @@ def site_errors(
     Args:
         model: fp32.
         ranges: that the bundle is built of.
-        lowering: likewise.
+        lowering: that the bundle is built with.
         encodings: language -> what is asked.
         sites: some of :func:`forked_sites`.
 

@@ -193,7 +193,7 @@ class Encoder:
 
     Args:
         tensors: by the names of :mod:`xopt.engines.cuda_weights`.
-        facts: likewise.
+        facts: of the encoder, by the names of the same module.
         device: where it runs.
         dtype: of the activations.
     """

@@ -15,7 +15,7 @@ CPU = "openvino"
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Options of any engine; each is None where the engine shall choose.
+    """Options of any engine; each is None where the engine chooses.
 
     Attributes:
         threads: cores to use, on the CPU.

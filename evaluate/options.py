@@ -16,7 +16,7 @@ class EvalOptions:
     Attributes:
         batch_tokens: most slots of a batch, tokens and padding together.
         resamples: of the paired bootstrap between a bundle and its reference.
-        seed: likewise.
+        seed: of that bootstrap.
     """
 
     batch_tokens: int = 4096

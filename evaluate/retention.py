@@ -92,7 +92,7 @@ def compare_sessions(
         candidate: the bundle under test.
         languages: all that the source holds if None.
         seed: of the bootstrap.
-        resamples: likewise.
+        resamples: of the bootstrap.
         report: told the progress of each language and side.
         partial: languages that a run before finished are taken from here.
         submission: folder for XTREME's submission files of the candidate.

@@ -77,6 +77,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://', front)
 
 
+WORN = r"(?i)\b(likewise|shall)\b"
 PLAIN = re.compile(r"\b(likewise|shall|whose \w+ alone)\b", re.IGNORECASE)
 
 
@@ -90,6 +91,16 @@ def test_what_people_read_is_plain_english() -> None:
     found = [(path.name, m[0]) for path in readers for m in PLAIN.finditer(path.read_text())]
     found += [(name, m[0]) for name, text in helps.items() for m in PLAIN.finditer(text)]
     assert found == []
+
+
+SOURCES = ("benchmarks", "calibrate", "compile", "docs", "engines", "evaluate", "src", "tune")
+
+
+def test_what_the_source_says_of_itself_is_plain_english() -> None:
+    files = [path for place in SOURCES for path in (REPOSITORY / place).rglob("*.py")]
+    assert len(files) > 300
+    lines = ((path, line) for path in files for line in path.read_text().splitlines())
+    assert [(path.name, line) for path, line in lines if re.search(WORN, line)] == []
 
 
 LINKS = SimpleNamespace(**runpy.run_path(str(REPOSITORY / "docs" / "check_links.py")))

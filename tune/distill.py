@@ -113,7 +113,7 @@ def soft_loss(student: Any, teacher: Any, inputs: Mapping[str, Any], temperature
 
     Args:
         student: output of a transformers model with any head.
-        teacher: likewise.
+        teacher: output of the teacher, with the same head.
         inputs: ``labels`` say which tokens of a tagging task are read, ``attention_mask`` where a
             span may lie.
         temperature: T.

@@ -112,7 +112,7 @@ class MlmBatches:
         corpus: the texts.
         tokenizer: of the checkpoint.
         mask_id: see :func:`masking_ids`.
-        special_ids: likewise.
+        special_ids: from :func:`masking_ids` too.
         vocabulary: size of the embedding table that may be drawn from.
         padding: id of the padding token.
         batch: texts in a batch.

@@ -77,13 +77,13 @@ def embed_layer_norm(
     Args:
         input_ids: ``[T]`` int32 rows of ``words``. That the rows exist is not checked: reading the
             values would wait for the device.
-        position_ids: ``[T]`` int32 rows of ``positions``, likewise.
-        token_type_ids: ``[T]`` int32 rows of ``types``, likewise.
+        position_ids: ``[T]`` int32 rows of ``positions``, not checked.
+        token_type_ids: ``[T]`` int32 rows of ``types``, not checked.
         words: ``[vocabulary, hidden]`` fp16, bf16 or fp32, contiguous; int8 with ``word_scale``.
-        positions: ``[max_positions, hidden]``, likewise.
-        types: ``[type_vocabulary, hidden]``, likewise.
-        weight: ``[hidden]``, likewise.
-        bias: ``[hidden]``, likewise.
+        positions: ``[max_positions, hidden]``, as ``words``.
+        types: ``[type_vocabulary, hidden]``, as ``words``.
+        weight: ``[hidden]``, fp16, bf16 or fp32, contiguous.
+        bias: ``[hidden]``, fp16, bf16 or fp32, contiguous.
         eps: added to the variance, above 0.
         word_scale: ``[vocabulary]`` fp32, the scale of each int8 row of ``words``.
         out_dtype: fp16, bf16 or fp32; that of ``positions`` by default.

@@ -60,7 +60,7 @@ def bias_gelu(
 
     Args:
         x: ``[T, width]`` fp16, bf16 or fp32, contiguous.
-        bias: ``[width]``, likewise.
+        bias: ``[width]`` fp16, bf16 or fp32, contiguous.
         out_scale: scale of an int8 result, above 0; without it the result has ``x``'s dtype.
 
     Returns:

@@ -83,9 +83,9 @@ def add_layer_norm(
 
     Args:
         x: ``[T, hidden]`` fp16, bf16 or fp32, contiguous.
-        residual: ``[T, hidden]``, likewise.
-        weight: ``[hidden]``, likewise.
-        bias: ``[hidden]``, likewise.
+        residual: ``[T, hidden]`` fp16, bf16 or fp32, contiguous.
+        weight: ``[hidden]`` fp16, bf16 or fp32, contiguous.
+        bias: ``[hidden]`` fp16, bf16 or fp32, contiguous.
         eps: added to the variance, above 0.
 
     Returns:

@@ -39,7 +39,7 @@ class GridRule:
 
         Args:
             tokens: T, an int or a symbolic shape expression.
-            sentences: B, likewise.
+            sentences: B, an int or a symbolic shape expression.
             cdiv: division that rounds up, for symbolic expressions that bring their own
                 (``tensorrt.plugin.cdiv``).
         """

@@ -122,7 +122,7 @@ def monitor_for(
     Args:
         trt: the module.
         report: called with the share.
-        stopped: asked after each step whether the build shall end here.
+        stopped: asked after each step whether the build is to end here.
     """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]

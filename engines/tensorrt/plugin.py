@@ -69,7 +69,7 @@ def plugin_sm(device: int, *, ampere_plus: bool = False) -> int:
 
     Args:
         device: the GPU's compute capability, as 10 · major + minor.
-        ampere_plus: whether the engine shall run on every GPU from SM 80 on.
+        ampere_plus: whether the engine must run on every GPU from SM 80 on.
 
     Raises:
         UnsupportedError: the GPU is older than SM 80.

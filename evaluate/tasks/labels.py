@@ -24,7 +24,7 @@ def match_labels(
         classes: the task's own names.
         aliases: other names for them, in lower case.
         what: the bundle, as a message calls it.
-        task: its name, likewise.
+        task: its name, as a message gives it.
 
     Raises:
         InputError: a label means nothing to the task, or a class has none or two.

@@ -90,7 +90,7 @@ class SpanAnswers(Task):
                 enough that the answer occurs.
 
         Raises:
-            DataError: no answer, one of the wrong type, or one that is not where it shall be.
+            DataError: no answer, one of the wrong type, or one that is not where the row says.
         """
         found = []
         for number, row in rows:

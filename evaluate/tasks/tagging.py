@@ -94,7 +94,7 @@ class Tagging(Task):
         return {"tokens": [self.clean(t) for t in tokens], "tags": named}
 
     def clean(self, token: str) -> str:
-        """A word as the encoder shall see it."""
+        """A word as the encoder sees it."""
         return token
 
     def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:

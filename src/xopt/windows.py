@@ -27,7 +27,7 @@ class Windows:
 
     Attributes:
         queries: ``[N, Q]`` int32, slot -> token; an empty slot points at a token of its sentence.
-        keys: ``[N, K]`` int32, likewise.
+        keys: ``[N, K]`` int32, slot -> token, filled up in the same way.
         slots: ``[T]`` int32, token -> slot, into N·Q.
         bias: ``[N, 1, Q, K]`` float32: 0 where a query sees a key.
         whole: whether a block is a sentence: Q and K are the longest one's tokens.

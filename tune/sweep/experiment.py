@@ -78,7 +78,7 @@ class RaySettings:
 
     Attributes:
         cpus: of a tuning step.
-        gpus: likewise.
+        gpus: of a tuning step.
         measure_cpus: of a measuring step; all of a node if None, so that nothing runs beside it.
     """
 
@@ -102,7 +102,7 @@ class Experiment:
         intermediates: tasks of phase 2; ``none``, ``mnli``, or several at once as ``mnli+squad``.
         targets: tasks of XTREME; those of retrieval take the encoder as phase 2 left it.
         precisions: as of ``xopt build``.
-        engines: likewise; a precision that an engine does not have is left out.
+        engines: as of ``xopt build --target``; a precision that one does not have is left out.
         seeds: of the tuning.
         student_layers: depths to distil to; 0 stands for no distillation.
         qat: without, with, or both: quantization-aware tuning.

@@ -74,10 +74,10 @@ class TrainingTask:
         recipe: its defaults.
         labels: class names by number; empty where the data say them, or the head has none.
         train: parts on the hub; empty where there are none.
-        dev: likewise; where a task has none, a tenth of its training rows is held out.
+        dev: parts on the hub; where a task has none, a tenth of its training rows is held out.
         folders: names it may have in a data folder, besides its own.
         train_split: the split that is trained on.
-        dev_split: likewise; None for a held-out part of the training rows.
+        dev_split: the split that scores come from; None for a held-out part of the training rows.
         score: how the English dev set is scored.
         english: which rows of a data set of several languages are English.
         licence: why the hub does not have it, if it does not.

@@ -17,7 +17,7 @@ def read_span(row: Row) -> Example | None:
 
 
 def read_span_or_none(row: Row) -> Example | None:
-    """Likewise, and a row without an answer is an example too."""
+    """As :func:`read_span`, but a row without an answer is an example too."""
     texts, starts = list(row["answers"]["text"]), list(row["answers"]["answer_start"])
     if len(texts) != len(starts):
         raise ValueError(f"{len(texts)} answers and {len(starts)} starts")

@@ -37,7 +37,7 @@ class WorkerOptions:
         fingerprint: the bundle's, so that no worker answers from another one.
         threads: cores of one worker. As many as in a run without Ray, because an answer can differ
             in its last bit with the groups that a batch is cut into.
-        streams: likewise.
+        streams: of one worker, as many as in a run without Ray for the same reason.
         device: as ``xopt.load`` takes it.
         asking: how texts are read.
         form: how answers are written.

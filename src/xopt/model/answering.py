@@ -99,7 +99,7 @@ class OpenBundle(Closing):
         truncate: bool = False,
         windows: bool = True,
     ) -> Asking:
-        """How texts shall be read, with the checkpoint's prompt filled in.
+        """How texts are read, with the checkpoint's prompt filled in.
 
         Raises:
             InputError: the checkpoint has no prompt of this name, or two were given.

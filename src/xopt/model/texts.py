@@ -89,7 +89,7 @@ def is_unicode(text: str) -> bool:
 
 
 def check_row(row: Row, *, truncate: bool) -> None:
-    """Refuse what no tokenizer shall see.
+    """Refuse what no tokenizer can read.
 
     Raises:
         InputError: a text is empty, broken, or longer than any encoder takes.
