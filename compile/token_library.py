@@ -12,6 +12,7 @@ from typing import Any
 
 from xopt.compile.token_texts import Sample
 from xopt.errors import CheckpointError, require
+from xopt.panics import panics_as_errors
 
 __all__ = ["CONFIG", "FILE", "VOCABULARIES", "Library", "Tokens", "convert", "open_library"]
 
@@ -53,12 +54,13 @@ class Library:
         """Ids, types and offsets; None where it refuses such a text."""
         words = isinstance(sample.text, tuple)
         try:
-            found = self.made(
-                list(sample.text) if words else sample.text,
-                sample.pair,
-                is_split_into_words=words,
-                return_offsets_mapping=True,
-            )
+            with panics_as_errors():
+                found = self.made(
+                    list(sample.text) if words else sample.text,
+                    sample.pair,
+                    is_split_into_words=words,
+                    return_offsets_mapping=True,
+                )
         except AssertionError:
             # A byte-level tokenizer without add_prefix_space takes no words.
             return None
@@ -79,9 +81,10 @@ def open_library(folder: Path, options: Mapping[str, Any]) -> Library:
     transformers.logging.set_verbosity_error()
     kept = {k: v for k, v in options.items() if k not in ("trust_remote_code", "local_files_only")}
     try:
-        made = transformers.AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, **kept
-        )
+        with panics_as_errors():
+            made = transformers.AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False, **kept
+            )
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         if isinstance(error, ImportError) and CUTTER in reason:

@@ -30,6 +30,7 @@ from xopt.compile.token_texts import Sample, token_samples
 from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
 from xopt.host import tool_versions
+from xopt.panics import panics_as_errors
 from xopt.text_spec import Side
 
 __all__ = ["TokenizerFile", "normalizer_steps", "read_tokenizer"]
@@ -205,7 +206,14 @@ def _fast(document: Mapping[str, Any]) -> FastTokenizer:
 def _tokens(fast: FastTokenizer, sample: Sample, types: int) -> Tokens:
     words = isinstance(sample.text, tuple)
     text: Any = list(sample.text) if words else sample.text
-    found = fast.encode(text, sample.pair, is_pretokenized=words)
+    try:
+        with panics_as_errors():
+            found = fast.encode(text, sample.pair, is_pretokenized=words)
+    except Exception as error:
+        raise CheckpointError(
+            f"{FILE} is damaged, or made for another version of tokenizers: {error}.",
+            hint=f"Copy {FILE} again, or save it again with AutoTokenizer.",
+        ) from error
     kinds = list(found.type_ids) if types > 1 else [0] * len(found.ids)
     return list(found.ids), kinds, list(found.offsets)
 
@@ -232,7 +240,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is none, which whoever needs it refuses."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

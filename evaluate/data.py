@@ -172,7 +172,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
             if "\\u" in line:
                 # JSON can spell half of a surrogate pair, which is no text.
                 json.dumps(row, ensure_ascii=False).encode()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: no valid JSON: {error}.") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object.")
@@ -182,10 +182,10 @@ def _jsonl(path: Path) -> Iterator[Row]:
 def _parquet(path: Path) -> Iterator[Row]:
     parquet = require("pyarrow.parquet", extra="build", why="Reading Parquet")
     try:
-        table = parquet.read_table(path)
+        rows = parquet.read_table(path).to_pylist()
     except Exception as error:
         raise DataError(f"{path} is no readable Parquet file: {error}.") from error
-    yield from table.to_pylist()
+    yield from rows
 
 
 @cache

@@ -32,7 +32,7 @@ class Partial:
             return None
         try:
             found = json.loads(self._path(key).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         self._used.add(key)
         return dict(found)

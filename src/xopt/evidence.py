@@ -28,7 +28,7 @@ def known_builds() -> Iterator[dict[str, Any]]:
     """
     try:
         listed = json.loads((cache_folder() / "builds.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if isinstance(listed, list):
         yield from filter(_is_build, listed)

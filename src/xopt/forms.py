@@ -3,8 +3,8 @@
 A form is a type (``float`` takes whole numbers too, ``int`` takes no truth value), a tuple of the
 values that are possible, ``[form]`` for a list, :class:`Exactly` for a list of a known length,
 :class:`Table` for an object of any keys, :class:`Maybe` for what can be null, :class:`Either` for
-one of two, or an object of forms by key, where a key that ends in ``?`` may be absent. Keys that a
-form does not name are left alone.
+one of two, :data:`COUNT` for a number of things, or an object of forms by key, where a key that
+ends in ``?`` may be absent. Keys that a form does not name are left alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Either", "Exactly", "Maybe", "Table", "misfit"]
+__all__ = ["COUNT", "Either", "Exactly", "Maybe", "Table", "misfit"]
 
 # No figure of ours is larger; neither infinity nor "not a number" is below it.
 MOST = 1e300
@@ -21,6 +21,18 @@ WORDS = {
     bool: "true or false", dict: "an object", float: "a number", int: "a whole number",
     list: "a list", str: "text",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Within:
+    """A whole number from ``least`` to ``most``."""
+
+    least: int
+    most: int
+
+
+# Of tokens, rows, layers: two of them added are still a number of 32 bits.
+COUNT = Within(0, 2**30)
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,10 @@ def misfit(value: Any, form: Any, place: str = "") -> str | None:
     if isinstance(form, Either):
         said = misfit(value, form.one, place)
         return said and misfit(value, form.other, place) and said
+    if isinstance(form, Within):
+        fits = _is(value, int) and form.least <= value <= form.most
+        wanted = f"a whole number from {form.least} to {form.most}"
+        return None if fits else _said(place, value, wanted)
     if isinstance(form, tuple):
         fits = any(type(value) is type(one) and value == one for one in form)
         return None if fits else _said(place, value, f"one of {', '.join(map(str, form))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from xopt.forms import Either, Maybe, Table
+from xopt.forms import COUNT, Either, Maybe, Table
 
 __all__ = ["ANY", "BUNDLE"]
 
@@ -17,28 +17,28 @@ HEAD = {
     "normalize?": Maybe(bool),
     "layer?": Maybe(int),
     "pooling?": Either([str], str),
-    "sparse?": Maybe([int]),
+    "sparse?": Maybe([COUNT]),
 }
 SIGNATURE = {
     "inputs": [str],
     "output": ("embeddings", "logits"),
     "per_token": bool,
-    "width": int,
-    "max_tokens": int,
-    "first_position": int,
-    "vocabulary": int,
-    "types": int,
-    "window?": Maybe(int),
+    "width": COUNT,
+    "max_tokens": COUNT,
+    "first_position": COUNT,
+    "vocabulary": COUNT,
+    "types": COUNT,
+    "window?": Maybe(COUNT),
     "sparse?": bool,
 }
 TEXT = {
-    "max_tokens": int,
+    "max_tokens": COUNT,
     "normalize?": str,
     "lower?": bool,
     "prompts?": Table(str),
     "default_prompt?": Maybe(str),
-    "special_ids?": [int],
-    "cut_tokens?": Maybe(int),
+    "special_ids?": [COUNT],
+    "cut_tokens?": Maybe(COUNT),
     "trimmed?": bool,
 }
 # What is only shown is of any form there; a page or a card says it as it stands.
@@ -53,7 +53,7 @@ BUNDLE = {
     "provenance?": Table(Any),
     "signed?": {"algorithm": ("ed25519",), "public_key": str, "signature": str},
     "engine?": Table(Any),
-    "shape?": {"layers": int, "hidden": int, "heads": int},
+    "shape?": {"layers": COUNT, "hidden": COUNT, "heads": COUNT},
     "tools?": Table(Any),
     "parity?": {
         "against": str, "max_abs_difference": float, "sentences": int, "tokens?": int,

@@ -205,7 +205,7 @@ def _is_ours(path: Path) -> bool:
         return manifest["kind"] in KINDS and "fingerprint" in manifest
     except OSError:
         return False
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return (path / "card.md").is_file() and (path / "tokenizer.json").is_file()
 
 

@@ -17,6 +17,7 @@ from xopt.composing import compose as compose_text
 from xopt.errors import ArtifactError
 from xopt.kept_pieces import KeptPieces
 from xopt.packing import Encoding
+from xopt.panics import panics_as_errors
 from xopt.text_spec import TextSpec
 
 __all__ = ["Tokenizer"]
@@ -58,7 +59,8 @@ class Tokenizer:
             spec = TextSpec(spec)
         pieces = KeptPieces.read(path.parent) if spec.trimmed else None
         try:
-            return cls.build(path.read_text(encoding="utf-8"), spec, pieces)
+            with panics_as_errors():
+                return cls.build(path.read_text(encoding="utf-8"), spec, pieces)
         except Exception as error:
             raise ArtifactError(f"{path} is no readable tokenizer.json: {error}.") from error
 
@@ -136,7 +138,7 @@ class Tokenizer:
         return self._kept(len(items), max_tokens, read)
 
     def compose(self, texts: Sequence[str]) -> tuple[list[str], list[Composed | None]]:
-        """Texts as the tokenizer shall see them, and those that differ from what was given."""
+        """Texts as the tokenizer sees them, and those that differ from what was given."""
         if self.spec.normalize == "none":
             return list(texts), []
         made = [compose_text(text) for text in texts]
@@ -177,7 +179,17 @@ class Tokenizer:
         else:
             self.fast.enable_truncation(limit, direction=self.spec.truncation_side)
         encode = self.fast.encode_batch if details else self.fast.encode_batch_fast
-        found: list[Any] = encode(items, is_pretokenized=pretokenized)
+        try:
+            with panics_as_errors():
+                found: list[Any] = encode(items, is_pretokenized=pretokenized)
+        except TypeError:
+            # Of what was given, not of the file.
+            raise
+        except Exception as error:
+            raise ArtifactError(
+                f"tokenizer.json is damaged, or made for another version of tokenizers: {error}.",
+                hint="Copy the checkpoint's tokenizer.json again, and build: xopt build CHECKPOINT",
+            ) from error
         return found
 
 

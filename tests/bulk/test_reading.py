@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from xopt.bulk.columns import Columns
 from xopt.bulk.reading import open_input
 from xopt.errors import DataError, InputError, XoptError
+from xopt.evaluate.data import open_source
+from xopt.model.given import texts_of
 from xopt.model.texts import CHARACTERS, ROWS, Row, chunked
 
 TEXTS = ["Habari za asubuhi", 'She said "hi", twice', "一二三\u3000四", "two\nlines", "tab\there"]
@@ -151,6 +154,26 @@ def test_an_empty_cell_of_a_table_is_named(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a", None]}), path)
     with pytest.raises(DataError, match=r"a\.parquet, row 2: None is no text"):
         list(open_input(path, Columns(), None).rows())
+
+
+def test_a_cell_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    """Arrow writes and reads such a text; its reader is the first who looks."""
+    import pyarrow
+    import pyarrow.parquet
+
+    ends = pyarrow.py_buffer(np.array([0, 1, 3], np.int32))
+    texts = pyarrow.StringArray.from_buffers(2, ends, pyarrow.py_buffer(b"a\xff\xfe"))
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), path)
+    with pytest.raises(DataError, match=r"a\.parquet, from row 1 on: .*utf-8"):
+        list(open_input(path, Columns(), None).rows())
+    with pytest.raises(InputError, match=r"texts cannot be read one by one: .*utf-8"):
+        texts_of(texts)
+    (tmp_path / "PAWS-X.de").mkdir()
+    path.rename(tmp_path / "PAWS-X.de" / "test.parquet")
+    probe = ("PAWS-X.de", "test")
+    with pytest.raises(DataError, match=r"test\.parquet is no readable Parquet file: .*utf-8"):
+        open_source(str(tmp_path), probe=probe).rows(*probe, {})
 
 
 def test_rows_are_cut_in_the_same_places_whatever_reads_them() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from xopt.forms import Either, Exactly, Maybe, Table, misfit
+from xopt.forms import COUNT, Either, Exactly, Maybe, Table, misfit
 
 FORM = {
     "name": str,
     "count": int,
+    "tokens?": COUNT,
     "share?": Maybe(float),
     "kind": ("a", "b"),
     "rows": [{"x": float}],
@@ -24,7 +25,8 @@ SOUND: dict[str, Any] = {"name": "n", "count": 1, "kind": "a", "rows": [{"x": 1}
 @pytest.mark.parametrize(
     "more",
     [{}, {"share": None}, {"share": 1}, {"by": {"k": [1, 2]}}, {"pooling": "a"},
-     {"pooling": ["a"]}, {"ends": [0, 1.5]}, {"beyond": object()}],
+     {"pooling": ["a"]}, {"ends": [0, 1.5]}, {"tokens": 0},
+     {"tokens": 2**30}, {"beyond": object()}],
 )  # fmt: skip
 def test_what_fits(more: dict[str, Any]) -> None:
     assert misfit(SOUND | more, FORM) is None
@@ -47,6 +49,9 @@ def test_what_fits(more: dict[str, Any]) -> None:
         ({"pooling": 3}, "pooling is 3, not a list"),
         ({"ends": [1.0]}, "ends has 1 values, not 2"),
         ({"ends": [1, "2"]}, "ends[1] is '2', not a number"),
+        ({"tokens": -1}, "tokens is -1, not a whole number from 0 to 1073741824"),
+        ({"tokens": 2**31}, "tokens is 2147483648, not a whole number from 0 to 1073741824"),
+        ({"tokens": True}, "tokens is True, not a whole number from 0"),
         ({"ends": 1.0}, "ends is 1.0, not a list"),
     ],
 )

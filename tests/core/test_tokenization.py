@@ -1,8 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xopt.errors import ArtifactError
+from xopt.panics import panics_as_errors
+from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
 
@@ -34,3 +37,35 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"tokenizer\.json"):
         Tokenizer.open(tmp_path / "tokenizer.json", 64)
+
+
+class PanicException(BaseException):
+    """As PyO3 makes it of a panic: no Exception, and no name that could be imported."""
+
+
+class Failing:
+    """Stands for a tokenizer of tokenizers that fails at every text."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def enable_truncation(self, limit: int, *, direction: str) -> None:
+        """As the library's."""
+
+    def encode_batch_fast(self, items: Any, *, is_pretokenized: bool) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [PanicException("no entry"), ValueError("no entry")])
+def test_a_file_at_which_its_library_fails_is_named(error: BaseException) -> None:
+    tokenizer = Tokenizer(Failing(error), TextSpec(8))  # type: ignore[arg-type]
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json is damaged.*no entry") as caught:
+        tokenizer.encode(["a"])
+    assert "xopt build" in caught.value.hint
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), OSError("full")])
+def test_nothing_else_is_taken_for_a_panic(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, panics_as_errors():
+        raise error
+    assert caught.value is error

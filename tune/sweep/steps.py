@@ -49,7 +49,7 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
     """A finished cell; None while it is not finished."""
     try:
         found = json.loads(cell_path(folder, cell).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     whole = isinstance(found, dict) and found.get("fingerprint") == cell.fingerprint
     return found if whole else None

@@ -157,7 +157,7 @@ def _begin(job: Job, facts: Mapping[str, Any]) -> None:
     """Keep the parts of an earlier run that depend on the same, remove all others."""
     path = job.folder / MANIFEST
     parts = list(job.folder.glob("*.part"))
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         found = json.loads(path.read_text(encoding="utf-8"))
         if found == facts:
             if parts:

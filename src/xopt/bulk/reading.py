@@ -176,11 +176,13 @@ class FileInput:
             while True:
                 try:
                     batch = next(batches, None)
+                    if batch is None:
+                        return
+                    # Nobody has looked so far whether a text is UTF-8.
+                    columns = [batch.column(name).to_pylist() for name in chosen]
                 except (OSError, ValueError) as error:
-                    raise DataError(f"{self.called}, row {number + 1}: {error}.") from error
-                if batch is None:
-                    return
-                columns = [batch.column(name).to_pylist() for name in chosen]
+                    where = f"{self.called}, from row {number + 1} on"
+                    raise DataError(f"{where}: {error}.") from error
                 for values in zip(*columns, strict=True):
                     number += 1
                     yield self._row(values, f"{self.called}, row {number}", number)

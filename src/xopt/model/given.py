@@ -86,7 +86,7 @@ def _members(given: object, what: str = "texts") -> list[Any]:
     try:
         # Arrow's arrays give values of their own kinds.
         return list(cast(Iterable[Any], listed() if callable(listed) else given))
-    except TypeError as error:
+    except (TypeError, UnicodeDecodeError) as error:
         raise InputError(f"{what} cannot be read one by one: {error}.") from error
 
 
