@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError, FullError, LateError
+from xopt.serve.pace import Pace
 
 Array = NDArray[np.float32]
 
@@ -158,3 +159,46 @@ def test_closing_finishes_what_waits_and_refuses_what_comes(
     engine.gate.set()
     closer.join()
     assert len(waiting.result()) == 1
+
+
+def test_what_comes_while_the_engine_works_is_one_batch_behind_it(engine: Recorder) -> None:
+    now = [0.0]
+    batcher = Batcher(
+        engine, batch_tokens=100, wait_s=0.0, queue_tokens=10_000, timeout_s=1e9,
+        clock=lambda: now[0],
+    )  # fmt: skip
+    batcher._pace.learn(10, spent=1e6, waited=1e6)
+    batcher.submit([text(10)])
+    engine.asked.acquire()
+    # For 70 % of a million seconds it takes in what comes, and does not start the first alone.
+    jobs = [batcher.submit([text(20, n)]) for n in range(20, 24)]
+    assert not engine.asked.acquire(timeout=0.05)
+    # A whole batch is not kept back, though the one at work has not ended.
+    jobs.append(batcher.submit([text(20, 24)]))
+    engine.asked.acquire()
+    assert engine.batches == [[10], [20] * 5]
+    engine.gate.set()
+    assert [float(job.result()[0][0]) for job in jobs] == list(range(20, 25))
+    batcher.close(60)
+
+
+def test_the_time_of_a_batch_is_that_of_its_size() -> None:
+    pace = Pace()
+    assert pace.expect(40) == 0.0
+    for _ in range(50):
+        pace.learn(8, spent=0.008, waited=0.004)
+        pace.learn(800, spent=0.08, waited=0.02)
+    assert pace.expect(10) == pytest.approx(0.01)
+    assert pace.expect(1000) == pytest.approx(0.1)
+    assert pace.expect(100) == 0.0
+
+
+def test_a_time_that_is_far_too_long_is_found_out() -> None:
+    # Else each batch would be let go on for as long as was thought, and so seem to take it.
+    pace = Pace()
+    pace.learn(800, spent=8.0, waited=8.0)
+    for _ in range(30):
+        rested = 0.7 * pace.expect(800)
+        spent = max(rested, 0.08)
+        pace.learn(800, spent, spent - rested)
+    assert pace.expect(800) == pytest.approx(0.08, rel=0.2)

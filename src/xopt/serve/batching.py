@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 
 from xopt.errors import XoptError
 from xopt.packing import Encoding
+from xopt.serve.pace import Pace
 
 __all__ = ["Batcher", "ClosedError", "FullError", "LateError"]
 
 log = logging.getLogger(__name__)
 Array = NDArray[np.float32]
 
-# Tokens a second before the first batch was timed.
-FIRST_SPEED = 5_000.0
-# Share of a new batch in the speed that is remembered.
-WEIGHT = 0.1
+# Share of the time that the engine will still work for which the next batch takes more in: what
+# comes is joined, and the batch stands behind the one at work before the engine is free.
+BEHIND = 0.7
 
 
 class FullError(XoptError):
@@ -105,7 +105,8 @@ class Batcher:
     Args:
         engine: what answers; the batcher alone may call it.
         batch_tokens: most tokens of a batch; a longer text runs alone.
-        wait_s: how long the first request of a batch waits for others while the engine is idle.
+        wait_s: how long the first request of a batch waits for others while the engine is idle;
+            while it works, the next batch takes in what comes until shortly before its end.
         queue_tokens: tokens that may wait.
         timeout_s: a request that waited longer is not answered any more.
         clock: seconds that only grow.
@@ -129,7 +130,8 @@ class Batcher:
         self.batched_texts = 0
         self._queue: list[_Item] = []
         self._order = itertools.count()
-        self._speed = FIRST_SPEED
+        self._pace = Pace()
+        self._freed = 0.0
         self._change = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="xopt-batcher", daemon=True)
@@ -159,7 +161,7 @@ class Batcher:
             ahead = 0
             for index, encoding in enumerate(encodings):
                 ahead += len(encoding)
-                place = job.arrived + ahead / self._speed
+                place = job.arrived + ahead / self._pace.speed
                 heapq.heappush(self._queue, (place, next(self._order), job, index))
             self._change.notify()
         return job.done
@@ -167,7 +169,7 @@ class Batcher:
     @property
     def retry_after_s(self) -> float:
         """When the tokens that wait now will have been answered, at the speed seen so far."""
-        return self.waiting_tokens / self._speed
+        return self.waiting_tokens / self._pace.speed
 
     def close(self, drain_s: float) -> None:
         """Answer what waits for at most ``drain_s`` seconds, then refuse the rest."""
@@ -185,7 +187,7 @@ class Batcher:
     def _work(self) -> None:
         running: deque[_Running] = deque()
         while True:
-            items = self._next(idle=not running)
+            items = self._next(running)
             if items:
                 started = self._start(items)
                 if started is not None:
@@ -195,23 +197,26 @@ class Batcher:
             if running and (len(running) > self.engine.ahead or not items):
                 self._finish(running.popleft())
 
-    def _next(self, *, idle: bool) -> list[_Item]:
+    def _next(self, running: Collection[_Running]) -> list[_Item]:
         """The items of the next batch; none where the engine should be waited for, or the end."""
         with self._change:
-            if idle:
+            if running:
+                begun = max(self._freed, min(r.begun for r in running))
+                work = sum(self._pace.expect(r.tokens) for r in running)
+                self._gather(begun + BEHIND * work)
+            else:
                 while not self._queue and not self._closing:
                     self._change.wait()
-                self._gather()
+                first = min((job.arrived for *_, job, _ in self._queue), default=0.0)
+                self._gather(first + self.wait_s)
             return self._take()
 
-    def _gather(self) -> None:
-        """Wait for others to join the first, unless there is a whole batch or the server stops."""
-        until = min((job.arrived for *_, job, _ in self._queue), default=0.0) + self.wait_s
+    def _gather(self, until: float) -> None:
+        """Wait for others to join, unless there is a whole batch or the server stops."""
         while self.waiting_tokens < self.batch_tokens and not self._closing:
             left = until - self.clock()
-            if left <= 0:
+            if left <= 0 or not self._change.wait(left):
                 return
-            self._change.wait(left)
 
     def _take(self) -> list[_Item]:
         """From the head of the queue, as many tokens as a batch takes."""
@@ -250,13 +255,16 @@ class Batcher:
             return None
 
     def _finish(self, running: _Running) -> None:
+        asked = self.clock()
         try:
             answers = running.answer()
         except Exception as error:
             self._alone(running.items, error)
             return
-        spent = self.clock() - running.begun
-        self._speed += WEIGHT * (running.tokens / max(spent, 1e-6) - self._speed)
+        now = self.clock()
+        # It may have stood behind another.
+        self._pace.learn(running.tokens, now - max(running.begun, self._freed), now - asked)
+        self._freed = now
         self.batches += 1
         self.batched_texts += len(running.items)
         for (_, _, job, index), answer in zip(running.items, answers, strict=True):
