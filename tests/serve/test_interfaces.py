@@ -208,6 +208,7 @@ def test_a_clients_mistake_is_told_in_words_and_is_no_server_error(
     text = json.dumps(found[1], ensure_ascii=False).replace('\\"', '"')
     assert said in text
     assert "xopt run" not in text
+    assert "--help" not in text
     assert "--truncate" not in text
     # The server goes on as before.
     assert server.ask("/embed", {"inputs": "Habari"})[0] == 200
@@ -247,14 +248,16 @@ def test_health_is_an_answer_and_not_a_promise(
     start: Callable[..., Any], bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with start({n: bundles[n] for n in ("embed", "span")}) as running:
-        assert running.ask("/health")[:2] == (200, {"models": {"embed": True, "span": True}})
+        both = {"embed": True, "span": True}
+        assert running.ask("/health")[:2] == (200, {"ready": True, "models": both})
         session = running.service.models["span"].model.session
 
         def broken(encodings: Any) -> Any:
             raise RuntimeError("the engine is gone")
 
         monkeypatch.setattr(session, "start", broken)
-        assert running.ask("/health")[:2] == (503, {"models": {"embed": True, "span": False}})
+        one = {"embed": True, "span": False}
+        assert running.ask("/health")[:2] == (503, {"ready": False, "models": one})
         assert running.ask("/v2/health/ready")[0] == 503
         assert running.ask("/v2/health/live")[0] == 200
 

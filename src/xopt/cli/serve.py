@@ -67,7 +67,7 @@ def serve(
     options = resolve(ServeOptions, "serve", given)
     places = read_places(bundles)
     uvicorn = require("uvicorn", extra="serve", why="A server")
-    for name in ("starlette", "prometheus_client"):
+    for name in ("starlette", "prometheus_client", "orjson"):
         require(name, extra="serve", why="A server")
     from xopt.serve.app import make_app
     from xopt.serve.service import Service

@@ -45,12 +45,15 @@ def check_sizes(rows: Sequence[Row], max_text_kib: int) -> None:
 
 
 def for_clients(error: InputError) -> InputError:
-    """The same error without hints that are for who types a command."""
-    if "--truncate" in error.hint:
-        return InputError(error.message, hint='Send "truncate": true, or split the text.')
-    commands = ("xopt ", "--", "Type:")
-    kept = "" if any(word in error.hint for word in commands) else error.hint
-    return InputError(error.message, hint=kept)
+    """The same error without hints that are for who types a command, the kind's own included."""
+    hint = error.hint
+    if "--truncate" in hint:
+        hint = 'Send "truncate": true, or split the text.'
+    elif any(word in hint for word in ("xopt ", "--", "Type:")):
+        hint = ""
+    found = InputError(error.message)
+    found.hint = hint
+    return found
 
 
 def _size(row: Row) -> int:

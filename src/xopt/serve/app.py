@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -22,8 +23,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xopt.errors import InputError, XoptError
-from xopt.model.remote import TooLargeError
-from xopt.serve import kserve, openai, page, tei
+from xopt.model.remote import TooLargeError, for_clients
+from xopt.serve import kserve, openai, page, tei, tensors
 from xopt.serve.batching import ClosedError, FullError, LateError
 from xopt.serve.metrics import Metrics
 from xopt.serve.openapi import describe
@@ -65,13 +66,15 @@ def make_app(service: Service) -> Starlette:
     def post(path: str, answer: Answer) -> Route:
         async def endpoint(request: Request) -> Response:
             body = parse(await _body(request, service.options.max_body_kib * 2**10))
-            return JSONResponse(await answer(service, body))
+            return _Json(await answer(service, body))
 
         return Route(path, endpoint, methods=["POST"])
 
     async def health(request: Request) -> Response:
         found = await service.check()
-        return JSONResponse({"models": found}, 200 if found and all(found.values()) else 503)
+        ready = bool(found) and all(found.values())
+        # kserve's client reads "ready".
+        return JSONResponse({"ready": ready, "models": found}, 200 if ready else 503)
 
     async def one_model(request: Request) -> Response:
         served = service.find(request.path_params["name"])
@@ -81,8 +84,14 @@ def make_app(service: Service) -> Starlette:
 
     async def infer(request: Request) -> Response:
         served = service.find(request.path_params["name"])
-        body = parse(await _body(request, service.options.max_body_kib * 2**10))
-        return JSONResponse(await kserve.infer(service, served, body))
+        body = await _body(request, service.options.max_body_kib * 2**10)
+        asked = tensors.read_request(body, request.headers.get(tensors.HEADER))
+        answer, behind = await kserve.infer(service, served, asked)
+        if behind is None:
+            return _Json(answer)
+        written = _written(answer)
+        headers = {tensors.HEADER: str(len(written))}
+        return Response(written + behind, headers=headers, media_type="application/octet-stream")
 
     async def shown(request: Request) -> Response:
         return JSONResponse(page.facts(service, request.query_params.get("model")))
@@ -114,6 +123,16 @@ def make_app(service: Service) -> Starlette:
         lifespan=lifespan,
         middleware=[Middleware(_Guard, service=service, metrics=metrics)],
     )
+
+
+def _written(answer: Any) -> bytes:
+    """As JSON; arrays too, in the fewest digits that are the same float32."""
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class _Json(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        return _written(content)
 
 
 async def _body(request: Request, most: int) -> bytes:
@@ -184,7 +203,8 @@ class _Guard:
     def _said(self, path: str, error: Exception) -> Response:
         for kind, status in STATUS:
             if isinstance(error, kind):
-                return self._refuse(path, status, str(error).replace("\n", " "))
+                said = for_clients(error) if isinstance(error, InputError) else error
+                return self._refuse(path, status, str(said).replace("\n", " "))
         if isinstance(error, TimeoutError):
             return self._refuse(path, 503, "The request took too long.")
         if isinstance(error, XoptError):

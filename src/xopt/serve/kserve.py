@@ -12,6 +12,7 @@ from xopt.errors import InputError
 from xopt.host import tool_versions
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
 from xopt.serve.service import Served, Service
+from xopt.serve.tensors import parameters_of, wants_bytes, write_outputs
 from xopt.serve.wire import a_bool, text_rows
 
 __all__ = ["infer", "metadata", "server_metadata"]
@@ -21,7 +22,11 @@ Array = NDArray[np.float32]
 
 def server_metadata() -> dict[str, Any]:
     """Of the server."""
-    return {"name": "xopt", "version": tool_versions("xopt").get("xopt", ""), "extensions": []}
+    return {
+        "name": "xopt",
+        "version": tool_versions("xopt").get("xopt", ""),
+        "extensions": ["binary_tensor_data"],
+    }
 
 
 def metadata(served: Served) -> dict[str, Any]:
@@ -43,11 +48,16 @@ def metadata(served: Served) -> dict[str, Any]:
     }
 
 
-async def infer(service: Service, served: Served, body: dict[str, Any]) -> dict[str, Any]:
+async def infer(
+    service: Service, served: Served, body: dict[str, Any]
+) -> tuple[dict[str, Any], bytes | None]:
     """TEXT (and PAIR) in, the head's output and TOKENS out.
 
     Embeddings are as the checkpoint's own library gives them; logits are what the head gives
     before its last step, zero behind a text's last token.
+
+    Returns:
+        The answer's JSON, and the bytes behind it where outputs were asked for as bytes.
 
     Raises:
         InputError: a tensor is missing, of another datatype, or of another shape than its data.
@@ -56,31 +66,23 @@ async def infer(service: Service, served: Served, body: dict[str, Any]) -> dict[
     texts = tensors.get("TEXT")
     if texts is None:
         raise InputError("The input TEXT is missing.")
-    parameters = body.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise InputError("parameters is no JSON object.")
+    output = served.model.session.engine.signature.output
+    asked = wants_bytes(body, (output, "TOKENS"))
     rows = text_rows(texts, tensors.get("PAIR"), ("TEXT", "PAIR"))
     asking = served.model.asking(
-        truncate=bool(a_bool(parameters, "truncate", service.options.truncate))
+        truncate=bool(a_bool(parameters_of(body), "truncate", service.options.truncate))
     )
     found = await service.ask(served, rows, asking)
-    output = served.model.session.engine.signature.output
-    values = _stacked([_values(result) for result in found])
-    tokens = [result.tokens for result in found]
-    return {
+    tokens = np.array([[result.tokens] for result in found], np.int32).reshape(-1, 1)
+    values = {output: _stacked([_values(result) for result in found]), "TOKENS": tokens}
+    entries, behind = write_outputs(values, asked)
+    answer = {
         "model_name": served.name,
         "model_version": "1",
         **({"id": body["id"]} if isinstance(body.get("id"), str) else {}),
-        "outputs": [
-            {
-                "name": output,
-                "datatype": "FP32",
-                "shape": list(values.shape),
-                "data": values.reshape(-1).tolist(),
-            },
-            {"name": "TOKENS", "datatype": "INT32", "shape": [len(tokens), 1], "data": tokens},
-        ],
+        "outputs": entries,
     }
+    return answer, behind
 
 
 def _tensors(body: dict[str, Any]) -> dict[str, list[Any]]:
@@ -96,7 +98,7 @@ def _tensors(body: dict[str, Any]) -> dict[str, list[Any]]:
         if tensor.get("datatype") != "BYTES":
             raise InputError(f"{name} has the datatype {tensor.get('datatype')!r:.40}, not BYTES.")
         if not isinstance(data, list):
-            raise InputError(f"{name} has no data; binary tensors are not read over REST.")
+            raise InputError(f"{name} has no data.")
         flat = [v for item in data for v in (item if isinstance(item, list) else [item])]
         if not isinstance(shape, list) or shape not in ([len(flat)], [len(flat), 1]):
             raise InputError(

@@ -117,4 +117,4 @@ def _row(value: Any, name: str) -> Row:
 def _written(values: Array, form: str) -> Any:
     if form == "base64":
         return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
-    return values.tolist()
+    return values

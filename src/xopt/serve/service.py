@@ -16,7 +16,7 @@ from xopt.errors import InputError, did_you_mean
 from xopt.model.asking import Asking, read_rows
 from xopt.model.core import Model
 from xopt.model.finishing import finish
-from xopt.model.remote import TooLargeError, check_sizes, for_clients, warm
+from xopt.model.remote import TooLargeError, check_sizes, warm
 from xopt.model.results import Result
 from xopt.model.texts import Row
 from xopt.packing import Encoding
@@ -130,12 +130,9 @@ class Service:
         loop = asyncio.get_running_loop()
 
         def read() -> list[list[Encoding]]:
-            try:
-                return model.session.encode(
-                    lambda tokenizer: read_rows(tokenizer, rows, model.head.kind, asking)
-                )
-            except InputError as error:
-                raise for_clients(error) from error
+            return model.session.encode(
+                lambda tokenizer: read_rows(tokenizer, rows, model.head.kind, asking)
+            )
 
         parts = await loop.run_in_executor(self.readers, read)
         asked = served.batcher.submit([encoding for item in parts for encoding in item])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xopt.errors import InputError
 from xopt.host import tool_versions
 from xopt.model.results import Embedding, Prediction
@@ -15,7 +18,7 @@ from xopt.serve.wire import a_bool, a_name, a_text, single_or_many, text_rows
 __all__ = ["embed", "info", "predict", "rerank", "root"]
 
 
-async def embed(service: Service, body: dict[str, Any]) -> list[list[float]]:
+async def embed(service: Service, body: dict[str, Any]) -> list[NDArray[np.float32]]:
     """``inputs``, ``truncate``, ``normalize``, ``prompt_name``, ``dimensions``.
 
     Without ``normalize`` an embedding is what the checkpoint's own library gives.
@@ -32,7 +35,7 @@ async def embed(service: Service, body: dict[str, Any]) -> list[list[float]]:
         truncate=_truncate(service, body),
     )
     found = await service.ask(served, rows, asking)
-    return [cut(cast(Embedding, r).values, size).tolist() for r in found]
+    return [cut(cast(Embedding, r).values, size) for r in found]
 
 
 async def predict(service: Service, body: dict[str, Any]) -> Any:
