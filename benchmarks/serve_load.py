@@ -1,44 +1,54 @@
 """Mixed load on ``xopt serve``: wrong answers, errors, and memory over many requests.
 
     python benchmarks/serve_load.py bundles/e5 --requests 100000 --minutes 60 --out load.json
+    python benchmarks/serve_load.py bundles/e5 --other bundles/e5-b --rate 40 --slow 2 --minutes 15
 
 Every text is first answered alone by ``xopt.load``: the reference table. Then clients with open
 connections send requests in random order over every interface of an embedding model: 1 to 12 texts
-of 2 to 120 words of random scripts, and one request in ten that must be refused (nothing, no text,
+of 2 to 400 words in 40 languages, and one request in ten that must be refused (nothing, no text,
 an unknown model, a number for a text, JSON that ends early). An answer is wrong if a value differs
 from the table by more than the precision allows (1e-5 of the embedding's length in fp32, else
 1e-3), if a mistake is not answered with a status of 4xx, or if a sound request is. The memory of
 the server is read every 500 requests; its slope is that of a line through the second half.
+
+With ``--rate`` the clients together send so many requests a second, at random moments, instead of
+one after the other. ``--slow`` clients send a body in pieces with a second between them, take an
+answer in pieces, or go away in the middle of either. With ``--other``, a second bundle, the folder
+that is served becomes the other of the two every minute, and SIGHUP tells the server: an answer
+must then be that of one of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import http.client
 import json
+import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from serve_ways import MISTAKES, WAYS, make_texts
 
 import xopt
-from xopt.calibrate.corpus import load_corpus
 from xopt.host import host_facts
 
 EVERY = 500
-TABLE = 4000
+# How many texts a request has, one after the other equally likely.
+TEXTS = (*[1] * 12, 2, 2, 4, 12)
+RELOAD_S = 60.0
 Array = NDArray[np.float32]
 
 
@@ -46,52 +56,48 @@ def main() -> int:
     """Run the load; 1 if an answer was wrong."""
     parser = argparse.ArgumentParser(description="mixed load on xopt serve")
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--other", type=Path)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rate", type=float, help="requests a second; as many as can be without")
+    parser.add_argument("--slow", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="of the server; its default without")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("load.json"))
     given = parser.parse_args()
     texts = make_texts(given.seed)
-    with xopt.load(given.bundle, threads=given.threads) as model:
-        table = np.stack([model.encode([text], truncate=True)[0] for text in texts])
-        precision = model.bundle.precision
-    load = Load(texts, table, 1e-5 if precision == "fp32" else 1e-3, given.requests)
-    with serving(given.bundle, given.threads) as (process, port):
-        load.until = time.monotonic() + 60 * given.minutes
-        load.pid = process
-        clients = [
-            threading.Thread(target=load.client, args=(port, f"{given.seed}:{number}"))
-            for number in range(given.clients)
-        ]
-        begin = time.monotonic()
-        for client in clients:
-            client.start()
-        for client in clients:
-            client.join()
-        seconds = time.monotonic() - begin
-    found = load.found() | {"seconds": seconds, "precision": precision, "host": host_facts()}
+    bundles = [given.bundle.resolve(), *([given.other.resolve()] if given.other else [])]
+    tables = []
+    for bundle in bundles:
+        with xopt.load(bundle, threads=given.threads) as model:
+            tables.append(np.stack([model.encode([t], truncate=True)[0] for t in texts]))
+            precision = model.bundle.precision
+    pause = given.clients / given.rate if given.rate else 0.0
+    load = Load(texts, tables, 1e-5 if precision == "fp32" else 1e-3, given.requests, pause)
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch, "bundle")
+        place.symlink_to(bundles[0])
+        with serving(place, given.threads) as (process, port):
+            load.until = time.monotonic() + 60 * given.minutes
+            load.pid = process
+            begin = time.monotonic()
+            load.run(port, given.clients, given.slow, given.seed, place, bundles)
+            seconds = time.monotonic() - begin
+    found = load.found() | {
+        "command": sys.argv, "seconds": seconds, "precision": precision, "host": host_facts(),
+    }  # fmt: skip
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps({k: v for k, v in found.items() if k not in ("memory", "host")}, indent=1))
     return int(bool(found["wrong"]))
 
 
-def make_texts(seed: int) -> list[str]:
-    """Words of the calibration texts, in ever other order and number, short texts more often."""
-    draw = random.Random(seed)
-    words = [word for _, text in load_corpus().rows for word in text.split()]
-    return [
-        " ".join(draw.choices(words, k=min(120, 2 + int(draw.expovariate(1 / 16)))))
-        for _ in range(TABLE)
-    ]
-
-
 @contextlib.contextmanager
-def serving(bundle: Path, threads: int) -> Iterator[tuple[int, int]]:
+def serving(bundle: Path, threads: int | None) -> Iterator[tuple[int, int]]:
     """(process, port) of a server; it is ended with SIGTERM."""
     words = [sys.executable, "-P", "-m", "xopt", "serve", f"m={bundle}", "--port", "0",
-             "--threads", str(threads), "--timeout-s", "100000", "--truncate"]  # fmt: skip
+             "--timeout-s", "100000", "--truncate"]  # fmt: skip
+    words += [] if threads is None else ["--threads", str(threads)]
     server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     try:
@@ -102,7 +108,7 @@ def serving(bundle: Path, threads: int) -> Iterator[tuple[int, int]]:
         else:
             raise SystemExit("xopt serve did not start")
         # Its log is read, or it would wait for a reader.
-        threading.Thread(target=server.stderr.read, daemon=True).start()
+        threading.Thread(target=_read_all, args=(server.stderr,), daemon=True).start()
         yield server.pid, int(found.group(1))
     finally:
         server.send_signal(signal.SIGTERM)
@@ -110,17 +116,49 @@ def serving(bundle: Path, threads: int) -> Iterator[tuple[int, int]]:
         assert server.wait() in (0, -signal.SIGTERM), "it did not end well"
 
 
+def _read_all(stream: Any) -> None:
+    while stream.read(1 << 16):
+        pass
+
+
 class Load:
     """What the clients share."""
 
-    def __init__(self, texts: list[str], table: Array, bound: float, requests: int) -> None:
-        self.texts, self.table, self.bound, self.requests = texts, table, bound, requests
+    def __init__(
+        self, texts: list[str], tables: list[Array], bound: float, requests: int, pause: float
+    ) -> None:
+        self.texts, self.tables, self.bound = texts, tables, bound
+        self.requests, self.pause = requests, pause
         self.until, self.pid = 0.0, 0
-        self.sent, self.answers, self.largest, self.other = 0, 0, 0.0, 0
+        self.sent, self.answers, self.largest, self.other, self.reloads = 0, 0, 0.0, 0, 0
         self.by_interface: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.memory: list[tuple[int, float]] = []
+        self.milliseconds: list[float] = []
         self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def run(
+        self, port: int, clients: int, slow: int, seed: int, place: Path, bundles: list[Path]
+    ) -> None:
+        """All clients, and the bundle that is replaced, until the requests or the time are over."""
+        threads = [
+            threading.Thread(target=self.client, args=(port, f"{seed}:{number}"))
+            for number in range(clients)
+        ]
+        others = [
+            threading.Thread(target=self.slow_client, args=(port, f"{seed}:slow:{number}"))
+            for number in range(slow)
+        ]
+        if len(bundles) > 1:
+            others.append(threading.Thread(target=self.replace, args=(place, bundles)))
+        for thread in (*threads, *others):
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._over.set()
+        for thread in others:
+            thread.join()
 
     def client(self, port: int, seed: str) -> None:
         """One connection after the other, a hundred requests each."""
@@ -128,6 +166,8 @@ class Load:
         while True:
             connection = http.client.HTTPConnection("127.0.0.1", port)
             for _ in range(100):
+                if self.pause:
+                    time.sleep(draw.expovariate(1 / self.pause))
                 if not self._next():
                     connection.close()
                     return
@@ -138,15 +178,63 @@ class Load:
                     break
             connection.close()
 
+    def slow_client(self, port: int, seed: str) -> None:
+        """Bodies and answers in pieces; every third of either ends in the middle."""
+        draw = random.Random(seed)
+        while not self._over.is_set():
+            chosen = draw.sample(range(len(self.texts)), 12)
+            way = WAYS["OpenAI, float"]
+            body = json.dumps(way.ask([self.texts[n] for n in chosen])).encode()
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            try:
+                connection.putrequest("POST", way.path)
+                connection.putheader("Content-Length", str(len(body)))
+                connection.endheaders()
+                gone = draw.choice(("not", "while sending", "while reading"))
+                cut = len(body) // 3
+                for part in (body[:cut], body[cut : 2 * cut], body[2 * cut :]):
+                    connection.send(part)
+                    self._over.wait(1.0)
+                    if gone == "while sending":
+                        break
+                if gone != "while sending":
+                    answer = connection.getresponse()
+                    parts = []
+                    while part := answer.read(16_384):
+                        parts.append(part)
+                        self._over.wait(0.1)
+                        if gone == "while reading":
+                            break
+                    if gone == "not":
+                        self._judge("slow", answer.status, way.read(b"".join(parts)), chosen)
+                with self._lock:
+                    self.by_interface[f"slow, gone: {gone}"] += 1
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self._note(f"slow: {type(error).__name__}: {error}")
+            finally:
+                connection.close()
+
+    def replace(self, place: Path, bundles: list[Path]) -> None:
+        """The other bundle at the same place, every minute."""
+        while not self._over.wait(RELOAD_S):
+            self.reloads += 1
+            new = place.with_name("new")
+            new.symlink_to(bundles[self.reloads % len(bundles)])
+            new.replace(place)
+            os.kill(self.pid, signal.SIGHUP)
+
     def found(self) -> dict[str, Any]:
         """The figures."""
+        middle, late = np.percentile(self.milliseconds, (50, 99))
         half = [pair for pair in self.memory if pair[0] >= self.sent / 2]
         slope = float(np.polyfit(*np.array(half).T, 1)[0]) * 10_000 if len(half) > 2 else None
         return {
             "requests": self.sent, "by_interface": dict(self.by_interface),
             "answers": self.answers, "wrong": len(self.wrong), "first_wrong": self.wrong[:10],
             "not_bit_equal": self.other, "largest_difference": self.largest, "bound": self.bound,
+            "reloads": self.reloads, "p50_ms": float(middle), "p99_ms": float(late),
             "memory_mib": [m[1] for m in (self.memory[:1] + self.memory[-1:])],
+            "most_memory_mib": max(m[1] for m in self.memory),
             "slope_mib_per_10000": slope, "memory": self.memory,
         }  # fmt: skip
 
@@ -174,23 +262,33 @@ class Load:
             if not 400 <= status < 500:
                 self._note(f"{status} for {body[:60]!r} at {path}: {said[:100]!r}")
             return
-        chosen = draw.sample(range(len(self.texts)), draw.choice((1, 1, 1, 2, 4, 12)))
-        name, (path, ask, read) = draw.choice(list(INTERFACES.items()))
-        body = json.dumps(ask([self.texts[number] for number in chosen])).encode()
-        status, said = _post(connection, path, body)
+        chosen = draw.sample(range(len(self.texts)), draw.choice(TEXTS))
+        name, way = draw.choice(list(WAYS.items()))
+        body = json.dumps(way.ask([self.texts[number] for number in chosen])).encode()
+        begin = time.perf_counter()
+        status, said = _post(connection, way.path, body)
+        spent = 1e3 * (time.perf_counter() - begin)
         if status != 200:
-            self._note(f"{status} at {path}: {said[:200]!r}")
+            self._note(f"{status} at {way.path}: {said[:200]!r}")
             return
-        values = read(json.loads(said))
-        right = self.table[chosen]
-        difference = np.abs(values - right).max(axis=1) / np.linalg.norm(right, axis=1)
+        self._judge(name, status, way.read(said), chosen)
+        with self._lock:
+            self.milliseconds.append(spent)
+
+    def _judge(self, name: str, status: int, values: Array, chosen: list[int]) -> None:
+        """Every answer of a request must be that of one bundle, the same one."""
+        differences = []
+        for table in self.tables:
+            right = table[chosen]
+            differences.append(np.abs(values - right).max(axis=1) / np.linalg.norm(right, axis=1))
+        difference = min(differences, key=lambda found: float(found.max()))
         with self._lock:
             self.by_interface[name] += 1
             self.answers += len(chosen)
             self.other += int((difference > 0).sum())
             self.largest = max(self.largest, float(difference.max()))
-        if not (difference <= self.bound).all():
-            self._note(f"{name}: {difference.max():.2e} from the table")
+        if status != 200 or not (difference <= self.bound).all():
+            self._note(f"{name}: {status}, {difference.max():.2e} from the table")
 
 
 def _post(connection: http.client.HTTPConnection, path: str, body: bytes) -> tuple[int, bytes]:
@@ -198,55 +296,6 @@ def _post(connection: http.client.HTTPConnection, path: str, body: bytes) -> tup
     answer = connection.getresponse()
     return answer.status, answer.read()
 
-
-def _packed(answer: dict[str, Any]) -> Array:
-    parts = [base64.b64decode(entry["embedding"]) for entry in answer["data"]]
-    return np.stack([np.frombuffer(part, "<f4") for part in parts])
-
-
-def _output(answer: dict[str, Any]) -> Array:
-    found = next(entry for entry in answer["outputs"] if entry["datatype"] == "FP32")
-    return np.array(found["data"], np.float32).reshape(found["shape"])
-
-
-Ask = Callable[[list[str]], dict[str, Any]]
-# Name -> path, what is asked, how the answer is read.
-INTERFACES: dict[str, tuple[str, Ask, Callable[[Any], Array]]] = {
-    "OpenAI, float": (
-        "/v1/embeddings",
-        lambda texts: {"model": "m", "input": texts},
-        lambda answer: np.array([e["embedding"] for e in answer["data"]], np.float32),
-    ),
-    "OpenAI, base64": (
-        "/v1/embeddings",
-        lambda texts: {"model": "m", "input": texts, "encoding_format": "base64"},
-        _packed,
-    ),
-    "text-embeddings-inference": (
-        "/embed",
-        lambda texts: {"inputs": texts},
-        lambda answer: np.array(answer, np.float32),
-    ),
-    "Open Inference Protocol": (
-        "/v2/models/m/infer",
-        lambda texts: {
-            "inputs": [
-                {"name": "TEXT", "datatype": "BYTES", "shape": [len(texts), 1], "data": texts}
-            ]
-        },
-        _output,
-    ),
-}
-MISTAKES = (
-    ("/v1/embeddings", b'{"model": "m", "input": []}'),
-    ("/v1/embeddings", b'{"model": "none", "input": ["a"]}'),
-    ("/v1/embeddings", b'{"model": "m", "input": [17]}'),
-    ("/embed", b'{"inputs": ["a", ""'),
-    ("/embed", b'{"inputs": null}'),
-    ("/predict", b'{"inputs": "a"}'),
-    ("/v2/models/m/infer", b'{"inputs": [{"name": "TEXT"}]}'),
-    ("/v2/models/none/infer", b"{}"),
-)
 
 if __name__ == "__main__":
     sys.exit(main())
