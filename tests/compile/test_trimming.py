@@ -119,6 +119,14 @@ def test_a_text_that_became_longer_is_cut_to_the_limit(trimmed: Bundles, limit: 
     assert len(pair) <= limit
 
 
+def test_a_text_that_became_too_long_is_told_why(trimmed: Bundles) -> None:
+    with (
+        xopt.load(trimmed("encoder").folder) as model,
+        pytest.raises(InputError, match=r"tokens, for .* have no row in this trimmed bundle"),
+    ):
+        model.encode([FOREIGN * 99])
+
+
 def test_the_manifest_says_what_is_kept_and_what_new_texts_lose(trimmed: Bundles) -> None:
     bundle = trimmed("encoder")
     facts = bundle.manifest["vocabulary"]

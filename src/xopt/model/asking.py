@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xopt.errors import InputError
 from xopt.model.layout import read_sentences
 from xopt.model.spans import MAX_QUERY, WINDOW, read_windows
-from xopt.model.texts import LONGEST, Row, check_row, encode_rows, is_unicode
+from xopt.model.texts import LONGEST, Row, check_row, count_tokens, encode_rows, is_unicode
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
@@ -135,7 +135,7 @@ def _read_questions(
 def _refused(tokenizer: Tokenizer, row: Row) -> InputError:
     [whole] = tokenizer.encode([row.first], [str(row.pair)], max_tokens=None)
     return InputError(
-        f"{row.name} with its pair has {len(whole):,} tokens; this encoder takes at most "
+        f"{row.name} with its pair has {count_tokens(whole)}; this encoder takes at most "
         f"{tokenizer.max_tokens}.",
         hint="Pass --windows to read the whole context in windows, or --truncate to cut it.",
     )

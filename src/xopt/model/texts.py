@@ -10,7 +10,7 @@ from xopt.packing import Encoding
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Row", "chunked", "encode_rows", "is_unicode", "numbered"]
+__all__ = ["Row", "chunked", "count_tokens", "encode_rows", "is_unicode", "numbered"]
 
 # Rows answered together. Fixed, and cut by characters as well, because an answer may differ in its
 # last bit with the batch it was in: the same input is cut in the same places everywhere.
@@ -144,15 +144,21 @@ def encode_rows(
         encoded = tokenizer.count_prompt(encoded, prompt)
         for i, encoding in zip(chosen, encoded, strict=True):
             if len(encoding) > tokenizer.max_tokens:
-                raise too_long(rows[i], len(encoding), tokenizer.spec)
+                raise _too_long(rows[i], encoding, tokenizer.spec)
             found[i] = encoding
     return [encoding for encoding in found if encoding is not None]
 
 
-def too_long(row: Row, tokens: int, spec: TextSpec) -> InputError:
-    """What is said of a row that is longer than the encoder takes."""
+def count_tokens(encoding: Encoding) -> str:
+    """``515 tokens``, and why they are more than in a bundle of the whole vocabulary."""
+    lost = encoding.replaced
+    why = f", for {lost:,} have no row in this trimmed bundle and are read as smaller pieces"
+    return f"{len(encoding):,} tokens{why if lost else ''}"
+
+
+def _too_long(row: Row, encoding: Encoding, spec: TextSpec) -> InputError:
     name = row.name if row.pair is None else f"{row.name} with its pair"
     return InputError(
-        f"{name} has {tokens:,} tokens; this encoder takes at most {spec.max_tokens}.",
+        f"{name} has {count_tokens(encoding)}; this encoder takes at most {spec.max_tokens}.",
         hint=f"Pass --truncate (in Python truncate=True) to keep {spec.kept_tokens}, or split it.",
     )
