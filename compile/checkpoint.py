@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
 from xopt.publishing import MANIFEST
+from xopt.reading import parse_json
 from xopt.text_spec import Normalize, TextSpec
 
 __all__ = ["Checkpoint"]
@@ -176,8 +176,8 @@ class Checkpoint:
         if not path.is_file():
             return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
+            found = parse_json(path.read_bytes())
+        except ValueError as error:
             raise CheckpointError(f"{path} is damaged: {error}.") from error
         # Other tools write a file of this name too.
         ours = isinstance(found, dict) and {"phase", "tasks", "fingerprint"} <= set(found)

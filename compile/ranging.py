@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from xopt.compile.trimming import Trimmed, trim
 from xopt.errors import ArtifactError, InputError
 from xopt.progress import Progress
 from xopt.publishing import MANIFEST
+from xopt.reading import parse_json
 from xopt.tokenization import Tokenizer
 
 __all__ = ["choose_recipe", "form_of", "ranges_of", "sample_of", "trimmed_of"]
@@ -149,8 +149,8 @@ def trimmed_of(checkpoint: Checkpoint, options: BuildOptions) -> Trimmed | None:
 def _is_ours(path: Path) -> bool:
     """Whether a file is a manifest of xopt's; texts may lie beside one of another program."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return False
     return isinstance(found, dict) and {"kind", "schema", "fingerprint"} <= set(found)
 

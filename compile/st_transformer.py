@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xopt.errors import CheckpointError
+from xopt.reading import parse_json
 
 __all__ = ["read_json", "read_transformer"]
 
@@ -42,8 +42,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
         CheckpointError: it is damaged, or holds something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
     if not isinstance(found, kind):
         wanted = "JSON object" if kind is dict else "list"

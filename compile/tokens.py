@@ -31,6 +31,7 @@ from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
 from xopt.host import tool_versions
 from xopt.panics import panics_as_errors
+from xopt.reading import parse_json
 from xopt.text_spec import Side
 
 __all__ = ["TokenizerFile", "normalizer_steps", "read_tokenizer"]
@@ -239,8 +240,8 @@ def _names_class(folder: Path) -> bool:
 def _read_object(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is none, which whoever needs it refuses."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -165,7 +165,11 @@ class Engine(Closing):
     def _take(self, part: Part, shape: tuple[int, ...]) -> NDArray[np.float32]:
         found = part.take()
         if found.shape != shape:
-            raise RuntimeError(f"{self.name} answered {list(found.shape)}, not {list(shape)}")
+            raise ArtifactError(
+                f"{self.name} answered {list(found.shape)}, not {list(shape)} as the bundle's "
+                "manifest says: its files do not belong together.",
+                hint="Copy the bundle again, or build it again: xopt build CHECKPOINT",
+            )
         return found
 
     def check(self, batch: PackedBatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, XoptError, require
 from xopt.hub import MIRROR, hub_at_hand
-from xopt.reading import read_lines
+from xopt.reading import parse_json, read_lines
 
 __all__ = ["REVISION", "SAMPLE", "Row", "Source", "open_source", "rows_fingerprint"]
 
@@ -168,11 +167,8 @@ def _jsonl(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            if "\\u" in line:
-                # JSON can spell half of a surrogate pair, which is no text.
-                json.dumps(row, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise DataError(f"{path}, line {number}: no valid JSON: {error}.") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object.")

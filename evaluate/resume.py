@@ -9,6 +9,7 @@ from typing import Any
 
 from xopt.hashing import cache_folder
 from xopt.publishing import write_whole
+from xopt.reading import parse_json
 
 __all__ = ["Partial"]
 
@@ -31,8 +32,8 @@ class Partial:
         if not self.enabled:
             return None
         try:
-            found = json.loads(self._path(key).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            found = parse_json(self._path(key).read_bytes())
+        except (OSError, ValueError):
             return None
         self._used.add(key)
         return dict(found)

@@ -20,6 +20,7 @@ from xopt.forms import misfit
 from xopt.hashing import cache_folder, sha256_file
 from xopt.manifest_forms import ANY, BUNDLE
 from xopt.publishing import LOCK, MANIFEST, check_place, publish, write_whole
+from xopt.reading import parse_json
 from xopt.signing import check_signature, required_key, sign
 
 __all__ = [
@@ -93,8 +94,8 @@ class Artifact:
         if not path.is_file():
             raise _missing(folder, cls.kind)
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
+            manifest = parse_json(path.read_bytes())
+        except ValueError as error:
             raise ArtifactError(f"{path} is damaged: {error}.", hint=_again(folder)) from error
         if not isinstance(manifest, dict) or manifest.get("kind") != cls.kind:
             kind = manifest.get("kind") if isinstance(manifest, dict) else None

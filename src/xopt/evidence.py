@@ -14,6 +14,7 @@ from xopt.card import render_card
 from xopt.errors import ArtifactError
 from xopt.hashing import cache_folder, locked
 from xopt.publishing import LOCK, MANIFEST, write_whole
+from xopt.reading import parse_json
 
 __all__ = ["known_builds", "read_reports", "record_build", "record_report"]
 
@@ -27,8 +28,8 @@ def known_builds() -> Iterator[dict[str, Any]]:
     A bundle is only opened when its turn comes: most callers stop at the first that fits.
     """
     try:
-        listed = json.loads((cache_folder() / "builds.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        listed = parse_json((cache_folder() / "builds.json").read_bytes())
+    except (OSError, ValueError):
         return
     if isinstance(listed, list):
         yield from filter(_is_build, listed)
@@ -56,9 +57,18 @@ def record_build(bundle: Bundle, options: Mapping[str, Any]) -> None:
 
 
 def read_reports(bundle: Bundle) -> list[dict[str, Any]]:
-    """The evaluation reports recorded in a bundle."""
-    paths = sorted((bundle.folder / EVIDENCE).glob("*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    """The evaluation reports recorded in a bundle.
+
+    Raises:
+        ArtifactError: a file of them is no JSON.
+    """
+    found = []
+    for path in sorted((bundle.folder / EVIDENCE).glob("*.json")):
+        try:
+            found.append(parse_json(path.read_bytes()))
+        except ValueError as error:
+            raise ArtifactError(f"{path} is damaged: {error}.") from error
+    return found
 
 
 def record_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:

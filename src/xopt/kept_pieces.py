@@ -20,6 +20,8 @@ from xopt.packing import Encoding
 __all__ = ["PIECES", "KeptPieces"]
 
 PIECES = "pieces.npz"
+# Bytes of its arrays as they are in memory: a packed file can hold a thousand times its own size.
+MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,8 @@ class KeptPieces:
         path = folder / PIECES
         try:
             with np.load(path, allow_pickle=False) as stored:
+                if sum(member.file_size for member in stored.zip.infolist()) > MOST_BYTES:
+                    raise ValueError(f"its arrays take more than {MOST_BYTES >> 20} MiB")
                 starts = np.concatenate([[0], np.cumsum(stored["counts"], dtype=np.int64)])
                 found = cls(starts.astype(np.int32), stored["ids"])
         except Exception as error:

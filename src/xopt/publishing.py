@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
-import json
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from xopt.errors import ArtifactError, BuildError, XoptError
+from xopt.reading import parse_json
 
 __all__ = [
     "LOCK", "MANIFEST", "check_place", "disk_error", "disk_hint", "flush", "publish", "swap",
@@ -201,11 +201,11 @@ def _is_ours(path: Path) -> bool:
     try:
         if not any(path.iterdir()):
             return True
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse_json((path / MANIFEST).read_bytes())
         return manifest["kind"] in KINDS and "fingerprint" in manifest
     except OSError:
         return False
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return (path / "card.md").is_file() and (path / "tokenizer.json").is_file()
 
 

@@ -8,14 +8,15 @@ would cut there, and a row of a data set would become two).
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from xopt.errors import DataError, InputError, XoptError
 
-__all__ = ["LONGEST_LINE", "read_lines", "read_stream", "read_text"]
+__all__ = ["LONGEST_LINE", "parse_json", "read_lines", "read_stream", "read_text"]
 
 # Bytes. No encoder takes more of a text; to keep it would need memory without end.
 LONGEST_LINE = 4_000_000
@@ -23,7 +24,29 @@ BLOCK = 1 << 16
 # Only the ends are searched for: a pattern of whole lines would try a text without one from each
 # of its bytes on.
 END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+# How JSON spells half of a surrogate pair; every other one is half of a whole pair.
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says; its texts are Unicode.
+
+    Raises:
+        ValueError: it is no JSON or nested too deep, or a text in it has half of a surrogate pair,
+            which JSON can spell and which no file can be written of.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig")
+    try:
+        found = json.loads(text)
+        if HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("a text in it is not valid UTF-8: half of a surrogate pair") from error
+    return found
 
 
 def read_lines(

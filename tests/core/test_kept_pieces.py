@@ -62,6 +62,18 @@ def test_a_table_that_does_not_fit_is_refused(
         KeptPieces.read(tmp_path)
 
 
+def test_a_table_that_unpacks_to_more_than_memory_is_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(
+        tmp_path / PIECES, counts=np.ones(2000, np.uint16), ids=np.zeros(2000, "i4")
+    )
+    assert (tmp_path / PIECES).stat().st_size < 4000
+    monkeypatch.setattr("xopt.kept_pieces.MOST_BYTES", 4000)
+    with pytest.raises(ArtifactError, match="its arrays take more than 0 MiB"):
+        KeptPieces.read(tmp_path)
+
+
 def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
     for content in (None, b"no table"):
         if content is not None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from xopt import reading
 from xopt.calibrate.corpus import load_corpus
 from xopt.errors import DataError, InputError
-from xopt.reading import read_lines, read_stream, read_text
+from xopt.reading import parse_json, read_lines, read_stream, read_text
 from xopt.settings import resolve
 
 LINES = ["Habari za asubuhi", "", "Xin chào", "  안녕  ", "a\fb\x0bc\x1cd\x85e\u2028f\u2029g"]
@@ -89,6 +89,17 @@ def test_a_line_without_end_is_refused_before_it_is_kept(monkeypatch: pytest.Mon
     assert lines(b"a" * 30 + b"\n", longest=30) == ["a" * 30]
     with pytest.raises(InputError, match="line 2 is longer than 30 bytes"):
         lines(b"short\n" + b"a" * 100, longest=30)
+
+
+def test_json_is_read_alike_everywhere() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
+    assert parse_json('["\\\\ud83d"]') == ["\\ud83d"]
+    for raw, said in (
+        ("[" * 9000, "nested too deep"), ('{"\\uD83d": 1}', "half of a surrogate pair"),
+        (b'"\xff"', "utf-8"), ("{", "Expecting"), (b'["a", "\\udc00\\ud800"]', "half of"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            parse_json(raw)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
-from xopt.errors import InputError
+from xopt.errors import ArtifactError, InputError
 from xopt.packing import Encoding, PackedBatch, pack
 
 LENGTHS = [4, 1, 7, 2, 3]
@@ -96,7 +96,8 @@ def test_a_batch_in_one_part_is_not_copied() -> None:
 def test_a_failed_part_leaves_no_other_running(broken: str) -> None:
     engine = Counting(per_token=True, most=2)
     engine.broken = broken
-    with pytest.raises(RuntimeError, match=r"broken|answered \[0, 2\], not"):
+    kind = ArtifactError if broken == "shape" else RuntimeError
+    with pytest.raises(kind, match=r"broken|answered \[0, 2\], not"):
         engine.run(batch())
     assert engine.started
     assert all(part.over for part in engine.started)

@@ -177,6 +177,8 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
         ("/v1/embeddings", b"[1]", 400, "not a JSON object"),
         ("/v1/embeddings", b'{"input": "\xff"}', 400, "no JSON"),
         ("/v1/embeddings", b'{"input": "\\ud800"}', 400, "not valid UTF-8"),
+        ("/v1/embeddings", b'{"input": "a", "model": "\\ud800"}', 400, "not valid UTF-8"),
+        ("/v2/models/nli/infer", b'{"id": "\\ud800"}', 400, "not valid UTF-8"),
         ("/embed", {"inputs": "x", "normalize": "yes"}, 400, "possible: true, false"),
         ("/embed", {"inputs": "x", "model": "span"}, 400, "has the head 'span'"),
         ("/predict", {"inputs": [["a", "b", "c"]], "model": "nli"}, 400, "one, or a pair"),

@@ -26,6 +26,7 @@ from xopt.hashing import using_cache
 from xopt.languages import to_iso1
 from xopt.progress import Progress, Silent
 from xopt.publishing import write_whole
+from xopt.reading import parse_json
 from xopt.tune.options import TuneOptions
 from xopt.tune.phases import TuneResult, tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
@@ -48,8 +49,8 @@ def cell_path(folder: Path, cell: Cell) -> Path:
 def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
     """A finished cell; None while it is not finished."""
     try:
-        found = json.loads(cell_path(folder, cell).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(cell_path(folder, cell).read_bytes())
+    except (OSError, ValueError):
         return None
     whole = isinstance(found, dict) and found.get("fingerprint") == cell.fingerprint
     return found if whole else None

@@ -24,6 +24,7 @@ from xopt.bulk.writing import Format
 from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.texts import Row, chunked
 from xopt.publishing import flush, write_whole
+from xopt.reading import parse_json
 
 __all__ = ["Job", "Work", "run_job"]
 
@@ -157,8 +158,8 @@ def _begin(job: Job, facts: Mapping[str, Any]) -> None:
     """Keep the parts of an earlier run that depend on the same, remove all others."""
     path = job.folder / MANIFEST
     parts = list(job.folder.glob("*.part"))
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError):
+        found = parse_json(path.read_bytes())
         if found == facts:
             if parts:
                 job.say(f"An earlier run was stopped; its {len(parts)} parts are kept.")

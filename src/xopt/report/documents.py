@@ -17,6 +17,7 @@ from xopt.errors import InputError
 from xopt.evidence import read_reports
 from xopt.forms import misfit
 from xopt.publishing import MANIFEST
+from xopt.reading import parse_json
 from xopt.report.shapes import SHAPES
 
 __all__ = ["Run", "read_runs"]
@@ -112,8 +113,8 @@ def _from_bundle(folder: Path) -> list[Run]:
 
 def _from_file(path: Path) -> list[Run]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        document = parse_json(path.read_bytes())
+    except ValueError as error:
         raise InputError(f"{path} is no JSON document: {error}.", hint=AGAIN) from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds {type(document).__name__}, not a document of xopt.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from xopt.errors import InputError
 from xopt.model.texts import Row
+from xopt.reading import parse_json
 
 __all__ = ["a_bool", "a_name", "a_text", "parse", "single_or_many", "text_rows"]
 
@@ -19,8 +19,8 @@ def parse(body: bytes) -> dict[str, Any]:
         InputError: it is no JSON, or no object.
     """
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(body)
+    except ValueError as error:
         raise InputError(f"The body is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise InputError(f"The body is {type(found).__name__}, not a JSON object.")
