@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT ?=
 
-.PHONY: demo test check format links sbom clean
+.PHONY: demo test check format links sbom audit clean
 
 demo: $(VENV)/.demo
 	$(BIN)/xopt build $(CHECKPOINT) --precision int8 -o bundles/demo
@@ -58,5 +58,20 @@ sbom: $(VENV)/.installed
 	.sbom/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
 	    --output-file dist/xopt.cdx.json $(BIN)/python
 
+# Known vulnerabilities of the pinned versions; ends with 2 where they cannot be told. Without a
+# network: make audit DATABASE=FOLDER, a checkout of https://github.com/pypa/advisory-database.
+DATABASE ?=
+
+audit: $(VENV)/.installed
+ifeq ($(DATABASE),)
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet pip-audit==2.10.1
+	-.audit/bin/pip-audit --disable-pip --no-deps --requirement constraints.txt --format json \
+	    --output .audit/report.json
+	$(BIN)/python .ci/audit.py --report .audit/report.json
+else
+	$(BIN)/python .ci/audit.py --database $(DATABASE)
+endif
+
 clean:
-	rm -rf .sbom $(VENV) build dist bundles src/xopt.egg-info
+	rm -rf .sbom .audit $(VENV) build dist bundles src/xopt.egg-info
