@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from xopt.artifacts import Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.finite import check_numbers, packed
 from xopt.calibrate.observers import METHODS, MODELOPT, observer
-from xopt.calibrate.rounding import Moments, RoundedLayer, round_layer
+from xopt.calibrate.rounding import Moments, round_layer
 from xopt.calibrate.sampling import Sample
+from xopt.calibrate.sites import Site, write_sites
 from xopt.calibrate.smooth import smoothing, with_headroom
-from xopt.calibrate.stored import Channels, affine_of
 from xopt.errors import InputError, did_you_mean
 from xopt.host import release_memory, tool_versions
 from xopt.packing import PackedBatch
@@ -126,14 +126,7 @@ def calibrate(
 
     model.walk(batches, visit)
     with publish(Ranges.place(digest)) as work:
-        (work / "limits.json").write_text(json.dumps(found.limits, indent=1) + "\n")
-        parts = {
-            f"{s}.{p}": v for s, layer in found.rounded.items() for p, v in vars(layer).items()
-        }
-        np.savez(work / "rounded.npz", **parts)
-        (work / "ranges.json").write_text(json.dumps(found.amax, indent=1) + "\n")
-        np.savez(work / "smooth.npz", **found.smooth)  # type: ignore[arg-type]
-        np.savez(work / "centers.npz", **found.centers)  # type: ignore[arg-type]
+        write_sites(found.found.values(), work)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample.rows)
         (work / "sample.jsonl").write_text(lines, encoding="utf-8")
         facts = {"parent": graph, "recipe": asdict(recipe), "sample": sample.facts}
@@ -197,75 +190,73 @@ class _Seen:
 
 
 class _Sites:
-    """The ranges of all sites and the layers behind them, found one site after the other."""
+    """All sites and the layers behind them, found one site after the other."""
 
     def __init__(
         self, recipe: CalibrationRecipe, weights: Callable[[str], NDArray[np.float32]]
     ) -> None:
         self._recipe, self._weights = recipe, weights
-        self.amax: dict[str, float] = {}
-        self.limits: dict[str, tuple[float, float]] = {}
-        self.smooth: Channels = {}
-        self.centers: Channels = {}
-        self.rounded: dict[str, RoundedLayer] = {}
+        self.found: dict[str, Site] = {}
         # The values of a layer's attention, until its context is known.
         self._values: dict[str, _Seen] = {}
 
-    def measure(self, site: str, seen: _Seen) -> None:
-        """All about ``site``, and about the linear layer that reads it."""
+    def measure(self, name: str, seen: _Seen) -> None:
+        """All about a site, and about the linear layers that read it."""
         import torch
 
-        layer, _, kind = site.rpartition(".")
+        kind, middle = name.rpartition(".")[2], None
+        if kind in SMOOTHED:
+            self.found[name] = self._read_by_linear(name, seen)
+            return
         if kind in CENTERED:
             sums: Any = sum(part.sum(dim=0, dtype=torch.float64) for part in seen.parts)
             mean = (sums / sum(map(len, seen.parts))).float()
-            self.centers[site] = mean.numpy()
-            seen = replace(seen, middle=mean)
+            seen, middle = replace(seen, middle=mean), mean.numpy()
         if kind == "v":
             kept = [] if self._recipe.method == "minmax" else seen.parts
-            self._values[site] = replace(seen, parts=kept)
-        if kind in SMOOTHED:
-            self._measure_input(site, layer, kind, seen)
-        else:
-            self.amax[site] = seen.amax(self._recipe)
+            self._values[name] = replace(seen, parts=kept)
+        self.found[name] = Site(name, seen.amax(self._recipe), middle=middle)
 
-    def _measure_input(self, site: str, layer: str, kind: str, seen: _Seen) -> None:
+    def _read_by_linear(self, name: str, seen: _Seen) -> Site:
         """What a linear layer reads."""
         import torch
 
-        recipe, amax, alpha = self._recipe, self.amax, self._recipe.alpha
+        recipe, alpha = self._recipe, self._recipe.alpha
+        layer, _, kind = name.rpartition(".")
         if kind == "ffn_act" and recipe.headroom and alpha:
             alpha = 1.0
             seen = replace(seen, ends=with_headroom(seen.ends, recipe.headroom))
         low, high = seen.ends.numpy()
-        weight = self._weights(site) if alpha > 0 or recipe.levels else None
+        weight = self._weights(name) if alpha > 0 or recipe.levels else None
+        divisor = None
         if weight is not None and alpha > 0:
             columns = np.abs(weight).max(axis=0)
-            self.smooth[site] = smoothing(np.maximum(high, -low), columns, alpha)
-            seen = replace(seen, factor=torch.from_numpy(1 / self.smooth[site]))
-        self.centers[site] = (high + low) * np.float32(0.5)
-        moved = replace(seen, middle=torch.from_numpy(self.centers[site]))
-        amax[site] = seen.amax(recipe)
-        if kind == "context":
-            values = self._values.pop(f"{layer}.v", None)
-            amax[f"{site}_moved"] = moved.amax(recipe)
-            if values is not None:
-                amax[f"{site}_centered"] = replace(seen, middle=values.middle).amax(recipe)
-            if values is not None and site in self.smooth:
-                # What v is where a lowering folds the context's divisor into it.
-                amax[f"{layer}.v_smoothed"] = replace(values, factor=seen.factor).amax(recipe)
-            self.limits[site] = moved.limits(amax[f"{site}_moved"])
-        else:
-            amax[f"{site}_shifted"] = moved.amax(recipe)
-            # What a GELU gives is not moved: nothing before it could take the middle for free.
-            plain = kind == "ffn_act"
-            cut = amax[site if plain else f"{site}_shifted"]
-            self.limits[site] = (seen if plain else moved).limits(cut)
+            divisor = smoothing(np.maximum(high, -low), columns, alpha)
+            seen = replace(seen, factor=torch.from_numpy(1 / divisor))
+        middle = (high + low) * np.float32(0.5)
+        moved = replace(seen, middle=torch.from_numpy(middle))
+        site = Site(name, seen.amax(recipe), moved.amax(recipe), middle=middle, divisor=divisor)
+        # What an activation gives is not moved; see `Site.affine`.
+        covered, cut = (seen, site.amax) if kind == "ffn_act" else (moved, site.moved)
+        assert cut is not None
+        site = replace(site, limits=covered.limits(cut))
+        if kind == "context" and f"{layer}.v" in self._values:
+            site = self._of_values(site, seen)
         if weight is not None and recipe.levels:
-            only = {site: self.limits[site]}
-            moments = Moments(affine_of(only, self.smooth, self.centers)[site])
+            moments = Moments(site.affine)
             for part in seen.parts:
                 moments.collect(part)
             # What is rounded next is as large as all that libc kept of these.
             release_memory()
-            self.rounded[site] = round_layer(weight, moments, recipe.levels, recipe.pair_sum)
+            rounded = round_layer(weight, moments, recipe.levels, recipe.pair_sum)
+            site = replace(site, rounded=rounded)
+        return site
+
+    def _of_values(self, context: Site, seen: _Seen) -> Site:
+        """The context with its range around the values' mean; the values behind its divisor."""
+        name = f"{context.layer}.v"
+        values = self._values.pop(name)
+        if context.divisor is not None:
+            smoothed = replace(values, factor=seen.factor).amax(self._recipe)
+            self.found[name] = replace(self.found[name], smoothed=smoothed)
+        return replace(context, centered=replace(seen, middle=values.middle).amax(self._recipe))

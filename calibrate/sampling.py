@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xopt.artifacts import fingerprint
+from xopt.artifacts import Ranges, fingerprint
 from xopt.calibrate.corpus import Corpus
+from xopt.errors import ArtifactError
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["LENGTH_CLASSES", "Form", "Sample", "class_of", "draw_sample", "encode_rows"]
+__all__ = ["LENGTH_CLASSES", "Form", "Sample", "class_of", "draw_sample", "read_sample"]
 
 Form = Literal["text", "pair", "question"]
 
@@ -154,3 +156,19 @@ def _draw_class(
                 budget -= len(encodings[index])
                 taken.append(index)
     return taken
+
+
+def read_sample(ranges: Ranges, tokenizer: Tokenizer) -> Sample:
+    """The texts that were watched, tokenized again.
+
+    Raises:
+        ArtifactError: the file that holds them is damaged.
+    """
+    path = ranges.folder / "sample.jsonl"
+    try:
+        lines = filter(None, path.read_text(encoding="utf-8").split("\n"))
+        rows = tuple(tuple(map(str, row)) for row in map(json.loads, lines))
+        encodings = encode_rows(rows, tokenizer)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}.", hint="Calibrate again.") from error
+    return Sample(tuple(encodings), rows, dict(ranges.manifest["sample"]))

@@ -15,39 +15,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.calibrate.sites import Site
+
 if TYPE_CHECKING:
     from xopt.compile.editing import GraphEditor
 
-__all__ = ["center_attention", "centered_biases", "moved_ranges"]
+__all__ = ["center_attention", "centered_biases"]
 
 Array = NDArray[np.float32]
 
 
 def centered_biases(
-    layer: str, centers: Mapping[str, Array], qkv: Array, output: Array, output_weight: Array
+    layer: str, sites: Mapping[str, Site], qkv: Array, output: Array, output_weight: Array
 ) -> tuple[Array, Array]:
     """The biases of a layer's projection and of the linear layer that reads its context.
 
     Args:
         layer: such as ``layers.0``.
-        centers: ``layers.N.k`` and ``layers.N.v``, ``[hidden]`` each.
+        sites: of the whole encoder.
         qkv: ``[3 · hidden]``, bias of the joint projection.
         output: ``[hidden]``, bias behind attention.
         output_weight: ``[hidden, hidden]``, of the same layer.
     """
-    key, value = centers[f"{layer}.k"], centers[f"{layer}.v"]
+    key, value = sites[f"{layer}.k"].middle, sites[f"{layer}.v"].middle
+    assert key is not None
+    assert value is not None
     moved = np.concatenate([np.zeros_like(key), key, value])
     return (qkv - moved).astype(np.float32), (output + output_weight @ value).astype(np.float32)
 
 
-def moved_ranges(amax: Mapping[str, float], how: str) -> dict[str, float]:
-    """The ranges of ``centered`` or ``shifted`` sites, under the names of the sites themselves."""
-    suffix = f"_{how}"
-    found = {s.removesuffix(suffix): value for s, value in amax.items() if s.endswith(suffix)}
-    return {**amax, **found}
-
-
-def center_attention(editor: GraphEditor, centers: Mapping[str, Array]) -> None:
+def center_attention(editor: GraphEditor, sites: Mapping[str, Site]) -> None:
     """Change the biases of the traced graph; every lowering then finds them in its place."""
     # The rest of this file is also for machines without ONNX.
     from xopt.compile.traced import bias_of, linear_of
@@ -57,7 +54,7 @@ def center_attention(editor: GraphEditor, centers: Mapping[str, Array]) -> None:
         qkv, output = nodes[layer, "qkv"], nodes[layer, "attention_output"]
         weight = editor.array(output.input[1])
         biases = bias_of(editor, qkv), bias_of(editor, output)
-        moved = centered_biases(layer, centers, *biases, weight)
+        moved = centered_biases(layer, sites, *biases, weight)
         for node, values in zip((qkv, output), moved, strict=True):
             name = node.input[1].removesuffix("weight") + "bias.centered"
             del node.input[2:]

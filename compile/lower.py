@@ -18,8 +18,8 @@ import onnx
 from numpy.typing import NDArray
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, write_manifest
-from xopt.calibrate.stored import read_affine, read_ranges, read_rounded
-from xopt.compile.centering import center_attention, moved_ranges
+from xopt.calibrate.sites import Site, read_sites
+from xopt.compile.centering import center_attention
 from xopt.compile.editing import GraphEditor
 from xopt.compile.external import WEIGHTS, Weights, WeightsWriter, load_model
 from xopt.compile.lower_openvino import AffineLowerer
@@ -93,17 +93,15 @@ def _write(
     graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path, trimmed: Trimmed | None
 ) -> None:
     model = load_model(graph.path)
-    amax, smooth, centers = read_ranges(ranges) if ranges else ({}, {}, {})
+    sites = read_sites(ranges) if ranges else {}
     with WeightsWriter(folder) as writer:
         editor = GraphEditor(model, Weights(model, graph.folder), writer)
         if trimmed is not None:
             trim_words(editor, trimmed)
         if lowering.attention:
-            center_attention(editor, centers)
-            amax = moved_ranges(amax, "centered")
+            center_attention(editor, sites)
         if lowering.form != "packed":
-            amax = moved_ranges(amax, "shifted")
-            given = (editor, lowering, amax, smooth, centers, graph.manifest)
+            given = (editor, lowering, sites, graph.manifest)
             if lowering.form == "tensorrt":
                 rotary = "rotary.0.cos" in editor.weights
                 lowered = lower_tensorrt(*given, RotaryLowerer if rotary else None)
@@ -111,11 +109,9 @@ def _write(
                 lowered = lower_plugin(*given)
         else:
             affine = None
-            if lowering.activations == "uint8" and ranges is not None:
-                numbers = read_affine(ranges), read_rounded(ranges)
-                shape = graph.manifest["heads"], lowering.pair_sum
-                affine = AffineLowerer(editor, *numbers, *shape, lowering.fp32_sites)
-            lowered = _lower_nodes(editor, lowering, amax, smooth, affine)
+            if lowering.activations == "uint8":
+                affine = AffineLowerer(editor, sites, graph.manifest["heads"], lowering)
+            lowered = _lower_nodes(editor, lowering, sites, affine)
     onnx.save(lowered, folder / "graph.onnx")
     onnx.checker.check_model(str(folder / "graph.onnx"))
 
@@ -123,8 +119,7 @@ def _write(
 def _lower_nodes(
     editor: GraphEditor,
     lowering: Lowering,
-    amax: Mapping[str, float],
-    smooth: Mapping[str, Array],
+    sites: Mapping[str, Site],
     affine: AffineLowerer | None,
 ) -> onnx.ModelProto:
     """The forms that OpenVINO and the CUDA engine read."""
@@ -138,7 +133,7 @@ def _lower_nodes(
         elif linear and affine is not None:
             affine.lower(node, *linear)
         elif linear and lowering.weights == "int8":
-            _lower_linear(editor, node, *linear, lowering, amax, smooth)
+            _lower_linear(editor, node, *linear, lowering, sites)
         elif linear and lowering.weights == "fp16":
             _halve_linear(editor, node)
         elif node.op_type == "Softmax" and lowering.attention:
@@ -213,20 +208,19 @@ def _lower_linear(
     layer: str,
     linear: str,
     lowering: Lowering,
-    amax: Mapping[str, float],
-    smooth: Mapping[str, Array],
+    sites: Mapping[str, Site],
 ) -> None:
     """Replace ``Gemm(x, W, b)`` by its quantized form."""
     name, bias = node.input[1], _bias(editor, node)
     weight = np.asarray(editor.weights[name], np.float32)
     site = f"{layer}.{SITE[linear]}"
-    divisor = smooth.get(site)
-    quantized = _quantize_activation(editor, node.input[0], site, amax[site], divisor)
+    reach, divisor = sites[site].reach(lowering.attention), sites[site].divisor
+    quantized = _quantize_activation(editor, node.input[0], site, reach, divisor)
     weight = _smoothed(weight, divisor)
     out = node.output[0]
     if linear == "qkv" and lowering.attention:
         _quantized_product(editor, quantized, weight, bias, name, out + ".exact")
-        steps = [np.float32(amax[f"{layer}.{part}"] / 127) for part in "qkv"]
+        steps = [np.float32(sites[f"{layer}.{part}"].amax / 127) for part in "qkv"]
         scales = np.repeat(np.array(steps, np.float32), len(weight) // 3)
         _quantize_pair(editor, out + ".exact", f"{layer}.qkv_out", scales, out)
         return

@@ -8,15 +8,17 @@ middle leaves through the values' bias.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from xopt.calibrate.rounding import Affine, RoundedLayer, round_to_nearest
+from xopt.calibrate.rounding import round_to_nearest
+from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
+from xopt.compile.recipes import Lowering
 from xopt.compile.traced import READERS, SITE, bias_of, linear_of
 
 __all__ = ["AffineLowerer"]
@@ -32,31 +34,26 @@ class AffineLowerer:
 
     Args:
         editor: over the traced graph, whose biases change at once.
-        affine: site -> how it is rounded.
-        rounded: site -> its linear layer's weight and what its bias gains; missing ones are rounded
-            to the nearest step.
+        sites: what was measured; weights that it leaves out are rounded to the nearest step.
         heads: of attention.
-        pair_sum: of weights that are rounded here; see :class:`~xopt.compile.recipes.Lowering`.
-        fp32_sites: sites whose linear layers stay as they are.
+        lowering: says which sites' linear layers stay as they are.
     """
 
     def __init__(
         self,
         editor: GraphEditor,
-        affine: Mapping[str, Affine],
-        rounded: Mapping[str, RoundedLayer],
+        sites: Mapping[str, Site],
         heads: int,
-        pair_sum: int = 0,
-        fp32_sites: Sequence[str] = (),
+        lowering: Lowering,
     ) -> None:
-        self.editor, self.rounded, self.heads = editor, rounded, heads
-        self._exact = frozenset(fp32_sites)
+        self.editor, self.sites, self.heads = editor, sites, heads
+        self._exact = frozenset(lowering.fp32_sites)
+        self.affine = {s.name: s.affine for s in sites.values() if s.limits is not None}
         # Nothing is moved for a site that is not rounded.
-        still = {
-            s: replace(affine[s], middle=0 * affine[s].middle) for s in self._exact & set(affine)
-        }
-        self.affine = {**affine, **still}
-        self._pair_sum = pair_sum
+        for name in self._exact & set(self.affine):
+            how = self.affine[name]
+            self.affine[name] = replace(how, middle=0 * how.middle)
+        self._pair_sum = lowering.pair_sum
         self._producers = {name: node for node in editor.source for name in node.output}
         named = ((linear_of(node), node) for node in editor.source)
         self._linears = {linear: node for linear, node in named if linear is not None}
@@ -100,7 +97,7 @@ class AffineLowerer:
             self._keep(node, layer, linear)
             return
         name, out = node.input[1], node.output[0]
-        found, rows = self.rounded.get(site), self._rows(layer, linear)
+        found, rows = self.sites[site].rounded, self._rows(layer, linear)
         if found is None:
             weight = self.editor.array(name)
             found, rows = round_to_nearest(weight, self.affine[site], self._pair_sum), slice(None)

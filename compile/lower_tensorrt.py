@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.quantize import in_half, quantize_rows
 from xopt.compile.recipes import Lowering
@@ -33,16 +34,14 @@ IDS = ("input_ids", "position_ids", "token_type_ids")
 def lower_tensorrt(
     editor: GraphEditor,
     lowering: Lowering,
-    amax: Mapping[str, float],
-    smooth: Mapping[str, Array],
-    shifts: Mapping[str, Array],
+    sites: Mapping[str, Site],
     facts: Mapping[str, Any],
     lowerer: type[Lowerer] | None = None,
 ) -> onnx.ModelProto:
     """Rebuild the traced graph.
 
     Args:
-        editor, lowering, amax, smooth, shifts, facts: as
+        editor, lowering, sites, facts: as
             :class:`~xopt.compile.tensorrt_linear.LinearLowerer` takes them.
         lowerer: another one than :class:`Lowerer`.
 
@@ -50,7 +49,7 @@ def lower_tensorrt(
         UnsupportedError: a weight leaves the range of fp16.
         BuildError: the graph has another form than the tracer gives it.
     """
-    work = (lowerer or Lowerer)(editor, lowering, amax, smooth, shifts, facts)
+    work = (lowerer or Lowerer)(editor, lowering, sites, facts)
     norms = [i for i, n in enumerate(editor.source) if n.op_type == "LayerNormalization"]
     # A LayerNorm of the head is none of the encoder's: two a layer, and the embeddings' own.
     end = norms[2 * facts["layers"]] + 1
@@ -137,8 +136,7 @@ class Lowerer(LinearLowerer):
         context, middle = f"{layer}.context", None
         if self.int8:
             source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
-            if context in self.smooth:
-                factors[2 * hidden :] = 1 / self.smooth[context]
+            factors[2 * hidden :] = self.shrinking(context)
         weight, bias = weight * factors[:, None], bias * factors
         self.product(source, out, weight, bias, out, middle)
         parts = [f"{layer}.{part}" for part in "qkv"]
@@ -177,12 +175,17 @@ class Lowerer(LinearLowerer):
 
     def reach(self, layer: str, part: str) -> float:
         """The range of q or k; 0 where nothing is quantized."""
-        return float(self.amax[f"{layer}.{part}"]) if self.lowering.attention else 0.0
+        return self.sites[f"{layer}.{part}"].amax if self.lowering.attention else 0.0
 
     def value(self, layer: str) -> float:
         """The range of v behind SmoothQuant's divisor of the context."""
-        part = "v_smoothed" if f"{layer}.context" in self.smooth else "v"
-        return self.reach(layer, part)
+        found = self.sites[f"{layer}.v"].smoothed if self.lowering.attention else None
+        return self.reach(layer, "v") if found is None else found
+
+    def shrinking(self, context: str) -> Array:
+        """What the values are multiplied by: one over SmoothQuant's divisor of their context."""
+        divisor = self.sites[context].divisor
+        return np.ones(1, np.float32) if divisor is None else 1 / divisor
 
     def padded(self, source: str, shape: str, order: list[int], amax: float) -> str:
         """``[T, hidden]`` -> per head and padded, quantized on the way in INT8 attention."""

@@ -18,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.lower_tensorrt import Lowerer, lower_tensorrt
 from xopt.compile.recipes import Lowering
@@ -36,13 +37,11 @@ Array = NDArray[np.float32]
 def lower_plugin(
     editor: GraphEditor,
     lowering: Lowering,
-    amax: Mapping[str, float],
-    smooth: Mapping[str, Array],
-    shifts: Mapping[str, Array],
+    sites: Mapping[str, Site],
     facts: Mapping[str, Any],
 ) -> onnx.ModelProto:
     """Rebuild the traced graph; arguments and errors as for :func:`lower_tensorrt`."""
-    model = lower_tensorrt(editor, lowering, amax, smooth, shifts, facts, PluginLowerer)
+    model = lower_tensorrt(editor, lowering, sites, facts, PluginLowerer)
     model.opset_import.append(helper.make_opsetid(NAMESPACE, int(VERSION)))
     return model
 
@@ -67,8 +66,7 @@ class PluginLowerer(Lowerer):
         middle = None
         if self.int8:
             source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
-            if context in self.smooth:
-                factors[2 * hidden :] = 1 / self.smooth[context]
+            factors[2 * hidden :] = self.shrinking(context)
         steps: Array = np.ones(3, np.float32)
         if self.lowering.attention:
             reach = [self.reach(layer, "q"), self.reach(layer, "k"), self.value(layer)]

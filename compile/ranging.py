@@ -8,8 +8,7 @@ from pathlib import Path
 from xopt.artifacts import Graph, Ranges
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
-from xopt.calibrate.sampling import Form, Sample, draw_sample
-from xopt.calibrate.stored import read_sample
+from xopt.calibrate.sampling import Form, Sample, draw_sample, read_sample
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import site_weights
 from xopt.compile.options import BuildOptions

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from xopt.artifacts import Ranges
 from xopt.calibrate.rounding import round_to_nearest
-from xopt.calibrate.stored import read_affine, read_rounded
+from xopt.calibrate.sites import read_sites
 from xopt.compile.modules import multiply
 from xopt.compile.packed_encoder import Going, PackedEncoder, Product
 from xopt.compile.quantize import quantize_rows
@@ -166,18 +166,18 @@ class _Rounding:
     """INT8 linear layers, as numbers: what each module gives where its site is INT8."""
 
     def __init__(self, model: PackedEncoder, ranges: Ranges, lowering: Lowering) -> None:
-        self._affine, self._rounded = read_affine(ranges), read_rounded(ranges)
+        sites = read_sites(ranges).values()
+        self._sites = {site.name: site for site in sites if site.limits is not None}
         self._pair_sum = lowering.pair_sum
         self._modules: dict[str, list[Any]] = {}
         present = {op.name for op in model.plan if isinstance(op, Linear)}
-        for site in self._affine:
-            layer, _, kind = site.rpartition(".")
-            names = [f"{layer}.{name}" for name in READERS[kind]]
-            self._modules[site] = [model.get_submodule(n) for n in names if n in present]
+        for site in self._sites.values():
+            names = [f"{site.layer}.{name}" for name in READERS[site.kind]]
+            self._modules[site.name] = [model.get_submodule(n) for n in names if n in present]
 
     def product(self, site: str) -> Product:
         """What stands in the place of a linear layer's product where ``site`` is INT8."""
-        how, modules = self._affine[site], self._modules[site]
+        how, modules = self._sites[site].affine, self._modules[site]
         rounded = dict(zip(map(id, modules), self._layers(site), strict=True))
         middle, divisor = (torch.from_numpy(np.asarray(v)) for v in (how.middle, how.divisor))
 
@@ -194,10 +194,10 @@ class _Rounding:
         """Each module that reads ``site``, with its weight in steps and behind the divisor."""
         modules = self._modules[site]
         weights: list[Any] = [module.weight.numpy() for module in modules]
-        found = self._rounded.get(site)
+        found = self._sites[site].rounded
         if found is None:
             whole = np.concatenate(weights)
-            found = round_to_nearest(whole, self._affine[site], self._pair_sum)
+            found = round_to_nearest(whole, self._sites[site].affine, self._pair_sum)
         start = 0
         for module, weight in zip(modules, weights, strict=True):
             rows = slice(start, start + len(weight))

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
 from xopt.compile.recipes import Lowering
@@ -30,9 +31,7 @@ class LinearLowerer:
     Args:
         editor: over the traced graph.
         lowering: of the form ``tensorrt``.
-        amax: ``site -> range``; not read when nothing is quantized.
-        smooth: ``site -> [in]``, SmoothQuant's divisors.
-        shifts: ``site -> [in]``, the middle of each channel, from which ``amax`` is counted.
+        sites: by name; not read when nothing is quantized.
         facts: ``head``, ``heads``, ``layers``, ``hidden`` and ``output`` of the graph's manifest.
     """
 
@@ -40,13 +39,10 @@ class LinearLowerer:
         self,
         editor: GraphEditor,
         lowering: Lowering,
-        amax: Mapping[str, float],
-        smooth: Mapping[str, Array],
-        shifts: Mapping[str, Array],
+        sites: Mapping[str, Site],
         facts: Mapping[str, Any],
     ) -> None:
-        self.editor, self.lowering, self.amax, self.smooth = editor, lowering, amax, smooth
-        self.shifts, self.facts = shifts, facts
+        self.editor, self.lowering, self.sites, self.facts = editor, lowering, sites, facts
         self.int8 = lowering.weights == "int8"
 
     def half(self, name: str, values: Array) -> str:
@@ -67,8 +63,8 @@ class LinearLowerer:
         if self.int8:
             if linear != "attention_output":
                 source, weight, middle = self.quantized(source, site, weight)
-            elif site in self.smooth:
-                weight = weight * self.smooth[site][None, :]
+            elif (divisor := self.sites[site].divisor) is not None:
+                weight = weight * divisor[None, :]
         self.product(source, f"{layer}.{linear}", weight, bias, node.output[0], middle)
 
     def weight_and_bias(self, node: onnx.NodeProto) -> tuple[Array, Array]:
@@ -84,7 +80,7 @@ class LinearLowerer:
         Returns:
             The input's name, the weight, and the middle ``[in]``, None where nothing is moved.
         """
-        divisor, shift = self.smooth.get(site), self.shifts.get(site)
+        divisor, shift = self.sites[site].divisor, self.sites[site].middle
         # Both take back what fp16 has made of them.
         middle = None
         inverse = np.ones(1, np.float16)
@@ -146,7 +142,8 @@ class LinearLowerer:
 
     def step(self, site: str) -> np.float32:
         """The step of a site's 8-bit values, as fp16 holds it."""
-        return in_half(np.float32(self.amax[site] / 127))
+        reach = self.sites[site].reach(self.lowering.attention, moved=True)
+        return in_half(np.float32(reach / 127))
 
     def quantize(self, source: str, site: str, step: np.float32) -> str:
         """QuantizeLinear with one step."""

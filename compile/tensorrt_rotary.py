@@ -87,8 +87,7 @@ class RotaryLowerer(Lowerer):
         source, middle, site = node.input[0], None, f"{layer}.context"
         if self.int8:
             source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
-            if site in self.smooth:
-                factors[2 * heads * width :] = 1 / self.smooth[site]
+            factors[2 * heads * width :] = self.shrinking(site)
         out = f"{layer}.qkv"
         weight, bias = weight * factors[:, None], bias * factors
         self.product(source, out, weight, bias, out, middle)

@@ -31,7 +31,7 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.rounding import Affine
 from xopt.calibrate.sampling import draw_sample
-from xopt.calibrate.stored import read_affine
+from xopt.calibrate.sites import read_sites
 from xopt.compile.build import BuildOptions
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
@@ -98,7 +98,8 @@ def measure_sites(folder: Path, progress: Progress | None = None) -> dict[str, A
         weights=weights,
         progress=progress.share,
     )
-    return read_affine(ranges)
+    sites = read_sites(ranges).values()
+    return {site.name: site.affine for site in sites if site.limits is not None}
 
 
 def calibration_facts() -> dict[str, Any]:

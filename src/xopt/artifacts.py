@@ -227,7 +227,7 @@ class Graph(Artifact):
 
 @dataclass(frozen=True)
 class Ranges(Artifact):
-    """Ranges of the quantization sites (``ranges.json``), smoothing divisors and centers (npz)."""
+    """What was measured of the quantization sites: ``sites.json`` and ``sites.npz``."""
 
     kind: ClassVar[str] = "ranges"
 

@@ -1,7 +1,7 @@
 import gc
-import json
 import weakref
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,16 +16,18 @@ from xopt.calibrate.finite import check_numbers
 from xopt.calibrate.observers import METHODS, MseObserver, mse_amax, observer
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
+from xopt.calibrate.sites import Site, read_sites, write_sites
 from xopt.calibrate.smooth import smoothing, with_headroom
-from xopt.calibrate.stored import read_ranges
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import site_weights
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import trace_checkpoint
 from xopt.encoders.plan import plan, site_names
-from xopt.errors import CheckpointError, InputError
+from xopt.errors import ArtifactError, CheckpointError, InputError
 from xopt.packing import Encoding, pack
 from xopt.tokenization import Tokenizer
+
+LINEAR = ("qkv_in", "context", "ffn_in", "ffn_act")
 
 
 def values(seed: int = 0) -> list[torch.Tensor]:
@@ -135,11 +137,9 @@ def test_behind_the_activation_no_channel_shares_its_steps(
     folder = make_checkpoint(seed=8)
     plain, wide = CalibrationRecipe(method), CalibrationRecipe(method, headroom=1.0)
     ranges = run(folder, wide)
-    _, smooth, _ = read_ranges(ranges)
-    _, before, _ = read_ranges(run(folder, plain))
-    assert [site for site in smooth if not np.array_equal(smooth[site], before[site])] == [
-        "layers.0.ffn_act", "layers.1.ffn_act",
-    ]  # fmt: skip
+    sites, before = read_sites(ranges), read_sites(run(folder, plain))
+    other = [s for s in sites if not np.array_equal(divisor(sites[s]), divisor(before[s]))]
+    assert other == ["layers.0.ffn_act", "layers.1.ffn_act"]
     tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
     sample = draw_sample(load_corpus(), tokenizer, max_tokens=1500)
     seen: dict[str, np.ndarray] = {}
@@ -149,9 +149,11 @@ def test_behind_the_activation_no_channel_shares_its_steps(
     )
     values = seen["layers.1.ffn_act"]
     high = np.hypot(values.max(axis=0), np.quantile(values.max(axis=0), 0.9))
-    share = high / smooth["layers.1.ffn_act"]
+    share = high / divisor(sites["layers.1.ffn_act"])
     np.testing.assert_allclose(share, share.mean(), rtol=1e-4)
-    low, top = json.loads((ranges.folder / "limits.json").read_text())["layers.1.ffn_act"]
+    limits = sites["layers.1.ffn_act"].limits
+    assert limits is not None
+    low, top = limits
     if method == "minmax":
         assert top == pytest.approx(share.mean(), rel=1e-4)
     else:
@@ -159,9 +161,14 @@ def test_behind_the_activation_no_channel_shares_its_steps(
     assert low < 0
 
 
+def divisor(site: Site) -> np.ndarray:
+    """``[in]``; ones where there is none."""
+    return np.ones(1, np.float32) if site.divisor is None else site.divisor
+
+
 def test_an_idle_channel_is_left_alone() -> None:
-    divisor = smoothing(np.array([0, 4], np.float32), np.array([1, 0], np.float32), 0.5)
-    np.testing.assert_array_equal(divisor, [1, 1])
+    found = smoothing(np.array([0, 4], np.float32), np.array([1, 0], np.float32), 0.5)
+    np.testing.assert_array_equal(found, [1, 1])
 
 
 def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = None) -> Ranges:
@@ -181,36 +188,35 @@ def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = N
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_ranges_every_site(make_checkpoint: Callable[..., Path], method: str) -> None:
     folder = make_checkpoint()
-    amax, smooth, centers = read_ranges(run(folder, CalibrationRecipe(method, alpha=0.0)))
+    sites = read_sites(run(folder, CalibrationRecipe(method, alpha=0.0)))
     # Probabilities fill [0, 1] by definition.
     expected = {
         site
         for site in site_names(plan(Checkpoint.open(folder).config))
         if not site.endswith("probs")
     }
-    shifted = ("qkv_in", "ffn_in", "ffn_act")
-    moved = ["context_centered", "context_moved", *(f"{site}_shifted" for site in shifted)]
-    assert set(amax) == expected | {f"layers.{n}.{site}" for n in (0, 1) for site in moved}
-    assert set(centers) == {
-        f"layers.{n}.{site}" for n in (0, 1) for site in ("k", "v", "context", *shifted)
-    }
-    assert all(0 < value < 1e4 for value in amax.values())
-    assert not smooth
+    assert set(sites) == expected
+    for site in sites.values():
+        linear = site.kind in LINEAR
+        assert (site.moved is not None, site.limits is not None) == (linear, linear)
+        assert (site.centered is not None) == (site.kind == "context")
+        assert (site.middle is not None) == (linear or site.kind in ("k", "v"))
+        assert site.divisor is site.smoothed is site.rounded is None
+        ranges = [site.amax, site.moved, site.centered]
+        assert all(0 < value < 1e4 for value in ranges if value is not None)
 
 
 def test_ranges_are_those_of_the_smoothed_values(make_checkpoint: Callable[..., Path]) -> None:
     folder = make_checkpoint(seed=3)
-    _, smooth, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
-    amax, _, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
-    plain, _, _ = read_ranges(run(folder, CalibrationRecipe("minmax", alpha=0.0)))
-    assert set(smooth) == {
-        f"layers.{n}.{s}" for n in (0, 1) for s in ("qkv_in", "context", "ffn_in", "ffn_act")
-    }
-    # The value is also ranged behind the divisor of the context, which some lowerings fold into it.
-    assert set(amax) - set(plain) == {"layers.0.v_smoothed", "layers.1.v_smoothed"}
-    assert amax["layers.0.v"] == plain["layers.0.v"]
-    assert amax["layers.0.q"] == plain["layers.0.q"]
-    assert amax["layers.0.ffn_in"] != plain["layers.0.ffn_in"]
+    sites = read_sites(run(folder, CalibrationRecipe("minmax", alpha=0.8)))
+    plain = read_sites(run(folder, CalibrationRecipe("minmax", alpha=0.0)))
+    for site in sites.values():
+        assert (site.divisor is not None) == (site.kind in LINEAR)
+        # The value is also ranged behind the divisor of the context, which lowerings fold into it.
+        assert (site.smoothed is not None) == (site.kind == "v")
+    assert sites["layers.0.v"].amax == plain["layers.0.v"].amax
+    assert sites["layers.0.q"].amax == plain["layers.0.q"].amax
+    assert sites["layers.0.ffn_in"].amax != plain["layers.0.ffn_in"].amax
 
 
 def test_ranges_are_counted_from_means_and_middles(
@@ -218,7 +224,7 @@ def test_ranges_are_counted_from_means_and_middles(
 ) -> None:
     folder = make_checkpoint(seed=5)
     recipe = CalibrationRecipe("minmax", alpha=0.8)
-    amax, smooth, centers = read_ranges(run(folder, recipe))
+    found = read_sites(run(folder, recipe))
     tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
     sample = draw_sample(load_corpus(), tokenizer, max_tokens=1500)
     seen: dict[str, np.ndarray] = {}
@@ -226,26 +232,46 @@ def test_ranges_are_counted_from_means_and_middles(
         pack(sample.encodings, first_position=2),
         watch=lambda site, tensor: seen.update({site: tensor.numpy().copy()}),
     )
-    for part in "kv":
-        mean = seen[f"layers.1.{part}"].mean(axis=0)
-        np.testing.assert_allclose(centers[f"layers.1.{part}"], mean, atol=1e-5)
-    value, divisor = seen["layers.1.v"] - mean, smooth["layers.1.context"]
-    context = seen["layers.1.context"] - mean
+    of = {kind: seen[f"layers.1.{kind}"] for kind in ("q", "k", "v", *LINEAR)}
+    for kind in ("k", "v"):
+        middle = found[f"layers.1.{kind}"].middle
+        assert middle is not None
+        np.testing.assert_allclose(middle, of[kind].mean(axis=0), atol=1e-5)
+    mean = of["v"].mean(axis=0)
+    value, behind = of["v"] - mean, divisor(found["layers.1.context"])
     expected = {
-        "q": seen["layers.1.q"],
-        "k": seen["layers.1.k"] - seen["layers.1.k"].mean(axis=0),
-        "v": value,
-        "v_smoothed": value / divisor,
-        "context": seen["layers.1.context"] / divisor,
-        "context_centered": context / divisor,
+        ("q", "amax"): of["q"],
+        ("k", "amax"): of["k"] - of["k"].mean(axis=0),
+        ("v", "amax"): value,
+        ("v", "smoothed"): value / behind,
+        ("context", "centered"): (of["context"] - mean) / behind,
     }
-    for site in ("qkv_in", "ffn_in", "ffn_act"):
-        values = seen[f"layers.1.{site}"]
-        middle = (values.max(axis=0) + values.min(axis=0)) / 2
-        np.testing.assert_allclose(centers[f"layers.1.{site}"], middle, atol=1e-5)
-        expected[f"{site}_shifted"] = (values - middle) / smooth[f"layers.1.{site}"]
-    for site, values in expected.items():
-        assert amax[f"layers.1.{site}"] == pytest.approx(np.abs(values).max(), rel=1e-4), site
+    for kind in LINEAR:
+        site = found[f"layers.1.{kind}"]
+        middle = (of[kind].max(axis=0) + of[kind].min(axis=0)) / 2
+        assert site.middle is not None
+        np.testing.assert_allclose(site.middle, middle, atol=1e-5)
+        expected[kind, "amax"] = of[kind] / divisor(site)
+        expected[kind, "moved"] = (of[kind] - middle) / divisor(site)
+    for (kind, field), values in expected.items():
+        wanted = pytest.approx(np.abs(values).max(), rel=1e-4)
+        assert getattr(found[f"layers.1.{kind}"], field) == wanted, (kind, field)
+
+
+def test_sites_come_back_as_they_were_stored(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Of ranges that an older xopt stored, the next step is said."""
+    sites = read_sites(run(make_checkpoint(seed=6), CalibrationRecipe(levels=127)))
+    write_sites(sites.values(), tmp_path)
+    again = read_sites(Ranges(tmp_path, {}))
+    assert list(again) == list(sites)
+    for name, site in sites.items():
+        np.testing.assert_equal(asdict(again[name]), asdict(site))
+    (tmp_path / "sites.json").rename(tmp_path / "ranges.json")
+    with pytest.raises(ArtifactError) as caught:
+        read_sites(Ranges(tmp_path, {}))
+    assert "xopt calibrate" in caught.value.hint
 
 
 def held() -> int:

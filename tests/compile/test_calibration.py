@@ -93,8 +93,8 @@ def test_ranges_are_built_from_without_their_corpus(
     assert made["model.bin"] == whole["model.bin"]
     with pytest.raises(InputError, match="another checkpoint"):
         build_bundle(options(make_checkpoint(seed=1), out, out=str(tmp_path / "x")), record=False)
-    (out / "limits.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=r"limits\.json"):
+    (out / "sites.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"sites\.json"):
         build_bundle(options(folder, out, out=str(tmp_path / "x")), record=False)
 
 

@@ -15,7 +15,7 @@ from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
-from xopt.calibrate.stored import read_affine, read_rounded
+from xopt.calibrate.sites import read_sites
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph, site_weights
 from xopt.compile.lower_openvino import AffineLowerer
@@ -139,7 +139,6 @@ def test_a_bias_takes_back_what_rounding_moved(make_checkpoint: Factory) -> None
     folder = make_checkpoint("bert", "tag", seed=4)
     checkpoint = Checkpoint.open(folder)
     ranges = calibrated(checkpoint, trace_checkpoint(checkpoint), folder, 0.8)
-    affine, rounded = read_affine(ranges), read_rounded(ranges)
     seen: dict[str, np.ndarray] = {}
     tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
     sample = draw_sample(load_corpus(), tokenizer, max_tokens=3000)
@@ -149,11 +148,14 @@ def test_a_bias_takes_back_what_rounding_moved(make_checkpoint: Factory) -> None
         watch=lambda site, tensor: seen.update({site: tensor.double().numpy()}),
     )
     weights = site_weights(trace_checkpoint(checkpoint))
-    for site, how in affine.items():
+    sites = [site for site in read_sites(ranges).values() if site.limits is not None]
+    assert len(sites) == 2 * 4
+    for found in sites:
+        site, how, layer = found.name, found.affine, found.rounded
+        assert layer is not None
         q = np.round((seen[site] - how.middle) / how.divisor / how.step) + how.zero
         assert -1 <= q.min() <= q.max() <= 256
         q = q.clip(0, 255)
-        layer = rounded[site]
         assert np.abs(layer.values.astype(int)).max() <= 127
         product = (q - how.zero) @ (layer.values * layer.scales[:, None]).T * how.step
         wanted = (seen[site] @ weights(site).T).mean(axis=0)

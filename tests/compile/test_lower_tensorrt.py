@@ -22,7 +22,7 @@ from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
-from xopt.calibrate.stored import read_ranges
+from xopt.calibrate.sites import read_sites
 from xopt.compile.build import BuildOptions, choose_lowering
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph, site_weights
@@ -157,9 +157,9 @@ def test_smoothing_cancels_where_nothing_is_rounded(lower: Lower) -> None:
     """Divisors go into q, k and v's weights, and into the value's rows for the context."""
     checkpoint, _, small, ranges = lower("bert", "tag", "int8")
     assert ranges is not None
-    _, smooth, _ = read_ranges(ranges)
-    for site, divisor in smooth.items():
-        assert divisor.max() / divisor.min() > 1.5, site
+    divisors = [s.divisor for s in read_sites(ranges).values() if s.divisor is not None]
+    assert len(divisors) == 2 * 4
+    assert all(divisor.max() / divisor.min() > 1.5 for divisor in divisors)
     batch = ragged(checkpoint)
     exact = PackedEncoder.load(checkpoint).run(batch).numpy()
     close = answer(without_rounding(small.path), batch)
@@ -230,12 +230,16 @@ def test_the_graph_has_the_form_that_fuses(lower: Lower) -> None:
 def test_one_scale_serves_each_of_query_key_and_value(lower: Lower) -> None:
     _, _, small, ranges = lower("bert", "tag", "int8")
     assert ranges is not None
-    amax, _, _ = read_ranges(ranges)
+    sites = read_sites(ranges)
     values = constants(small.path)
     head_dim = 32
-    expected = {"q": amax["layers.1.q"] * head_dim**-0.5, "k": amax["layers.1.k"]}
-    expected["v"] = amax["layers.1.v_smoothed"]
+    expected = {
+        "q": sites["layers.1.q"].amax * head_dim**-0.5,
+        "k": sites["layers.1.k"].amax,
+        "v": sites["layers.1.v"].smoothed,
+    }
     for part, reach in expected.items():
+        assert reach is not None
         scale = values[f"layers.1.{part}.scale"]
         assert float(scale) == pytest.approx(reach / 127, rel=1e-3)
     assert float(values["layers.1.probs.scale"]) == pytest.approx(1 / 127, rel=1e-3)

@@ -1,0 +1,132 @@
+"""What calibration measured, one typed value for each quantization site, and how it is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.artifacts import Ranges
+from xopt.calibrate.rounding import Affine, RoundedLayer
+from xopt.errors import ArtifactError
+
+__all__ = ["Site", "read_sites", "write_sites"]
+
+Array = NDArray[np.float32]
+
+# Files of the stored ranges: numbers, and arrays named `SITE.FIELD`.
+NUMBERS, ARRAYS = "sites.json", "sites.npz"
+IN_NUMBERS = ("amax", "moved", "centered", "smoothed", "limits")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A value that may be quantized, as the sample showed it.
+
+    Every range is symmetric, ``[-range, range]``, and of the value behind ``divisor``.
+
+    Attributes:
+        name: such as ``layers.0.qkv_in``.
+        amax: the range; of keys and values without their ``middle``, as attention is quantized.
+        moved: of what a linear layer reads, without its ``middle``.
+        centered: of the context, without the mean of the values.
+        smoothed: of the values, behind the divisor of their context.
+        limits: lowest and highest value that unsigned numbers cover; of what a linear layer reads.
+        middle: ``[channels]``: of keys and values their mean, of what a linear layer reads the
+            middle between a channel's ends.
+        divisor: ``[channels]``, SmoothQuant's; None for none.
+        rounded: the weights of the linear layers that read it, one below the other; None where the
+            recipe leaves them to the lowering.
+    """
+
+    name: str
+    amax: float
+    moved: float | None = None
+    centered: float | None = None
+    smoothed: float | None = None
+    limits: tuple[float, float] | None = None
+    middle: Array | None = None
+    divisor: Array | None = None
+    rounded: RoundedLayer | None = None
+
+    @property
+    def layer(self) -> str:
+        """``layers.0`` of ``layers.0.qkv_in``."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def kind(self) -> str:
+        """``qkv_in`` of ``layers.0.qkv_in``."""
+        return self.name.rpartition(".")[2]
+
+    def reach(self, attention: bool, *, moved: bool = False) -> float:
+        """The range that signed numbers cover.
+
+        Args:
+            attention: whether it is quantized too, and the values have lost their mean.
+            moved: whether the lowering takes the middle from what linear layers read.
+        """
+        found = self.amax
+        if self.kind == "context":
+            found = self.centered if attention and self.centered is not None else found
+        elif moved and self.moved is not None:
+            found = self.moved
+        return found
+
+    @property
+    def affine(self) -> Affine:
+        """How it becomes unsigned numbers, where a linear layer reads it."""
+        assert self.limits is not None
+        assert self.middle is not None
+        # What an activation gives is not moved: nothing before it could take the middle for free.
+        middle = np.zeros_like(self.middle) if self.kind == "ffn_act" else self.middle
+        divisor = np.ones_like(middle) if self.divisor is None else self.divisor
+        return Affine.over(*self.limits, divisor, middle)
+
+
+def write_sites(sites: Iterable[Site], folder: Path) -> None:
+    """Store them in ``folder``."""
+    numbers, arrays = {}, {}
+    for site in sites:
+        stored = {name: getattr(site, name) for name in IN_NUMBERS}
+        numbers[site.name] = {name: value for name, value in stored.items() if value is not None}
+        whole = vars(site.rounded) if site.rounded is not None else {}
+        found = {"middle": site.middle, "divisor": site.divisor, **whole}
+        arrays |= {f"{site.name}.{k}": v for k, v in found.items() if v is not None}
+    (folder / NUMBERS).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    np.savez(folder / ARRAYS, **arrays)
+
+
+def read_sites(ranges: Ranges) -> dict[str, Site]:
+    """Name -> site, in the order in which the encoder computes them.
+
+    Raises:
+        ArtifactError: another version of xopt wrote them, or they are damaged.
+    """
+    try:
+        numbers = json.loads((ranges.folder / NUMBERS).read_text(encoding="utf-8"))
+        with np.load(ranges.folder / ARRAYS, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return {name: _site(name, dict(found), arrays) for name, found in numbers.items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ArtifactError(
+            f"{ranges.folder} holds no ranges that this xopt reads: {error}.",
+            hint="Calibrate again: xopt calibrate CORPUS -o DIR",
+        ) from error
+
+
+def _site(name: str, numbers: dict[str, object], arrays: dict[str, Array]) -> Site:
+    limits = numbers.pop("limits", None)
+    parts = [arrays.get(f"{name}.{field.name}") for field in fields(RoundedLayer)]
+    return Site(
+        name,
+        **numbers,  # type: ignore[arg-type]
+        limits=None if limits is None else tuple(limits),  # type: ignore[arg-type]
+        middle=arrays.get(f"{name}.middle"),
+        divisor=arrays.get(f"{name}.divisor"),
+        rounded=None if parts[0] is None else RoundedLayer(*parts),  # type: ignore[arg-type]
+    )
