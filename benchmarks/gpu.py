@@ -101,7 +101,7 @@ class Models:
 
         checkpoint = Checkpoint.open(self.folder)
         encoder = PackedEncoder.load(checkpoint)
-        return checkpoint, encoder, measure_ranges(encoder)
+        return checkpoint, encoder, measure_ranges(checkpoint, encoder)
 
     def engine(self, precision: str) -> Any:
         from gpu_build import write_bundle

@@ -79,6 +79,10 @@ class Observable(Protocol):
         """Run ``batches`` and call ``visit(site, values of each)`` at every site, once."""
         ...
 
+    def weight(self, site: str) -> NDArray[np.float32]:
+        """``[out, in]``: the weights of the linear layers that read ``site``."""
+        ...
+
 
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
@@ -95,7 +99,6 @@ def calibrate(
     recipe: CalibrationRecipe,
     *,
     first_position: int,
-    weights: Callable[[str], NDArray[np.float32]],
     progress: Callable[[float], None] = lambda share: None,
 ) -> Ranges:
     """Measure the range of every site over ``sample``, or take it from the cache.
@@ -106,7 +109,6 @@ def calibrate(
         sample: what is run.
         recipe: how ranges are found.
         first_position: of the packed batch.
-        weights: ``site -> [out, in]``, the weight of the linear layer that reads the site.
         progress: called with the finished share, 0 to 1.
     """
     digest = ranges_fingerprint(graph, sample, recipe)
@@ -114,7 +116,7 @@ def calibrate(
     if cached is not None:
         return cached
     batches, rows = packed(sample, first_position)
-    found = _Sites(recipe, weights)
+    found = _Sites(recipe, model)
     sites = len(model.sites)
     done = 0
 
@@ -192,10 +194,8 @@ class _Seen:
 class _Sites:
     """All sites and the layers behind them, found one site after the other."""
 
-    def __init__(
-        self, recipe: CalibrationRecipe, weights: Callable[[str], NDArray[np.float32]]
-    ) -> None:
-        self._recipe, self._weights = recipe, weights
+    def __init__(self, recipe: CalibrationRecipe, model: Observable) -> None:
+        self._recipe, self._model = recipe, model
         self.found: dict[str, Site] = {}
         # The values of a layer's attention, until its context is known.
         self._values: dict[str, _Seen] = {}
@@ -227,7 +227,7 @@ class _Sites:
             alpha = 1.0
             seen = replace(seen, ends=with_headroom(seen.ends, recipe.headroom))
         low, high = seen.ends.numpy()
-        weight = self._weights(name) if alpha > 0 or recipe.levels else None
+        weight = self._model.weight(name) if alpha > 0 or recipe.levels else None
         divisor = None
         if weight is not None and alpha > 0:
             columns = np.abs(weight).max(axis=0)

@@ -10,24 +10,15 @@ et al., 2019), which then also takes back the middle that was taken from each ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.calibrate.quantized import Affine, QuantizedLinear, row_scales
 from xopt.host import int8_instructions
 
-__all__ = [
-    "Affine",
-    "Moments",
-    "RoundedLayer",
-    "factor_of",
-    "round_columns",
-    "round_layer",
-    "round_to_nearest",
-    "row_scales",
-]
+__all__ = ["Moments", "factor_of", "round_columns", "round_layer"]
 
 Array = NDArray[np.float32]
 
@@ -41,30 +32,6 @@ STRIP = 1024
 MOST_TOKENS = (2**31 - 1) // 128**2
 # Where CPUs multiply 8-bit numbers without cutting sums off, by the names of :mod:`xopt.host`.
 EXACT = ("AMX", "AVX-512 VNNI", "AVX VNNI")
-
-
-@dataclass(frozen=True)
-class Affine:
-    """How a site becomes 8-bit numbers: ``q = round((x - middle) / divisor / step) + zero``.
-
-    Attributes:
-        step: of the 8-bit numbers.
-        zero: the number that stands for 0, 0 to 255.
-        divisor: ``[in]``, SmoothQuant's.
-        middle: ``[in]``.
-    """
-
-    step: float
-    zero: int
-    divisor: Array
-    middle: Array
-
-    @classmethod
-    def over(cls, low: float, high: float, divisor: Array, middle: Array) -> Affine:
-        """The 256 steps that cover ``[low, high]``, widened to hold 0."""
-        low, high = min(low, 0.0), max(high, 0.0)
-        step = (high - low) / 255 or 1.0
-        return cls(step, round(-low / step), divisor, middle)
 
 
 class Moments:
@@ -135,60 +102,19 @@ class Moments:
         return found
 
 
-@dataclass(frozen=True)
-class RoundedLayer:
-    """A linear layer behind a site that is rounded by :class:`Affine`.
-
-    Attributes:
-        values: ``[out, in]`` int8.
-        scales: ``[out]``; ``values · scales`` is the weight times the divisor.
-        correction: ``[out]``, added to the bias: the mean of the exact product without the bias,
-            less that of the rounded one.
-    """
-
-    values: NDArray[np.int8]
-    scales: Array
-    correction: Array
-
-
 def round_layer(
     weight: Array, moments: Moments, levels: int = 127, pair_sum: int = 0
-) -> RoundedLayer:
-    """Round ``[out, in]`` for the inputs that ``moments`` saw."""
+) -> QuantizedLinear:
+    """Round ``[out, in]`` for the inputs that ``moments`` saw.
+
+    The correction is the mean of the exact product without the bias, less the rounded one's.
+    """
     smoothed = weight * moments.affine.divisor[None, :]
     values, scales = round_columns(smoothed, moments.products, levels=levels, pair_sum=pair_sum)
     exact = weight.astype(np.float64) @ moments.mean
     rounded = (values.astype(np.float64) @ moments.rounded_mean) * scales
-    return RoundedLayer(values, scales, (exact - rounded).astype(np.float32))
-
-
-def round_to_nearest(weight: Array, affine: Affine, pair_sum: int = 0) -> RoundedLayer:
-    """``[out, in]`` in its nearest steps; the middle comes back through them."""
-    smoothed = weight * affine.divisor[None, :]
-    scales = row_scales(smoothed, pair_sum=pair_sum)
-    values = np.rint(smoothed / scales[:, None]).astype(np.int8)
-    taken = (values.astype(np.float32) @ (affine.middle / affine.divisor)) * scales
-    return RoundedLayer(values, scales, taken.astype(np.float32))
-
-
-def row_scales(weight: NDArray[Any], *, levels: int = 127, pair_sum: int = 0) -> Array:
-    """The step of each row of ``[out, in]``, the smallest that no weight or pair oversteps.
-
-    Args:
-        weight: ``[out, in]``.
-        levels: steps on one side of zero.
-        pair_sum: as in :func:`round_columns`.
-    """
-    scales = np.abs(weight).max(axis=1) / np.float32(levels)
-    if pair_sum:
-        for sign in (1, -1):
-            side = np.maximum(sign * weight, 0)
-            even = side[:, 0 : side.shape[1] // 2 * 2 : 2]
-            pairs = (even + side[:, 1::2]).max(axis=1, initial=0)
-            # Each of the two may be rounded up by half a step.
-            scales = np.maximum(scales, pairs / np.float32(pair_sum - 1))
-    scales[scales == 0] = 1
-    return np.asarray(scales, np.float32)
+    correction = (exact - rounded).astype(np.float32)
+    return QuantizedLinear(moments.affine, values, scales, correction)
 
 
 def round_columns(
@@ -200,8 +126,7 @@ def round_columns(
         weight: ``[out, in]``.
         products: ``[in, in]``, second moments of the inputs, in any unit.
         levels: steps on one side of zero.
-        pair_sum: most that the columns 2k and 2k + 1 of a row may sum to where they have one sign;
-            0 for no bound.
+        pair_sum: as in :func:`~xopt.calibrate.quantized.row_scales`.
 
     Returns:
         ``[out, in]`` int8 within ±levels and ``[out]``, ``weight ≈ int8 · scale``.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Ranges
-from xopt.calibrate.rounding import Affine, RoundedLayer
+from xopt.calibrate.quantized import Affine, QuantizedLinear, round_to_nearest
 from xopt.errors import ArtifactError
 
 __all__ = ["Site", "read_sites", "write_sites"]
@@ -21,6 +22,7 @@ Array = NDArray[np.float32]
 # Files of the stored ranges: numbers, and arrays named `SITE.FIELD`.
 NUMBERS, ARRAYS = "sites.json", "sites.npz"
 IN_NUMBERS = ("amax", "moved", "centered", "smoothed", "limits")
+IN_ROUNDED = ("values", "scales", "correction")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Site:
     limits: tuple[float, float] | None = None
     middle: Array | None = None
     divisor: Array | None = None
-    rounded: RoundedLayer | None = None
+    rounded: QuantizedLinear | None = None
 
     @property
     def layer(self) -> str:
@@ -87,6 +89,21 @@ class Site:
         divisor = np.ones_like(middle) if self.divisor is None else self.divisor
         return Affine.over(*self.limits, divisor, middle)
 
+    def linear(
+        self, weight: Array, rows: slice = slice(None), pair_sum: int = 0
+    ) -> QuantizedLinear:
+        """A linear layer that reads it as unsigned numbers.
+
+        Args:
+            weight: ``[out, in]``.
+            rows: where it lies among all layers that read the site, one below the other.
+            pair_sum: as in :func:`~xopt.calibrate.quantized.row_scales`, where the recipe left the
+                weight to the lowering.
+        """
+        if self.rounded is None:
+            return round_to_nearest(weight, self.affine, pair_sum)
+        return self.rounded.rows(rows)
+
 
 def write_sites(sites: Iterable[Site], folder: Path) -> None:
     """Store them in ``folder``."""
@@ -94,8 +111,9 @@ def write_sites(sites: Iterable[Site], folder: Path) -> None:
     for site in sites:
         stored = {name: getattr(site, name) for name in IN_NUMBERS}
         numbers[site.name] = {name: value for name, value in stored.items() if value is not None}
-        whole = vars(site.rounded) if site.rounded is not None else {}
-        found = {"middle": site.middle, "divisor": site.divisor, **whole}
+        found = {"middle": site.middle, "divisor": site.divisor}
+        if site.rounded is not None:
+            found |= {name: getattr(site.rounded, name) for name in IN_ROUNDED}
         arrays |= {f"{site.name}.{k}": v for k, v in found.items() if v is not None}
     (folder / NUMBERS).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     np.savez(folder / ARRAYS, **arrays)
@@ -119,14 +137,16 @@ def read_sites(ranges: Ranges) -> dict[str, Site]:
         ) from error
 
 
-def _site(name: str, numbers: dict[str, object], arrays: dict[str, Array]) -> Site:
+def _site(name: str, numbers: dict[str, Any], arrays: dict[str, Array]) -> Site:
     limits = numbers.pop("limits", None)
-    parts = [arrays.get(f"{name}.{field.name}") for field in fields(RoundedLayer)]
-    return Site(
+    site = Site(
         name,
-        **numbers,  # type: ignore[arg-type]
-        limits=None if limits is None else tuple(limits),  # type: ignore[arg-type]
+        **numbers,
+        limits=None if limits is None else tuple(limits),
         middle=arrays.get(f"{name}.middle"),
         divisor=arrays.get(f"{name}.divisor"),
-        rounded=None if parts[0] is None else RoundedLayer(*parts),  # type: ignore[arg-type]
     )
+    if f"{name}.values" not in arrays:
+        return site
+    rounded: Any = {part: arrays[f"{name}.{part}"] for part in IN_ROUNDED}
+    return replace(site, rounded=QuantizedLinear(site.affine, **rounded))

@@ -41,8 +41,9 @@ class BuildContext:
     def lower(self, **changes: Any) -> LoweredGraph:
         """The graph by the recipe, but for ``changes`` of its fields; from the cache if there."""
         self.progress.stage("lowering")
-        lowering = replace(self.lowering, **changes)
-        lowered = lower_graph(self.graph, lowering, self.ranges, self.trimmed)
+        recipe = replace(self.lowering, **changes)
+        given = self.graph, recipe, self.ranges, self.trimmed
+        lowered = lower_graph(*given, checkpoint=self.checkpoint)
         # Mapped weights count as memory as long as anything refers to them.
         gc.collect()
         self.progress.stage("compiling")

@@ -1,5 +1,7 @@
 """Graph → LoweredGraph: explicit Q/DQ INT8, or fp16 weights, in standard ONNX operators.
 
+For our own kernels it is no graph but the arrays that they read.
+
 A linear layer that reads a quantized site becomes, after TensorRT's and OpenVINO's conventions for
 explicit quantization: QuantizeLinear → DequantizeLinear → MatMul with a per-output-channel
 DequantizeLinear of its INT8 weight → Add. Residual adds, LayerNorm, GELU and softmax stay in fp32.
@@ -8,7 +10,6 @@ DequantizeLinear of its INT8 weight → Add. Residual adds, LayerNorm, GELU and 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,31 +19,29 @@ import onnx
 from numpy.typing import NDArray
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, write_manifest
-from xopt.calibrate.sites import Site, read_sites
+from xopt.calibrate.quantized import quantize_rows
+from xopt.calibrate.sites import read_sites
 from xopt.compile.centering import center_attention
+from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.editing import GraphEditor
 from xopt.compile.external import WEIGHTS, Weights, WeightsWriter, load_model
 from xopt.compile.lower_openvino import AffineLowerer
 from xopt.compile.lower_tensorrt import lower_tensorrt
 from xopt.compile.plugin_attention import lower_plugin
-from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_rotary import RotaryLowerer
 from xopt.compile.traced import (
     DISTANCES,
-    READERS,
-    SITE,
     WORDS,
     WORDS_SITE,
     bias_of,
     linear_of,
 )
 from xopt.compile.trimming import Trimmed, trim_words
+from xopt.engines.cuda_weights import write_weights
 from xopt.host import tool_versions
 
-__all__ = ["lower_graph", "lowered_fingerprint", "site_weights"]
-
-Array = NDArray[np.float32]
+__all__ = ["lower_graph", "lowered_fingerprint"]
 
 
 def lowered_fingerprint(
@@ -54,7 +53,12 @@ def lowered_fingerprint(
 
 
 def lower_graph(
-    graph: Graph, lowering: Lowering, ranges: Ranges | None, trimmed: Trimmed | None = None
+    graph: Graph,
+    lowering: Lowering,
+    ranges: Ranges | None,
+    trimmed: Trimmed | None = None,
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> LoweredGraph:
     """Lower ``graph``, or take it from the cache.
 
@@ -63,6 +67,7 @@ def lower_graph(
         lowering: what the target wants.
         ranges: needed when activations are quantized.
         trimmed: the rows of the word embeddings that are kept, if not all.
+        checkpoint: that the graph was traced from; its weights are read for the form ``kernels``.
     """
     digest = lowered_fingerprint(
         graph.fingerprint, lowering, ranges.fingerprint if ranges else None, trimmed
@@ -83,6 +88,15 @@ def lower_graph(
             for name in ("graph.onnx", WEIGHTS):
                 # A copy: ONNX refuses weights that have a second hard link.
                 shutil.copyfile(graph.folder / name, work / name)
+        elif lowering.form == "kernels":
+            assert checkpoint is not None
+            # Both load PyTorch.
+            from xopt.compile.lower_kernels import kernel_arrays
+            from xopt.compile.packed_encoder import PackedEncoder
+
+            model = PackedEncoder.load(checkpoint)
+            sites = read_sites(ranges) if ranges else {}
+            write_weights(*kernel_arrays(model, lowering, sites), work)
         else:
             _write(graph, lowering, ranges, work, trimmed)
         write_manifest(work, LoweredGraph.kind, digest, facts)
@@ -111,7 +125,7 @@ def _write(
             affine = None
             if lowering.activations == "uint8":
                 affine = AffineLowerer(editor, sites, graph.manifest["heads"], lowering)
-            lowered = _lower_nodes(editor, lowering, sites, affine)
+            lowered = _lower_nodes(editor, lowering, affine)
     onnx.save(lowered, folder / "graph.onnx")
     onnx.checker.check_model(str(folder / "graph.onnx"))
 
@@ -119,10 +133,9 @@ def _write(
 def _lower_nodes(
     editor: GraphEditor,
     lowering: Lowering,
-    sites: Mapping[str, Site],
     affine: AffineLowerer | None,
 ) -> onnx.ModelProto:
-    """The forms that OpenVINO and the CUDA engine read."""
+    """The form that OpenVINO reads."""
     words = lowering.weights != "fp32" and WORDS_SITE not in lowering.fp32_sites
     for node in editor.source:
         linear = linear_of(node)
@@ -132,12 +145,8 @@ def _lower_nodes(
             _halve_rows(editor, node)
         elif linear and affine is not None:
             affine.lower(node, *linear)
-        elif linear and lowering.weights == "int8":
-            _lower_linear(editor, node, *linear, lowering, sites)
         elif linear and lowering.weights == "fp16":
             _halve_linear(editor, node)
-        elif node.op_type == "Softmax" and lowering.attention:
-            _quantize_probs(editor, node)
         else:
             editor.keep(node)
     return editor.finish()
@@ -200,92 +209,3 @@ def _bias(editor: GraphEditor, node: onnx.NodeProto) -> str:
     if len(node.input) > 2:
         return str(node.input[2])
     return editor.constant(node.output[0] + ".bias", bias_of(editor, node))
-
-
-def _lower_linear(
-    editor: GraphEditor,
-    node: onnx.NodeProto,
-    layer: str,
-    linear: str,
-    lowering: Lowering,
-    sites: Mapping[str, Site],
-) -> None:
-    """Replace ``Gemm(x, W, b)`` by its quantized form."""
-    name, bias = node.input[1], _bias(editor, node)
-    weight = np.asarray(editor.weights[name], np.float32)
-    site = f"{layer}.{SITE[linear]}"
-    reach, divisor = sites[site].reach(lowering.attention), sites[site].divisor
-    quantized = _quantize_activation(editor, node.input[0], site, reach, divisor)
-    weight = _smoothed(weight, divisor)
-    out = node.output[0]
-    if linear == "qkv" and lowering.attention:
-        _quantized_product(editor, quantized, weight, bias, name, out + ".exact")
-        steps = [np.float32(sites[f"{layer}.{part}"].amax / 127) for part in "qkv"]
-        scales = np.repeat(np.array(steps, np.float32), len(weight) // 3)
-        _quantize_pair(editor, out + ".exact", f"{layer}.qkv_out", scales, out)
-        return
-    _quantized_product(editor, quantized, weight, bias, name, out)
-
-
-def _quantize_probs(editor: GraphEditor, node: onnx.NodeProto) -> None:
-    """Keep the softmax, and quantize what it gives: at most 1, so in steps of 1/127."""
-    out = node.output[0]
-    exact = editor.emit("Softmax", node.input, out + ".exact", axis=-1)
-    _quantize_pair(editor, exact, "probs", np.array(1 / 127, np.float32), out)
-
-
-def _quantize_pair(editor: GraphEditor, source: str, site: str, scale: Array, out: str) -> None:
-    """Signed Q/DQ with one scale, or one for each column of ``[T, n]``."""
-    parts = [
-        editor.constant(site + ".scale", scale),
-        editor.constant(site + ".zero", np.zeros(scale.shape, np.int8)),
-    ]
-    axis = {"axis": 1} if scale.ndim else {}
-    q = editor.emit("QuantizeLinear", [source, *parts], out + ".q", **axis)
-    editor.emit("DequantizeLinear", [q, *parts], out, **axis)
-
-
-def _smoothed(weight: Array, divisor: Array | None) -> Array:
-    return weight if divisor is None else weight * divisor[None, :]
-
-
-def _quantized_product(
-    editor: GraphEditor, source: str, weight: Array, bias: str, name: str, out: str
-) -> None:
-    """``out = source · dequantize(int8 weight)^T + bias``; weight ``[out, in]``."""
-    values, scales = quantize_rows(weight)
-    parts = [
-        editor.constant(name + ".int8", values),
-        editor.constant(name + ".scale", scales),
-        editor.constant(name + ".zero", np.zeros(len(scales), np.int8)),
-    ]
-    full = editor.emit("DequantizeLinear", parts, name + ".dequantized", axis=0)
-    transposed = editor.emit("Transpose", [full], name + ".t", perm=[1, 0])
-    product = editor.emit("MatMul", [source, transposed], out + ".product")
-    editor.emit("Add", [product, bias], out)
-
-
-def _quantize_activation(
-    editor: GraphEditor, source: str, site: str, amax: float, divisor: Array | None
-) -> str:
-    """Q/DQ over ``[-amax, amax]``; a smoothed site is divided first."""
-    scale = editor.constant(site + ".scale", np.array(amax / 127, np.float32))
-    zero_point = editor.constant(site + ".zero", np.array(0, np.int8))
-    if divisor is not None:
-        inverse = editor.constant(site + ".smooth", np.float32(1) / divisor)
-        source = editor.emit("Mul", [source, inverse], site + ".smoothed")
-    q = editor.emit("QuantizeLinear", [source, scale, zero_point], site + ".q")
-    return editor.emit("DequantizeLinear", [q, scale, zero_point], site + ".dq")
-
-
-def site_weights(graph: Graph) -> Callable[[str], Array]:
-    """``site -> [out, in]``: the weights of the linear layers that read it, one below the other."""
-    weights = Weights(load_model(graph.path), graph.folder)
-
-    def weight(site: str) -> Array:
-        layer, _, name = site.rpartition(".")
-        readers = [f"{layer}.{linear}.weight" for linear in READERS[name]]
-        found = [np.asarray(weights[r], np.float32) for r in readers if r in weights]
-        return found[0] if len(found) == 1 else np.concatenate(found)
-
-    return weight

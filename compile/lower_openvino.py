@@ -15,11 +15,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from xopt.calibrate.rounding import round_to_nearest
+from xopt.calibrate.quantized import QuantizedLinear
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import READERS, SITE, bias_of, linear_of
+from xopt.compile.traced import bias_of, linear_of
+from xopt.encoders.spec import SITES
 
 __all__ = ["AffineLowerer"]
 
@@ -62,8 +63,8 @@ class AffineLowerer:
         # Sites whose middle is gone before they are reached.
         self._moved: set[str] = set()
         for (layer, linear), node in self._linears.items():
-            site = f"{layer}.{SITE[linear]}"
-            if SITE[linear] in ("qkv_in", "ffn_in") and site not in self._exact:
+            site = f"{layer}.{SITES[linear]}"
+            if SITES[linear] in ("qkv_in", "ffn_in") and site not in self._exact:
                 self._move(node.input[0], site)
 
     def _move(self, value: str, site: str) -> None:
@@ -92,17 +93,14 @@ class AffineLowerer:
 
     def lower(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
         """Replace ``Gemm(x, W, b)`` by its quantized form."""
-        site = f"{layer}.{SITE[linear]}"
+        site = f"{layer}.{SITES[linear]}"
         if site in self._exact:
             self._keep(node, layer, linear)
             return
         name, out = node.input[1], node.output[0]
-        found, rows = self.sites[site].rounded, self._rows(layer, linear)
-        if found is None:
-            weight = self.editor.array(name)
-            found, rows = round_to_nearest(weight, self.affine[site], self._pair_sum), slice(None)
-        values, scales = found.values[rows], found.scales[rows]
-        bias = bias_of(self.editor, node) + found.correction[rows]
+        weight, rows = self.editor.array(name), self._rows(layer, linear)
+        found = self.sites[site].linear(weight, rows, self._pair_sum)
+        bias = bias_of(self.editor, node) + found.correction
         # Where the values' bias is ours, it holds the context's middle.
         if linear == "attention_output" and (layer, "qkv") in self._linears:
             self._moved.add(site)
@@ -110,12 +108,12 @@ class AffineLowerer:
             self._done[site] = self._quantize(node.input[0], site)
         source = self._done[site]
         if linear == "qkv":
-            self._split(source, node, layer, values, scales, bias)
+            self._split(source, node, layer, found, bias)
         elif linear in ("q", "k", "v"):
-            self._product(source, values, scales, bias, name, out + ".exact")
+            self._product(source, found.values, found.scales, bias, name, out + ".exact")
             _bar(self.editor, out + ".exact", out)
         else:
-            self._product(source, values, scales, bias, name, out)
+            self._product(source, found.values, found.scales, bias, name, out)
 
     def _keep(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
         """The layer as it stands; a joint one gives the values without the context's middle."""
@@ -130,27 +128,26 @@ class AffineLowerer:
         source: str,
         node: onnx.NodeProto,
         layer: str,
-        values: NDArray[np.int8],
-        scales: Array,
+        found: QuantizedLinear,
         bias: Array,
     ) -> None:
         """Three projections in place of the joint one, and their gathers."""
         split = split_attention_inputs(self.editor, node, self.heads)
         context = self.affine[f"{layer}.context"]
-        hidden = len(values) // 3
+        hidden = len(bias) // 3
         bias[2 * hidden :] -= context.middle
         factors = [np.float32(split.scale), np.float32(1), np.float32(1)]
         for number, (part, factor) in enumerate(zip("qkv", factors, strict=True)):
             rows, out = slice(number * hidden, (number + 1) * hidden), f"{layer}.{part}"
-            exact = scales[rows] * factor, bias[rows] * factor
-            self._product(source, values[rows], *exact, f"{out}.weight", out)
+            exact = found.scales[rows] * factor, bias[rows] * factor
+            self._product(source, found.values[rows], *exact, f"{out}.weight", out)
             split.emit(self.editor, out, number)
 
     def _rows(self, layer: str, linear: str) -> slice:
         """Where a layer's rows lie among those of its site."""
         start = 0
-        for reader in READERS[SITE[linear]]:
-            if (layer, reader) in self._linears:
+        for reader, site in SITES.items():
+            if site == SITES[linear] and (layer, reader) in self._linears:
                 height = self.editor.weights[self._linears[layer, reader].input[1]].shape[0]
                 if reader == linear:
                     return slice(start, start + height)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from xopt.calibrate.quantized import quantize_rows
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
-from xopt.compile.quantize import in_half, quantize_rows
+from xopt.compile.quantize import in_half
 from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_head import emit_head, pool_slots
 from xopt.compile.tensorrt_inputs import declare

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xopt.compile.attention import attend, attend_jointly
@@ -221,6 +223,16 @@ class PackedEncoder(nn.Module):
     def sites(self) -> list[str]:
         """Where :meth:`walk` shows values, in its order."""
         return [name for name in site_names(self.plan) if not name.endswith(".probs")]
+
+    def readers(self, site: str) -> list[Any]:
+        """The linear layers that read ``site``, in the order of the plan."""
+        names = [op.name for op in self.plan if isinstance(op, Linear) and op.site == site]
+        return [self.get_submodule(name) for name in names]
+
+    def weight(self, site: str) -> NDArray[np.float32]:
+        """``[out, in]``: the weights of the linear layers that read ``site``."""
+        found = [module.weight.numpy() for module in self.readers(site)]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     @torch.inference_mode()
     def walk(

@@ -10,7 +10,6 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
 from xopt.calibrate.sampling import Form, Sample, draw_sample, read_sample
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import site_weights
 from xopt.compile.options import BuildOptions
 from xopt.compile.trimming import Trimmed, trim
 from xopt.errors import ArtifactError, InputError
@@ -125,7 +124,6 @@ def ranges_of(
         sample,
         recipe,
         first_position=checkpoint.config.first_position,
-        weights=site_weights(graph),
         progress=progress.share,
     )
 

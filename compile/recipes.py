@@ -33,8 +33,9 @@ class Lowering:
             kernel and copies nothing.
         embeddings: storage of the word embeddings; ``int8`` has one scale per row.
         attention: whether q, k, v and the probabilities are quantized too.
-        form: which operators: ``tensorrt`` is all fp16 and of the patterns that fuse there;
-            ``tensorrt-plugin`` is the same with attention as our own plugin.
+        form: which operators: ``kernels`` is no graph but the arrays of our own kernels;
+            ``tensorrt`` is all fp16 and of the patterns that fuse there; ``tensorrt-plugin`` is the
+            same with attention as our own plugin.
         levels: steps of a weight on one side of zero where weights are rounded by their effect
             (:mod:`xopt.calibrate.rounding`); 0 where each goes to its nearest of 127.
         pair_sum: most that two neighbouring weights of one sign may sum to. x86 without VNNI adds
@@ -47,7 +48,7 @@ class Lowering:
     activations: Literal["none", "int8", "uint8"] = "none"
     embeddings: Literal["fp32", "fp16", "int8"] = "fp32"
     attention: bool = False
-    form: Literal["packed", "tensorrt", "tensorrt-plugin"] = "packed"
+    form: Literal["packed", "kernels", "tensorrt", "tensorrt-plugin"] = "packed"
     levels: int = 0
     pair_sum: int = 0
     fp32_sites: tuple[str, ...] = ()
@@ -57,9 +58,9 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("openvino", "fp32"): Lowering("fp32"),
     ("openvino", "fp16"): Lowering("fp16", embeddings="fp16"),
     ("openvino", "int8"): Lowering("int8", "uint8", "int8", levels=127),
-    ("cuda", "fp16"): Lowering("fp16", embeddings="fp16"),
-    ("cuda", "int8"): Lowering("int8", "int8", "int8"),
-    ("cuda", "int8-attention"): Lowering("int8", "int8", "int8", attention=True),
+    ("cuda", "fp16"): Lowering("fp16", embeddings="fp16", form="kernels"),
+    ("cuda", "int8"): Lowering("int8", "int8", "int8", form="kernels"),
+    ("cuda", "int8-attention"): Lowering("int8", "int8", "int8", attention=True, form="kernels"),
     ("tensorrt-rtx", "fp16"): Lowering("fp16", embeddings="fp16", form="tensorrt"),
     ("tensorrt-rtx", "int8"): Lowering("int8", "int8", "int8", attention=True, form="tensorrt"),
     ("tensorrt", "fp16"): Lowering("fp16", embeddings="fp16", form="tensorrt"),

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xopt.artifacts import Ranges
-from xopt.calibrate.rounding import round_to_nearest
+from xopt.calibrate.quantized import quantize_rows
 from xopt.calibrate.sites import read_sites
 from xopt.compile.modules import multiply
 from xopt.compile.packed_encoder import Going, PackedEncoder, Product
-from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import READERS, WORDS_SITE
+from xopt.compile.traced import WORDS_SITE
 from xopt.encoders.plan import Embed, Linear
 from xopt.packing import Encoding, PackedBatch, pack, plan_batches
 
@@ -169,11 +168,7 @@ class _Rounding:
         sites = read_sites(ranges).values()
         self._sites = {site.name: site for site in sites if site.limits is not None}
         self._pair_sum = lowering.pair_sum
-        self._modules: dict[str, list[Any]] = {}
-        present = {op.name for op in model.plan if isinstance(op, Linear)}
-        for site in self._sites.values():
-            names = [f"{site.layer}.{name}" for name in READERS[site.kind]]
-            self._modules[site.name] = [model.get_submodule(n) for n in names if n in present]
+        self._modules = {name: model.readers(name) for name in self._sites}
 
     def product(self, site: str) -> Product:
         """What stands in the place of a linear layer's product where ``site`` is INT8."""
@@ -192,20 +187,16 @@ class _Rounding:
 
     def _layers(self, site: str) -> Iterator[nn.Linear]:
         """Each module that reads ``site``, with its weight in steps and behind the divisor."""
-        modules = self._modules[site]
-        weights: list[Any] = [module.weight.numpy() for module in modules]
-        found = self._sites[site].rounded
-        if found is None:
-            whole = np.concatenate(weights)
-            found = round_to_nearest(whole, self._sites[site].affine, self._pair_sum)
         start = 0
-        for module, weight in zip(modules, weights, strict=True):
+        for module in self._modules[site]:
+            weight = module.weight.numpy()
             rows = slice(start, start + len(weight))
             start = rows.stop
-            values = found.values[rows].astype(np.float32) * found.scales[rows, None]
+            found = self._sites[site].linear(weight, rows, self._pair_sum)
+            values = found.values.astype(np.float32) * found.scales[:, None]
             layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
             layer.weight = nn.Parameter(torch.from_numpy(values), requires_grad=False)
-            gained = module.bias + torch.from_numpy(found.correction[rows])
+            gained = module.bias + torch.from_numpy(found.correction)
             layer.bias = nn.Parameter(gained, requires_grad=False)
             yield layer
 

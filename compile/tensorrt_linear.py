@@ -13,11 +13,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from xopt.calibrate.quantized import Affine, round_to_nearest
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
-from xopt.compile.quantize import HALF, in_half, quantize_rows, weight_step
+from xopt.compile.quantize import HALF, in_half, weight_step
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import SITE, bias_of
+from xopt.compile.traced import bias_of
+from xopt.encoders.spec import SITES
 from xopt.errors import UnsupportedError
 
 __all__ = ["Array", "LinearLowerer"]
@@ -57,7 +59,7 @@ class LinearLowerer:
 
     def linear(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
         """``x · W^T + b`` of one of the encoder's linear layers."""
-        site = f"{layer}.{SITE[linear]}"
+        site = f"{layer}.{SITES[linear]}"
         weight, bias = self.weight_and_bias(node)
         source, middle = node.input[0], None
         if self.int8:
@@ -117,17 +119,20 @@ class LinearLowerer:
             product = emit("MatMul", [source, values], name + ".matmul")
         else:
             layer, _, linear = name.rpartition(".")
-            rows, scales = quantize_rows(weight)
-            scales[~weight.any(axis=1)] = 0
-            step = weight_step(rows, scales, self.step(f"{layer}.{SITE[linear]}"))
-            stored = self.editor.constant(name + ".weight.int8", np.ascontiguousarray(rows.T))
+            # The divisor is in the weight, as fp16 has it; the middle is of the divided input.
+            ones = np.ones(weight.shape[1], np.float32)
+            given = float(self.step(f"{layer}.{SITES[linear]}"))
+            how = Affine(given, 0, ones, 0 * ones if middle is None else middle)
+            found = round_to_nearest(weight, how)
+            scales = np.where(weight.any(axis=1), found.scales, np.float32(0))
+            step = weight_step(found.values, scales, np.float32(given))
+            rows = np.ascontiguousarray(found.values.T)
+            stored = self.editor.constant(name + ".weight.int8", rows)
             full = self._dequantized(stored, name + ".weight", step)
             exact = emit("MatMul", [source, full], name + ".matmul")
             ratio = self.half(name + ".weight.ratio", scales / step)
             product = emit("Mul", [exact, ratio], name + ".scaled")
-            if middle is not None:
-                taken = rows.astype(np.float32) @ middle
-                bias = (bias + taken * self.editor.array(ratio) * step).astype(np.float32)
+            bias = (bias + found.taken * self.editor.array(ratio) * step).astype(np.float32)
         emit("Add", [product, self.half(name + ".bias", bias)], out)
 
     def _dequantized(self, stored: str, name: str, step: np.float32) -> str:

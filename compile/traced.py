@@ -10,21 +10,13 @@ import onnx
 from numpy.typing import NDArray
 
 from xopt.compile.editing import GraphEditor
+from xopt.encoders.spec import SITES
 
 __all__ = [
-    "DISTANCES", "READERS", "SITE", "WORDS", "WORDS_SITE", "AttentionChain", "bias_of",
-    "drop_attention", "linear_of",
+    "DISTANCES", "WORDS", "WORDS_SITE", "AttentionChain", "bias_of", "drop_attention", "linear_of",
 ]  # fmt: skip
 
-# The linear layers that read each site: queries, keys and values are one or three.
-READERS = {
-    "qkv_in": ("qkv", "q", "k", "v"),
-    "context": ("attention_output",),
-    "ffn_in": ("ffn_in", "ffn_gate"),
-    "ffn_act": ("ffn_out",),
-}
-SITE = {linear: site for site, linears in READERS.items() for linear in linears}
-LINEAR = re.compile(rf"^(layers\.\d+)\.({'|'.join(SITE)})\.weight$")
+LINEAR = re.compile(rf"^(layers\.\d+)\.({'|'.join(SITES)})\.weight$")
 WORDS = "embeddings.word.weight"
 # What its rows are called among the sites.
 WORDS_SITE = "embeddings"

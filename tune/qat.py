@@ -21,15 +21,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.quantized import Affine
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
-from xopt.calibrate.rounding import Affine
 from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.sites import read_sites
 from xopt.compile.build import BuildOptions
@@ -37,6 +35,8 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import graph_fingerprint
 from xopt.distribution import install_command
+from xopt.encoders.families import bert
+from xopt.encoders.spec import SITES
 from xopt.errors import MissingExtraError
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
@@ -45,19 +45,6 @@ __all__ = [
     "calibration_facts", "insert_quantizers", "measure_sites", "quantizers_of", "remove_quantizers",
 ]  # fmt: skip
 
-Array = NDArray[np.float32]
-
-# Site -> the linear layers of transformers' encoder layer that read it.
-READERS = {
-    "qkv_in": ("attention.self.query", "attention.self.key", "attention.self.value"),
-    "context": ("attention.output.dense",),
-    "ffn_in": ("intermediate.dense",),
-    "ffn_act": ("output.dense",),
-}
-# ... and the packed encoder's layer of the same weights.
-PACKED = {
-    "qkv_in": "qkv", "context": "attention_output", "ffn_in": "ffn_in", "ffn_act": "ffn_out",
-}  # fmt: skip
 INPUT = "input_quantizer"
 
 
@@ -81,21 +68,13 @@ def measure_sites(folder: Path, progress: Progress | None = None) -> dict[str, A
     sample = draw_sample(
         load_corpus(), tokenizer, max_tokens=defaults.calibration_tokens, seed=defaults.seed
     )
-    model = PackedEncoder.load(checkpoint)
-
-    def weights(site: str) -> Array:
-        layer, _, name = site.rpartition(".")
-        weight: Array = model.get_parameter(f"{layer}.{PACKED[name]}.weight").numpy()
-        return weight
-
     ranges = calibrate(
-        model,
+        PackedEncoder.load(checkpoint),
         # Of the graph that is not traced here: the same weights have the same ranges.
         graph_fingerprint(checkpoint),
         sample,
         _recipe(defaults),
         first_position=checkpoint.config.first_position,
-        weights=weights,
         progress=progress.share,
     )
     sites = read_sites(ranges).values()
@@ -137,31 +116,29 @@ def insert_quantizers(model: Any, affine: Mapping[str, Affine]) -> list[str]:
     words = base.embeddings.word_embeddings
     words.add_module(INPUT, make())
     words.register_forward_hook(_quantize_rows)
-    sites = ["embeddings"]
-    for number, layer in enumerate(base.encoder.layer):
-        for site, readers in READERS.items():
-            name = f"layers.{number}.{site}"
-            divisor = torch.from_numpy(affine[name].divisor.copy())
-            sites.append(name)
-            for reader in readers:
-                linear = layer.get_submodule(reader)
-                linear.add_module(INPUT, AffineQuantizer(affine[name]))
-                linear.register_forward_pre_hook(_quantize_input)
-                weight = _Smoothed(make(), divisor)
-                parametrize.register_parametrization(linear, "weight", weight)
-    return sites
+    linears = _linears(base)
+    for site, linear in linears:
+        linear.add_module(INPUT, AffineQuantizer(affine[site]))
+        linear.register_forward_pre_hook(_quantize_input)
+        weight = _Smoothed(make(), torch.from_numpy(affine[site].divisor.copy()))
+        parametrize.register_parametrization(linear, "weight", weight)
+    return list(dict.fromkeys(["embeddings", *(site for site, _ in linears)]))
+
+
+def _linears(base: Any) -> list[tuple[str, nn.Module]]:
+    """The linear layers of a transformers encoder, each with the site that it reads."""
+    found = []
+    for theirs, (ours,) in bert.FAMILY.places(range(base.config.num_hidden_layers)).items():
+        layer, _, name = ours.rpartition(".")
+        if name in SITES:
+            found.append((f"{layer}.{SITES[name]}", base.get_submodule(theirs)))
+    return sorted(found, key=lambda pair: int(pair[0].split(".")[1]))
 
 
 def remove_quantizers(model: Any) -> None:
     """Take every quantizer out again; the weights stay as they were trained."""
     base = model.base_model
-    linears = [
-        layer.get_submodule(reader)
-        for layer in base.encoder.layer
-        for readers in READERS.values()
-        for reader in readers
-    ]
-    for module in (base.embeddings.word_embeddings, *linears):
+    for module in (base.embeddings.word_embeddings, *(linear for _, linear in _linears(base))):
         if not hasattr(module, INPUT):
             continue
         delattr(module, INPUT)

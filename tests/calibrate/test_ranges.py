@@ -19,7 +19,6 @@ from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.sites import Site, read_sites, write_sites
 from xopt.calibrate.smooth import smoothing, with_headroom
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import site_weights
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import trace_checkpoint
 from xopt.encoders.plan import plan, site_names
@@ -181,7 +180,6 @@ def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = N
         draw_sample(load_corpus(), tokenizer, max_tokens=1500),
         recipe,
         first_position=2,
-        weights=site_weights(graph),
     )
 
 
@@ -282,23 +280,24 @@ def held() -> int:
     return sum(stores.values())
 
 
-def test_no_layer_is_held_longer_than_it_is_measured(make_checkpoint: Callable[..., Path]) -> None:
+def test_no_layer_is_held_longer_than_it_is_measured(
+    make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither its values nor its moments: a deep encoder takes the memory of a flat one."""
     folder = make_checkpoint(seed=311, num_hidden_layers=4)
     checkpoint = Checkpoint.open(folder)
     tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
     sample = draw_sample(load_corpus(), tokenizer, max_tokens=6000)
     model = PackedEncoder.load(checkpoint)
-    readers = {"qkv_in": "qkv", "context": "attention_output", "ffn_act": "ffn_out"}
-    before, seen = held(), {}
+    before, weight, seen = held(), model.weight, {}
 
     def weigh(site: str) -> np.ndarray:
         seen[site] = held() - before
-        layer, _, kind = site.rpartition(".")
-        return model.get_parameter(f"{layer}.{readers.get(kind, kind)}.weight").numpy()
+        return weight(site)
 
     recipe = CalibrationRecipe(levels=127)
-    calibrate(model, "flat", sample, recipe, first_position=2, weights=weigh)
+    monkeypatch.setattr(model, "weight", weigh)
+    calibrate(model, "flat", sample, recipe, first_position=2)
     config, tokens = checkpoint.config, sum(map(len, sample.encodings))
     for kind in ("qkv_in", "context", "ffn_in", "ffn_act"):
         assert seen[f"layers.3.{kind}"] <= 1.01 * seen[f"layers.1.{kind}"]
@@ -328,6 +327,9 @@ def test_what_is_no_number_is_named_with_its_text_and_its_place(
 
     class Broken:
         sites = ("layers.0.qkv_in", "layers.1.ffn_act")
+
+        def weight(self, site: str) -> np.ndarray:
+            return np.ones((2, 64), np.float32)
 
         def walk(self, batches: Any, visit: Callable[[str, list[Any]], None]) -> None:
             parts = [torch.zeros(batch.tokens, 64) for batch in batches]

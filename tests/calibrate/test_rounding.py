@@ -7,16 +7,8 @@ import pytest
 import torch
 
 from xopt.calibrate import rounding
-from xopt.calibrate.rounding import (
-    DAMP,
-    EXACT,
-    Affine,
-    Moments,
-    factor_of,
-    round_columns,
-    round_layer,
-)
-from xopt.compile.quantize import quantize_rows
+from xopt.calibrate.quantized import Affine, quantize_rows
+from xopt.calibrate.rounding import DAMP, EXACT, Moments, factor_of, round_columns, round_layer
 from xopt.host import int8_instructions
 
 

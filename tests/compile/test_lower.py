@@ -13,14 +13,14 @@ from tests.rounding import MARGIN, calibrated_batch, distance, rounding_error
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.quantized import quantize_rows
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.sites import read_sites
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import lower_graph, site_weights
+from xopt.compile.lower import lower_graph
 from xopt.compile.lower_openvino import AffineLowerer
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.quantize import quantize_rows
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
 from xopt.errors import InputError, UnsupportedError
@@ -47,7 +47,6 @@ def calibrated(checkpoint: Checkpoint, graph: Graph, folder: Path, alpha: float)
         draw_sample(load_corpus(), tokenizer, max_tokens=3000),
         CalibrationRecipe("minmax", alpha=alpha, levels=127),
         first_position=checkpoint.config.first_position,
-        weights=site_weights(graph),
     )
 
 
@@ -147,7 +146,6 @@ def test_a_bias_takes_back_what_rounding_moved(make_checkpoint: Factory) -> None
         pack(sample.encodings, first_position=0),
         watch=lambda site, tensor: seen.update({site: tensor.double().numpy()}),
     )
-    weights = site_weights(trace_checkpoint(checkpoint))
     sites = [site for site in read_sites(ranges).values() if site.limits is not None]
     assert len(sites) == 2 * 4
     for found in sites:
@@ -158,7 +156,7 @@ def test_a_bias_takes_back_what_rounding_moved(make_checkpoint: Factory) -> None
         q = q.clip(0, 255)
         assert np.abs(layer.values.astype(int)).max() <= 127
         product = (q - how.zero) @ (layer.values * layer.scales[:, None]).T * how.step
-        wanted = (seen[site] @ weights(site).T).mean(axis=0)
+        wanted = (seen[site] @ model.weight(site).T).mean(axis=0)
         np.testing.assert_allclose((product + layer.correction).mean(axis=0), wanted, atol=2e-4)
 
 

@@ -20,14 +20,15 @@ from tests.rounding import (
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.quantized import quantize_rows
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.sites import read_sites
 from xopt.compile.build import BuildOptions, choose_lowering
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import lower_graph, site_weights
+from xopt.compile.lower import lower_graph
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.quantize import quantize_rows, weight_step
+from xopt.compile.quantize import weight_step
 from xopt.compile.recipes import lowering_for
 from xopt.compile.tensorrt_inputs import INPUTS
 from xopt.compile.trace import trace_checkpoint
@@ -66,7 +67,6 @@ def lowered(folder: Path, precision: str, alpha: float = 0.8) -> Lowered:
             draw_sample(load_corpus(), tokenizer, max_tokens=3000),
             CalibrationRecipe("minmax", alpha=alpha),
             first_position=checkpoint.config.first_position,
-            weights=site_weights(graph),
         )
     found = lower_graph(graph, lowering_for("tensorrt-rtx", precision), ranges)
     return checkpoint, graph, found, ranges

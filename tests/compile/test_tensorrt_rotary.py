@@ -20,7 +20,7 @@ from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.compile.build import choose_lowering
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import lower_graph, site_weights
+from xopt.compile.lower import lower_graph
 from xopt.compile.options import BuildOptions
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import trace_checkpoint
@@ -60,7 +60,6 @@ def lowered(
             ),
             CalibrationRecipe("minmax", alpha=0.8),
             first_position=checkpoint.config.first_position,
-            weights=site_weights(graph),
         )
     # Attention is in fp16 for all of them, so that they can be compared.
     lowering = replace(choose_lowering(options, checkpoint), attention=False)

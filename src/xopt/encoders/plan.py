@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from xopt.encoders.spec import Activation, Block, EncoderSpec, Norm
+from xopt.encoders.spec import SITES, Activation, Block, EncoderSpec, Norm
 
 __all__ = [
     "Act", "Attend", "Embed", "Gate", "Linear", "Normalize", "Op", "Residual", "State", "is_joint",
@@ -181,7 +181,7 @@ def _reading_states(inner: list[Op]) -> Iterator[Op]:
 
 def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
     queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-    site = f"{layer}.qkv_in"
+    site = f"{layer}.{SITES['qkv']}"
     if is_joint(spec, block):
         yield Linear(f"{layer}.qkv", site, spec.hidden, queries + 2 * keys, True, "h", "qkv")
         source: tuple[str, ...] = ("qkv",)
@@ -201,8 +201,8 @@ def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
         spec.score_scale, terms,
     )  # fmt: skip
     name = "attention_output"
-    bias = name in block.biases
-    yield Linear(f"{layer}.{name}", f"{layer}.context", queries, spec.hidden, bias, "context", "y")
+    site, bias = f"{layer}.{SITES[name]}", name in block.biases
+    yield Linear(f"{layer}.{name}", site, queries, spec.hidden, bias, "context", "y")
 
 
 def is_joint(spec: EncoderSpec, block: Block) -> bool:
@@ -216,13 +216,13 @@ def _feed_forward(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
     inner = spec.intermediate
     for part in ("ffn_in", "ffn_gate") if block.gated else ("ffn_in",):
         bias = part in block.biases
-        site = f"{layer}.ffn_in"
+        site = f"{layer}.{SITES[part]}"
         yield Linear(f"{layer}.{part}", site, spec.hidden, inner, bias, "h", part)
     yield Act(block.activation, "ffn_in", "act")
     if block.gated:
         yield Gate("act", "ffn_gate", "act")
-    bias = "ffn_out" in block.biases
-    yield Linear(f"{layer}.ffn_out", f"{layer}.ffn_act", inner, spec.hidden, bias, "act", "y")
+    site, bias = f"{layer}.{SITES['ffn_out']}", "ffn_out" in block.biases
+    yield Linear(f"{layer}.ffn_out", site, inner, spec.hidden, bias, "act", "y")
 
 
 def site_names(ops: tuple[Op, ...]) -> list[str]:

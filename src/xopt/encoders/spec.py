@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["ACTIVATIONS", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm", "Relative"]
+__all__ = [
+    "ACTIVATIONS", "SITES", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm", "Relative",
+]  # fmt: skip
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "tanh"]
 
@@ -24,6 +26,18 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish": "silu",
     "relu": "relu",
     "tanh": "tanh",
+}
+
+# A linear layer of a block -> the site that it reads. Layers of one site are in their order here.
+SITES = {
+    "qkv": "qkv_in",
+    "q": "qkv_in",
+    "k": "qkv_in",
+    "v": "qkv_in",
+    "attention_output": "context",
+    "ffn_in": "ffn_in",
+    "ffn_gate": "ffn_in",
+    "ffn_out": "ffn_act",
 }
 
 

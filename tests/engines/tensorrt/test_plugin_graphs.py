@@ -23,7 +23,7 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import lower_graph, site_weights
+from xopt.compile.lower import lower_graph
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
@@ -62,7 +62,6 @@ def lower(folder: Path, form: str) -> LoweredGraph:
             draw_sample(load_corpus(), tokenizer, max_tokens=1000),
             CalibrationRecipe(),
             first_position=checkpoint.config.first_position,
-            weights=site_weights(graph),
         )
     return lower_graph(graph, lowering, ranges)
 

@@ -24,7 +24,7 @@ from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import lower_graph, site_weights
+from xopt.compile.lower import lower_graph
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.sources import PIP_E5, locate
@@ -83,7 +83,6 @@ def lower_int8(folder: Path) -> LoweredGraph:
         draw_sample(load_corpus(), tokenizer, max_tokens=1000),
         CalibrationRecipe("minmax", alpha=0.8),
         first_position=checkpoint.config.first_position,
-        weights=site_weights(graph),
     )
     return lower_graph(graph, lowering_for("tensorrt-rtx", "int8"), ranges)
 
