@@ -18,6 +18,7 @@ from xopt.calibrate.sampling import Sample
 from xopt.calibrate.sites import Site, write_sites
 from xopt.calibrate.smooth import smoothing, with_headroom
 from xopt.errors import InputError, did_you_mean
+from xopt.hashing import source_digest
 from xopt.host import release_memory, tool_versions
 from xopt.packing import PackedBatch
 
@@ -87,7 +88,7 @@ class Observable(Protocol):
 def ranges_fingerprint(graph: str, sample: Sample, recipe: CalibrationRecipe) -> str:
     """The fingerprint the ranges have, known before they are measured."""
     return fingerprint(
-        graph, sample.fingerprint, asdict(recipe), {"format": 7},
+        graph, sample.fingerprint, asdict(recipe), source_digest("calibrate"),
         tool_versions("torch", *(("nvidia-modelopt",) if recipe.method in MODELOPT else ())),
     )  # fmt: skip
 

@@ -40,6 +40,7 @@ from xopt.engines.building import Built
 from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS
 from xopt.evidence import record_build
+from xopt.hashing import source_digest
 from xopt.host import peak_rss_mib, release_memory, tool_versions
 from xopt.progress import Progress, Silent, Stage, StageClock
 
@@ -218,7 +219,7 @@ def _bundle_fingerprint(
     recipe = choose_recipe(options, checkpoint)
     ranges = ranges_fingerprint(graph, sample, recipe) if sample else None
     lowered = lowered_fingerprint(graph, lowering, ranges, trimmed)
-    parts: list[Any] = [tool_versions("xopt", "openvino")]
+    parts: list[Any] = [tool_versions("xopt", "openvino"), source_digest("engines")]
     own = options.builder.own
     if own:
         parts += [own, list(lengths), tool_versions(options.engine), here]

@@ -39,6 +39,7 @@ from xopt.compile.traced import (
 )
 from xopt.compile.trimming import Trimmed, trim_words
 from xopt.engines.cuda_weights import write_weights
+from xopt.hashing import source_digest
 from xopt.host import tool_versions
 
 __all__ = ["lower_graph", "lowered_fingerprint"]
@@ -48,8 +49,9 @@ def lowered_fingerprint(
     graph: str, lowering: Lowering, ranges: str | None, trimmed: Trimmed | None = None
 ) -> str:
     """The fingerprint the lowered graph has, known before it is made."""
+    source = source_digest("encoders", "calibrate", "compile")
     kept = [] if trimmed is None else [trimmed.fingerprint]
-    return fingerprint(graph, ranges, asdict(lowering), {"format": 15}, *kept)
+    return fingerprint(graph, ranges, asdict(lowering), source, *kept)
 
 
 def lower_graph(

@@ -29,7 +29,7 @@ from xopt.compile.traced import WORDS_SITE
 from xopt.encoders.plan import Linear, plan
 from xopt.evaluate.held import Losses, SearchRows, Side
 from xopt.evaluate.resume import Partial
-from xopt.hashing import cache_folder
+from xopt.hashing import cache_folder, source_digest
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 
@@ -138,7 +138,7 @@ def _errors(
     lowering = choose_lowering(options, checkpoint)
     encodings = data.encodings(tokenizer, ERROR_TOKENS)
     ids = {code: [e.ids.tolist() for e in items] for code, items in encodings.items()}
-    parts = ranges.fingerprint, asdict(lowering), ids, {"format": 1}
+    parts = ranges.fingerprint, asdict(lowering), ids, source_digest("compile")
     progress.stage("sensitivity")
     model = PackedEncoder.load(checkpoint)
     sites = forked_sites(model)

@@ -18,6 +18,7 @@ from xopt.compile.external import WEIGHTS, WeightsWriter
 from xopt.compile.parity import check_parity
 from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.errors import require
+from xopt.hashing import source_digest
 from xopt.host import release_memory, tool_versions
 from xopt.packing import Encoding, pack
 
@@ -51,9 +52,8 @@ AXES: dict[str, dict[int, str]] = {
 
 def graph_fingerprint(checkpoint: Checkpoint) -> str:
     """The fingerprint its graph has, known before it is traced."""
-    return fingerprint(
-        checkpoint.fingerprint, {"opset": OPSET, "format": 2}, tool_versions("torch", "onnxscript")
-    )
+    parts = source_digest("encoders", "compile"), tool_versions("torch", "onnxscript")
+    return fingerprint(checkpoint.fingerprint, *parts)
 
 
 def trace_checkpoint(checkpoint: Checkpoint) -> Graph:

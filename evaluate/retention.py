@@ -18,6 +18,7 @@ from xopt.evaluate.resume import Partial
 from xopt.evaluate.statistics import Scored, interval, resample
 from xopt.evaluate.tasks.base import Examples, Task
 from xopt.evaluate.throughput import measure_latency, throughput
+from xopt.hashing import source_digest
 from xopt.host import host_facts
 from xopt.languages import check_languages, to_iso1
 from xopt.model.session import Session
@@ -124,7 +125,8 @@ def compare_sessions(
         bundles = [session.bundle.fingerprint for session in sessions.values()]
         key = fingerprint(
             task.name, dict(task.conventions), language, prints[language], bundles, seed, resamples,
-            host_facts(), candidate.engine.predicted, dict(cores or {}), {"format": 4},
+            host_facts(), candidate.engine.predicted, dict(cores or {}),
+            source_digest("evaluate", "model"),
         )  # fmt: skip
         result = partial.get(key)
         if result is None:

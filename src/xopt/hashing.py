@@ -1,8 +1,9 @@
-"""Checksums of files, and the folder in which they and every stage are remembered."""
+"""Checksums of files and of our source, and the folder in which every stage is remembered."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import sqlite3
@@ -13,8 +14,12 @@ from typing import Any
 
 from filelock import FileLock
 
-__all__ = ["cache_folder", "locked", "sha256_file", "sha256_file_cached", "using_cache"]
+__all__ = [
+    "cache_folder", "locked", "sha256_file", "sha256_file_cached", "source_digest", "using_cache",
+]  # fmt: skip
 
+# Where the rooms lie, as they are installed or through links.
+PACKAGE = Path(__file__).parent
 # How long a table that another process writes is waited for.
 WAIT_S = 5.0
 _CHOSEN: ContextVar[Path | None] = ContextVar("cache", default=None)
@@ -40,6 +45,26 @@ def cache_folder() -> Path:
         return Path(root)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "xopt"
+
+
+@functools.cache
+def source_digest(*rooms: str) -> str:
+    """sha256 of the Python source of some rooms: what decides the bytes of what they make.
+
+    A part of the fingerprints of stages, so that a change of the source makes them anew and nobody
+    has to count versions of them. Within one installed version it is always the same.
+
+    Args:
+        rooms: folders of the package, such as ``compile``.
+    """
+    digest = hashlib.sha256()
+    for room in rooms:
+        root = PACKAGE / room
+        for path in sorted(root.rglob("*.py")):
+            text = path.read_bytes()
+            digest.update(f"{room}/{path.relative_to(root).as_posix()} {len(text)}\n".encode())
+            digest.update(text)
+    return digest.hexdigest()
 
 
 def sha256_file(path: Path) -> str:

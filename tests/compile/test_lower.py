@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from onnx.reference import ReferenceEvaluator
 from tests.rounding import MARGIN, calibrated_batch, distance, rounding_error
 
+from xopt import hashing
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.quantized import quantize_rows
@@ -18,7 +20,7 @@ from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.sites import read_sites
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.lower import lower_graph
+from xopt.compile.lower import lower_graph, lowered_fingerprint
 from xopt.compile.lower_openvino import AffineLowerer
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
@@ -191,3 +193,24 @@ def test_what_a_target_cannot_do_is_explained() -> None:
     with pytest.raises(UnsupportedError, match="has no precision fp16") as caught:
         lowering_for("null", "fp16")
     assert "fp32, int8" in caught.value.hint
+
+
+def test_a_changed_source_changes_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(hashing.source_digest.cache_clear)
+
+    def key() -> str:
+        hashing.source_digest.cache_clear()
+        return lowered_fingerprint("graph", lowering_for("openvino", "int8"), "ranges")
+
+    before = key()
+    for room in ("encoders", "calibrate", "compile"):
+        shutil.copytree(hashing.PACKAGE / room, tmp_path / room)
+    monkeypatch.setattr(hashing, "PACKAGE", tmp_path)
+    assert key() == before
+    for changed in ("compile/lower_openvino.py", "calibrate/quantized.py"):
+        with (tmp_path / changed).open("a") as stream:
+            stream.write("\nSTEPS = 254\n")
+        assert key() != before
+        before = key()
