@@ -38,7 +38,7 @@ from xopt.encoders.plan import (
     plan,
     site_names,
 )
-from xopt.encoders.spec import EncoderSpec
+from xopt.encoders.spec import EncoderSpec, Rotary
 from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.packing import PackedBatch
 
@@ -60,14 +60,14 @@ class Going:
 
     Attributes:
         arrays: of the batch.
-        turns: base -> cosine and sine of each token's position.
+        turns: rotary positions -> cosine and sine of each token's position.
         distances: from :class:`~xopt.compile.relative.Distances`.
         values: what the operations read and write, by name.
         seen: the sites that were watched.
     """
 
     arrays: dict[str, Tensor]
-    turns: dict[float, tuple[Tensor, Tensor]]
+    turns: dict[Rotary, tuple[Tensor, Tensor]]
     distances: dict[str, Tensor]
     values: dict[str, Tensor] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
@@ -91,9 +91,8 @@ class PackedEncoder(nn.Module):
         self.layers = nn.ModuleList(nn.Module() for _ in range(depth))
         for op in self.plan:
             self._build(op)
-        bases = rotations(self.plan)
-        self._rotations = {theta: number for number, theta in enumerate(bases)}
-        self.rotary = nn.ModuleList(Rotation(config) for _ in bases)
+        self._rotations = {rotary: number for number, rotary in enumerate(rotations(self.plan))}
+        self.rotary = nn.ModuleList(Rotation(config) for _ in self._rotations)
         self.distances: Distances | None = None
         if config.relative is not None and any(isinstance(op, Attend) for op in self.plan):
             self.distances = Distances(config.relative, config.max_tokens)
@@ -169,7 +168,7 @@ class PackedEncoder(nn.Module):
 
     def begin(self, arrays: dict[str, Tensor]) -> Going:
         """A batch before the first operation."""
-        turns = {t: self.rotary[n](arrays["position_ids"]) for t, n in self._rotations.items()}
+        turns = {r: self.rotary[n](arrays["position_ids"]) for r, n in self._rotations.items()}
         distances: dict[str, Tensor] = {}
         if self.distances is not None:
             distances = self.distances(arrays["pad_index"].shape[1])
@@ -205,7 +204,7 @@ class PackedEncoder(nn.Module):
                     values[op.out] = self.joint_attention(op, parts[0], going.arrays, watch)
                 else:
                     q, k, v = parts
-                    turn = going.turns[op.theta] if op.theta is not None else None
+                    turn = going.turns[op.rotary] if op.rotary is not None else None
                     tables = {t: self._table(op, t) for t in op.terms}
                     values[op.out] = attend(
                         op, q, k, v, going.arrays, turn, tables, going.distances

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from xopt.encoders.plan import Attend, Op
-from xopt.encoders.spec import EncoderSpec
+from xopt.encoders.spec import EncoderSpec, Rotary
 
 __all__ = ["rotary_table", "rotary_tables", "rotations", "table_shapes", "turn_rows"]
 
@@ -16,10 +17,10 @@ __all__ = ["rotary_table", "rotary_tables", "rotations", "table_shapes", "turn_r
 STORED = "rotary.table.weight"
 
 
-def rotations(ops: Iterable[Op]) -> list[float]:
-    """The bases of all rotary positions, in the order in which layers first have them."""
-    bases = [op.theta for op in ops if isinstance(op, Attend) and op.theta is not None]
-    return list(dict.fromkeys(bases))
+def rotations(ops: Iterable[Op]) -> list[Rotary]:
+    """All rotary positions, in the order in which layers first have them."""
+    found = [op.rotary for op in ops if isinstance(op, Attend) and op.rotary is not None]
+    return list(dict.fromkeys(found))
 
 
 def table_shapes(spec: EncoderSpec, ops: Iterable[Op]) -> dict[str, tuple[int, ...]]:
@@ -31,7 +32,7 @@ def table_shapes(spec: EncoderSpec, ops: Iterable[Op]) -> dict[str, tuple[int, .
 def rotary_tables(
     spec: EncoderSpec, ops: Iterable[Op], found: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Cosines and sines for every base, by our names.
+    """Cosines and sines of all rotary positions, by our names.
 
     Args:
         spec: the encoder.
@@ -39,26 +40,58 @@ def rotary_tables(
         found: all its tensors, from which the stored angles are taken.
     """
     tables: dict[str, Tensor] = {}
-    for number, theta in enumerate(rotations(ops)):
+    for number, rotary in enumerate(rotations(ops)):
         if spec.stored_angles:
             sine, cosine = (torch.cat([half, half], 1) for half in found.pop(STORED).chunk(2, 1))
         else:
-            cosine, sine = rotary_table(spec, theta)
+            cosine, sine = rotary_table(spec, rotary)
         tables |= {f"rotary.{number}.cos": cosine, f"rotary.{number}.sin": sine}
     return tables
 
 
-def rotary_table(spec: EncoderSpec, theta: float) -> tuple[Tensor, Tensor]:
+def rotary_table(spec: EncoderSpec, rotary: Rotary) -> tuple[Tensor, Tensor]:
     """Cosine and sine of each position's angles, ``[max_tokens, head_dim]`` each.
 
     Angles are made in fp32, as transformers does: at position 8,000 the rounding of an angle is
     as large as what this project allows between two answers.
     """
-    steps = torch.arange(0, spec.head_dim, 2, dtype=torch.float32) / spec.head_dim
-    frequencies = 1.0 / (theta**steps)
+    frequencies = _frequencies(rotary, spec.head_dim)
     angles = torch.arange(spec.max_tokens, dtype=torch.float32)[:, None] * frequencies
     both = torch.cat([angles, angles], dim=1)
-    return both.cos(), both.sin()
+    return both.cos() * rotary.gain, both.sin() * rotary.gain
+
+
+def _frequencies(rotary: Rotary, width: int) -> Tensor:
+    """Angle of each pair from one position to the next, ``[width / 2]``."""
+    powers = rotary.theta ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+    plain, divided = 1.0 / powers, 1.0 / (rotary.factor * powers)
+    match rotary.scaling:
+        case "linear":
+            return plain / rotary.factor
+        case "llama3":
+            turns = rotary.trained / (2 * math.pi / plain)
+            kept = ((turns - rotary.slow) / (rotary.fast - rotary.slow)).clamp(0, 1)
+        case "yarn":
+            kept = 1 - _ramp(rotary, width)
+        case None:
+            return plain
+    return divided * (1 - kept) + plain * kept
+
+
+def _ramp(rotary: Rotary, width: int) -> Tensor:
+    """How far each pair is on the way from those that turn fast to those that turn slowly."""
+
+    def pair(turns: float) -> float:
+        """The place among the pairs of one with so many turns over the trained length."""
+        length = math.log(rotary.trained / (turns * 2 * math.pi))
+        return width * length / (2 * math.log(rotary.theta))
+
+    first, last = pair(rotary.fast), pair(rotary.slow)
+    if rotary.whole:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, width - 1)
+    places = torch.arange(width // 2, dtype=torch.float32)
+    return ((places - first) / ((last - first) or 0.001)).clamp(0, 1)
 
 
 def turn_rows(ops: Iterable[Op], found: dict[str, Tensor]) -> None:

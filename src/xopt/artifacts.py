@@ -234,7 +234,10 @@ class Ranges(Artifact):
 
 @dataclass(frozen=True)
 class LoweredGraph(Artifact):
-    """The graph at one precision for one target: ``graph.onnx`` and ``weights.bin``."""
+    """The graph at one precision for one target: ``graph.onnx`` and ``weights.bin``.
+
+    For our own kernels, the arrays that they read (:mod:`xopt.engines.cuda_weights`).
+    """
 
     kind: ClassVar[str] = "lowered"
 

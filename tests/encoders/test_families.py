@@ -85,8 +85,24 @@ def rotary(draw: Draw) -> dict[str, Any]:
     }
 
 
+SCALED: tuple[dict[str, Any], ...] = (
+    {"rope_type": "linear", "factor": 4.0},
+    {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    },
+    {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
+    {
+        "rope_type": "yarn", "factor": 2.0, "beta_fast": 16, "beta_slow": 2,
+        "attention_factor": 1.3, "original_max_position_embeddings": 24,
+    },
+    {"rope_type": "yarn", "factor": 2.0, "mscale": 0.7, "mscale_all_dim": 0.3, "truncate": False},
+)  # fmt: skip
+
+
 def theta(draw: Draw) -> dict[str, Any]:
-    return {"rope_type": "default", "rope_theta": draw(st.sampled_from([100.0, 160_000.0]))}
+    base = {"rope_theta": draw(st.sampled_from([100.0, 160_000.0]))}
+    return base | draw(st.sampled_from([{"rope_type": "default"}] * 3 + [*SCALED]))
 
 
 @st.composite
@@ -434,15 +450,50 @@ def test_both_names_of_a_window(tmp_path: Path) -> None:
     check(folder)
 
 
-@pytest.mark.parametrize("prefix", ["Gte", "ModernBert", "EuroBert"])
-def test_scaled_rotary_positions_are_refused(prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scaled", SCALED, ids=lambda scaled: f"{scaled['rope_type']}")
+def test_scaled_rotary_positions(scaled: dict[str, Any], tmp_path: Path) -> None:
+    """In today's form, by kinds of layers, and in the form of older configs."""
+    import json
+
+    for prefix, rotary in (
+        ("Gte", {"rope_parameters": scaled | {"rope_theta": 900.0}}),
+        ("ModernBert", {"rope_parameters": {"full_attention": scaled | {"rope_theta": 900.0}}}),
+        ("EuroBert", {"rope_theta": 700.0}),
+    ):
+        (tmp_path / prefix).mkdir()
+        folder = save(tmp_path / prefix, prefix, "embed", **(small(prefix) | rotary))
+        if prefix == "EuroBert":
+            path = folder / "config.json"
+            older = {"rope_scaling": scaled | {"type": scaled["rope_type"]}, "rope_theta": 700.0}
+            path.write_text(json.dumps(json.loads(path.read_text()) | older))
+        check(folder)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "scaled", "words"),
+    [
+        ("Gte", {"rope_type": "dynamic", "factor": 4.0}, "dynamic"),
+        ("EuroBert", {"type": "ntk", "factor": 4.0}, "ntk"),
+        ("ModernBert", {"rope_type": "yarn", "factor": 4.0}, "yarn"),
+        ("Gte", {"rope_type": "yarn"}, "factor of its rotary positions is None"),
+        ("Gte", {"rope_type": "linear", "factor": 0}, "factor of its rotary positions is 0"),
+        (
+            "Gte",
+            {"rope_type": "llama3", "factor": 2, "low_freq_factor": 4, "high_freq_factor": 4},
+            "high_freq_factor",
+        ),
+    ],
+)
+def test_other_rotary_positions_are_refused(
+    prefix: str, scaled: dict[str, Any], words: str, tmp_path: Path
+) -> None:
     import json
 
     folder = save(tmp_path, prefix, "embed", **small(prefix))
     path = folder / "config.json"
     raw = json.loads(path.read_text())
-    path.write_text(json.dumps(raw | {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}))
-    with pytest.raises(CheckpointError, match="yarn"):
+    path.write_text(json.dumps(raw | {"rope_scaling": scaled}))
+    with pytest.raises(CheckpointError, match=words):
         Checkpoint.open(folder)
 
 

@@ -130,38 +130,6 @@ class Config:
                 f"{self.where}: {name} is {value!r}, which xopt does not compile."
             )
 
-    def theta(self, default: float, layer_type: str | None = None, *, old: str = "") -> float:
-        """Base of the rotary positions, in the form of transformers 5 or the one before.
-
-        Args:
-            default: where the config names none.
-            layer_type: the key in ``rope_parameters`` where kinds of layers differ.
-            old: the name that older configs have for it.
-
-        Raises:
-            CheckpointError: the positions are scaled, or the base is no number.
-        """
-        self.refuse("partial_rotary_factor", 1.0)
-        found = self.get("rope_parameters", {})
-        scaling = self.get("rope_scaling", {})
-        if not isinstance(found, dict) or not isinstance(scaling, dict):
-            raise CheckpointError("config.json: rope_parameters is no object.")
-        part = found
-        if layer_type is not None:
-            part = found.get(layer_type) or {}
-        for group in (part, scaling):
-            kind = group.get("rope_type", group.get("type", "default"))
-            share = group.get("partial_rotary_factor", 1.0)
-            if kind != "default" or share != 1.0 or (group is scaling and "rope_theta" in group):
-                raise CheckpointError(
-                    f"{self.where} scales its rotary positions ({kind!r}, share {share}); "
-                    "supported: 'default' over the whole head."
-                )
-        base = part.get("rope_theta", self.get(old or "rope_theta", default))
-        if not isinstance(base, int | float) or isinstance(base, bool) or base <= 1:
-            raise CheckpointError(f"{self.where}: the base of its rotary positions is {base!r}.")
-        return float(base)
-
     def heads(self, hidden: int, name: str = "num_attention_heads") -> int:
         """How many heads share ``hidden``.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from xopt.encoders.spec import SITES, Activation, Block, EncoderSpec, Norm
+from xopt.encoders.spec import SITES, Activation, Block, EncoderSpec, Norm, Rotary
 
 __all__ = [
     "Act", "Attend", "Embed", "Gate", "Linear", "Normalize", "Op", "Residual", "State", "is_joint",
@@ -72,8 +72,8 @@ class Attend:
         heads: of the queries.
         kv_heads: of keys and values.
         head_dim: of one head.
-        theta: base of the rotary positions; None for none. A key may be quantized without its mean
-            only where there are none.
+        rotary: positions; None for none. A key may be quantized without its mean only where there
+            are none.
         turns_values: whether the values are rotated as well.
         window: how far a token sees to each side; None for the whole sentence.
         scale: of the scores.
@@ -85,7 +85,7 @@ class Attend:
     heads: int
     kv_heads: int
     head_dim: int
-    theta: float | None
+    rotary: Rotary | None
     turns_values: bool
     window: int | None
     out: str
@@ -197,7 +197,7 @@ def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
     heads = (spec.heads, spec.kv_heads, spec.head_dim)
     terms = () if spec.relative is None else tuple(sorted(spec.relative.terms))
     yield Attend(
-        layer, source, *heads, block.theta, block.turns_values, block.window, "context",
+        layer, source, *heads, block.rotary, block.turns_values, block.window, "context",
         spec.score_scale, terms,
     )  # fmt: skip
     name = "attention_output"
@@ -207,7 +207,7 @@ def _attention(spec: EncoderSpec, block: Block, layer: str) -> Iterator[Op]:
 
 def is_joint(spec: EncoderSpec, block: Block) -> bool:
     """Whether queries, keys and values are one projection: nothing happens to one of them alone."""
-    plain = block.theta is None and block.window is None and spec.kv_heads == spec.heads
+    plain = block.rotary is None and block.window is None and spec.kv_heads == spec.heads
     plain = plain and spec.score_parts == 1 and block.head_norm is None
     return plain and {"q", "k", "v"} <= block.biases
 
@@ -273,7 +273,7 @@ def needs(spec: EncoderSpec) -> tuple[str, ...]:
             "norms of queries and keys": block.head_norm is not None,
             "RMSNorm": any(norm.kind == "rms" for norm in norms),
             "LayerNorm without a bias": any(n.kind == "layer" and not n.bias for n in norms),
-            "rotary positions": block.theta is not None,
+            "rotary positions": block.rotary is not None,
             "rotated values": block.turns_values,
             "windowed attention": block.window is not None,
             "grouped key and value heads": spec.kv_heads != spec.heads,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 __all__ = [
     "ACTIVATIONS", "SITES", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm", "Relative",
+    "Rotary",
 ]  # fmt: skip
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "tanh"]
@@ -59,6 +60,32 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Rotary:
+    """Rotary positions (Su et al., 2021): how fast each pair of a head's values turns.
+
+    Attributes:
+        theta: base of the angles.
+        scaling: how angles are divided for longer texts than it was trained on: ``linear``, all of
+            them; ``llama3`` (Grattafiori et al., 2024) and ``yarn`` (Peng et al., 2024), slow ones.
+        factor: by which they are.
+        slow: turns over the trained length, up to which a pair is slow.
+        fast: turns from which its angles stay as they are.
+        trained: the trained length, in tokens.
+        gain: what cosine and sine are multiplied by.
+        whole: whether ``yarn`` begins and ends to divide at whole pairs.
+    """
+
+    theta: float
+    scaling: Literal["linear", "llama3", "yarn"] | None = None
+    factor: float = 1.0
+    slow: float = 1.0
+    fast: float = 1.0
+    trained: int = 1
+    gain: float = 1.0
+    whole: bool = True
+
+
+@dataclass(frozen=True)
 class Relative:
     """Disentangled positions (He et al., 2021): scores of contents and of distances are added.
 
@@ -93,7 +120,7 @@ class Block:
         ffn_norm: of the feed-forward part.
         activation: of the feed-forward part.
         gated: whether the activation is multiplied by a second projection (Shazeer, 2020).
-        theta: base of the rotary positions of queries and keys (Su et al., 2021); None for none.
+        rotary: positions of queries and keys; None for none.
         head_norm: of each head's queries and keys, before they are rotated; None for none.
         turns_values: whether the values are rotated as well.
         window: how far a token sees to each side; None for the whole text.
@@ -106,7 +133,7 @@ class Block:
     ffn_norm: Norm
     activation: Activation = "gelu"
     gated: bool = False
-    theta: float | None = None
+    rotary: Rotary | None = None
     head_norm: Norm | None = None
     turns_values: bool = False
     window: int | None = None

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from xopt.encoders.config import Config
 from xopt.encoders.families.rotary import ATTENTION, GATED, rotary_sizes, shared_heads
+from xopt.encoders.families.turning import turning
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -19,7 +20,7 @@ def _read(config: Config) -> EncoderSpec:
     biases |= {"ffn_in", "ffn_gate", "ffn_out"} if feed_forward else set()
     block = Block(
         "pre", norm, norm, config.activation("hidden_act", "silu"), gated=True,
-        theta=config.theta(10_000.0), biases=frozenset(biases),
+        rotary=turning(config, 10_000.0), biases=frozenset(biases),
     )  # fmt: skip
     spec = rotary_sizes(config, block, None)
     return replace(spec, kv_heads=shared_heads(config, spec.heads), final_norm=norm)

@@ -14,6 +14,7 @@ from xopt.encoders.families.rotary import (
     rotary_sizes,
     shared_heads,
 )
+from xopt.encoders.families.turning import turning
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 from xopt.errors import CheckpointError
@@ -32,9 +33,9 @@ def _read(config: Config) -> EncoderSpec:
     # Without it, its class counts windows in another way.
     config.refuse("is_causal", True)
     norm = Norm(config.epsilon("rms_norm_eps", 1e-6), "rms", bias=False, offset=1.0)
-    bases = {
-        FULL: config.theta(1_000_000.0, FULL),
-        SLIDING: config.theta(10_000.0, SLIDING, old="rope_local_base_freq"),
+    turns = {
+        FULL: turning(config, 1_000_000.0, FULL),
+        SLIDING: turning(config, 10_000.0, SLIDING, old="rope_local_base_freq"),
     }
     # The config counts both sides; so does the class, whose bound a distance stays below.
     window = config.size("sliding_window", 4096, least=0) // 2
@@ -47,7 +48,7 @@ def _read(config: Config) -> EncoderSpec:
     every = config.size("sliding_window_pattern", 6)
     kinds = layer_kinds(config, [SLIDING if (n + 1) % every else FULL for n in range(spec.layers)])
     blocks = [
-        replace(block, theta=bases[kind], window=window if kind == SLIDING else None)
+        replace(block, rotary=turns[kind], window=window if kind == SLIDING else None)
         for kind in kinds
     ]
     return replace(

@@ -15,6 +15,7 @@ from xopt.encoders.families.rotary import (
     POST_NORMS,
     rotary_sizes,
 )
+from xopt.encoders.families.turning import turning
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -25,7 +26,7 @@ def _read(config: Config) -> EncoderSpec:
     norm = Norm(config.epsilon("layer_norm_eps", 1e-12))
     block = Block(
         "post", norm, norm, config.activation("hidden_act", "gelu"), gated=True,
-        theta=config.theta(160_000.0), biases=BIASES - {"ffn_in"},
+        rotary=turning(config, 160_000.0), biases=BIASES - {"ffn_in"},
     )  # fmt: skip
     return rotary_sizes(config, block, norm, types=config.size("type_vocab_size", 1, least=0))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from xopt.encoders.config import Config
 from xopt.encoders.families.bert import BIASES, RENAMED, roberta_head
 from xopt.encoders.families.rotary import ATTENTION, EMBEDDINGS, JOINT, POST_NORMS, rotary_sizes
+from xopt.encoders.families.turning import turning
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -17,7 +18,7 @@ __all__ = ["FAMILY"]
 def _read(config: Config) -> EncoderSpec:
     norm = Norm(config.epsilon("layer_norm_eps", 1e-5))
     activation = config.activation("hidden_act", "gelu")
-    block = Block("post", norm, norm, activation, theta=config.theta(20_000.0), biases=BIASES)
+    block = Block("post", norm, norm, activation, rotary=turning(config, 20_000.0), biases=BIASES)
     return rotary_sizes(config, block, norm, types=config.size("type_vocab_size", 1))
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from xopt.encoders.config import Config
 from xopt.encoders.families.rotary import FULL, SLIDING, layer_kinds, rotary_sizes
+from xopt.encoders.families.turning import turning
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 
@@ -21,9 +22,9 @@ def _read(config: Config) -> EncoderSpec:
     biases = {"q", "k", "v", "attention_output"} if attention else set()
     biases |= {"ffn_in", "ffn_gate", "ffn_out"} if feed_forward else set()
     activation = config.activation("hidden_activation", "gelu")
-    bases = {
-        FULL: config.theta(160_000.0, FULL, old="global_rope_theta"),
-        SLIDING: config.theta(10_000.0, SLIDING, old="local_rope_theta"),
+    turns = {
+        FULL: turning(config, 160_000.0, FULL, old="global_rope_theta"),
+        SLIDING: turning(config, 10_000.0, SLIDING, old="local_rope_theta"),
     }
     # The config counts both sides, or one under the name that its class has beside it.
     window = config.size("local_attention", 128) // 2
@@ -37,7 +38,7 @@ def _read(config: Config) -> EncoderSpec:
     every = config.size("global_attn_every_n_layers", 3)
     kinds = layer_kinds(config, [SLIDING if n % every else FULL for n in range(spec.layers)])
     blocks = [
-        replace(block, theta=bases[kind], window=window if kind == SLIDING else None)
+        replace(block, rotary=turns[kind], window=window if kind == SLIDING else None)
         for kind in kinds
     ]
     # The norm of the embeddings stands in its place.

@@ -8,7 +8,7 @@ from xopt.encoders.config import Config
 from xopt.encoders.families.bert import MODULES, RENAMED, read, token_head
 from xopt.encoders.families.rotary import check_pairs
 from xopt.encoders.family import Family
-from xopt.encoders.spec import EncoderSpec, HeadForm
+from xopt.encoders.spec import EncoderSpec, HeadForm, Rotary
 
 __all__ = ["FAMILY"]
 
@@ -21,7 +21,7 @@ def _read(config: Config) -> EncoderSpec:
     check_pairs(config, spec.head_dim)
     narrow = config.get("embedding_size") is not None
     [block] = set(spec.blocks)
-    block = replace(block, theta=BASE, turns_values=config.flag("rotary_value", False))
+    block = replace(block, rotary=Rotary(BASE), turns_values=config.flag("rotary_value", False))
     return replace(
         spec,
         blocks=(block,) * spec.layers,
