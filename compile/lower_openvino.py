@@ -9,7 +9,7 @@ middle leaves through the values' bias.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ from xopt.calibrate.quantized import QuantizedLinear
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import bias_of, linear_of
+from xopt.compile.traced import bias_of, drop_inputs, linear_of
 from xopt.encoders.spec import SITES
 
 __all__ = ["AffineLowerer"]
@@ -132,16 +132,21 @@ class AffineLowerer:
         bias: Array,
     ) -> None:
         """Three projections in place of the joint one, and their gathers."""
-        split = split_attention_inputs(self.editor, node, self.heads)
+        editor, inputs = self.editor, drop_inputs(self.editor, node.output[0])
         context = self.affine[f"{layer}.context"]
         hidden = len(bias) // 3
         bias[2 * hidden :] -= context.middle
-        factors = [np.float32(split.scale), np.float32(1), np.float32(1)]
+        shape = np.array([0, 0, self.heads, hidden // self.heads], np.int64)
+        heads = editor.constant("heads.shape", shape)
+        factors = [np.float32(inputs.scale), np.float32(1), np.float32(1)]
         for number, (part, factor) in enumerate(zip("qkv", factors, strict=True)):
             rows, out = slice(number * hidden, (number + 1) * hidden), f"{layer}.{part}"
             exact = found.scales[rows] * factor, bias[rows] * factor
             self._product(source, found.values[rows], *exact, f"{out}.weight", out)
-            split.emit(self.editor, out, number)
+            barred = _bar(editor, out, out + ".clip")
+            padded = editor.emit("Gather", [barred, inputs.pad_index], out + ".padded", axis=0)
+            split = editor.emit("Reshape", [padded, heads], out + ".heads")
+            editor.emit("Transpose", [split], inputs.outputs[number], perm=[0, 2, 1, 3])
 
     def _rows(self, layer: str, linear: str) -> slice:
         """Where a layer's rows lie among those of its site."""
@@ -214,46 +219,3 @@ def _bar(editor: GraphEditor, source: str, out: str) -> str:
     low = editor.constant("clip.low", np.array(-BOUND, np.float32))
     high = editor.constant("clip.high", np.array(BOUND, np.float32))
     return editor.emit("Clip", [source, low, high], out)
-
-
-@dataclass(frozen=True)
-class AttentionInputs:
-    """What follows the joint projection in the traced graph, and replaces it once it is split.
-
-    Attributes:
-        pad_index: the gather's index.
-        shape: ``[0, 0, heads, head_dim]``, the name of that constant.
-        outputs: the names the rest of the graph reads: scaled q, k and v, ``[B, heads, S, d]``.
-        scale: of the scores, folded into the query projection.
-    """
-
-    pad_index: str
-    shape: str
-    outputs: tuple[str, str, str]
-    scale: float
-
-    def emit(self, editor: GraphEditor, source: str, number: int) -> None:
-        """Gather one projection into its padded, per-head form."""
-        barred = _bar(editor, source, source + ".clip")
-        padded = editor.emit("Gather", [barred, self.pad_index], source + ".padded", axis=0)
-        heads = editor.emit("Reshape", [padded, self.shape], source + ".heads")
-        editor.emit("Transpose", [heads], self.outputs[number], perm=[0, 2, 1, 3])
-
-
-def split_attention_inputs(
-    editor: GraphEditor, node: onnx.NodeProto, heads: int
-) -> AttentionInputs:
-    """Drop Gather → Reshape → Transpose → Split → 3 Squeeze (→ Mul) behind the joint projection."""
-    gather = editor.consumer(node.output[0], "Gather")
-    reshape = editor.consumer(gather.output[0], "Reshape")
-    transpose = editor.consumer(reshape.output[0], "Transpose")
-    split = editor.consumer(transpose.output[0], "Split")
-    squeezes = [editor.consumer(name, "Squeeze") for name in split.output]
-    multiply = editor.consumer(squeezes[0].output[0], "Mul")
-    for dropped in (gather, reshape, transpose, split, *squeezes, multiply):
-        editor.drop(dropped)
-    scale = float(np.asarray(editor.weights[multiply.input[1]]))
-    hidden = editor.weights[node.input[1]].shape[1]
-    shape = editor.constant("heads.shape", np.array([0, 0, heads, hidden // heads], np.int64))
-    outputs = (multiply.output[0], squeezes[1].output[0], squeezes[2].output[0])
-    return AttentionInputs(gather.input[1], shape, outputs, scale)

@@ -128,12 +128,12 @@ class Lowerer(LinearLowerer):
         into the value's: a context is a mean of values, so its channels shrink with theirs, and
         nothing stands between the attention kernel and its quantization.
         """
-        chain = drop_attention(self.editor, node.output[0])
+        scale, read = drop_attention(self.editor, node.output[0])
         weight, bias = self.weight_and_bias(node)
         hidden, heads = self.facts["hidden"], self.facts["heads"]
         source, out = node.input[0], f"{layer}.qkv"
         factors = np.ones(3 * hidden, np.float32)
-        factors[:hidden] = float(np.asarray(self.editor.weights[chain.scale]))
+        factors[:hidden] = scale
         context, middle = f"{layer}.context", None
         if self.int8:
             source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
@@ -151,7 +151,7 @@ class Lowerer(LinearLowerer):
             self.padded(part, shape, [0, 2, 3, 1] if part.endswith("k") else [0, 2, 1, 3], amax)
             for part, amax in zip(parts, reach, strict=True)
         )
-        self.mixed(layer, q, k, v, "attention_bias", chain.context)
+        self.mixed(layer, q, k, v, "attention_bias", read)
 
     def mixed(self, layer: str, q: str, k: str, v: str, mask: str, out: str) -> None:
         """The context ``[T, hidden]``, of ``[B, heads, S, d]`` (keys: ``[B, heads, d, S]``)."""

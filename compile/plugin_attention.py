@@ -56,10 +56,10 @@ class PluginLowerer(Lowerer):
             UnsupportedError: the kernels do not take this head size.
             BuildError: the graph scales its scores in another way than the kernel does.
         """
-        chain = drop_attention(self.editor, node.output[0])
+        scale, read = drop_attention(self.editor, node.output[0])
         hidden, heads = self.facts["hidden"], self.facts["heads"]
         head_dim = hidden // heads
-        self._check(head_dim, float(np.asarray(self.editor.weights[chain.scale])))
+        self._check(head_dim, scale)
         weight, bias = self.weight_and_bias(node)
         source, out, context = node.input[0], f"{layer}.qkv", f"{layer}.context"
         factors: Array = np.ones(3 * hidden, np.float32)
@@ -85,10 +85,10 @@ class PluginLowerer(Lowerer):
             self._plugin(ATTENTION, [out, "cu_seqlens"], f"{layer}.mixed", **sizes)
             self.quantize(f"{layer}.mixed", context, self.step(context))
         else:
-            self._plugin(ATTENTION, [out, "cu_seqlens"], chain.context, **sizes)
+            self._plugin(ATTENTION, [out, "cu_seqlens"], read, **sizes)
             return
         self._scale(context, self.step(context))
-        self.dequantize(context + ".q", context, chain.context)
+        self.dequantize(context + ".q", context, read)
 
     def _check(self, head_dim: int, scale: float) -> None:
         if head_dim not in HEAD_DIMS:

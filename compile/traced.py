@@ -13,7 +13,7 @@ from xopt.compile.editing import GraphEditor
 from xopt.encoders.spec import SITES
 
 __all__ = [
-    "DISTANCES", "WORDS", "WORDS_SITE", "AttentionChain", "bias_of", "drop_attention", "linear_of",
+    "DISTANCES", "WORDS", "WORDS_SITE", "bias_of", "drop_attention", "drop_inputs", "linear_of",
 ]  # fmt: skip
 
 LINEAR = re.compile(rf"^(layers\.\d+)\.({'|'.join(SITES)})\.weight$")
@@ -38,27 +38,49 @@ def bias_of(editor: GraphEditor, node: onnx.NodeProto) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class AttentionChain:
-    """What is left of the traced attention: the scale's name, and the context's."""
+class AttentionInputs:
+    """What lies between the joint projection and the products of attention.
 
-    scale: str
-    context: str
+    Attributes:
+        pad_index: the gather's index.
+        scale: of the scores, on the queries.
+        outputs: names of scaled queries, keys and values, ``[B, heads, S, d]`` each.
+    """
+
+    pad_index: str
+    scale: float
+    outputs: tuple[str, str, str]
 
 
-def drop_attention(editor: GraphEditor, projection: str) -> AttentionChain:
-    """Leave out everything from the gather behind the joint projection to the context."""
+def drop_inputs(editor: GraphEditor, projection: str) -> AttentionInputs:
+    """Leave out what is behind a joint projection, up to the products.
+
+    Gather → Reshape → Transpose → Split → 3 Squeeze, and Mul behind the queries.
+    """
     gather = editor.consumer(projection, "Gather")
     reshape = editor.consumer(gather.output[0], "Reshape")
     transpose = editor.consumer(reshape.output[0], "Transpose")
     split = editor.consumer(transpose.output[0], "Split")
     q, k, v = (editor.consumer(name, "Squeeze") for name in split.output)
     scaled = editor.consumer(q.output[0], "Mul")
-    turned = editor.consumer(k.output[0], "Transpose")
-    dropped = [gather, reshape, transpose, split, q, k, v, scaled, turned]
-    last = scaled
-    for kind in ("MatMul", "Add", "Softmax", "MatMul", "Transpose", "Reshape", "Gather"):
-        last = editor.consumer(last.output[0], kind)
-        dropped.append(last)
-    for node in dropped:
+    for node in (gather, reshape, transpose, split, q, k, v, scaled):
         editor.drop(node)
-    return AttentionChain(scaled.input[1], last.output[0])
+    scale = float(np.asarray(editor.weights[scaled.input[1]]))
+    outputs = (scaled.output[0], k.output[0], v.output[0])
+    return AttentionInputs(gather.input[1], scale, outputs)
+
+
+def drop_attention(editor: GraphEditor, projection: str) -> tuple[float, str]:
+    """Leave out everything from the joint projection to the context.
+
+    Returns:
+        The scale of the scores, and the name of the context.
+    """
+    inputs = drop_inputs(editor, projection)
+    editor.drop(editor.consumer(inputs.outputs[1], "Transpose"))
+    name = inputs.outputs[0]
+    for kind in ("MatMul", "Add", "Softmax", "MatMul", "Transpose", "Reshape", "Gather"):
+        node = editor.consumer(name, kind)
+        editor.drop(node)
+        name = node.output[0]
+    return inputs.scale, name
