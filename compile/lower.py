@@ -30,13 +30,7 @@ from xopt.compile.lower_tensorrt import lower_tensorrt
 from xopt.compile.plugin_attention import lower_plugin
 from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_rotary import RotaryLowerer
-from xopt.compile.traced import (
-    DISTANCES,
-    WORDS,
-    WORDS_SITE,
-    bias_of,
-    linear_of,
-)
+from xopt.compile.traced import DISTANCES, WORDS, WORDS_SITE, bias_of, linear_of
 from xopt.compile.trimming import Trimmed, trim_words
 from xopt.engines.cuda_weights import write_weights
 from xopt.hashing import source_digest
@@ -133,9 +127,7 @@ def _write(
 
 
 def _lower_nodes(
-    editor: GraphEditor,
-    lowering: Lowering,
-    affine: AffineLowerer | None,
+    editor: GraphEditor, lowering: Lowering, affine: AffineLowerer | None
 ) -> onnx.ModelProto:
     """The form that OpenVINO reads."""
     words = lowering.weights != "fp32" and WORDS_SITE not in lowering.fp32_sites

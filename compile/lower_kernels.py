@@ -42,10 +42,10 @@ def kernel_arrays(
     attends = [op for op in model.plan if isinstance(op, Attend)]
     if lowering.attention:
         for op in attends:
-            biases = [f"{op.layer}.qkv.bias", f"{op.layer}.attention_output.bias"]
+            qkv, output = f"{op.layer}.qkv.bias", f"{op.layer}.attention_output.bias"
             weight = state[f"{op.layer}.attention_output.weight"]
-            moved = centered_biases(op.layer, sites, *(state[b] for b in biases), weight)
-            state |= dict(zip(biases, moved, strict=True))
+            moved = centered_biases(op.layer, sites, state[qkv], state[output], weight)
+            state[qkv], state[output] = moved
     spec = model.config
     facts = {
         "layers": len(attends),

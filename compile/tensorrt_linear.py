@@ -124,7 +124,8 @@ class LinearLowerer:
             given = float(self.step(f"{layer}.{SITES[linear]}"))
             how = Affine(given, 0, ones, 0 * ones if middle is None else middle)
             found = round_to_nearest(weight, how)
-            scales = np.where(weight.any(axis=1), found.scales, np.float32(0))
+            scales = found.scales.copy()
+            scales[~weight.any(axis=1)] = 0
             step = weight_step(found.values, scales, np.float32(given))
             rows = np.ascontiguousarray(found.values.T)
             stored = self.editor.constant(name + ".weight.int8", rows)
