@@ -23,13 +23,11 @@ from xopt.compile.editing import GraphEditor
 from xopt.compile.lower_tensorrt import Lowerer, lower_tensorrt
 from xopt.compile.recipes import Lowering
 from xopt.compile.traced import drop_attention
+from xopt.engines.cuda_weights import HEAD_DIMS
 from xopt.engines.tensorrt.plugin import ATTENTION, ATTENTION_INT8, NAMESPACE, VERSION
 from xopt.errors import BuildError, UnsupportedError
 
 __all__ = ["PluginLowerer", "lower_plugin"]
-
-# What the kernels take; they say so too, but cannot be imported without Triton.
-HEAD_DIMS = (32, 64, 128)
 
 Array = NDArray[np.float32]
 
