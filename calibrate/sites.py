@@ -107,7 +107,8 @@ class Site:
 
 def write_sites(sites: Iterable[Site], folder: Path) -> None:
     """Store them in ``folder``."""
-    numbers, arrays = {}, {}
+    numbers: dict[str, dict[str, Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for site in sites:
         stored = {name: getattr(site, name) for name in IN_NUMBERS}
         numbers[site.name] = {name: value for name, value in stored.items() if value is not None}

@@ -186,8 +186,8 @@ class Lowerer(LinearLowerer):
     def shrinking(self, context: str) -> Array:
         """What the values are multiplied by: one over SmoothQuant's divisor of their context."""
         divisor = self.sites[context].divisor
-        inverse: Array = 1 / (np.ones(1, np.float32) if divisor is None else divisor)
-        return inverse
+        ones = np.ones(1, np.float32)
+        return ones if divisor is None else np.asarray(1 / divisor, np.float32)
 
     def padded(self, source: str, shape: str, order: list[int], amax: float) -> str:
         """``[T, hidden]`` -> per head and padded, quantized on the way in INT8 attention."""
