@@ -248,6 +248,8 @@ def check(folder: Path, seed: int = 0) -> None:
     checkpoint = Checkpoint.open(folder)
     encodings = tokens(LENGTHS, seed, types=max(checkpoint.config.types, 1), least=1)
     first = checkpoint.config.first_position
+    if checkpoint.config.table:
+        assert checkpoint.config.max_tokens == checkpoint.config.table - first
     theirs: list[torch.Tensor] = []
     expected = reference_answers(reference_model(checkpoint), checkpoint, encodings, theirs)
     ours: list[torch.Tensor] = []

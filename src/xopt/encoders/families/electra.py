@@ -13,7 +13,9 @@ __all__ = ["FAMILY"]
 
 
 def _read(config: Config) -> EncoderSpec:
-    return replace(read(config), first_position=0, word_width=config.size("embedding_size", 128))
+    spec, width = read(config), config.size("embedding_size", 128)
+    # It counts positions from 0, as BERT does, whatever its padding's id is.
+    return replace(spec, first_position=0, max_tokens=spec.table, word_width=width)
 
 
 def _head(config: Config, kind: str) -> HeadForm | None:
