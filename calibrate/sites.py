@@ -117,7 +117,7 @@ def write_sites(sites: Iterable[Site], folder: Path) -> None:
             found |= {name: getattr(site.rounded, name) for name in IN_ROUNDED}
         arrays |= {f"{site.name}.{k}": v for k, v in found.items() if v is not None}
     (folder / NUMBERS).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    np.savez(folder / ARRAYS, **arrays)
+    np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
 
 
 def read_sites(ranges: Ranges) -> dict[str, Site]:
