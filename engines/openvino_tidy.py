@@ -13,7 +13,7 @@ import numpy as np
 
 from xopt.engines.openvino_match import constant, origin, redirect, source
 
-__all__ = ["tidy"]
+__all__ = ["name_nodes", "tidy"]
 
 
 def tidy(openvino: Any, model: Any) -> int:
@@ -36,6 +36,21 @@ def tidy(openvino: Any, model: Any) -> int:
             redirect(node, made.output(0))
     model.validate_nodes_and_infer_types()
     return before - len(model.get_ops())
+
+
+def name_nodes(openvino: Any, model: Any) -> None:
+    """Name every node without a name of its own by its place in the graph.
+
+    OpenVINO calls it by a counter of the process, and writes that into the file: its bytes would
+    depend on what the process made before.
+
+    Args:
+        openvino: the package.
+        model: ``openvino.Model``, changed in place.
+    """
+    for number, node in enumerate(model.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name():
+            node.set_friendly_name(f"{node.get_type_name()}_{number}")
 
 
 def _without_zero(opset: Any, node: Any) -> Any:
