@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.artifacts import fingerprint
 from xopt.calibrate.corpus import Corpus
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.cutting import cut_pieces
@@ -28,8 +27,6 @@ __all__ = ["Trimmed", "trim", "trim_words"]
 
 # Of a language's texts one in so many is not counted, and measured instead.
 HELD_OUT = 4
-# What else than the kept ids decides a bundle's bytes.
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Trimmed:
     @property
     def fingerprint(self) -> str:
         """Of what is kept; what is cut into what follows from it and from the tokenizer."""
-        return fingerprint(FORMAT, hashlib.sha256(np.packbits(self.kept).tobytes()).hexdigest())
+        return hashlib.sha256(np.packbits(self.kept).tobytes()).hexdigest()
 
     @property
     def rows(self) -> NDArray[np.int32]:
