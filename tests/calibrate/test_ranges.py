@@ -9,59 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.calibrate.measuring import run
 
 from xopt.artifacts import Ranges
 from xopt.calibrate.corpus import load_corpus
-from xopt.calibrate.finite import check_numbers
-from xopt.calibrate.observers import METHODS, MseObserver, mse_amax, observer
+from xopt.calibrate.observers import METHODS, observer
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
 from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.sites import Site, read_sites, write_sites
 from xopt.calibrate.smooth import smoothing, with_headroom
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.trace import trace_checkpoint
 from xopt.encoders.plan import plan, site_names
-from xopt.errors import ArtifactError, CheckpointError, InputError
-from xopt.packing import Encoding, pack
+from xopt.errors import ArtifactError, InputError
+from xopt.packing import pack
 from xopt.tokenization import Tokenizer
 
 LINEAR = ("qkv_in", "context", "ffn_in", "ffn_act")
-
-
-def values(seed: int = 0) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(500, 40, generator=generator) * (1 + n) for n in range(4)]
-
-
-def test_minmax_is_the_largest_absolute_value() -> None:
-    watch = observer("minmax")
-    for part in values():
-        watch.collect(part)
-    assert watch.amax() == float(torch.cat(values()).abs().max())
-
-
-def test_percentile_is_numpys_within_a_bin() -> None:
-    watch = observer("percentile", percentile=99.0)
-    for part in values():
-        watch.collect(part)
-    flat = torch.cat(values()).abs().flatten().numpy()
-    assert watch.amax() == pytest.approx(np.percentile(flat, 99.0), rel=0.01)
-
-
-def rounding_error(x: np.ndarray, amax: float) -> float:
-    step = amax / 127
-    return float(((np.clip(np.round(x / step), -127, 127) * step - x) ** 2).mean())
-
-
-def test_mse_finds_the_range_of_least_squared_error() -> None:
-    watch = MseObserver()
-    for part in values():
-        watch.collect(part)
-    x = torch.cat(values()).flatten().numpy()
-    grid = np.linspace(np.abs(x).max() * 0.02, np.abs(x).max(), 400)
-    best = min(rounding_error(x, a) for a in grid)
-    assert rounding_error(x, watch.amax()) <= best * 1.02
 
 
 def test_an_import_that_keeps_its_error_keeps_nothing_of_ours(
@@ -88,18 +52,6 @@ def test_an_import_that_keeps_its_error_keeps_nothing_of_ours(
     monkeypatch.setattr("importlib.import_module", keeping)
     assert measure()() is None
     assert kept
-
-
-def test_a_doubling_histogram_keeps_every_value() -> None:
-    watch = MseObserver()
-    for part in values():
-        watch.collect(part)
-    assert watch.counts.sum() == sum(part.numel() for part in values())
-    assert watch.top >= watch.largest
-
-
-def test_mse_of_a_uniform_distribution_keeps_all_of_it() -> None:
-    assert mse_amax(np.ones(2048), 1.0, 1.0) == pytest.approx(1.0, abs=0.01)
 
 
 def test_smoothing_leaves_the_product_as_it_is() -> None:
@@ -168,19 +120,6 @@ def divisor(site: Site) -> np.ndarray:
 def test_an_idle_channel_is_left_alone() -> None:
     found = smoothing(np.array([0, 4], np.float32), np.array([1, 0], np.float32), 0.5)
     np.testing.assert_array_equal(found, [1, 1])
-
-
-def run(folder: Path, recipe: CalibrationRecipe, model: PackedEncoder | None = None) -> Ranges:
-    checkpoint = Checkpoint.open(folder)
-    graph = trace_checkpoint(checkpoint)
-    tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
-    return calibrate(
-        model or PackedEncoder.load(checkpoint),
-        graph.fingerprint,
-        draw_sample(load_corpus(), tokenizer, max_tokens=1500),
-        recipe,
-        first_position=2,
-    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -317,78 +256,6 @@ def test_a_second_calibration_comes_from_the_cache(make_checkpoint: Callable[...
     again = run(folder, CalibrationRecipe(), Broken())  # type: ignore[arg-type]
     assert first.fingerprint == again.fingerprint
     assert first.manifest["sample"]["by_language"]
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_no_number_is_named_with_its_text_and_its_place(
-    make_checkpoint: Callable[..., Path], bad: float
-) -> None:
-    asked: list[list[int]] = []
-
-    class Broken:
-        sites = ("layers.0.qkv_in", "layers.1.ffn_act")
-
-        def weight(self, site: str) -> np.ndarray:
-            return np.ones((2, 64), np.float32)
-
-        def walk(self, batches: Any, visit: Callable[[str, list[Any]], None]) -> None:
-            parts = [torch.zeros(batch.tokens, 64) for batch in batches]
-            visit("layers.0.qkv_in", parts)
-            chosen, batch = next((n, b) for n, b in enumerate(batches) if b.sentences > 1)
-            # The second sentence's last token.
-            parts[chosen][int(batch.cu_seqlens[2]) - 1, 3] = bad
-            asked.append(batch.input_ids[batch.cu_seqlens[1] : batch.cu_seqlens[2]].tolist())
-            visit("layers.1.ffn_act", parts)
-
-    # Of no other test: its ranges are not in the cache.
-    folder = make_checkpoint(seed=977)
-    with pytest.raises(CheckpointError, match=r"layers\.1\.ffn_act is NaN or infinite") as caught:
-        run(folder, CalibrationRecipe(), Broken())  # type: ignore[arg-type]
-    checkpoint = Checkpoint.open(folder)
-    text = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text).fast.decode(asked[0]).strip()
-    assert text[:30] in caught.value.message
-
-
-def test_what_is_no_number_in_a_pair_is_named_with_both_texts() -> None:
-    items = [Encoding(np.full(n, 5, np.int32), np.zeros(n, np.int32)) for n in (3, 4)]
-    values = torch.zeros(7, 2)
-    values[3, 1] = float("nan")
-    rows = [("sw", "Habari", "Asubuhi"), ("th", "first of it", "second of it")]
-    with pytest.raises(CheckpointError) as caught:
-        check_numbers("layers.0.qkv_in", values, pack(items, first_position=0), rows)
-    assert "'first of it' and 'second of it' (th): layers.0.qkv_in" in caught.value.message
-
-
-def test_entropy_is_the_range_of_least_divergence() -> None:
-    """Migacz (2017): clip to `end` bins, quantize these to 128 levels, compare distributions."""
-    watch = observer("entropy")
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(200_000, generator=generator) ** 3
-    watch.collect(x)
-    largest = float(x.abs().max())
-    counts, edges = np.histogram(x.abs().numpy(), bins=2048, range=(0, largest))
-    # As the published form has it, the first bin, where zeros fall, counts as the second.
-    counts[0] = counts[1]
-
-    def divergence(end: int) -> float:
-        wanted = counts[:end].astype(float)
-        wanted[-1] += counts[end:].sum()
-        level = np.arange(end) * 128 // end
-        kept = counts[:end] > 0
-        sums = np.bincount(level, counts[:end], 128)
-        filled = np.bincount(level, kept, 128)
-        given = np.where(kept, (sums / np.maximum(filled, 1))[level], 0.0)
-        p, q = wanted / wanted.sum(), given / given.sum()
-        if ((q == 0) & (p > 0)).any():
-            return float("inf")
-        used = p > 0
-        return float((p[used] * np.log(p[used] / q[used])).sum())
-
-    chosen = int(np.abs(edges - watch.amax()).argmin())
-    assert divergence(chosen) <= min(map(divergence, range(128, 2049, 8))) * (1 + 1e-6)
-    # So that an observer of the largest value fails here.
-    assert chosen < 2048
-    assert divergence(2048) > divergence(chosen)
 
 
 @pytest.mark.parametrize(

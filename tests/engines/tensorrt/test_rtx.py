@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import helper, numpy_helper
+from tests.engines.tensorrt.spoiled import (
+    Spoil,
+    add_plugin,
+    add_plugin_in_branch,
+    add_plugin_in_function,
+    gather_rows,
+    keep_in_fp16,
+    rename_mask_axes,
+    scale_per_channel,
+    split_projection,
+    spoiled,
+    swap_mask_axes,
+)
 
 from xopt.artifacts import LoweredGraph
 from xopt.calibrate.corpus import load_corpus
@@ -28,12 +37,10 @@ from xopt.compile.lower import lower_graph
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.sources import PIP_E5, locate
-from xopt.compile.tensorrt_inputs import INPUTS
 from xopt.compile.trace import trace_checkpoint
 from xopt.engines.base import open_engine
 from xopt.engines.tensorrt import builder, rtx
 from xopt.engines.tensorrt.child import run_child
-from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.listing import (
     Kernel,
@@ -45,15 +52,14 @@ from xopt.engines.tensorrt.listing import (
     read_padded_lengths,
 )
 from xopt.engines.tensorrt.network import Request
-from xopt.engines.tensorrt.options import RtxOptions, TensorRtOptions
-from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, plan_profiles
-from xopt.errors import BuildError, CheckpointError, InputError, UnsupportedError
+from xopt.engines.tensorrt.options import RtxOptions
+from xopt.engines.tensorrt.profiles import LengthProfile
+from xopt.errors import BuildError, CheckpointError, UnsupportedError
 from xopt.packing import Encoding, pack
 from xopt.progress import Silent
 from xopt.tokenization import Tokenizer
 
 Factory = Callable[..., Path]
-Spoil = Callable[[onnx.ModelProto], None]
 
 needs_rtx = pytest.mark.skipif(
     not rtx.is_installed(), reason="no TensorRT: tensorrt-rtx is not installed"
@@ -85,137 +91,6 @@ def lower_int8(folder: Path) -> LoweredGraph:
         first_position=checkpoint.config.first_position,
     )
     return lower_graph(graph, lowering_for("tensorrt-rtx", "int8"), ranges)
-
-
-def spoiled(lowered: LoweredGraph, folder: Path, spoil: Spoil) -> Path:
-    """A changed copy of the graph, its weights inside."""
-    model = onnx.load(lowered.path)
-    spoil(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "graph.onnx"
-    onnx.save(model, path)
-    return path
-
-
-def scale_per_channel(model: onnx.ModelProto) -> None:
-    """One product as other exporters write it: a scale for each column in its DequantizeLinear."""
-    tensors = {t.name: t for t in model.graph.initializer}
-    name = "layers.1.ffn_in.weight"
-    ratio = numpy_helper.to_array(tensors[name + ".ratio"])
-    step = numpy_helper.to_array(tensors[name + ".scale"])
-    zero = np.zeros(len(ratio), np.int8)
-    tensors[name + ".scale"].CopyFrom(numpy_helper.from_array(ratio * step, name + ".scale"))
-    tensors[name + ".zero"].CopyFrom(numpy_helper.from_array(zero, name + ".zero"))
-    tensors[name + ".ratio"].CopyFrom(numpy_helper.from_array(np.ones_like(ratio), name + ".ratio"))
-    for node in model.graph.node:
-        if node.output[0] == name + ".dequantized":
-            node.attribute.append(helper.make_attribute("axis", 1))
-
-
-def keep_in_fp16(model: onnx.ModelProto) -> None:
-    """One product as it was before it was quantized."""
-    tensors = {t.name: t for t in model.graph.initializer}
-    nodes = {n.output[0]: n for n in model.graph.node}
-    product = nodes["layers.1.ffn_in.matmul"]
-    weight, quantize = nodes[product.input[1]], nodes[nodes[product.input[0]].input[0]]
-    levels, step = (numpy_helper.to_array(tensors[name]) for name in weight.input[:2])
-    values = (levels * step.astype(np.float32)).astype(np.float16)
-    model.graph.initializer.append(numpy_helper.from_array(values, "fp16.weight"))
-    product.input[:] = [quantize.input[0], "fp16.weight"]
-    for node in (weight, nodes["layers.1.ffn_in.dq"], quantize):
-        model.graph.node.remove(node)
-
-
-def rename_mask_axes(model: onnx.ModelProto) -> None:
-    """A mask whose sizes are not known to be the index's."""
-    for value in model.graph.input:
-        if value.name == "attention_bias":
-            dims = value.type.tensor_type.shape.dim
-            dims[0].dim_param, dims[3].dim_param = "B2", "S2"
-
-
-def swap_mask_axes(model: onnx.ModelProto) -> None:
-    """Known names in the wrong places."""
-    for value in model.graph.input:
-        if value.name == "attention_bias":
-            dims = value.type.tensor_type.shape.dim
-            dims[0].dim_param, dims[3].dim_param = "S", "B"
-
-
-def gather_rows(model: onnx.ModelProto) -> None:
-    """One GatherND as a Gather."""
-    node = next(n for n in model.graph.node if n.name == "layers.0.q.padded")
-    node.op_type = "Gather"
-    node.attribute.append(helper.make_attribute("axis", 0))
-
-
-def add_plugin(model: onnx.ModelProto) -> None:
-    """A node that only a plugin could compute."""
-    model.opset_import.append(helper.make_opsetid("xopt", 1))
-    output = model.graph.output[0]
-    last = next(n for n in model.graph.node if n.output[0] == output.name)
-    last.output[0] = "before.plugin"
-    model.graph.node.append(
-        helper.make_node("VarlenAttention", ["before.plugin"], [output.name], domain="xopt")
-    )
-
-
-def plugin_node() -> onnx.NodeProto:
-    return helper.make_node("VarlenAttention", ["x"], ["y"], domain="xopt")
-
-
-def add_plugin_in_branch(model: onnx.ModelProto) -> None:
-    """A plugin two branches deep."""
-    body = helper.make_graph([plugin_node()], "inner", [], [])
-    for name in ("middle", "outer"):
-        node = helper.make_node("If", ["yes"], [name], then_branch=body, else_branch=body)
-        body = helper.make_graph([node], name, [], [])
-    model.graph.node.append(body.node[0])
-
-
-def add_plugin_in_function(model: onnx.ModelProto) -> None:
-    """A plugin in a function of the model."""
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("xopt", 1)]
-    function = helper.make_function("local", "F", ["x"], ["y"], [plugin_node()], opsets)
-    model.functions.append(function)
-
-
-def split_projection(model: onnx.ModelProto) -> None:
-    """Query, key and value of one layer as three products."""
-    tensors = {t.name: t for t in model.graph.initializer}
-    nodes = {n.output[0]: n for n in model.graph.node}
-    name = "layers.0.qkv"
-    weight = numpy_helper.to_array(tensors[name + ".weight.int8"])
-    ratio = numpy_helper.to_array(tensors[name + ".weight.ratio"])
-    bias = numpy_helper.to_array(tensors[name + ".bias"])
-    source = nodes[name + ".matmul"].input[0]
-    hidden = weight.shape[1] // 3
-    added: list[onnx.NodeProto] = []
-    for number, part in enumerate("qkv"):
-        columns = slice(number * hidden, (number + 1) * hidden)
-        own = f"layers.0.{part}"
-        for suffix, values in (("int8", weight[:, columns]), ("ratio", ratio[columns])):
-            array = np.ascontiguousarray(values)
-            model.graph.initializer.append(numpy_helper.from_array(array, f"{own}.w.{suffix}"))
-        shift = np.ascontiguousarray(bias[columns])
-        model.graph.initializer.append(numpy_helper.from_array(shift, own + ".shift"))
-        parts = [own + ".w.int8", name + ".weight.scale", name + ".weight.zero"]
-        added += [
-            helper.make_node("DequantizeLinear", parts, [own + ".w"], name=own + ".w"),
-            helper.make_node("MatMul", [source, own + ".w"], [own + ".mm"], name=own + ".mm"),
-            helper.make_node("Mul", [own + ".mm", own + ".w.ratio"], [own + ".mr"]),
-            helper.make_node("Add", [own + ".mr", own + ".shift"], [own]),
-        ]
-    split = next(n for n in model.graph.node if n.op_type == "Split" and n.input[0] == name)
-    dropped = {split.name, name + ".matmul", name + ".scaled", name, name + ".weight.dequantized"}
-    kept: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        if node.name == split.name:
-            kept += added
-        if node.name not in dropped and not set(node.output) & dropped:
-            kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
 
 
 @pytest.fixture(scope="module")
@@ -451,88 +326,6 @@ def test_a_spoiled_graph_never_reaches_the_parser(
         rtx.RtxBuilder(RtxOptions()).build(Given(broken), tmp_path, Silent())
 
 
-def test_a_kernel_without_its_factor_is_not_trusted() -> None:
-    kernel = Kernel("gemm", 0, "gemm", ("Int8",), ("Int8",), ("Half",), ("layers.0.qkv.matmul",))
-    with pytest.raises(BuildError, match="no factor"):
-        Listing.read([kernel], {})
-    with pytest.raises(BuildError, match="no list of layers"):
-        Listing.read([], {})
-
-
-def test_lengths_above_254_and_turing_take_fp16_attention() -> None:
-    fp16 = {"attention": False}
-    assert (RtxOptions().changes("int8", 254), RtxOptions().changes("int8", 255)) == ({}, fp16)
-    assert RtxOptions(sm="75").changes("int8", 128) == fp16
-    assert (TensorRtOptions().changes("int8", 254), TensorRtOptions().changes("int8", 255)) == (
-        {},
-        fp16,
-    )
-    plugin = TensorRtOptions(attention="plugin")
-    form = {"form": "tensorrt-plugin"}
-    assert (plugin.changes("int8", 254), plugin.changes("int8", 255)) == (form, form | fp16)
-
-
-@pytest.mark.parametrize(
-    ("sm", "message"),
-    [("90", "builds for no SM 90"), ("75,86", "built by itself"), ("a", "as numbers")],
-)
-def test_gpus_that_cannot_be_built_for(sm: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        BuildOptions(target="tensorrt-rtx", sm=sm)
-
-
-def test_options_of_tensorrt_are_refused_elsewhere() -> None:
-    with pytest.raises(InputError, match="takes no --sm") as caught:
-        BuildOptions(target="cpu", sm="89")
-    assert "--target tensorrt-rtx" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("target", "options", "named"),
-    [
-        ("tensorrt-rtx", {"attention": "plugin"}, "--attention"),
-        ("tensorrt-rtx", {"refit": True}, "--refit"),
-        ("tensorrt", {"sm": "89"}, "--sm"),
-        ("tensorrt", {"allow_unfused": True}, "--allow-unfused"),
-    ],
-)
-def test_an_option_of_another_tensorrt_is_refused(
-    target: str, options: dict[str, Any], named: str
-) -> None:
-    with pytest.raises(InputError, match=f"target {target} takes no {named}"):
-        BuildOptions(target=target, **options)
-
-
-def test_a_profile_takes_no_more_tokens_than_its_sentences_have() -> None:
-    for profile in plan_profiles((), max_tokens=512, batch_tokens=65_536, padded=True):
-        assert profile.tokens == profile.sentences * profile.longest <= 65_536
-
-
-@pytest.mark.parametrize("longest", [1, 64, 100, 128, 512, 700])
-def test_profiles_hold_every_batch_up_to_the_budget(longest: int) -> None:
-    profiles = plan_profiles((), max_tokens=longest, batch_tokens=8192, padded=True)
-    assert profiles[-1].longest == longest
-    assert [p.longest for p in profiles] == sorted({p.longest for p in profiles})
-    generator = np.random.default_rng(longest)
-    # Without the plugin no graph reads cu_seqlens.
-    read = {name: shape for name, (_, shape) in INPUTS.items() if name != "cu_seqlens"}
-    for profile in profiles:
-        assert profile.sentences * profile.longest <= max(8192, longest)
-        shorter = generator.integers(1, profile.longest + 1, profile.sentences)
-        for lengths in ([profile.longest] * profile.sentences, shorter, shorter[:1]):
-            zeros = [np.zeros(n, np.int32) for n in lengths]
-            batch = pack([Encoding(z, z) for z in zeros], first_position=2)
-            number = choose_profile(profiles, batch)
-            assert number is not None
-            assert profiles[number].longest <= profile.longest
-            arrays = tensorrt_arrays(batch, window=8)
-            ranges = profiles[number].shapes(read)
-            for name, (low, usual, high) in ranges.items():
-                assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True))
-                shape = arrays[name].shape
-                assert all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)), name
-
-
 @needs_rtx
 def test_the_portable_graph_predicts_the_answers(
     checkpoint: Callable[[str], Path], tmp_path: Path
@@ -558,58 +351,6 @@ def test_the_portable_graph_predicts_the_answers(
         assert np.abs(engine.run(batch)["logits"] - expected).max() < bound
     with pytest.raises(UnsupportedError, match="no NVIDIA driver"):
         open_engine(bundle)
-
-
-def script(folder: Path, name: str, text: str) -> dict[str, str]:
-    """An environment in which ``import name`` runs ``text``."""
-    (folder / f"{name}.py").write_text(text)
-    return {**os.environ, "PYTHONPATH": str(folder)}
-
-
-def request_for(module: str, place: Path) -> Request:
-    return Request(module, str(place / "g"), str(place / "e"), str(place / "log"), profiles=())
-
-
-def test_a_native_crash_becomes_an_error_with_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = "import os, sys\nprint('terminate called', file=sys.stderr, flush=True)\nos.abort()\n"
-    monkeypatch.setenv("PYTHONPATH", script(tmp_path, "xopt_aborts", text)["PYTHONPATH"])
-    with pytest.raises(BuildError, match=r"died \(signal 6") as caught:
-        run_child(request_for("xopt_aborts", tmp_path), Silent())
-    assert "terminate called" in caught.value.message
-
-
-@needs_rtx
-def test_a_graph_that_cannot_be_read_is_an_error_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "g").write_bytes(b"not a graph")
-    with pytest.raises(BuildError, match="could not read the graph"):
-        run_child(request_for("tensorrt_rtx", tmp_path), Silent())
-
-
-def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
-    text = (
-        "import signal\n"
-        f"held = open({str(tmp_path / 'held')!r}, 'w')\n"
-        "print('here', file=held, flush=True)\n"
-        "signal.pause()\n"
-    )
-    environment = script(tmp_path, "xopt_waits", text)
-    os.mkfifo(tmp_path / "held")
-    program = (
-        "from xopt.engines.tensorrt.child import run_child\n"
-        "from xopt.engines.tensorrt.network import Request\n"
-        "from xopt.progress import Silent\n"
-        f"run_child(Request('xopt_waits', 'g', {str(tmp_path / 'e')!r}, "
-        f"{str(tmp_path / 'log')!r}, ()), Silent())\n"
-    )
-    parent = subprocess.Popen([sys.executable, "-P", "-c", program], env=environment)
-    with (tmp_path / "held").open() as held:
-        assert held.readline() == "here\n"
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        # The pipe ends when nobody holds it any more, which is when the child has ended.
-        assert held.read() == ""
 
 
 @needs_rtx
