@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,44 +261,6 @@ def test_health_is_an_answer_and_not_a_promise(
         assert running.ask("/health")[:2] == (503, {"ready": False, "models": one})
         assert running.ask("/v2/health/ready")[0] == 503
         assert running.ask("/v2/health/live")[0] == 200
-
-
-def test_a_replaced_bundle_is_served_without_a_lost_request(
-    start: Callable[..., Any],
-    bundles: dict[str, Path],
-    make_checkpoint: Callable[..., Path],
-    tmp_path: Path,
-) -> None:
-    from xopt.compile.build import build_bundle
-    from xopt.compile.options import BuildOptions
-
-    def build(seed: int) -> None:
-        checkpoint = str(make_checkpoint(seed=seed))
-        options = BuildOptions(checkpoint=checkpoint, precision="fp32", out=str(tmp_path / "b"))
-        build_bundle(options, record=False)
-
-    build(21)
-    with start({"b": tmp_path / "b"}) as running:
-        before = running.ask("/embed", {"inputs": "Habari"})[1]
-        build(22)
-        statuses: list[int] = []
-        stop = threading.Event()
-
-        def load() -> None:
-            while not stop.is_set():
-                statuses.append(running.ask("/embed", {"inputs": ["Habari", "za asubuhi"]})[0])
-
-        threads = [threading.Thread(target=load) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        assert running.service.reload() == ["b"]
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert set(statuses) == {200}
-        after = running.ask("/embed", {"inputs": "Habari"})[1]
-        assert not np.allclose(before, after)
-        assert running.service.reload() == []
 
 
 def test_metrics_count_answers_and_refusals(server: Any) -> None:

@@ -126,22 +126,36 @@ class Service:
         self._check(rows)
         if not rows:
             return []
-        model = served.model
-        loop = asyncio.get_running_loop()
-
-        def read() -> list[list[Encoding]]:
-            return model.session.encode(
-                lambda tokenizer: read_rows(tokenizer, rows, model.head.kind, asking)
-            )
-
-        parts = await loop.run_in_executor(self.readers, read)
-        asked = served.batcher.submit([encoding for item in parts for encoding in item])
+        while True:
+            model = served.model
+            parts = await self._read(model, rows, asking)
+            try:
+                asked = served.batcher.submit([encoding for item in parts for encoding in item])
+                break
+            except ClosedError:
+                # Replaced while its texts were read: who took its place reads them again.
+                now = self.models.get(served.name)
+                if now is None or now is served:
+                    raise
+                served = now
         listed = await asyncio.wrap_future(asked)
         answers = iter(listed)
         return [
             finish(model.head, row, item, [next(answers) for _ in item], asking.normalize)
             for row, item in zip(rows, parts, strict=True)
         ]
+
+    async def _read(
+        self, model: Model, rows: Sequence[Row], asking: Asking
+    ) -> list[list[Encoding]]:
+        """The tokens of each row, by a thread that leaves Python."""
+
+        def read() -> list[list[Encoding]]:
+            return model.session.encode(
+                lambda tokenizer: read_rows(tokenizer, rows, model.head.kind, asking)
+            )
+
+        return await asyncio.get_running_loop().run_in_executor(self.readers, read)
 
     def _check(self, rows: Sequence[Row]) -> None:
         """Refuse what must not reach the tokenizer: its time grows with every byte."""

@@ -1,0 +1,87 @@
+"""A bundle that is replaced while it is asked: no request is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xopt.compile.build import build_bundle
+from xopt.compile.options import BuildOptions
+from xopt.model.asking import Asking
+from xopt.model.results import Embedding
+from xopt.model.texts import Row
+from xopt.serve.options import ServeOptions
+from xopt.serve.service import Service
+
+
+@pytest.fixture(scope="module")
+def two(make_checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``old`` and ``new``: bundles of two encoders."""
+    root = tmp_path_factory.mktemp("two")
+    for seed, name in enumerate(("old", "new"), 21):
+        checkpoint = str(make_checkpoint(seed=seed))
+        options = BuildOptions(checkpoint=checkpoint, precision="fp32", out=str(root / name))
+        build_bundle(options, record=False)
+    return root
+
+
+def test_a_replaced_bundle_is_served_without_a_lost_request(
+    start: Callable[..., Any], two: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "b"
+    shutil.copytree(two / "old", place)
+    with start({"b": place}) as running:
+        before = running.ask("/embed", {"inputs": "Habari"})[1]
+        shutil.rmtree(place)
+        shutil.copytree(two / "new", place)
+        statuses: list[int] = []
+        stop = threading.Event()
+
+        def load() -> None:
+            while not stop.is_set():
+                statuses.append(running.ask("/embed", {"inputs": ["Habari", "za asubuhi"]})[0])
+
+        threads = [threading.Thread(target=load) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert running.service.reload() == ["b"]
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200}
+        after = running.ask("/embed", {"inputs": "Habari"})[1]
+        assert not np.allclose(before, after)
+        assert running.service.reload() == []
+
+
+def test_a_request_whose_bundle_is_replaced_while_its_texts_are_read_is_read_again(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "b"
+    shutil.copytree(two / "old", place)
+    service = Service({"b": place}, ServeOptions())
+    old = service.find("b")
+    read = old.model.session.encode
+
+    def replaced(work: Any) -> Any:
+        encoded = read(work)
+        shutil.rmtree(place)
+        shutil.copytree(two / "new", place)
+        assert service.reload() == ["b"]
+        return encoded
+
+    monkeypatch.setattr(old.model.session, "encode", replaced)
+    try:
+        [found] = asyncio.run(service.ask(old, [Row("Habari")], Asking()))
+        [right] = service.find("b").model.encode(["Habari"])
+        assert isinstance(found, Embedding)
+        np.testing.assert_array_equal(found.values, right)
+    finally:
+        service.close()
