@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from xopt.artifacts import Ranges, fingerprint
 from xopt.calibrate.corpus import Corpus
 from xopt.errors import ArtifactError
 from xopt.packing import Encoding
+from xopt.reading import parse_json
 from xopt.tokenization import Tokenizer
 
 __all__ = ["LENGTH_CLASSES", "Form", "Sample", "class_of", "draw_sample", "read_sample"]
@@ -167,7 +167,7 @@ def read_sample(ranges: Ranges, tokenizer: Tokenizer) -> Sample:
     path = ranges.folder / "sample.jsonl"
     try:
         lines = filter(None, path.read_text(encoding="utf-8").split("\n"))
-        rows = tuple(tuple(map(str, row)) for row in map(json.loads, lines))
+        rows = tuple(tuple(map(str, row)) for row in map(parse_json, lines))
         encodings = encode_rows(rows, tokenizer)
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ArtifactError(f"{path} is damaged: {error}.", hint="Calibrate again.") from error

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.arrays import read_arrays
 from xopt.artifacts import Ranges
 from xopt.calibrate.quantized import Affine, QuantizedLinear, round_to_nearest
 from xopt.errors import ArtifactError
+from xopt.forms import Exactly, Table, misfit
+from xopt.reading import parse_json
 
 __all__ = ["Site", "read_sites", "write_sites"]
 
@@ -22,6 +25,8 @@ Array = NDArray[np.float32]
 # Files of the stored ranges: numbers, and arrays named `SITE.FIELD`.
 NUMBERS, ARRAYS = "sites.json", "sites.npz"
 IN_NUMBERS = ("amax", "moved", "centered", "smoothed", "limits")
+FORM = Table({"amax": float, "moved?": float, "centered?": float, "smoothed?": float,
+              "limits?": Exactly(2, float)})  # fmt: skip
 IN_ROUNDED = ("values", "scales", "correction")
 
 
@@ -127,9 +132,13 @@ def read_sites(ranges: Ranges) -> dict[str, Site]:
         ArtifactError: another version of xopt wrote them, or they are damaged.
     """
     try:
-        numbers = json.loads((ranges.folder / NUMBERS).read_text(encoding="utf-8"))
-        with np.load(ranges.folder / ARRAYS, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        numbers = parse_json((ranges.folder / NUMBERS).read_bytes())
+        if wrong := misfit(numbers, FORM):
+            raise ValueError(wrong)
+        arrays = read_arrays(ranges.folder / ARRAYS)
+        for name, array in arrays.items():
+            if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+                raise ValueError(f"{name} holds what is no number")
         return {name: _site(name, dict(found), arrays) for name, found in numbers.items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ArtifactError(

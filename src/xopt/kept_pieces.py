@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.arrays import read_arrays
 from xopt.errors import ArtifactError
 from xopt.packing import Encoding
 
 __all__ = ["PIECES", "KeptPieces"]
 
 PIECES = "pieces.npz"
-# Bytes of its arrays as they are in memory: a packed file can hold a thousand times its own size.
+# Of its arrays in memory.
 MOST_BYTES = 2**26
 
 
@@ -52,11 +53,9 @@ class KeptPieces:
         """
         path = folder / PIECES
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                if sum(member.file_size for member in stored.zip.infolist()) > MOST_BYTES:
-                    raise ValueError(f"its arrays take more than {MOST_BYTES >> 20} MiB")
-                starts = np.concatenate([[0], np.cumsum(stored["counts"], dtype=np.int64)])
-                found = cls(starts.astype(np.int32), stored["ids"])
+            stored = read_arrays(path, MOST_BYTES)
+            starts = np.concatenate([[0], np.cumsum(stored["counts"], dtype=np.int64)])
+            found = cls(starts.astype(np.int32), stored["ids"])
         except Exception as error:
             raise ArtifactError(f"{path} is no table of kept pieces: {error}.") from error
         if not found._is_whole():

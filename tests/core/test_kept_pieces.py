@@ -70,7 +70,7 @@ def test_a_table_that_unpacks_to_more_than_memory_is_refused_before(
     )
     assert (tmp_path / PIECES).stat().st_size < 4000
     monkeypatch.setattr("xopt.kept_pieces.MOST_BYTES", 4000)
-    with pytest.raises(ArtifactError, match="its arrays take more than 0 MiB"):
+    with pytest.raises(ArtifactError, match=r"its arrays take .* more than they may"):
         KeptPieces.read(tmp_path)
 
 
