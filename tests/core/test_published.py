@@ -155,3 +155,49 @@ def test_kill_9_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     assert not final.exists()
     make_bundle(final).verify()
     assert [p.name for p in tmp_path.iterdir()] == ["b"], "the killed build's remains are gone"
+
+
+# Ends as kill -9 would, before the Nth time that a name is moved or removed.
+CUT = """
+import os, sys
+from pathlib import Path
+from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
+
+left = int(sys.argv[2])
+
+def counted(work):
+    def call(*given, **named):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return work(*given, **named)
+    return call
+
+with publish(Path(sys.argv[1])) as work:
+    (work / "engine.bin").write_text("new")
+    facts = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
+    write_manifest(work, Bundle.kind, fingerprint("new"), facts)
+    os.rename, os.unlink, os.rmdir = map(counted, (os.rename, os.unlink, os.rmdir))
+"""
+
+
+def test_a_process_killed_at_any_step_of_a_replacement_loses_no_bundle(tmp_path: Path) -> None:
+    final = tmp_path / "b"
+    ended, seen = 9, set()
+    for steps in range(30):
+        make_bundle(final, "old")
+        ended = subprocess.run(
+            [sys.executable, "-c", CUT, str(final), str(steps)], check=False
+        ).returncode
+        found = final if final.exists() else next(tmp_path.glob(".b.*.old"))
+        bundle = Bundle.open(found)
+        # The lock moves along with the folder, and the killed process left it there.
+        bundle.verify()
+        seen.add((bundle.folder / "engine.bin").read_text())
+        make_bundle(final, "next").verify()
+        assert [p.name for p in tmp_path.iterdir()] == ["b"], steps
+        if ended == 0:
+            break
+    assert ended == 0
+    assert seen == {"old", "new"}

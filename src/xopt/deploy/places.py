@@ -109,10 +109,12 @@ def write_folder(
         write(work)
         mark = {"xopt": __version__, "bundle": bundle.fingerprint}
         (work / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
+        # Behind the swap another deployment may take this one's place.
+        written = sorted(path.relative_to(work) for path in work.rglob("*") if path.is_file())
         swap(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+    return written
 
 
 def _make_room(out: Path, *, force: bool) -> None:
