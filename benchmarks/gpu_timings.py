@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attention import (
+from attention import measure_ceilings, time_in_turns
+from attention_peers import (
     Batch,
     NotApplicable,
-    measure_ceilings,
     prepare_torch_varlen,
     prepare_xopt,
     prepare_xopt_int8,
-    time_in_turns,
 )
 from gpu_stages import LINEAR, Say
 
