@@ -197,7 +197,7 @@ def sessions(say: Say, device: torch.device) -> None:
 
 def engine(say: Say, device: torch.device) -> None:
     """Random batches: the same bits eager and captured, whatever is evicted; memory flat."""
-    from gpu import Models, packed
+    from gpu_peers import Models, packed
 
     small = device.type == "cpu"
     generator = np.random.default_rng()

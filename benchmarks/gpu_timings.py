@@ -101,14 +101,15 @@ def micro(say: Say, device: torch.device) -> None:
 def whole(say: Say, device: torch.device) -> None:
     """XLM-R base on XNLI and QA lengths, batch 1 and 32, each answer checked first."""
     import gpu
+    import gpu_peers
 
     with tempfile.TemporaryDirectory() as scratch:
-        models = gpu.Models("xlm-r-base", "cuda", Path(scratch))
+        models = gpu_peers.Models("xlm-r-base", "cuda", Path(scratch))
         for size in (32, 1):
             for case in ("xnli", "qa"):
                 work = gpu.draw(case, "xlm-r-base", size)
                 compiled = (case, size) == COMPILED
-                for row in gpu.measure(models, work, list(gpu.PEERS), 10, compiled):
+                for row in gpu.measure(models, work, list(gpu_peers.PEERS), 10, compiled):
                     whole_row(say, row)
         models.close()
 
