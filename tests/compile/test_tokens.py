@@ -10,27 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
+from tests.compile.token_folders import assert_same_tokens, corpus, folder_of
 
-from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.token_library import Library, convert
-from xopt.compile.tokens import TokenizerFile, read_tokenizer
+from xopt.compile.tokens import read_tokenizer
 from xopt.errors import CheckpointError
 from xopt.tokenization import Tokenizer
 
 CheckpointFactory = Callable[..., Path]
-
-TEXTS = (
-    "Guten Morgen, Herr Müller", "Où est la Gare de Lyon ?", "Habari  za asubuhi ", " TIẾNG VIỆT\n",
-    "ΟΔΥΣΣΕΥΣ İzmir", "മലയാള\u200dം \u200cതെലുഗు", "日本語\u3000中文",
-    "a <mask> b </s>", "[SEP] x [PAD]", unicodedata.normalize("NFD", "한국어 Việt"), "ﬁ ① ２０２６",
-)  # fmt: skip
-PAIRS = (("Erste Frage?", "Zweiter  Satz "), ("第一", "<s> ２"))
-
-
-def corpus() -> list[str]:
-    return [text for _, text in load_corpus().rows]
 
 
 @pytest.fixture(scope="module")
@@ -75,35 +62,6 @@ def wordpiece(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "tokenizer.json").write_text(json.dumps(document))
     return folder
-
-
-def folder_of(
-    place: Path, model_type: str, config: dict[str, Any] | None, **files: str | bytes
-) -> Path:
-    place.mkdir(exist_ok=True)
-    (place / "config.json").write_text(json.dumps({"model_type": model_type}))
-    if config is not None:
-        (place / "tokenizer_config.json").write_text(json.dumps(config))
-    for name, content in files.items():
-        raw = content if isinstance(content, bytes) else content.encode()
-        (place / name.replace("__", ".")).write_bytes(raw)
-    return place
-
-
-def assert_same_tokens(folder: Path, found: TokenizerFile, *, types: bool = True) -> None:
-    import transformers
-
-    library = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    ours = Tokenizer.open(found.path, 512)
-    for text in TEXTS:
-        [got] = ours.encode([text])
-        assert got.ids.tolist() == library(text)["input_ids"], text
-    for first, second in PAIRS:
-        [got] = ours.encode([first], [second])
-        expected = library(first, second)
-        assert got.ids.tolist() == expected["input_ids"]
-        if types:
-            assert got.type_ids.tolist() == expected.get("token_type_ids", [0] * len(got))
 
 
 @pytest.mark.parametrize(
@@ -272,41 +230,6 @@ def test_a_vocabulary_alone_becomes_what_the_library_makes_of_it(
         read_tokenizer(folder, rows=900, types=1)
 
 
-@pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_a_sentencepiece_model_alone_builds_and_is_composed(
-    tmp_path: Path, make_checkpoint: CheckpointFactory, kind: str
-) -> None:
-    pieces = pytest.importorskip("sentencepiece")
-    (tmp_path / "texts").write_text("\n".join(corpus()[::2]), encoding="utf-8")
-    pieces.SentencePieceTrainer.train(
-        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "sp"), vocab_size=3000,
-        hard_vocab_limit=False, minloglevel=2, model_type=kind,
-    )  # fmt: skip
-    raw = (tmp_path / "sp.model").read_bytes()
-    folder = make_checkpoint("xlm-roberta", vocab_size=3010)
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "XLMRobertaTokenizer"}')
-    (folder / "spiece.model").write_bytes(raw)
-    # transformers would make a tokenizer of five tokens, and say nothing.
-    with pytest.raises(CheckpointError, match=r"lacks sentencepiece\.bpe\.model"):
-        Checkpoint.open(folder)
-    (folder / "spiece.model").rename(folder / "sentencepiece.bpe.model")
-    checkpoint = Checkpoint.open(folder)
-    assert_same_tokens(folder, checkpoint.tokenizer, types=False)
-    composed = "Tiếng Việt, 한국어"
-    apart = unicodedata.normalize("NFD", composed)
-    assert checkpoint.text.normalize == "nfc"
-    first, second = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text).encode(
-        [composed, apart]
-    )
-    assert first.ids.tolist() == second.ids.tolist()
-    plain = Checkpoint.open(folder, normalize="none")
-    assert plain.text.normalize == "none"
-    assert plain.fingerprint != checkpoint.fingerprint
-    first, second = Tokenizer.open(plain.tokenizer.path, plain.text).encode([composed, apart])
-    assert first.ids.tolist() != second.ids.tolist()
-
-
 @pytest.mark.parametrize("step", ["NFC", "NFKC"])
 def test_a_tokenizer_that_composes_first_gets_composed_text_and_right_offsets(
     make_checkpoint: CheckpointFactory, unigram: dict[str, Any], step: str
@@ -326,51 +249,3 @@ def test_a_tokenizer_that_composes_first_gets_composed_text_and_right_offsets(
         assert found.offsets is not None
         covered = {place for a, b in found.offsets[1:-1] for place in range(a, b)}
         assert {n for n, letter in enumerate(text) if letter != " "} <= covered
-
-
-def test_advice_names_what_the_conversion_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(CheckpointError, match="the package sentencepiece is needed") as caught:
-        convert(tmp_path, Library(reason="ValueError: `tiktoken` is required"))
-    assert "pip install" in caught.value.hint
-    assert "tiktoken" not in str(caught.value)
-    (tmp_path / "sentencepiece.bpe.model").unlink()
-    with pytest.raises(CheckpointError, match="no vocabulary that one could be made of"):
-        convert(tmp_path, Library(reason="OSError: nothing"))
-
-
-def test_a_special_token_without_a_row_has_no_id(make_checkpoint: CheckpointFactory) -> None:
-    folder = make_checkpoint("xlm-roberta")
-    config = json.loads((folder / "tokenizer_config.json").read_text())
-    # As some folders leave it where nothing is padded.
-    config |= {"cls_token": "<s>", "eos_token": "</s>", "pad_token": ""}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    file = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    expected = sorted(file.token_to_id(token) for token in ("<s>", "</s>"))
-    assert list(read_tokenizer(folder, rows=1201, types=1).special_ids) == expected
-
-
-def test_a_text_may_name_the_padding_and_the_mask(make_checkpoint: CheckpointFactory) -> None:
-    import torch
-    import transformers
-
-    from xopt.compile.packed_encoder import PackedEncoder
-    from xopt.packing import pack
-
-    for model_type in ("xlm-roberta", "bert"):
-        checkpoint = Checkpoint.open(make_checkpoint(model_type))
-        library = transformers.AutoTokenizer.from_pretrained(checkpoint.folder)
-        model = transformers.AutoModel.from_pretrained(checkpoint.folder).eval()
-        texts = ["<pad> one <pad><pad> two", "plain", "three </s> <s> four <pad>"]
-        ours = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
-        batch = pack(ours.encode(texts), first_position=checkpoint.config.first_position)
-        trail: list[torch.Tensor] = []
-        PackedEncoder.load(checkpoint).run(batch, trail=trail)
-        with torch.inference_mode():
-            expected = [
-                model(**library(text, return_tensors="pt")).last_hidden_state[0] for text in texts
-            ]
-        assert float((trail[-1] - torch.cat(expected)).abs().max()) < 1e-4
