@@ -29,6 +29,7 @@ from xopt.engines.openvino_graph import (
     same_blocks,
     share_products,
 )
+from xopt.engines.openvino_layer import packed_layers, suits_here
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
 from xopt.engines.openvino_sizes import fill, whole
@@ -142,6 +143,8 @@ class OpenVinoEngine(Engine):
         changed = packed_attention(self.openvino, model, native.factory, whole=whole)
         if changed:
             packed_mean(self.openvino, model, native.factory)
+            if whole and suits_here():
+                packed_layers(self.openvino, model, native.factory)
         self.attention = "packed" if changed else "OpenVINO's: this encoder's is of another kind"
         self.prepare_s += time.perf_counter() - begin
         return model if changed else None
@@ -233,7 +236,17 @@ class OpenVinoEngine(Engine):
             info = node.get_rt_info()
             kind = str(info["layerType"].astype(str)) if "layerType" in info else "?"
             form = str(info["primitiveType"].astype(str)) if "primitiveType" in info else "?"
-            if kind in ("FullyConnected", "MatMul", "Subgraph", "ScaledDotProductAttention"):
+            if kind == "Reference" and "PackedLayer" in str(
+                info["originalLayersNames"].astype(str)
+            ):
+                kind, form = "PackedLayer", "avx512_vnni_I8"
+            if kind in (
+                "PackedLayer",
+                "FullyConnected",
+                "MatMul",
+                "Subgraph",
+                "ScaledDotProductAttention",
+            ):
                 kernels[f"{kind} {form}"] = kernels.get(f"{kind} {form}", 0) + 1
         return {
             "engine": self.name,

@@ -1,13 +1,14 @@
-"""Our own attention for OpenVINO's CPU plugin, compiled on the machine that runs it.
+"""Our own operations for OpenVINO's CPU plugin, compiled on the machine that runs them.
 
 ``native/attention.cpp`` and the headers beside it read the packed batch where it lies. They are
 compiled once, against the headers in OpenVINO's wheel and for this CPU, and kept in the cache
-folder. Where that cannot be done, attention stays OpenVINO's own over padding, which is slower and
-answers the same within rounding.
+folder. Where that cannot be done, layers stay OpenVINO's own, with attention over padding, which is
+slower and answers the same within rounding.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import logging
 import os
@@ -21,6 +22,9 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xopt.hashing import cache_folder
 from xopt.host import cpu_facts, cpu_flags
@@ -73,6 +77,19 @@ def obstacle() -> str:
     if "avx512f" not in cpu_flags():
         return "this CPU has no AVX-512"
     return "" if _compiler() else NO_COMPILER
+
+
+def layer_times(native: NativeAttention, layers: int) -> NDArray[np.int64]:
+    """Nanoseconds, ``[layers, 4]``, that our own layers spent since this process began.
+
+    In their products, attention, norms and quantization; 0 where there are no such layers.
+    """
+    spent = np.zeros((layers, 4), np.int64)
+    read = getattr(ctypes.CDLL(native.reason), "xopt_spent", None) if native.factory else None
+    if read is not None:
+        for layer, row in enumerate(spent):
+            read(ctypes.c_int64(layer), row.ctypes.data_as(ctypes.c_void_p))
+    return spent
 
 
 def _compiler() -> str | None:

@@ -9,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xopt.engines.openvino import OpenVinoEngine
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.engines.openvino import OpenVinoEngine, open_core
+from xopt.engines.openvino_native import layer_times, load_attention
 from xopt.engines.openvino_parts import Program, RunningPart
 from xopt.engines.profile import EMBEDDINGS, HEAD, Operation, Profile
 from xopt.packing import PackedBatch
@@ -26,6 +30,10 @@ MOVES = {
     "Unsqueeze",
 }  # fmt: skip
 FIRST = -1
+# Of a node that is a whole layer, until it is told as its parts. What the layer times -> its kind.
+LAYER_KIND = "layer"
+PARTS = {"products": "products", "attention": "attention", "norms": "norms",
+         "quantization": "elementwise"}  # fmt: skip
 
 
 class ProfiledOpenVinoEngine(OpenVinoEngine):
@@ -80,15 +88,17 @@ class ProfiledOpenVinoEngine(OpenVinoEngine):
         for _ in range(max(1, warmup)):
             self._answer(batches)
         before = {program: counts.spent() for program, counts in self._counts.items()}
+        inside = self._inside()
         wall = available = 0.0
         for _ in range(repeat):
             taken, had = self._answer(batches)
             wall, available = wall + taken, available + had
-        operations = []
+        shares = self._inside() - inside
+        operations: list[Operation] = []
         for program, counts in self._counts.items():
             for first, last in zip(before[program], counts.spent(), strict=True):
                 mean = max(0.0, last.seconds - first.seconds) / repeat
-                operations.append(replace(last, seconds=mean))
+                operations.extend(_parts(replace(last, seconds=mean), shares))
         return Profile(repeat, wall / repeat, available / repeat, tuple(operations))
 
     def _answer(self, batches: Sequence[PackedBatch]) -> tuple[float, float]:
@@ -102,6 +112,10 @@ class ProfiledOpenVinoEngine(OpenVinoEngine):
             used = 1 if self._started == 1 else self.streams
             wall, available = wall + taken, available + taken * used
         return wall, available
+
+    def _inside(self) -> NDArray[np.int64]:
+        """Nanoseconds that each layer of our own spent in each of :data:`PARTS`."""
+        return layer_times(load_attention(open_core()), self._layers)
 
     def _known(self, program: Program) -> dict[str, list[tuple[str, str]]]:
         """Name of a node -> its kind and place; several, in order, where nodes share the name."""
@@ -130,6 +144,19 @@ class ProfiledOpenVinoEngine(OpenVinoEngine):
     @property
     def _layers(self) -> int:
         return int(self.bundle.manifest["shape"]["layers"])
+
+
+def _parts(operation: Operation, shares: NDArray[np.int64]) -> list[Operation]:
+    """An operation; a whole layer as its parts, each with its share of the layer's time."""
+    if operation.kind != LAYER_KIND:
+        return [operation]
+    own = shares[int(operation.place)]
+    whole = max(1, int(own.sum()))
+    return [
+        replace(operation, name=f"{operation.name}.{part}", kind=kind,
+                seconds=operation.seconds * float(spent) / whole)
+        for (part, kind), spent in zip(PARTS.items(), own, strict=True)
+    ]  # fmt: skip
 
 
 class _Counts:
@@ -165,13 +192,15 @@ class _Counts:
 
 
 def classify(layer_type: str, types: set[str], *, weights: bool) -> str:
-    """The kind of a compiled node.
+    """The kind of a compiled node; ``layer`` of one that is a whole layer.
 
     Args:
         layer_type: as OpenVINO's CPU plugin names it.
         types: of the operations of the model that it was made of, as far as they are known.
         weights: whether a constant is one of its inputs.
     """
+    if "PackedLayer" in types:
+        return LAYER_KIND
     if layer_type == "ScaledDotProductAttention" or types & {"Softmax", "PackedAttention"}:
         return "attention"
     if layer_type in PRODUCTS:

@@ -4,6 +4,9 @@
 // by side; cu_seqlens: [B + 1] int32. Output: [T, heads * d]. Scores are multiplied by ``scale``.
 // ``whole``: the products of a long sentence are sums of whole numbers (whole_attention.h) where this CPU has
 // instructions for them.
+// PackedLayer: x: [T, width] float32, as the norm before the layer leaves it without weight and bias;
+// cu_seqlens; four weights in panels (products.h); a number for each column (layer.h). Output: as x, of the
+// layer's last norm.
 // PackedMean: x: [T, width] float32; cu_seqlens. Output: [B, width], 0 for a sentence without a row.
 //
 // Every sentence is read where it lies: no gather, no padding, and sums whose order depends on the
@@ -17,17 +20,13 @@
 #include <openvino/op/op.hpp>
 #include <tbb/parallel_for.h>
 
-#include "float_attention.h"
+#include "attend.h"
+#include "layer.h"
 #include "vectors.h"
-#include "whole_attention.h"
 
 namespace {
 
 using namespace xopt;
-
-// To round the rows and to turn them takes as long as is saved at 128 rows; at 384 a tenth of the whole
-// encoder's time is saved (e5-small and XLM-R base).
-constexpr int64_t kWholeRows = 160;
 
 // The mean of 16 columns of n rows, summed in blocks of 16 rows.
 Vector mean_of(const float* x, int64_t stride, int64_t n) {
@@ -82,7 +81,7 @@ public:
         tbb::parallel_for(int64_t{0}, sentences * heads, [&](int64_t one) {
             const int64_t sentence = one / heads, column = one % heads * d, begin = starts[sentence];
             const int64_t at = begin * stride + column, rows = starts[sentence + 1] - begin;
-            const auto attend = form(rows);
+            const auto attend = attention_of(m_whole, rows);
             attend(q + at, k + at, v + at, out + begin * width + column, stride, width, rows, d, factor);
         });
         const int64_t used = starts[sentences];
@@ -91,14 +90,6 @@ public:
     }
 
 private:
-    // A sentence's own length decides, so that its answer does not depend on its neighbours.
-    decltype(&attend_float) form(int64_t rows) const {
-#ifdef XOPT_WHOLE_ATTENTION
-        if (m_whole && rows >= kWholeRows) return attend_whole;
-#endif
-        return attend_float;
-    }
-
     int64_t m_heads = 1;
     float m_scale = 1.0f;
     bool m_whole = false;
@@ -138,6 +129,64 @@ public:
     }
 };
 
-OPENVINO_CREATE_EXTENSIONS(
-    std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<PackedAttention>>(),
-                                     std::make_shared<ov::OpExtension<PackedMean>>()}));
+#ifdef XOPT_LAYER
+class PackedLayer : public ov::op::Op {
+public:
+    OPENVINO_OP("PackedLayer", "xopt");
+    PackedLayer() = default;
+    PackedLayer(const ov::OutputVector& inputs, int64_t number, int64_t heads, float scale, float epsilon)
+        : Op(inputs), m_number(number), m_heads(heads), m_scale(scale), m_epsilon(epsilon) {
+        constructor_validate_and_infer_types();
+    }
+    void validate_and_infer_types() override {
+        set_output_type(0, get_input_element_type(0), get_input_partial_shape(0));
+    }
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
+        return std::make_shared<PackedLayer>(inputs, m_number, m_heads, m_scale, m_epsilon);
+    }
+    bool visit_attributes(ov::AttributeVisitor& visitor) override {
+        visitor.on_attribute("number", m_number);
+        visitor.on_attribute("heads", m_heads);
+        visitor.on_attribute("scale", m_scale);
+        visitor.on_attribute("epsilon", m_epsilon);
+        return true;
+    }
+    bool has_evaluate() const override { return true; }
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+        const auto shape = inputs[0].get_shape();
+        const int64_t tokens = shape[0], width = shape[1];
+        outputs[0].set_shape(shape);
+        Layer layer{};
+        layer.number = m_number, layer.heads = m_heads, layer.width = width;
+        layer.middle = static_cast<int64_t>(inputs[4].get_size()) / width;
+        layer.epsilon = m_epsilon, layer.factor = m_scale * kLog2E;
+        layer.qkv = inputs[2].data<int8_t>(), layer.output = inputs[3].data<int8_t>();
+        layer.up = inputs[4].data<int8_t>(), layer.down = inputs[5].data<int8_t>();
+        layer.read(inputs[6].data<float>());
+        const int32_t* starts = inputs[1].data<int32_t>();
+        const int64_t sentences = static_cast<int64_t>(inputs[1].get_size()) - 1;
+        float* out = outputs[0].data<float>();
+        pass_all(layer, inputs[0].data<float>(), out, starts, sentences);
+        std::fill(out + starts[sentences] * width, out + tokens * width, 0.0f);
+        return true;
+    }
+
+private:
+    int64_t m_number = 0, m_heads = 1;
+    float m_scale = 1.0f, m_epsilon = 1e-5f;
+};
+
+// Nanoseconds of a layer's kinds of work, since the process began.
+extern "C" void xopt_spent(int64_t layer, int64_t* spent) {
+    for (int64_t kind = 0; kind < kKinds; ++kind)
+        spent[kind] = layer < kLayers ? g_spent[layer][kind].load() : 0;
+}
+#endif
+
+OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({
+    std::make_shared<ov::OpExtension<PackedAttention>>(),
+#ifdef XOPT_LAYER
+    std::make_shared<ov::OpExtension<PackedLayer>>(),
+#endif
+    std::make_shared<ov::OpExtension<PackedMean>>(),
+}));

@@ -1,0 +1,178 @@
+// One layer of an encoder whose norms follow the residuals, with all its products in INT8.
+//
+// Whole sentences pass it, about kChunk rows at a time, so that what lies between two products stays in a
+// near cache. Every phase is a parallel loop over panels of columns, over heads or over rows.
+
+#pragma once
+
+#include "products.h"
+
+#ifdef XOPT_LAYER
+
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "attend.h"
+
+namespace xopt {
+
+constexpr int64_t kChunk = 256;
+
+// Nanoseconds in each layer, added up over all runs of this process.
+enum Kind { kProducts, kAttention, kNorms, kQuantization, kKinds };
+constexpr int64_t kLayers = 256;
+inline std::atomic<int64_t> g_spent[kLayers][kKinds];
+
+// Shapes, weights in panels, and a number for each column of what is named. ``steps`` and ``zero`` of a
+// site take a value to its code.
+struct Layer {
+    int64_t number, heads, width, middle;
+    float epsilon, factor;
+    const int8_t *qkv, *output, *up, *down;
+    const float *in_steps, *in_zero, *qkv_scale, *qkv_bias, *context_steps, *context_zero;
+    const float *output_scale, *output_bias, *first_weight, *up_steps, *up_zero, *up_scale, *up_bias;
+    const float *down_steps, *down_zero, *down_scale, *down_bias, *second_weight;
+
+    // In the order of openvino_layer.py.
+    void read(const float* from) {
+        const auto take = [&](int64_t count) { return std::exchange(from, from + count); };
+        in_steps = take(width), in_zero = take(width);
+        qkv_scale = take(3 * width), qkv_bias = take(3 * width);
+        context_steps = take(width), context_zero = take(width);
+        output_scale = take(width), output_bias = take(width), first_weight = take(width);
+        up_steps = take(width), up_zero = take(width);
+        up_scale = take(middle), up_bias = take(middle);
+        down_steps = take(middle), down_zero = take(middle);
+        down_scale = take(width), down_bias = take(width), second_weight = take(width);
+    }
+};
+
+template <typename Body>
+inline void each(int64_t count, const Body& body) {
+    if (tbb::this_task_arena::max_concurrency() == 1) {
+        for (int64_t i = 0; i < count; ++i) body(i);
+    } else {
+        // No other task on this thread meanwhile: it would write where this one still reads.
+        tbb::this_task_arena::isolate([&] { tbb::parallel_for(int64_t{0}, count, body); });
+    }
+}
+
+template <typename Then>
+inline void multiply(const Factors& f, int64_t columns, const Then& then) {
+    each(columns / kPanel, [&](int64_t one) { panel(f, one * kPanel, then); });
+}
+
+// Rows of some width, 8 of them as one task.
+template <typename Body>
+inline void each_row(int64_t rows, const Body& body) {
+    each((rows + kRows - 1) / kRows, [&](int64_t one) {
+        for (int64_t i = one * kRows; i < std::min(rows, (one + 1) * kRows); ++i) body(i);
+    });
+}
+
+inline void quantize(const float* row, int64_t width, const float* steps, const float* zero, uint8_t* to) {
+    for (int64_t c = 0; c < width; c += kLanes)
+        put_codes(to + c, _mm512_fmadd_ps(_mm512_loadu_ps(row + c), _mm512_loadu_ps(steps + c), _mm512_loadu_ps(zero + c)));
+}
+
+// A row without its mean and of variance 1. ``row`` and ``to`` may be the same.
+inline void normalize(const float* row, int64_t width, float epsilon, float* to) {
+    const float share = 1.0f / static_cast<float>(width);
+    Vector sum = {}, square = {};
+    for (int64_t c = 0; c < width; c += kLanes) sum += load(row + c);
+    const Vector mean = total(sum) * share;
+    for (int64_t c = 0; c < width; c += kLanes) {
+        const Vector off = load(row + c) - mean;
+        square += off * off;
+    }
+    const Vector inverse = all(1.0f / std::sqrt(total(square)[0] * share + epsilon));
+    for (int64_t c = 0; c < width; c += kLanes) store(to + c, (load(row + c) - mean) * inverse);
+}
+
+// What lies between the products of one chunk.
+struct Between {
+    uint8_t *codes, *active;
+    float *qkv, *context, *hidden;
+};
+
+// Adds what passed since it was last asked.
+class Clock {
+public:
+    explicit Clock(int64_t layer) : m_layer(layer) {}
+    void add(Kind kind) {
+        const auto now = std::chrono::steady_clock::now();
+        if (m_layer < kLayers)
+            g_spent[m_layer][kind].fetch_add(std::chrono::nanoseconds(now - m_last).count(), std::memory_order_relaxed);
+        m_last = now;
+    }
+
+private:
+    int64_t m_layer;
+    std::chrono::steady_clock::time_point m_last = std::chrono::steady_clock::now();
+};
+
+// Rows [n][width] of whole sentences through the layer; ``starts`` of ``sentences`` + 1, the first of them
+// belonging to the first row.
+inline void pass(const Layer& l, const Between& b, const float* x, float* out, int64_t n, const int32_t* starts,
+                 int64_t sentences) {
+    Clock clock(l.number);
+    const int64_t width = l.width, stride = 3 * width, d = width / l.heads;
+    each_row(n, [&](int64_t i) { quantize(x + i * width, width, l.in_steps, l.in_zero, b.codes + i * width); });
+    clock.add(kQuantization);
+    multiply(Factors{b.codes, l.qkv, n, width}, stride, Plain{l.qkv_scale, l.qkv_bias, b.qkv, stride});
+    clock.add(kProducts);
+    each(sentences * l.heads, [&](int64_t one) {
+        const int64_t sentence = one / l.heads, column = one % l.heads * d;
+        const int64_t begin = starts[sentence] - starts[0], rows = starts[sentence + 1] - starts[sentence];
+        const float* q = b.qkv + begin * stride + column;
+        const auto attend = attention_of(true, rows);
+        attend(q, q + width, q + 2 * width, b.context + begin * width + column, stride, width, rows, d, l.factor);
+    });
+    clock.add(kAttention);
+    each_row(n, [&](int64_t i) {
+        quantize(b.context + i * width, width, l.context_steps, l.context_zero, b.codes + i * width);
+    });
+    clock.add(kQuantization);
+    multiply(Factors{b.codes, l.output, n, width}, width,
+             Residual{{l.output_scale, l.output_bias, b.hidden, width}, x, l.first_weight});
+    clock.add(kProducts);
+    each_row(n, [&](int64_t i) {
+        normalize(b.hidden + i * width, width, l.epsilon, b.hidden + i * width);
+        quantize(b.hidden + i * width, width, l.up_steps, l.up_zero, b.codes + i * width);
+    });
+    clock.add(kNorms);
+    multiply(Factors{b.codes, l.up, n, width}, l.middle,
+             Activated{{l.up_scale, l.up_bias, nullptr, l.middle}, l.down_steps, l.down_zero, b.active});
+    multiply(Factors{b.active, l.down, n, l.middle}, width,
+             Residual{{l.down_scale, l.down_bias, out, width}, b.hidden, l.second_weight});
+    clock.add(kProducts);
+    each_row(n, [&](int64_t i) { normalize(out + i * width, width, l.epsilon, out + i * width); });
+    clock.add(kNorms);
+}
+
+// All sentences, a chunk of them after the other.
+inline void pass_all(const Layer& l, const float* x, float* out, const int32_t* starts, int64_t sentences) {
+    // Of the stream that runs the layer; other threads write into it while it waits.
+    thread_local Scratch scratch;
+    for (int64_t first = 0; first < sentences;) {
+        int64_t last = first + 1;
+        while (last < sentences && starts[last + 1] - starts[first] <= kChunk) ++last;
+        const int64_t n = starts[last] - starts[first], at = starts[first] * l.width, cells = n * l.width;
+        scratch.reserve(Scratch::bytes_of<uint8_t>(cells) + Scratch::bytes_of<uint8_t>(n * l.middle) +
+                        Scratch::bytes_of<float>(3 * cells) + 2 * Scratch::bytes_of<float>(cells));
+        const Between between{scratch.take<uint8_t>(cells), scratch.take<uint8_t>(n * l.middle),
+                              scratch.take<float>(3 * cells), scratch.take<float>(cells),
+                              scratch.take<float>(cells)};
+        if (n > 0) pass(l, between, x + at, out + at, n, starts + first, last - first);
+        first = last;
+    }
+}
+
+}  // namespace xopt
+
+#endif

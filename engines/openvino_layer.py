@@ -1,0 +1,291 @@
+"""Our own operation in the place of a whole INT8 layer.
+
+Only of encoders whose norms follow the residuals (XLM-R, BERT and their like), with a GELU between
+the last two products and all four products in INT8. Any other layer stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xopt.engines.openvino_match import constant, redirect, source
+from xopt.host import int8_instructions
+
+__all__ = ["packed_layers", "suits_here"]
+
+Numbers = NDArray[np.float64]
+LAYER = re.compile(r"^layers\.(\d+)\.")
+# Columns of a panel, and neighbours in a sum that one instruction multiplies.
+PANEL, QUAD = 32, 4
+CODES = 255
+
+
+@dataclass(frozen=True)
+class Site:
+    """A quantized value: ``code = source · steps + zero``, worth ``(code - offset) · step``."""
+
+    source: Any
+    steps: Numbers
+    zero: Numbers
+    step: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer; ``weight`` ``[out, in]`` int8, what a row is worth, bias."""
+
+    site: Site
+    weight: NDArray[np.int8]
+    scale: Numbers
+    bias: Numbers
+    name: str
+
+    def folded(self) -> tuple[Numbers, Numbers]:
+        """What the sum of codes times weights is multiplied by, and what is added then."""
+        scale = self.scale * self.site.step
+        return scale, self.bias - self.site.offset * scale * self.weight.sum(axis=1, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer between the norm before it and its own last one, both without weight and bias."""
+
+    before: Any
+    last: Any
+    attention: Any
+    projections: tuple[Linear, Linear, Linear]
+    output: Linear
+    first_weight: Numbers
+    first_bias: Numbers
+    up: Linear
+    down: Linear
+    second_weight: Numbers
+    second_bias: Numbers
+    epsilon: float
+
+
+def suits_here() -> bool:
+    """Whether the instruction that we use is the fastest one for 8-bit numbers here.
+
+    Tiles of AMX, which OpenVINO uses, multiply more at a time.
+    """
+    return int8_instructions() == "AVX-512 VNNI"
+
+
+def packed_layers(openvino: Any, model: Any, factory: Any) -> int:
+    """Put ``PackedLayer`` in the place of every layer of the known kind.
+
+    Args:
+        openvino: the package.
+        model: ``openvino.Model`` with ``PackedAttention`` in it, changed in place.
+        factory: makes our operations.
+
+    Returns:
+        How many layers were replaced.
+    """
+    norms = [node for node in model.get_ordered_ops() if node.get_type_name() == "MVN"]
+    found = [layer for layer in map(_layer, norms) if layer is not None]
+    made: dict[int, Any] = {}
+    for layer in found:
+        before = made.get(layer.before.get_instance_id(), layer.before)
+        starts = layer.attention.inputs()[-1].get_source_output()
+        inputs = [before.output(0), starts, *_constants(openvino.opset13, layer)]
+        facts = layer.attention.get_attributes()
+        node = factory.create(
+            "PackedLayer",
+            inputs,
+            {
+                "number": _number(layer.output.name),
+                "heads": facts["heads"],
+                "scale": facts["scale"],
+                "epsilon": layer.epsilon,
+            },
+        )
+        node.set_friendly_name(f"layers.{_number(layer.output.name)}.PackedLayer")
+        redirect(layer.last, node.output(0))
+        made[layer.last.get_instance_id()] = node
+    model.validate_nodes_and_infer_types()
+    return len(found)
+
+
+def _constants(opset: Any, layer: Layer) -> list[Any]:
+    """The four weights in panels, and a number for each column in the order of ``layer.h``."""
+    q, k, v = layer.projections
+    joint = np.concatenate([q.weight, k.weight, v.weight])
+    folded = [one.folded() for one in layer.projections]
+    scale, bias = (np.concatenate([pair[n] for pair in folded]) for n in (0, 1))
+    output, up, down = (one.folded() for one in (layer.output, layer.up, layer.down))
+    numbers = [
+        q.site.steps, q.site.zero, scale, bias,
+        layer.output.site.steps, layer.output.site.zero,
+        output[0], output[1] + layer.first_bias, layer.first_weight,
+        layer.up.site.steps, layer.up.site.zero, *up,
+        layer.down.site.steps, layer.down.site.zero,
+        down[0], down[1] + layer.second_bias, layer.second_weight,
+    ]  # fmt: skip
+    made = [opset.constant(np.concatenate(numbers).astype(np.float32))]
+    for weight in (layer.down.weight, layer.up.weight, layer.output.weight, joint):
+        made.insert(0, opset.constant(in_panels(weight)))
+    for number, node in enumerate(made):
+        # Whose layer this is, a profile reads off the names of constants.
+        node.set_friendly_name(f"layers.{_number(layer.output.name)}.packed.{number}")
+    return [node.output(0) for node in made]
+
+
+def in_panels(weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    """``[out, in]`` → ``[out / 32, in / 4, 32, 4]``."""
+    rows, depth = weight.shape
+    cut = weight.reshape(rows // PANEL, PANEL, depth // QUAD, QUAD)
+    return np.ascontiguousarray(cut.transpose(0, 2, 1, 3))
+
+
+def _number(name: str) -> int:
+    match = LAYER.match(name)
+    return int(match[1]) if match else 0
+
+
+def _layer(last: Any) -> Layer | None:
+    """The layer whose last norm this is."""
+    epsilon = _epsilon(last)
+    second = _residual(last)
+    if epsilon is None or second is None:
+        return None
+    down, middle, second_weight, second_bias = second
+    gelu = down.site.source
+    first = _residual(middle)
+    if gelu.get_type_name() != "Gelu" or gelu.get_attributes()["approximation_mode"] != "ERF":
+        return None
+    up = _linear(source(gelu, 0))
+    if up is None or first is None or up.site.source != middle or _epsilon(middle) != epsilon:
+        return None
+    output, before, first_weight, first_bias = first
+    attention = output.site.source
+    if attention.get_type_name() != "PackedAttention" or attention.get_input_size() != 4:
+        return None
+    three = [_linear(source(attention, number)) for number in range(3)]
+    if any(one is None or one.site.source != before for one in three):
+        return None
+    q, k, v = (one for one in three if one is not None)
+    same = all(_same_site(q.site, one.site) for one in (k, v))
+    widths = {*output.weight.shape, *q.weight.shape, *k.weight.shape, *v.weight.shape}
+    width = output.weight.shape[0]
+    if not same or widths != {width} or width % PANEL or up.weight.shape[0] % PANEL:
+        return None
+    if up.weight.shape[1] != width or down.weight.shape != up.weight.shape[::-1]:
+        return None
+    if before.get_type_name() != "MVN" or not LAYER.match(output.name):
+        return None
+    return Layer(
+        before, last, attention, (q, k, v), output, first_weight, first_bias, up, down,
+        second_weight, second_bias, epsilon,
+    )  # fmt: skip
+
+
+def _same_site(a: Site, b: Site) -> bool:
+    pairs = ((a.steps, b.steps), (a.zero, b.zero), (a.step, b.step), (a.offset, b.offset))
+    return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def _epsilon(norm: Any) -> float | None:
+    """Of a norm over the columns of ``[T, n]``."""
+    if norm.get_type_name() != "MVN" or norm.get_output_partial_shape(0).rank.get_length() != 2:
+        return None
+    facts = norm.get_attributes()
+    if constant(norm, 1) not in ([-1], [1]) or not facts["normalize_variance"]:
+        return None
+    return float(facts["eps"]) if facts["eps_mode"].upper() == "INSIDE_SQRT" else None
+
+
+def _residual(norm: Any) -> tuple[Linear, Any, Numbers, Numbers] | None:
+    """What a norm reads: a linear layer, and another norm with its weight and bias."""
+    total = source(norm, 0, "Add")
+    for mine, other in ((0, 1), (1, 0)):
+        linear = total and _linear(source(total, mine))
+        moved = source(total, other, "Add")
+        scaled = source(moved, 0, "Multiply")
+        before = source(scaled, 0, "MVN")
+        if not linear or before is None:
+            continue
+        width = len(linear.bias)
+        weight, bias = _column(scaled, width), _column(moved, width)
+        if weight is not None and bias is not None:
+            return linear, before, weight, bias
+    return None
+
+
+def _linear(total: Any) -> Linear | None:
+    """``(codes − offset) · step · (weight · scale)ᵀ + bias``."""
+    product = total and source(total, 0, "MatMul")
+    if total is None or total.get_type_name() != "Add" or product is None:
+        return None
+    flags = product.get_attributes()
+    scaled = source(product, 1, "Multiply")
+    cast = source(scaled, 0, "Convert")
+    weight, scale = source(cast, 0, "Constant"), source(scaled, 1, "Constant")
+    if flags["transpose_a"] or not flags["transpose_b"] or weight is None or scale is None:
+        return None
+    values = weight.get_data()
+    if values.dtype != np.int8 or values.ndim != 2 or np.size(scale.get_data()) != len(values):
+        return None
+    bias, site = _column(total, len(values)), _site(source(product, 0), values.shape[1])
+    if bias is None or site is None:
+        return None
+    name = str(weight.get_friendly_name())
+    return Linear(site, values, np.ravel(scale.get_data()).astype(np.float64), bias, name)
+
+
+def _site(node: Any, width: int) -> Site | None:
+    """The quantization that a product's input is, and what leads to it column by column."""
+    if node.get_type_name() == "Squeeze":
+        node = source(node, 0)
+    step = _scalar(source(node, 1)) if node.get_type_name() == "Multiply" else None
+    node, offset = source(node, 0), 0.0
+    if node.get_type_name() == "Subtract":
+        zero = _scalar(source(node, 1))
+        node, offset = source(node, 0), np.nan if zero is None else zero
+    codes = source(node, 0, "Convert") if node.get_type_name() == "Convert" else None
+    if codes is None or codes.get_output_element_type(0).to_string() != "u8":
+        return None
+    rounded = source(codes, 0, "FakeQuantize")
+    ends = [_scalar(source(rounded, number)) for number in range(1, 5)] if rounded else []
+    if step is None or not np.isfinite(offset) or ends[2:] != [0, CODES] or None in ends[:2]:
+        return None
+    low, high = ends[0] or 0.0, ends[1] or 0.0
+    if rounded.get_attributes()["levels"] != CODES + 1 or not low < high:
+        return None
+    steps = np.full(width, CODES / (high - low))
+    zero = -low * steps
+    node = source(rounded, 0)
+    while node.get_type_name() in ("Unsqueeze", "Add", "Subtract", "Multiply"):
+        if node.get_type_name() != "Unsqueeze":
+            column = _column(node, width)
+            if column is None:
+                return None
+            if node.get_type_name() == "Multiply":
+                steps = steps * column
+            else:
+                zero = zero + (column if node.get_type_name() == "Add" else -column) * steps
+        node = source(node, 0)
+    return Site(node, steps, zero, step, offset)
+
+
+def _column(node: Any, width: int) -> Numbers | None:
+    """The constant at the second input, a number for each column."""
+    found = source(node, 1, "Constant")
+    if found is None or np.size(found.get_data()) not in (1, width):
+        return None
+    return np.broadcast_to(np.ravel(found.get_data()).astype(np.float64), (width,))
+
+
+def _scalar(node: Any) -> float | None:
+    while node.get_type_name() == "Convert":
+        node = source(node, 0)
+    if node.get_type_name() != "Constant" or np.size(node.get_data()) != 1:
+        return None
+    return float(np.ravel(node.get_data())[0])

@@ -1,0 +1,173 @@
+"""Our own INT8 layer for OpenVINO, against its definition in float64 and OpenVINO's own layers."""
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+
+from xopt.compile.build import BuildOptions, build_bundle
+from xopt.engines.openvino import OpenVinoEngine, open_core
+from xopt.engines.openvino_layer import in_panels, suits_here
+from xopt.engines.openvino_native import load_attention
+from xopt.evaluate.work import work_batch
+
+Factory = Callable[..., Path]
+Arrays = dict[str, np.ndarray]
+WIDTH, MIDDLE, HEADS, EPSILON = 64, 96, 2, 1e-5
+# Every number of rows that is left for the last tile, two chunks of rows, a sentence beyond one.
+LENGTHS = [1, 2, 3, 5, 8, 9, 11, 12, 13, 31, 40, 160, 0, 300, 7]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def factory() -> Any:
+    native = load_attention(open_core())
+    if native.factory is None or not suits_here():
+        pytest.skip(native.reason if native.factory is None else "this CPU has no AVX-512 VNNI")
+    return native.factory
+
+
+def a_layer() -> Arrays:
+    """Weights in whole numbers, and a number for each column in the order of ``layer.h``."""
+    generator = np.random.default_rng(7)
+
+    def weight(rows: int, columns: int) -> np.ndarray:
+        return generator.integers(-127, 128, (rows, columns)).astype(np.int8)
+
+    def column(count: int, middle: float, spread: float) -> np.ndarray:
+        return generator.normal(middle, spread, count).astype(np.float32)
+
+    layer = {
+        "qkv": weight(3 * WIDTH, WIDTH), "output": weight(WIDTH, WIDTH),
+        "up": weight(MIDDLE, WIDTH), "down": weight(WIDTH, MIDDLE),
+        "in_steps": column(WIDTH, 40, 5), "in_zero": column(WIDTH, 120, 4),
+        "qkv_scale": column(3 * WIDTH, 3e-5, 5e-6), "qkv_bias": column(3 * WIDTH, 0, 0.3),
+        "context_steps": column(WIDTH, 60, 5), "context_zero": column(WIDTH, 128, 4),
+        "output_scale": column(WIDTH, 3e-5, 5e-6), "output_bias": column(WIDTH, 0, 0.3),
+        "first_weight": column(WIDTH, 1, 0.2),
+        "up_steps": column(WIDTH, 40, 5), "up_zero": column(WIDTH, 120, 4),
+        "up_scale": column(MIDDLE, 6e-5, 5e-6), "up_bias": column(MIDDLE, 0, 1),
+        "down_steps": column(MIDDLE, 60, 5), "down_zero": column(MIDDLE, 16, 2),
+        "down_scale": column(WIDTH, 3e-5, 5e-6), "down_bias": column(WIDTH, 0, 0.3),
+        "second_weight": column(WIDTH, 1, 0.2),
+    }  # fmt: skip
+    return layer
+
+
+def run(factory: Any, layer: Arrays, x: np.ndarray, starts: np.ndarray, threads: int) -> np.ndarray:
+    opset: Any = openvino.opset13
+    given = opset.parameter([-1, WIDTH], np.float32), opset.parameter([-1], np.int32)
+    weights = [opset.constant(in_panels(layer[k])) for k in ("qkv", "output", "up", "down")]
+    columns = np.concatenate([value for value in layer.values() if value.ndim == 1])
+    facts = {"number": 0, "heads": HEADS, "scale": 0.2, "epsilon": EPSILON}
+    inputs = [*given, *weights, opset.constant(columns)]
+    node = factory.create("PackedLayer", inputs, facts)
+    model: Any = openvino.Model([opset.result(node)], [*given], "one layer")
+    config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    return np.array(open_core().compile_model(model, "CPU", config)([x, starts])[0])
+
+
+def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    def codes(value: np.ndarray, site: str) -> np.ndarray:
+        return np.clip(np.rint(value * layer[f"{site}_steps"] + layer[f"{site}_zero"]), 0, 255)
+
+    def linear(value: np.ndarray, name: str) -> np.ndarray:
+        product = value @ layer[name].astype(np.float64).T
+        return product * layer[f"{name}_scale"] + layer[f"{name}_bias"]
+
+    def norm(value: np.ndarray) -> np.ndarray:
+        off = value - value.mean(axis=1, keepdims=True)
+        return off / np.sqrt((off**2).mean(axis=1, keepdims=True) + EPSILON)
+
+    x = x.astype(np.float64)
+    q, k, v = np.split(linear(codes(x, "in"), "qkv"), 3, axis=1)
+    context = np.zeros_like(x)
+    for begin, end in itertools.pairwise(starts):
+        for part in np.split(np.arange(WIDTH), HEADS):
+            scores = 0.2 * q[begin:end, part] @ k[begin:end, part].T
+            probs = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-1e9))
+            probs /= probs.sum(axis=1, keepdims=True)
+            context[begin:end, part] = probs @ v[begin:end, part]
+    first = norm(linear(codes(context, "context"), "output") + x * layer["first_weight"])
+    wide = linear(codes(first, "up"), "up")
+    wide *= (1 + np.vectorize(math.erf)(wide / 2**0.5)) / 2
+    return norm(linear(codes(wide, "down"), "down") + first * layer["second_weight"])
+
+
+def test_a_layer_is_its_definition(factory: Any) -> None:
+    """A code that lies halfway between two steps may fall to the other side, in few rows."""
+    generator = np.random.default_rng(0)
+    starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
+    x = generator.normal(size=(int(starts[-1]) + 5, WIDTH)).astype(np.float32)
+    layer = a_layer()
+    found, used = run(factory, layer, x, starts, 2), int(starts[-1])
+    off = np.abs(found[:used] - definition(layer, x[:used], starts)).max(axis=1)
+    short = np.repeat(np.array(LENGTHS) < 160, LENGTHS)
+    assert np.median(off[short]) <= 1e-5
+    # Attention of long sentences has steps of its own, a tenth of one of a code's.
+    assert off.max() <= 0.1
+    assert not found[used:].any()
+
+
+def test_a_sentence_has_the_same_bits_alone_and_in_any_batch(factory: Any) -> None:
+    generator = np.random.default_rng(1)
+    starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
+    x = generator.normal(size=(int(starts[-1]), WIDTH)).astype(np.float32)
+    layer = a_layer()
+    one, two = (run(factory, layer, x, starts, threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    for begin, end in itertools.pairwise(starts):
+        if end > begin:
+            own = np.array([0, end - begin], np.int32)
+            alone = run(factory, layer, x[begin:end], own, 1)
+            np.testing.assert_array_equal(alone, one[begin:end])
+    # What no number can be made of stays in its sentence.
+    x[starts[4]] = np.nan
+    other = run(factory, layer, x, starts, 2)
+    keep = np.r_[: starts[4], starts[5] : starts[-1]]
+    np.testing.assert_array_equal(other[keep], one[keep])
+
+
+@pytest.mark.parametrize(
+    ("family", "sites", "own"),
+    [
+        ("xlm-roberta", "", 2),
+        ("bert", "", 2),
+        ("xlm-roberta", "layers.0.ffn_act", 1),
+        ("modernbert", "", 0),
+    ],
+)
+def test_layers_of_the_known_kind_are_replaced(
+    make_checkpoint: Factory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    sites: str,
+    own: int,
+) -> None:
+    """And what they answer is what OpenVINO's layers answer, within the steps of INT8."""
+    checkpoint = str(make_checkpoint(family, "embed"))
+    options = BuildOptions(
+        checkpoint, precision="int8", out=str(tmp_path / "b"), calibration_tokens=2000,
+        fp32_sites=sites,
+    )  # fmt: skip
+    bundle = build_bundle(options, record=False).bundle
+    answers = []
+    for suits, count in ((True, own), (False, 0)):
+        monkeypatch.setattr("xopt.engines.openvino.suits_here", lambda suits=suits: suits)
+        with OpenVinoEngine(bundle, threads=2) as engine:
+            facts = engine.signature
+            batch = work_batch(
+                [3, 40, 17, 60], first_position=facts.first_position, vocabulary=facts.vocabulary
+            )
+            [answer] = engine.run(batch).values()
+            kernels = engine.describe()["kernels"]
+            answers.append(answer)
+        assert sum(n for name, n in kernels.items() if name.startswith("PackedLayer")) == count
+        assert any(name.endswith("I8") for name in kernels)
+    a, b = (answer / np.linalg.norm(answer, axis=1, keepdims=True) for answer in answers)
+    assert (1 - (a * b).sum(axis=1)).max() <= 2e-3
