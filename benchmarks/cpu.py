@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_peers import PEERS, Call
+from cpu_base import Call
+from cpu_peers import PEERS
 from shapes import random_checkpoint
 
 from xopt.evaluate.work import WORK, timing
@@ -50,7 +51,7 @@ CASES: dict[str, list[int]] = {
     "qa8": [384] * 8,
 }
 DEFAULT = "xopt,openvino_f32,openvino_bf16,openvino_bf16_groups2,openvino_bf16_groups4,\
-openvino_bf16_groups8"
+openvino_bf16_groups8,floor"
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def main() -> None:
         | {
             "threads": arguments.threads,
             "peers": tool_versions(
-                "ctranslate2", "nncf", "onnxruntime", "openvino", "transformers", "torch"
+                "ctranslate2", "nncf", "onnxruntime", "openvino", "transformers", "torch", "torchao"
             ),
         },
         "cases": {},
@@ -151,7 +152,7 @@ def _jiffies() -> list[int]:
 
 def strongest(timed: dict[str, Any]) -> str:
     """The peer with the smallest median."""
-    peers = [name for name in timed if name != "xopt"]
+    peers = [name for name in timed if name not in ("xopt", "floor")]
     return min(peers, key=lambda name: timed[name]["median_ms"])
 
 
@@ -163,6 +164,8 @@ def show(document: dict[str, Any]) -> None:
         best = strongest(timed)
         line = f"{case}: {timed[best]['median_ms'] / ours:.2f} x as fast as {best}"
         loud = sum(share > BUSY for share in document["busy"][case])
+        if "floor" in timed:
+            line += f", {ours / timed['floor']['median_ms']:.2f} x the floor"
         print(line + (f" ({loud} busy rounds)" if loud else ""))
         for name, found in timed.items():
             low = min(found["samples_ms"])

@@ -10,29 +10,17 @@ padded, in f32 and in bf16, and sorted by length in groups of 2, 4 and 8, a stre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from cpu_base import Call, Ids, Peer, padded, padded_logits, torch_model
+from cpu_floor import floor
+from cpu_more_peers import onnxruntime_fused, torchao_static_int8
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
-
-Ids = Sequence[NDArray[np.int32]]
-Call = Callable[[Ids], object]
-Peer = Callable[[Path, Path, int], Call]
-
-
-def padded(ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """``[B, S]`` ids and attention mask."""
-    lengths = np.array([len(i) for i in ids])
-    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
-    table = np.ones(mask.shape, np.int64)
-    table[mask] = np.concatenate(ids)
-    return table, mask.astype(np.int64)
 
 
 def xopt(checkpoint: Path, scratch: Path, threads: int) -> Call:
@@ -55,7 +43,7 @@ def transformers_fp32(checkpoint: Path, scratch: Path, threads: int) -> Call:
     import torch
 
     torch.set_num_threads(threads)
-    model = _torch_model(checkpoint)
+    model = torch_model(checkpoint)
 
     def call(ids: Ids) -> object:
         table, mask = padded(ids)
@@ -117,7 +105,7 @@ def _nncf_int8(checkpoint: Path, scratch: Path) -> Path:
         encodings = tokenizer.encode([text for _, text in load_corpus().rows])[::6]
         data = [padded([e.ids]) for e in encodings]
         feeds = [{"input_ids": table, "attention_mask": mask} for table, mask in data]
-        module, (example_ids, example_mask) = _padded_logits(checkpoint)
+        module, (example_ids, example_mask) = padded_logits(checkpoint)
         example = {"input_ids": example_ids, "attention_mask": example_mask}
         model = openvino.convert_model(module, example_input=example)
         quantized = nncf.quantize(
@@ -188,40 +176,12 @@ def _compiled(checkpoint: Path, scratch: Path, threads: int, streams: int, preci
     return openvino.Core().compile_model(_nncf_int8(checkpoint, scratch), "CPU", config)
 
 
-def _torch_model(checkpoint: Path) -> Any:
-    from transformers import AutoModelForSequenceClassification
-
-    return AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, dtype="float32", attn_implementation="sdpa"
-    ).eval()
-
-
-def _padded_logits(checkpoint: Path) -> Any:
-    """The model with ids and mask as its only arguments, and an example of them."""
-    import torch
-
-    model = _torch_model(checkpoint)
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids, attention_mask=attention_mask).logits
-
-    ids = torch.ones((3, 7), dtype=torch.long)
-    mask = torch.ones_like(ids)
-    mask[1, 4:] = 0
-    return Logits().eval(), (ids, mask)
-
-
 def _padded_onnx(checkpoint: Path, scratch: Path) -> Path:
     import torch
 
     place = scratch / "padded.onnx"
     if not place.exists():
-        module, example = _padded_logits(checkpoint)
+        module, example = padded_logits(checkpoint)
         dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
         program = torch.onnx.export(
             module,
@@ -246,5 +206,8 @@ PEERS: dict[str, Peer] = {
     "openvino_bf16_groups8": openvino_groups(8, "bf16"),
     "ctranslate2": ctranslate2_int8,
     "onnxruntime_dynamic": onnxruntime_dynamic_int8,
+    "onnxruntime_fused": onnxruntime_fused,
+    "torchao_static": torchao_static_int8,
+    "floor": floor,
     "transformers_fp32": transformers_fp32,
 }

@@ -54,7 +54,7 @@ struct Layer {
 
 template <typename Body>
 inline void each(int64_t count, const Body& body) {
-    if (tbb::this_task_arena::max_concurrency() == 1) {
+    if (count == 1 || tbb::this_task_arena::max_concurrency() == 1) {
         for (int64_t i = 0; i < count; ++i) body(i);
     } else {
         // No other task on this thread meanwhile: it would write where this one still reads.
@@ -67,11 +67,12 @@ inline void multiply(const Factors& f, int64_t columns, const Then& then) {
     each(columns / kPanel, [&](int64_t one) { panel(f, one * kPanel, then); });
 }
 
-// Rows of some width, 8 of them as one task.
+// Rows, so many as one task that another thread is worth waking.
 template <typename Body>
 inline void each_row(int64_t rows, const Body& body) {
-    each((rows + kRows - 1) / kRows, [&](int64_t one) {
-        for (int64_t i = one * kRows; i < std::min(rows, (one + 1) * kRows); ++i) body(i);
+    constexpr int64_t kTask = 16;
+    each((rows + kTask - 1) / kTask, [&](int64_t one) {
+        for (int64_t i = one * kTask; i < std::min(rows, (one + 1) * kTask); ++i) body(i);
     });
 }
 

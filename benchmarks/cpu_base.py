@@ -1,0 +1,52 @@
+"""What the peers of ``cpu.py`` share: the form of a call, padding, transformers' model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = Sequence[NDArray[np.int32]]
+Call = Callable[[Ids], object]
+Peer = Callable[[Path, Path, int], Call]
+
+
+def padded(ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``[B, S]`` ids and attention mask."""
+    lengths = np.array([len(i) for i in ids])
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    table = np.ones(mask.shape, np.int64)
+    table[mask] = np.concatenate(ids)
+    return table, mask.astype(np.int64)
+
+
+def torch_model(checkpoint: Path, attention: str = "sdpa") -> Any:
+    """transformers' classifier in fp32."""
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, dtype="float32", attn_implementation=attention
+    ).eval()
+
+
+def padded_logits(checkpoint: Path, attention: str = "sdpa") -> Any:
+    """The model with ids and mask as its only arguments, and an example of them."""
+    import torch
+
+    model = torch_model(checkpoint, attention)
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.model(input_ids, attention_mask=attention_mask).logits
+
+    ids = torch.ones((3, 7), dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    return Logits().eval(), (ids, mask)
