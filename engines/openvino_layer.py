@@ -221,8 +221,8 @@ def _residual(norm: Any) -> tuple[Linear, Any, Numbers, Numbers] | None:
 
 def _linear(total: Any) -> Linear | None:
     """``(codes − offset) · step · (weight · scale)ᵀ + bias``."""
-    product = total and source(total, 0, "MatMul")
-    if total is None or total.get_type_name() != "Add" or product is None:
+    product = source(total, 0, "MatMul") if total.get_type_name() == "Add" else None
+    if product is None:
         return None
     flags = product.get_attributes()
     scaled = source(product, 1, "Multiply")
@@ -245,6 +245,8 @@ def _site(node: Any, width: int) -> Site | None:
     if node.get_type_name() == "Squeeze":
         node = source(node, 0)
     step = _scalar(source(node, 1)) if node.get_type_name() == "Multiply" else None
+    if step is None:
+        return None
     node, offset = source(node, 0), 0.0
     if node.get_type_name() == "Subtract":
         zero = _scalar(source(node, 1))
@@ -254,7 +256,7 @@ def _site(node: Any, width: int) -> Site | None:
         return None
     rounded = source(codes, 0, "FakeQuantize")
     ends = [_scalar(source(rounded, number)) for number in range(1, 5)] if rounded else []
-    if step is None or not np.isfinite(offset) or ends[2:] != [0, CODES] or None in ends[:2]:
+    if not np.isfinite(offset) or ends[2:] != [0, CODES] or None in ends[:2]:
         return None
     low, high = ends[0] or 0.0, ends[1] or 0.0
     if rounded.get_attributes()["levels"] != CODES + 1 or not low < high:
