@@ -133,12 +133,13 @@ def test_a_sentence_has_the_same_bits_alone_and_in_any_batch(factory: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("family", "sites", "own"),
+    ("family", "changes", "sites", "own"),
     [
-        ("xlm-roberta", "", 2),
-        ("bert", "", 2),
-        ("xlm-roberta", "layers.0.ffn_act", 1),
-        ("modernbert", "", 0),
+        ("xlm-roberta", {}, None, 2),
+        ("bert", {}, None, 2),
+        ("xlm-roberta", {}, "layers.0.ffn_act", 1),
+        # No panels of 32 columns.
+        ("xlm-roberta", {"hidden_size": 48, "num_attention_heads": 3}, None, 0),
     ],
 )
 def test_layers_of_the_known_kind_are_replaced(
@@ -146,11 +147,12 @@ def test_layers_of_the_known_kind_are_replaced(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     family: str,
-    sites: str,
+    changes: dict[str, int],
+    sites: str | None,
     own: int,
 ) -> None:
     """And what they answer is what OpenVINO's layers answer, within the steps of INT8."""
-    checkpoint = str(make_checkpoint(family, "embed"))
+    checkpoint = str(make_checkpoint(family, "embed", **changes))
     options = BuildOptions(
         checkpoint, precision="int8", out=str(tmp_path / "b"), calibration_tokens=2000,
         fp32_sites=sites,
