@@ -262,7 +262,7 @@ def _site(node: Any, width: int) -> Site | None:
     if rounded.get_attributes()["levels"] != CODES + 1 or not low < high:
         return None
     steps = np.full(width, CODES / (high - low))
-    zero = -low * steps
+    moved = -low * steps
     node = source(rounded, 0)
     while node.get_type_name() in ("Unsqueeze", "Add", "Subtract", "Multiply"):
         if node.get_type_name() != "Unsqueeze":
@@ -272,9 +272,9 @@ def _site(node: Any, width: int) -> Site | None:
             if node.get_type_name() == "Multiply":
                 steps = steps * column
             else:
-                zero = zero + (column if node.get_type_name() == "Add" else -column) * steps
+                moved = moved + (column if node.get_type_name() == "Add" else -column) * steps
         node = source(node, 0)
-    return Site(node, steps, zero, step, offset)
+    return Site(node, steps, moved, step, offset)
 
 
 def _column(node: Any, width: int) -> Numbers | None:
