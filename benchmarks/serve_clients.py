@@ -151,10 +151,16 @@ def ask_at(
     return samples, seconds
 
 
-def cpu_seconds(pid: int | None) -> tuple[float, float]:
-    """Processor time of this process and of another."""
-    own = sum(os.times()[:2])
-    if pid is None:
-        return own, 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return own, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(pid: int | None) -> dict[str, float]:
+    """Processor time of this process, of the children that have ended, of another, and of all."""
+    tick = os.sysconf("SC_CLK_TCK")
+    own = os.times()
+    found = {"clients": own.user + own.system, "bench": own.children_user + own.children_system}
+    if pid is not None:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        found["server"] = (int(fields[11]) + int(fields[12])) / tick
+    user, nice, system, _, _, *interrupts = (
+        Path("/proc/stat").read_text().split("\n")[0].split()[1:]
+    )
+    found["all"] = sum(map(int, (user, nice, system, *interrupts[:3]))) / tick
+    return found

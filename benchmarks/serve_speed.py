@@ -25,6 +25,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.host import host_facts
 
 Array = NDArray[np.float32]
+# A round in which others kept so many cores busy tells more of them than of a server.
+OTHERS = 0.2
+WARM_S = 4.0
 OPENAI, PROTOCOL = "OpenAI, base64", "Open Inference Protocol, bytes"
 
 
@@ -71,26 +75,36 @@ def main() -> int:
         for peer in given.peer:
             name, url = peer.split("=", 1)
             targets[name] = (url, WAYS[PROTOCOL if url.endswith("/infer") else OPENAI], None)
+        asked = {
+            name: [request(url, way.ask([text])) for text in texts]
+            for name, (url, way, _) in targets.items()
+        }
+        # Whatever a server makes for sizes that it has not met is made before.
+        for name, (url, way, _) in targets.items():
+            told(*ask_closed(url, asked[name], given.clients, WARM_S), table, way.read)
         for number in range(given.rounds):
             found["rounds"]["engine alone"].append(bench(given.bundle, lengths))
             for name, (url, way, server) in targets.items():
-                asked = [request(url, way.ask([text])) for text in texts]
-                ask_closed(url, asked, given.clients, 1.0)
                 before = cpu_seconds(server)
-                samples, spent = ask_closed(url, asked, given.clients, given.seconds)
+                samples, spent = ask_closed(url, asked[name], given.clients, given.seconds)
                 said = told(samples, spent, table, way.read)
-                said |= shares(before, cpu_seconds(server), spent)
+                said |= shares(before, given.seconds, server)
                 found["rounds"][name].append(said)
-                print(number, name, {k: v for k, v in said.items() if k != "samples_ms"})
+                print(
+                    number, name, {k: v for k, v in said.items() if k != "samples_ms"}, flush=True
+                )
         if given.latency:
             name, (url, way, _) = next(iter(targets.items()))
-            asked = [request(url, way.ask([text])) for text in texts]
             rate = float(np.median([r["texts_per_s"] for r in found["rounds"][name]])) / 2
-            for _ in range(given.rounds):
-                lone, spent = ask_closed(url, asked, 1, given.seconds)
-                found["rounds"]["lone"].append(told(lone, spent, table, way.read))
-                half, spent = ask_at(url, asked, rate, given.seconds, seed=given.rounds)
-                found["rounds"]["half load"].append(told(half, spent, table, way.read))
+            for number in range(given.rounds):
+                before = cpu_seconds(pid)
+                lone, spent = ask_closed(url, asked[name], 1, given.seconds)
+                said = told(lone, spent, table, way.read) | shares(before, given.seconds, pid)
+                found["rounds"]["lone"].append(said)
+                before = cpu_seconds(pid)
+                half, spent = ask_at(url, asked[name], rate, given.seconds, seed=number)
+                said = told(half, spent, table, way.read) | shares(before, given.seconds, pid)
+                found["rounds"]["half load"].append(said)
     found["summary"] = summary(found["rounds"])
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found["summary"], indent=1))
@@ -107,6 +121,7 @@ def reference(bundle: Path, texts: Sequence[str]) -> tuple[Array, list[int]]:
 
 def bench(bundle: Path, lengths: Sequence[int]) -> dict[str, Any]:
     """``xopt bench`` on these lengths: the engine without tokenizer and HTTP."""
+    begin, before = time.perf_counter(), cpu_seconds(None)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch, "lengths.txt")
         place.write_text("".join(f"{n}\n" for n in lengths))
@@ -118,7 +133,7 @@ def bench(bundle: Path, lengths: Sequence[int]) -> dict[str, Any]:
     return {
         "texts_per_s": timed["tokens_per_s"] / float(np.mean(lengths)),
         "tokens_per_s": timed["tokens_per_s"], "samples_ms": timed["samples_ms"],
-    }  # fmt: skip
+    } | shares(before, time.perf_counter() - begin, None)  # fmt: skip
 
 
 def told(
@@ -126,6 +141,8 @@ def told(
 ) -> dict[str, Any]:
     """What a run was: texts a second, latencies, and whether the answers are right."""
     good = [s for s in samples if s.status == 200]
+    if not good:
+        raise SystemExit(f"no answer: {samples[0].status} {samples[0].body[:300]!r}")
     each = [1e3 * (s.ended - s.began) for s in good]
     values = np.stack([read(s.body).reshape(-1) for s in good])
     values = values / np.linalg.norm(values, axis=1, keepdims=True)
@@ -139,19 +156,23 @@ def told(
     }  # fmt: skip
 
 
-def shares(
-    before: tuple[float, float], after: tuple[float, float], seconds: float
-) -> dict[str, float]:
-    """Cores that the clients and the server kept busy."""
-    clients, server = ((b - a) / seconds for a, b in zip(before, after, strict=True))
-    return {"cores_of_clients": clients, "cores_of_server": server}
+def shares(before: Mapping[str, float], seconds: float, pid: int | None) -> dict[str, float]:
+    """Cores that the clients, the server and others kept busy; of a peer nothing."""
+    after = cpu_seconds(pid)
+    found = {f"cores_of_{k}": (after[k] - before[k]) / seconds for k in after}
+    whole = found.pop("cores_of_all")
+    # Of a peer nobody knows which processes it has.
+    if pid is not None or found["cores_of_bench"] > 0:
+        found["cores_of_others"] = whole - sum(found.values())
+    return found
 
 
 def summary(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Medians over the rounds, and the ratios that are asked for."""
+    """Medians over the rounds in which others rested, if any, and the ratios that are asked for."""
 
     def median(name: str, key: str) -> float:
-        return float(np.median([r[key] for r in rounds[name]]))
+        quiet = [r for r in rounds[name] if r.get("cores_of_others", 0.0) < OTHERS]
+        return float(np.median([r[key] for r in quiet or rounds[name]]))
 
     ours = next(name for name in rounds if name.startswith("xopt serve"))
     speed = median(ours, "texts_per_s")
