@@ -88,7 +88,7 @@ def main() -> int:
                 before = cpu_seconds(server)
                 samples, spent = ask_closed(url, asked[name], given.clients, given.seconds)
                 said = told(samples, spent, table, way.read)
-                said |= shares(before, given.seconds, server)
+                said |= shares(before, spent, server)
                 found["rounds"][name].append(said)
                 print(
                     number, name, {k: v for k, v in said.items() if k != "samples_ms"}, flush=True
@@ -99,11 +99,11 @@ def main() -> int:
             for number in range(given.rounds):
                 before = cpu_seconds(pid)
                 lone, spent = ask_closed(url, asked[name], 1, given.seconds)
-                said = told(lone, spent, table, way.read) | shares(before, given.seconds, pid)
+                said = told(lone, spent, table, way.read) | shares(before, spent, pid)
                 found["rounds"]["lone"].append(said)
                 before = cpu_seconds(pid)
                 half, spent = ask_at(url, asked[name], rate, given.seconds, seed=number)
-                said = told(half, spent, table, way.read) | shares(before, given.seconds, pid)
+                said = told(half, spent, table, way.read) | shares(before, spent, pid)
                 found["rounds"]["half load"].append(said)
     found["summary"] = summary(found["rounds"])
     given.out.write_text(json.dumps(found, indent=1) + "\n")
@@ -142,7 +142,7 @@ def told(
     """What a run was: texts a second, latencies, and whether the answers are right."""
     good = [s for s in samples if s.status == 200]
     if not good:
-        raise SystemExit(f"no answer: {samples[0].status} {samples[0].body[:300]!r}")
+        raise SystemExit(f"no answer: {[(s.status, s.body[:300]) for s in samples[:1]]}")
     each = [1e3 * (s.ended - s.began) for s in good]
     values = np.stack([read(s.body).reshape(-1) for s in good])
     values = values / np.linalg.norm(values, axis=1, keepdims=True)

@@ -1,13 +1,13 @@
-"""Triton out of its wheel, with sentence-transformers in its Python backend, until Ctrl-C.
+"""Triton out of its wheel, with PyTorch and transformers in its Python backend, until Ctrl-C.
 
     python benchmarks/serve_triton.py .triton checkpoints/e5 --port 8300
     python benchmarks/serve_speed.py bundles/e5 --peer triton=http://127.0.0.1:8300/v2/models/m/infer
 
 The first argument is a virtual environment of this Python with nvidia-pytriton==0.7.0 and numpy
 1.26, as ``tests/deploy/test_real_triton.py`` takes it. The model is what one writes for that
-backend: requests are joined by Triton for at most 2 ms, up to 64 texts, and answered by one call of
-``encode``; with ``--int8`` the linear layers are PyTorch's dynamic INT8. With ``--repository`` a
-folder that ``xopt deploy triton`` wrote is started instead.
+backend: requests are joined by Triton for at most 2 ms, up to 64 texts, sorted by length, padded
+and answered together; with ``--int8`` the linear layers are PyTorch's dynamic INT8. With
+``--repository`` a folder that ``xopt deploy triton`` wrote is started instead.
 """
 
 from __future__ import annotations
@@ -33,28 +33,50 @@ instance_group [{ kind: KIND_CPU count: 1 }]
 dynamic_batching { max_queue_delay_microseconds: 2000 }
 """
 MODEL = """
+import numpy as np
 import torch
 import triton_python_backend_utils as pb
-from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
+from transformers import AutoModel
 
 
 class TritonPythonModel:
     def initialize(self, args):
         torch.set_num_threads({threads})
-        self.model = SentenceTransformer({folder!r}, device="cpu")
+        self.tokenizer = Tokenizer.from_file({folder!r} + "/tokenizer.json")
+        self.tokenizer.enable_truncation(512)
+        self.model = AutoModel.from_pretrained({folder!r}, attn_implementation="sdpa").eval()
+        self.padding = self.model.config.pad_token_id
         if {int8}:
             torch.ao.quantization.quantize_dynamic(
                 self.model, {{torch.nn.Linear}}, torch.qint8, inplace=True
             )
+
+    @torch.inference_mode()
+    def encode(self, texts):
+        ids = [found.ids for found in self.tokenizer.encode_batch(texts)]
+        answers = np.empty((len(ids), self.model.config.hidden_size), np.float32)
+        # As sentence-transformers does: like lengths together.
+        order = sorted(range(len(ids)), key=lambda n: -len(ids[n]))
+        for start in range(0, len(order), 32):
+            chosen = order[start : start + 32]
+            longest = len(ids[chosen[0]])
+            table = torch.full((len(chosen), longest), self.padding)
+            mask = torch.zeros((len(chosen), longest), dtype=torch.long)
+            for row, n in enumerate(chosen):
+                table[row, : len(ids[n])] = torch.tensor(ids[n])
+                mask[row, : len(ids[n])] = 1
+            found = self.model(input_ids=table, attention_mask=mask).last_hidden_state
+            weights = mask[:, :, None].float()
+            answers[chosen] = ((found * weights).sum(1) / weights.sum(1)).numpy()
+        return answers
 
     def execute(self, requests):
         texts = [
             [t.decode() for t in pb.get_input_tensor_by_name(r, "TEXT").as_numpy().reshape(-1)]
             for r in requests
         ]
-        found = self.model.encode(
-            [t for one in texts for t in one], batch_size=64, show_progress_bar=False
-        )
+        found = self.encode([t for one in texts for t in one])
         answers, place = [], 0
         for one in texts:
             rows = found[place : place + len(one)]
