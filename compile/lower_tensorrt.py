@@ -129,17 +129,10 @@ class Lowerer(LinearLowerer):
         nothing stands between the attention kernel and its quantization.
         """
         scale, read = drop_attention(self.editor, node.output[0])
-        weight, bias = self.weight_and_bias(node)
         hidden, heads = self.facts["hidden"], self.facts["heads"]
-        source, out = node.input[0], f"{layer}.qkv"
         factors = np.ones(3 * hidden, np.float32)
         factors[:hidden] = scale
-        context, middle = f"{layer}.context", None
-        if self.int8:
-            source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
-            factors[2 * hidden :] = self.shrinking(context)
-        weight, bias = weight * factors[:, None], bias * factors
-        self.product(source, out, weight, bias, out, middle)
+        out = self.project([node], layer, factors)
         parts = [f"{layer}.{part}" for part in "qkv"]
         sizes = self.editor.constant("qkv.sizes", np.array([hidden] * 3, np.int64))
         self.editor.emit_all("Split", [out, sizes], parts, axis=-1)
@@ -152,6 +145,35 @@ class Lowerer(LinearLowerer):
             for part, amax in zip(parts, reach, strict=True)
         )
         self.mixed(layer, q, k, v, "attention_bias", read)
+
+    def project(
+        self, nodes: list[onnx.NodeProto], layer: str, factors: Array, steps: Array | None = None
+    ) -> str:
+        """Queries, keys and values of ``[T, hidden]`` as one product; its name.
+
+        Args:
+            nodes: one, or those of the three.
+            layer: such as ``layers.0``.
+            factors: ``[3 · width]``, what its outputs are multiplied by; in INT8 one over
+                SmoothQuant's divisor of the context goes into those of the values.
+            steps: ``[3 · width]``, what they are divided by then.
+        """
+        weight, bias = self.joined(nodes)
+        source, out, middle = nodes[0].input[0], f"{layer}.qkv", None
+        if self.int8:
+            source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
+            divisor = self.sites[f"{layer}.context"].divisor
+            if divisor is not None:
+                factors = np.concatenate([factors[: -len(divisor)], 1 / divisor])
+        if steps is not None:
+            factors = factors / steps
+        self.product(source, out, weight * factors[:, None], bias * factors, out, middle)
+        return out
+
+    def joined(self, nodes: Sequence[onnx.NodeProto]) -> tuple[Array, Array]:
+        """Weights and biases, one below the other."""
+        weights, biases = zip(*(self.weight_and_bias(node) for node in nodes), strict=True)
+        return np.concatenate(weights), np.concatenate(biases)
 
     def mixed(self, layer: str, q: str, k: str, v: str, mask: str, out: str) -> None:
         """The context ``[T, hidden]``, of ``[B, heads, S, d]`` (keys: ``[B, heads, d, S]``)."""
@@ -182,12 +204,6 @@ class Lowerer(LinearLowerer):
         """The range of v behind SmoothQuant's divisor of the context."""
         found = self.sites[f"{layer}.v"].smoothed if self.lowering.attention else None
         return self.reach(layer, "v") if found is None else found
-
-    def shrinking(self, context: str) -> Array:
-        """What the values are multiplied by: one over SmoothQuant's divisor of their context."""
-        divisor = self.sites[context].divisor
-        ones = np.ones(1, np.float32)
-        return ones if divisor is None else np.asarray(1 / divisor, np.float32)
 
     def padded(self, source: str, shape: str, order: list[int], amax: float) -> str:
         """``[T, hidden]`` -> per head and padded, quantized on the way in INT8 attention."""

@@ -58,20 +58,13 @@ class PluginLowerer(Lowerer):
         hidden, heads = self.facts["hidden"], self.facts["heads"]
         head_dim = hidden // heads
         self._check(head_dim, scale)
-        weight, bias = self.weight_and_bias(node)
-        source, out, context = node.input[0], f"{layer}.qkv", f"{layer}.context"
-        factors: Array = np.ones(3 * hidden, np.float32)
-        middle = None
-        if self.int8:
-            source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
-            factors[2 * hidden :] = self.shrinking(context)
+        context = f"{layer}.context"
         steps: Array = np.ones(3, np.float32)
         if self.lowering.attention:
             reach = [self.reach(layer, "q"), self.reach(layer, "k"), self.value(layer)]
             steps = np.array(reach, np.float32) / np.float32(127)
-        factors /= np.repeat(steps, hidden)
-        weight, bias = weight * factors[:, None], bias * factors
-        self.product(source, out, weight, bias, out, middle)
+        factors = np.ones(3 * hidden, np.float32)
+        out = self.project([node], layer, factors, np.repeat(steps, hidden))
         sizes = {"heads": heads, "head_dim": head_dim}
         if self.lowering.attention:
             steps[2] /= self.step(context)

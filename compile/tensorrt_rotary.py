@@ -61,7 +61,7 @@ class RotaryLowerer(Lowerer):
         """Both halves of a gated part as one product."""
         nodes = [node, self.linears[layer, "ffn_gate"]]
         out = f"{layer}.ffn_in"
-        weight, bias = self._joined(nodes)
+        weight, bias = self.joined(nodes)
         source, middle = node.input[0], None
         if self.int8:
             source, weight, middle = self.quantized(source, out, weight)
@@ -69,28 +69,16 @@ class RotaryLowerer(Lowerer):
         sizes = self.editor.constant("ffn.sizes", np.array([len(weight) // 2] * 2, np.int64))
         self.editor.emit_all("Split", [out, sizes], [n.output[0] for n in nodes], axis=-1)
 
-    def _joined(self, nodes: list[onnx.NodeProto]) -> tuple[Array, Array]:
-        """Weights and biases, one below the other."""
-        weights, biases = zip(*(self.weight_and_bias(node) for node in nodes), strict=True)
-        return np.concatenate(weights), np.concatenate(biases)
-
     def rotated(self, node: onnx.NodeProto, layer: str) -> None:
         """The projections and all that follows them, up to the context ``[T, hidden]``."""
         nodes = [self.linears[layer, part] for part in "qkv"]
         context = self.linears[layer, "attention_output"].input[0]
         turn, windowed = self._drop_between(nodes, context)
-        weight, bias = self._joined(nodes)
         hidden, heads = self.facts["hidden"], self.facts["heads"]
-        width = len(weight) // 3 // heads
-        factors = np.ones(len(weight), np.float32)
+        width = self.editor.weights[node.input[1]].shape[0] // heads
+        factors = np.ones(3 * heads * width, np.float32)
         factors[: heads * width] = width**-0.5
-        source, middle, site = node.input[0], None, f"{layer}.context"
-        if self.int8:
-            source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
-            factors[2 * heads * width :] = self.shrinking(site)
-        out = f"{layer}.qkv"
-        weight, bias = weight * factors[:, None], bias * factors
-        self.product(source, out, weight, bias, out, middle)
+        out = self.project(nodes, layer, factors)
         emit, constant = self.editor.emit, self.editor.constant
         parts = [f"{layer}.{part}" for part in "qkv"]
         sizes = constant("qkv.sizes", np.array([hidden] * 3, np.int64))
