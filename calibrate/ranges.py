@@ -17,6 +17,7 @@ from xopt.calibrate.rounding import Moments, round_layer
 from xopt.calibrate.sampling import Sample
 from xopt.calibrate.sites import Site, write_sites
 from xopt.calibrate.smooth import smoothing, with_headroom
+from xopt.encoders.spec import SITES
 from xopt.errors import InputError, did_you_mean
 from xopt.hashing import source_digest
 from xopt.host import release_memory, tool_versions
@@ -27,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Sites whose linear layer can be smoothed.
-SMOOTHED = ("qkv_in", "context", "ffn_in", "ffn_act")
+SMOOTHED = frozenset(SITES.values())
 # Sites whose mean is taken away where attention is quantized.
 CENTERED = ("k", "v")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xopt.encoders.spec import SITES
 from xopt.engines.building import BuilderOptions
 from xopt.errors import InputError, UnsupportedError, did_you_mean
 from xopt.host import int8_instructions, saturates
@@ -21,9 +22,9 @@ CPUS: dict[str, str] = {
 # 255 * 128 is the largest sum of two products that 16 bits hold.
 PAIR_SUM = {"any": 128, "vnni": 0}
 # What the linear layers of a block read.
-SITES = ("qkv_in", "context", "ffn_in", "ffn_act")
+KINDS = tuple(dict.fromkeys(SITES.values()))
 WHOLE_LAYER = re.compile(r"layers\.\d+")
-SITE = re.compile(rf"embeddings|layers\.\d+(\.({'|'.join(SITES)}))?")
+SITE = re.compile(rf"embeddings|layers\.\d+(\.({'|'.join(KINDS)}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class CpuOptions(BuilderOptions):
                 raise InputError(
                     f"--fp32-sites names {name!r}, which is no part of an encoder.",
                     hint="Possible, of layer 0: layers.0, "
-                    + ", ".join(f"layers.0.{kind}" for kind in SITES)
+                    + ", ".join(f"layers.0.{kind}" for kind in KINDS)
                     + "; and embeddings.",
                 )
 
@@ -72,7 +73,7 @@ class CpuOptions(BuilderOptions):
         sites: list[str] = []
         for name in self.named_sites:
             whole = WHOLE_LAYER.fullmatch(name)
-            sites += [f"{name}.{kind}" for kind in SITES] if whole else [name]
+            sites += [f"{name}.{kind}" for kind in KINDS] if whole else [name]
         return {"pair_sum": PAIR_SUM[self.numbers], "fp32_sites": tuple(sorted(set(sites)))}
 
     @property
