@@ -245,7 +245,8 @@ def by_definition(checkpoint: Checkpoint, bundle: Bundle, batch: PackedBatch) ->
 
 def rounded(values: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
     """To 127 steps on each side of zero."""
-    step = reach / 127
+    # A row of zeros has no step.
+    step = (reach / 127).clamp(min=1e-30)
     return (values / step).round().clamp(-128, 127) * step
 
 
