@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from tests.faults.bodies import run_bodies
 from tests.faults.child import prepare
 from tests.faults.damaged import run_case, run_damaged, show
-from tests.faults.jobs import JOBS
+from tests.faults.jobs import JOBS, NEEDED
 from tests.faults.ragged import run_ragged
 from tests.faults.stopped import run_stopped, run_together
 from tests.faults.subjects import SUBJECTS
@@ -21,7 +22,7 @@ from tests.faults.workshop import Workshop
 def main() -> int:
     """Run one kind of fault; 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
-    parser.add_argument("kind", choices=("damaged", "ragged", "stopped", "together"))
+    parser.add_argument("kind", choices=list(RUNS))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after these")
@@ -37,7 +38,9 @@ def _damaged(given: argparse.Namespace) -> int:
     only = given.case.split(":")[1] if given.case else given.only or ""
     commands = given.commands.split(",") if given.commands else [s.words[0] for s in SUBJECTS]
     chosen = [s for s in SUBJECTS if only in s.name and s.words[0] in commands]
-    workshop = _workshop(given, {subject.words[0] for subject in chosen})
+    workshop = _workshop(
+        given, {subject.words[0] for subject in chosen}, {subject.source for subject in chosen}
+    )
     if given.case:
         subject = next(s for s in SUBJECTS if s.name == given.case.split(":")[1])
         done, ending = run_case(subject, workshop, given.scratch, given.case)
@@ -55,9 +58,12 @@ def _damaged(given: argparse.Namespace) -> int:
     return int(any(tally.faults for tally in tallies.values()))
 
 
-def _workshop(given: argparse.Namespace, commands: Collection[str]) -> Workshop:
+def _workshop(
+    given: argparse.Namespace, commands: Collection[str], sets: Collection[str] = NEEDED
+) -> Workshop:
     workshop = Workshop(given.scratch / "sound")
-    _apart(workshop.make)
+    os.environ["XOPT_CACHE"] = str(given.scratch / "cache")
+    _apart(lambda: workshop.make(sets))
     prepare(commands)
     return workshop
 
@@ -94,6 +100,16 @@ def _ragged(given: argparse.Namespace) -> int:
     return int(any(ragged.above for ragged in found.values()))
 
 
+def _bodies(given: argparse.Namespace) -> int:
+    os.environ["XOPT_CACHE"] = str(given.scratch / "cache")
+    found = run_bodies(given.scratch, given.count, given.seed, 60 * given.minutes)
+    statuses = ", ".join(f"{times} x {status}" for status, times in sorted(found.statuses.items()))
+    print(f"{found.statuses.total()} requests: {statuses}; {found.hung_up} hung up before; "
+          f"slowest {found.slowest_s:.2f} s; {len(found.faults)} faults")  # fmt: skip
+    print(*found.faults, sep="\n", file=sys.stderr)
+    return int(bool(found.faults))
+
+
 def _apart(work: Callable[[], None]) -> None:
     """Run it in a process of its own: what it starts (threads) no fork may meet."""
     process = os.fork()
@@ -108,7 +124,10 @@ def _apart(work: Callable[[], None]) -> None:
         raise SystemExit("the sound files could not be made")
 
 
-RUNS = {"damaged": _damaged, "ragged": _ragged, "stopped": _stopped, "together": _together}
+RUNS = {
+    "bodies": _bodies, "damaged": _damaged, "ragged": _ragged, "stopped": _stopped,
+    "together": _together,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

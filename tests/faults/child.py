@@ -91,7 +91,7 @@ def prepare(commands: Collection[str]) -> None:
     import gc
     import importlib
 
-    heavy = {"build", "tune"} & set(commands)
+    heavy = {"build", "calibrate", "sweep", "tune"} & set(commands)
     for name in HEAVY if heavy else LIGHT:
         importlib.import_module(name)
     from xopt.cli.app import COMMANDS

@@ -11,9 +11,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.faults.workshop import Workshop
+from tests.faults.workshop import EXPERIMENT, Workshop, write_training_rows
 
-__all__ = ["JOBS", "Job", "artifact", "set_up"]
+__all__ = ["JOBS", "NEEDED", "Job", "artifact", "set_up"]
+
+# The sets that a working folder is made of.
+NEEDED = ("embed", "reports", "tables")
 
 # What differs between two runs of the same: the clock, and what was measured.
 CLOCKED = (
@@ -30,8 +33,8 @@ class Job:
     Attributes:
         name: of the command.
         words: what is typed, in the folder that :func:`set_up` made.
-        digest: of what it left under its final name; None where there is nothing. Raises where it
-            is not whole.
+        digest: JSON of what it left under its final name, such as the sums of its files; None where
+            there is nothing. Raises where it is not whole.
     """
 
     name: str
@@ -50,17 +53,7 @@ def set_up(workshop: Workshop, place: Path) -> None:
     words = ["river", "stone", "cloud", "paper", "green", "seven", "north", "table"]
     lines = [" ".join(draw.choices(words, k=draw.randint(2, 10))) for _ in range(2500)]
     (place / "t.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    rows = [
-        {"sentence1": " ".join(draw.choices(words, k=3)), "gold_label": "neutral",
-         "sentence2": " ".join(draw.choices(words, k=3)), "label": str(n % 2)}
-        for n in range(24)
-    ]  # fmt: skip
-    (place / "tune").mkdir()
-    for split in ("train", "validation"):
-        folder = place / "tune" / "PAWS-X.en"
-        folder.mkdir(exist_ok=True)
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    write_training_rows(place / "tune", 24)
 
 
 def artifact(name: str) -> Callable[[Path], str | None]:
@@ -76,7 +69,7 @@ def artifact(name: str) -> Callable[[Path], str | None]:
         bundle.verify()
         files = {n: f["sha256"] for n, f in bundle.manifest["files"].items() if "evidence" not in n}
         files.pop("card.md", None)
-        return _sum([bundle.fingerprint, files])
+        return _said({"fingerprint": bundle.fingerprint, **files})
 
     return digest
 
@@ -89,7 +82,7 @@ def _evaluated(place: Path) -> str | None:
     bundle = Bundle.open(place / "b")
     bundle.verify()
     reports = read_reports(bundle)
-    return _sum([_unclocked(report) for report in reports]) if reports else None
+    return _said([_unclocked(report) for report in reports]) if reports else None
 
 
 def _checkpoint(name: str) -> Callable[[Path], str | None]:
@@ -102,7 +95,7 @@ def _checkpoint(name: str) -> Callable[[Path], str | None]:
         weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
         config = (folder / "config.json").read_text(encoding="utf-8")
-        return _sum([weights, config, _unclocked(training)])
+        return _said({"weights": weights, "config": config, **_unclocked(training)})
 
     return digest
 
@@ -110,7 +103,7 @@ def _checkpoint(name: str) -> Callable[[Path], str | None]:
 def _file(name: str) -> Callable[[Path], str | None]:
     def digest(place: Path) -> str | None:
         path = place / name
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+        return _said(hashlib.sha256(path.read_bytes()).hexdigest()) if path.exists() else None
 
     return digest
 
@@ -121,8 +114,8 @@ def _unclocked(value: Any) -> Any:
     return [_unclocked(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _sum(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def _said(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _swept(place: Path) -> str | None:
@@ -135,24 +128,9 @@ def _swept(place: Path) -> str | None:
     report = json.loads(path.read_text())
     page = place / "sweep" / "report.md"
     assert not page.exists() or report["command"] in page.read_text()
-    return _sum(_unclocked(report["tables"]))
+    return _said(_unclocked(report["tables"]))
 
 
-EXPERIMENT = """
-name = "one"
-checkpoints = ["embed"]
-intermediates = ["none"]
-targets = ["tatoeba"]
-precisions = ["fp32", "int8"]
-data = "data"
-
-[build]
-calibration_tokens = 256
-
-[eval]
-languages = ["sw", "th"]
-resamples = 20
-"""
 EVAL = ("eval", "b", "--reference", "b", "--data", "data", "--languages", "sw,th", "--resamples",
         "20", "--json")  # fmt: skip
 TUNE = ("tune", "embed", "--target", "pawsx", "--data", "tune", "--max-steps", "4", "-o", "tuned",

@@ -8,6 +8,7 @@ undisturbed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -147,7 +148,7 @@ def _wrong(job: Job, place: Path, ending: Ending, wanted: str) -> list[str]:
     except Exception as error:
         return [*found, f"half-built: {type(error).__name__}: {error}"]
     # Under its final name stands nothing, or all of it.
-    return found + (["other bytes"] if digest not in (None, wanted) else [])
+    return found + (_other(digest, wanted) if digest is not None else [])
 
 
 def _after(job: Job, place: Path, ending: Ending, wanted: str) -> list[str]:
@@ -157,9 +158,20 @@ def _after(job: Job, place: Path, ending: Ending, wanted: str) -> list[str]:
         digest = job.digest(place)
     except Exception as error:
         return [f"half-built: {type(error).__name__}: {error}"]
-    found = [] if digest == wanted else ["other bytes"]
+    found = _other(digest, wanted)
     left = [p for p in place.rglob(".*") if p.name.endswith((".partial", ".parts", ".new", ".old"))]
     return found + [f"leaves {path.name}" for path in left[:1]]
+
+
+def _other(digest: str | None, wanted: str) -> list[str]:
+    """Which parts are others than those of a command that nothing stopped."""
+    if digest == wanted:
+        return []
+    ours, theirs = (json.loads(said or "null") for said in (digest, wanted))
+    if not isinstance(ours, dict) or not isinstance(theirs, dict):
+        return ["other bytes"]
+    parts = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    return [f"other bytes: {', '.join(parts)}"]
 
 
 def _ready(workshop: Workshop, place: Path) -> None:

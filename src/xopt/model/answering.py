@@ -33,7 +33,7 @@ class OpenBundle(Closing):
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.head = Head.read(session.bundle.head)
+        self.head = Head.read(session.bundle.head, session.engine.signature.width)
         # Told of texts that lose tokens, where the vocabulary is trimmed.
         self.say: Callable[[str], None] = warnings.warn
 

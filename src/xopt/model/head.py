@@ -39,13 +39,24 @@ class Head:
     sparse: tuple[int, ...] | None = None
 
     @classmethod
-    def read(cls, facts: Mapping[str, Any]) -> Head:
+    def read(cls, facts: Mapping[str, Any], width: int | None = None) -> Head:
         """From ``head`` of a bundle's manifest.
 
+        Args:
+            facts: it.
+            width: how many numbers the engine gives, where that is known.
+
         Raises:
-            ArtifactError: an activation that this xopt does not know.
+            ArtifactError: an activation that this xopt does not know, or a label too many or too
+                few.
         """
         labels = tuple(str(label) for label in facts.get("labels") or ())
+        if width is not None and labels and len(labels) != width:
+            raise ArtifactError(
+                f"The bundle's head names {len(labels)} labels, and its engine gives {width} "
+                "numbers: they do not belong together.",
+                hint="Copy the bundle again, or build it again: xopt build CHECKPOINT",
+            )
         # A bundle from before the key: transformers squashes a single logit.
         alone = facts["kind"] == "classify" and len(labels) == 1
         activation = str(facts.get("activation") or ("sigmoid" if alone else "softmax"))
