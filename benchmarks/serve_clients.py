@@ -33,11 +33,15 @@ class _Connection:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self.socket = socket.create_connection((parts.hostname, parts.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.place = (parts.hostname, parts.port)
+        self.open()
         self.index, self.began = -1, 0.0
         self.parts: list[bytes] = []
         self.left = -1
+
+    def open(self) -> None:
+        self.socket = socket.create_connection(self.place)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, index: int, data: bytes, began: float) -> None:
         self.index, self.began, self.parts, self.left = index, began, [], -1
@@ -79,7 +83,7 @@ def request(url: str, body: Any) -> bytes:
 def ask_closed(
     url: str, requests: Sequence[bytes], clients: int, seconds: float
 ) -> tuple[list[Sample], float]:
-    """Each client sends the next request when it has its answer.
+    """Each client sends the next request when it has its answer; a lost one has the status 0.
 
     Returns:
         The requests that ended within the time, and the seconds until the last of them did.
@@ -97,13 +101,25 @@ def ask_closed(
         while waiting:
             for key, _ in selector.select():
                 connection = key.data
-                if not connection.read():
-                    continue
+                lost = False
+                try:
+                    if not connection.read():
+                        continue
+                except ConnectionError:
+                    lost = True
                 now = time.perf_counter()
+                if lost:
+                    samples.append(Sample(connection.index, connection.began, now, 0, b""))
+                    selector.unregister(connection.socket)
+                    connection.socket.close()
                 if now - begin > seconds:
                     waiting -= 1
                     continue
-                samples.append(connection.sample(now))
+                if lost:
+                    connection.open()
+                    selector.register(connection.socket, selectors.EVENT_READ, connection)
+                else:
+                    samples.append(connection.sample(now))
                 connection.send(sent % len(requests), requests[sent % len(requests)], now)
                 sent += 1
         for connection in opened:

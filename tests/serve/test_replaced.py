@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ def test_a_replaced_bundle_is_served_without_a_lost_request(
     shutil.copytree(two / "old", place)
     with start({"b": place}) as running:
         before = running.ask("/embed", {"inputs": "Habari"})[1]
+        old = weakref.ref(running.service.models["b"].model)
         shutil.rmtree(place)
         shutil.copytree(two / "new", place)
         statuses: list[int] = []
@@ -56,6 +59,8 @@ def test_a_replaced_bundle_is_served_without_a_lost_request(
         for thread in threads:
             thread.join()
         assert set(statuses) == {200}
+        gc.collect()
+        assert old() is None, "the old bundle's model is still held"
         after = running.ask("/embed", {"inputs": "Habari"})[1]
         assert not np.allclose(before, after)
         assert running.service.reload() == []

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, did_you_mean
+from xopt.host import release_memory
 from xopt.model.asking import Asking, read_rows
 from xopt.model.core import Model
 from xopt.model.finishing import finish
@@ -76,6 +77,7 @@ class Service:
         except BaseException:
             self.close()
             raise
+        release_memory()
 
     def _open(self, name: str, place: Path) -> Served:
         model = Model.open(
@@ -186,20 +188,24 @@ class Service:
         Returns:
             The names of those that were opened anew. One that cannot be opened keeps its old form.
         """
-        changed = []
         with self.swapping:
-            for name, place in self.places.items():
-                old = self.models[name]
-                try:
-                    if Bundle.open(place).fingerprint == old.model.bundle.fingerprint:
-                        continue
-                    self.models[name] = self._open(name, place)
-                except Exception as error:
-                    log.error("%s keeps its old bundle: %s", name, error)
-                    continue
-                old.close(self.options.drain_s)
-                changed.append(name)
+            changed = [name for name in self.places if self._replace(name)]
+        if changed:
+            # An old tokenizer is hundreds of MiB, which glibc would keep for this thread.
+            release_memory()
         return changed
+
+    def _replace(self, name: str) -> bool:
+        place, old = self.places[name], self.models[name]
+        try:
+            if Bundle.open(place).fingerprint == old.model.bundle.fingerprint:
+                return False
+            self.models[name] = self._open(name, place)
+        except Exception as error:
+            log.error("%s keeps its old bundle: %s", name, error)
+            return False
+        old.close(self.options.drain_s)
+        return True
 
     def close(self) -> None:
         """Finish what runs and close everything."""
