@@ -56,8 +56,8 @@ class QuantizedLinear:
     @property
     def taken(self) -> Array:
         """``[out]``: what the product lacks without the middle, in steps of the weight."""
-        found: Array = self.values.astype(np.float32) @ (self.how.middle / self.how.divisor)
-        return found
+        moved = np.asarray(self.how.middle / self.how.divisor, np.float32)
+        return np.asarray(self.values.astype(np.float32) @ moved, np.float32)
 
     def rows(self, chosen: slice) -> QuantizedLinear:
         """Some of its outputs."""

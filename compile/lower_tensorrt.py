@@ -164,7 +164,8 @@ class Lowerer(LinearLowerer):
             source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
             divisor = self.sites[f"{layer}.context"].divisor
             if divisor is not None:
-                factors = np.concatenate([factors[: -len(divisor)], 1 / divisor])
+                inverse = np.asarray(1 / divisor, np.float32)
+                factors = np.concatenate([factors[: -len(divisor)], inverse])
         if steps is not None:
             factors = factors / steps
         self.product(source, out, weight * factors[:, None], bias * factors, out, middle)
