@@ -59,7 +59,10 @@ HALF_STEP = 2e-2
 # With fp16 activations, as deployed, against fp32; the answers are of size 1.
 FP16 = 1e-2
 # In INT8, fp16 activations move an answer by less than this share of what quantization moved it by
-# (root mean squares): rounding to fp16 sends values near a half step to the other integer.
+# (root mean squares): rounding to fp16 sends values near a half step to the other integer. A value
+# of one standard deviation has 32 of the 127 steps, and fp16 rounds it by 1/128 of a step in the
+# mean, about twice before a product. So 2 * 2**0.5 / 128 of the values go to the other integer;
+# each moves by a step, whose square is 12 times the mean one of rounding: a share of 0.51.
 FP16_SHARE = 0.6
 
 # model type, head, options of the build
