@@ -29,14 +29,14 @@ class Assembly:
         matrix_instructions: each matrix instruction in the PTX with the times it occurs.
         registers: per thread.
         spill_bytes: per thread, stores and loads; 0 in a kernel whose tile fits.
-        cubin_bytes: size of the machine code.
+        cubin: the machine code, an ELF file.
     """
 
     target: str
     matrix_instructions: Mapping[str, int]
     registers: int
     spill_bytes: int
-    cubin_bytes: int
+    cubin: bytes
 
 
 def strip_hidden_parameters(ptx: str, entry: str, expected: int) -> str:
@@ -97,7 +97,7 @@ def assemble_ptx(ptx: str) -> Assembly:
         )
         if run.returncode:
             raise BuildError(f"ptxas refuses the PTX for {target}: {run.stderr.strip()}")
-        size = cubin.stat().st_size
+        code = cubin.read_bytes()
     registers = re.search(r"Used (\d+) registers", run.stderr)
     spills = re.findall(r"(\d+) bytes spill", run.stderr)
     return Assembly(
@@ -105,5 +105,5 @@ def assemble_ptx(ptx: str) -> Assembly:
         matrix_instructions=matrix_instructions(ptx),
         registers=int(registers[1]) if registers else 0,
         spill_bytes=sum(map(int, spills)),
-        cubin_bytes=size,
+        cubin=code,
     )

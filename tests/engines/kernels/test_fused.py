@@ -118,9 +118,10 @@ def test_linear_int8(
     bias = torch.randn(out_features, generator=generator).to(device)
     arguments = (x, weight, weight_scale, bias)
     out = kernels.linear_int8(*arguments, x_scale=0.02, gelu=gelu, out_dtype=torch.float32)
-    reference = kernels.linear_int8_reference(
-        *arguments, x_scale=0.02, gelu=gelu, out_dtype=torch.float32
-    )
+    reference = kernels.linear_int8_reference(*arguments, x_scale=0.02, out_dtype=torch.float32)
+    if gelu:
+        # PyTorch's own in fp32 is no nearer to this than ours.
+        reference = functional.gelu(reference.double()).float()
     # The sums are equal; a fused multiply-add in the epilogue rounds once less.
     torch.testing.assert_close(out, reference, rtol=1e-6, atol=1e-6)
     quantized = kernels.linear_int8(*arguments, x_scale=0.02, gelu=gelu, out_scale=0.05)

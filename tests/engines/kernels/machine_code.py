@@ -1,0 +1,94 @@
+"""What the assembler makes of the kernels' tiles, as JSON; see ``test_machine_code.py``.
+
+``python tests/engines/kernels/machine_code.py`` prints the figures that docs/gpu.md quotes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from triton.backends.nvidia import compiler
+
+from xopt.engines.kernels.aot import SHARED_BYTES, compile_spec
+from xopt.engines.kernels.aot_specs import linear_int8_specs
+from xopt.engines.kernels.ptx import assemble_ptx
+from xopt.engines.kernels.spec import KernelSpec
+
+# SM to its registers and its shared memory in bytes, of which each block takes 1 KiB more than it
+# asks for (CUDA C++ Programming Guide, "Compute Capabilities").
+REGISTERS = 64 * 1024
+SHARED_OF_AN_SM = {sm: block + 1024 for sm, block in SHARED_BYTES.items()}
+INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,6}\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9_.]+)", re.M)
+PRODUCT = re.compile(r"HMMA|IMMA|HGMMA|IGMMA|QMMA|UTCHMMA|UTCIMMA")
+
+
+def instructions(cubin: bytes) -> list[str]:
+    """The names of the machine code's instructions, in their order."""
+    cuobjdump = Path(compiler.__file__).with_name("bin") / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [cuobjdump, "--dump-sass", file.name]
+        dump = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [name for name in INSTRUCTION.findall(dump) if name != "NOP"]
+
+
+def describe(name: str, spec: KernelSpec, sm: int) -> dict[str, Any]:
+    """One row: what limits the blocks of an SM, and the instructions behind the last product."""
+    kernel = compile_spec(spec, sm=sm)
+    assembly = assemble_ptx(kernel.ptx)
+    code = instructions(assembly.cubin)
+    behind = code[max(number for number, one in enumerate(code) if PRODUCT.match(one)) + 1 :]
+    threads = 32 * spec.num_warps
+    elements = spec.constants["BLOCK_M"] * spec.constants["BLOCK_N"]
+    # Registers are given out in eights.
+    by_registers = REGISTERS // (threads * (-(-assembly.registers // 8) * 8))
+    by_shared = SHARED_OF_AN_SM[sm] // (kernel.shared_bytes + 1024)
+    return {
+        "kernel": name,
+        "sm": sm,
+        "registers": assembly.registers,
+        "spill_bytes": assembly.spill_bytes,
+        "shared_bytes": kernel.shared_bytes,
+        "blocks": min(by_registers, by_shared),
+        "epilogue": round(len(behind) * threads / elements, 1),
+    }
+
+
+def linear(out_features: int, in_features: int, **epilogue: Any) -> KernelSpec:
+    """The INT8 product with the tile that a large batch begins with."""
+    return linear_int8_specs(
+        out_features=out_features, in_features=in_features, x_scale=0.02, **epilogue
+    )[0]
+
+
+def per_channel(spec: KernelSpec) -> KernelSpec:
+    """The same with one scale of the result per channel."""
+    constants = {**spec.constants, "PER_CHANNEL": True}
+    del constants["out_scale"]
+    return replace(spec, constants=constants, inputs={**spec.inputs, "out_scale": "*fp32"})
+
+
+FFN_IN = linear(3072, 768, gelu=True, out_scale=0.05)
+CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
+    ("ffn_in", FFN_IN, (80, 86, 89, 90, 120)),
+    ("ffn_in, a scale per channel", per_channel(FFN_IN), (90,)),
+    ("ffn_out", linear(768, 3072), (80, 86, 90)),
+]
+
+
+def main() -> None:
+    """Print the rows for every case."""
+    rows = [describe(name, spec, sm) for name, spec, sms in CASES for sm in sms]
+    json.dump(rows, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
