@@ -158,7 +158,8 @@ def compile_spec(spec: KernelSpec, *, sm: int, ptx_version: int | None = None) -
         constexprs=dict(spec.constants),
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in pointers},
     )
-    options = {"num_warps": spec.num_warps, "num_stages": spec.num_stages, **OPTIONS}
+    options: dict[str, Any] = {"num_warps": spec.num_warps, "num_stages": spec.num_stages}
+    options |= {"maxnreg": spec.max_registers, **OPTIONS}
     options["ptx_version"] = PTX_ISA[sm] if ptx_version is None else ptx_version
     with triton.knobs.compilation.scope():
         # Line information holds the paths of the machine that compiles.

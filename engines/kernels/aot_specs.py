@@ -53,8 +53,8 @@ def attention_specs(
         ]
     else:
         smaller = [
-            Tile(128, 64, num_warps=8, num_stages=2),
-            Tile(64, 64, num_warps=4, num_stages=2),
+            Tile(128, 64, num_warps=8, num_stages=2, max_registers=128),
+            Tile(64, 64, num_warps=4, num_stages=2, max_registers=128),
         ]
     tiles = [attention_tile(head_dim, TRITON_TYPES[dtype]), *smaller]
     return _attention_specs(
@@ -92,7 +92,7 @@ def attention_int8_specs(
         raise KernelInputError(f"head_dim is one of {HEAD_DIMS}, not {head_dim}.")
     tiles = [
         attention_int8_tile(head_dim),
-        Tile(128, 64, num_warps=8 if head_dim >= 64 else 4, num_stages=2),
+        Tile(128, 64, num_warps=8, num_stages=2),
         Tile(64, 64, num_warps=4, num_stages=2),
     ]
     return _attention_specs(
@@ -130,6 +130,7 @@ def _attention_specs(
             grid=GridRule(tile.block_m, per_sentence=1, columns=constants["HEADS"]),
             num_warps=tile.num_warps,
             num_stages=tile.num_stages,
+            max_registers=tile.max_registers,
             multiplies=True,
         )
         for tile in tiles

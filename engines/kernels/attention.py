@@ -40,6 +40,7 @@ __all__ = [
     "HEAD_DIMS",
     "attention_tile",
     "check_packed_qkv",
+    "context_ptrs",
     "launch_attention",
     "varlen_attention",
     "varlen_attention_reference",
@@ -51,25 +52,32 @@ TRITON_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @triton.jit
+def context_ptrs(
+    out, start, first, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr
+):
+    """[BLOCK_M, HEAD_DIM]: where the context of the tile's rows and this head lies."""
+    row = first + tl.arange(0, BLOCK_M)
+    # Offsets from a sentence's beginning fit into int32, offsets from the batch's may not.
+    out += start.to(tl.int64) * (HEADS * HEAD_DIM) + tl.program_id(1) * HEAD_DIM
+    return out + row[:, None] * (HEADS * HEAD_DIM) + tl.arange(0, HEAD_DIM)[None, :]
+
+
+@triton.jit
 def _attend(
     q, k_ptr, v_ptr, left, acc, peak, total, scale_log2,
-    ROW: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_N: tl.constexpr,
-    MASKED: tl.constexpr,
+    ROW: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """One step of the online softmax over ``BLOCK_N`` keys, of which ``left`` exist."""
     key = tl.arange(0, BLOCK_N)
     dim = tl.arange(0, HEAD_DIM)
-    if MASKED:
-        k = tl.load(k_ptr + key[None, :] * ROW + dim[:, None], mask=key[None, :] < left, other=0.0)
-        v = tl.load(v_ptr + key[:, None] * ROW + dim[None, :], mask=key[:, None] < left, other=0.0)
-    else:
-        k = tl.load(k_ptr + key[None, :] * ROW + dim[:, None])
-        v = tl.load(v_ptr + key[:, None] * ROW + dim[None, :])
+    exists = key < left
+    k = tl.load(k_ptr + key[None, :] * ROW + dim[:, None], mask=exists[None, :], other=0.0)
+    v = tl.load(v_ptr + key[:, None] * ROW + dim[None, :], mask=exists[:, None], other=0.0)
     if INTERPRETED:
         k = k.to(tl.float32)
-    scores = tl.dot(q, k, input_precision="ieee")
-    if MASKED:
-        scores = tl.where(key[None, :] < left, scores, float("-inf"))
+    # The sums of keys that do not exist begin at -inf: a select for each column, not each score.
+    begin = tl.where(exists, 0.0, float("-inf"))[None, :] + tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    scores = tl.dot(q, k, begin, input_precision="ieee")
     # The scale is positive, so the peak of the scaled scores is the scaled peak, and scaling and
     # subtraction become one multiply-add per score.
     new_peak = tl.maximum(peak, tl.max(scores, 1) * scale_log2)
@@ -98,11 +106,10 @@ def varlen_attention_kernel(
     row = first + tl.arange(0, BLOCK_M)
     dim = tl.arange(0, HEAD_DIM)
     exists = row[:, None] < length
-    # Offsets from a sentence's beginning fit into int32, offsets from the batch's may not.
-    out += start.to(tl.int64) * (HEADS * HEAD_DIM) + head * HEAD_DIM
-    out_ptrs = out + row[:, None] * (HEADS * HEAD_DIM) + dim[None, :]
     if sentence == sentences:
-        tl.store(out_ptrs, tl.zeros([BLOCK_M, HEAD_DIM], out.dtype.element_ty), mask=exists)
+        zeros = tl.zeros([BLOCK_M, HEAD_DIM], out.dtype.element_ty)
+        out_ptrs = context_ptrs(out, start, first, HEADS, HEAD_DIM, BLOCK_M)
+        tl.store(out_ptrs, zeros, mask=exists)
         return
 
     q_ptr = qkv + start.to(tl.int64) * ROW + head * HEAD_DIM
@@ -116,18 +123,14 @@ def varlen_attention_kernel(
     acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
     peak = tl.full([BLOCK_M], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_M], tl.float32)
-    whole = length // BLOCK_N * BLOCK_N
-    for key in range(0, whole, BLOCK_N):
+    for key in range(0, length, BLOCK_N):
         acc, peak, total = _attend(
-            q, k_ptr + key * ROW, v_ptr + key * ROW, BLOCK_N, acc, peak, total, scale_log2,
-            ROW, HEAD_DIM, BLOCK_N, MASKED=False,
+            q, k_ptr + key * ROW, v_ptr + key * ROW, length - key, acc, peak, total, scale_log2,
+            ROW, HEAD_DIM, BLOCK_M, BLOCK_N,
         )  # fmt: skip
-    if whole < length:
-        acc, peak, total = _attend(
-            q, k_ptr + whole * ROW, v_ptr + whole * ROW, length - whole, acc, peak, total,
-            scale_log2, ROW, HEAD_DIM, BLOCK_N, MASKED=True,
-        )  # fmt: skip
-    context = acc / total[:, None]
+    context = acc * (1.0 / total)[:, None]
+    # Not above the loop, whose registers these would take.
+    out_ptrs = context_ptrs(out, start, first, HEADS, HEAD_DIM, BLOCK_M)
     if QUANTIZE:
         column = (head * HEAD_DIM + dim)[None, :]
         step = load_scale(out_scale, column, column >= 0, PER_CHANNEL)
@@ -147,8 +150,8 @@ def attention_tile(head_dim: int, dtype: torch.dtype) -> Tile:
         return Tile(block_m=32, block_n=32, num_warps=4, num_stages=1)
     if head_dim == 128:
         return Tile(block_m=128, block_n=64, num_warps=8, num_stages=2)
-    # Eight warps at head_dim 64, because with four the tile's registers spill before SM 90.
-    return Tile(block_m=128, block_n=64, num_warps=8 if head_dim == 64 else 4, num_stages=3)
+    # Two blocks fit into the registers of an SM, which hides the softmax behind the products.
+    return Tile(block_m=128, block_n=64, num_warps=8, num_stages=3, max_registers=128)
 
 
 def check_packed_qkv(qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int) -> None:
@@ -239,6 +242,7 @@ def launch_attention(
         PER_CHANNEL=isinstance(out_scale, torch.Tensor),
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
+        maxnreg=tile.max_registers,
         **OPTIONS,
     )
     return out

@@ -33,7 +33,7 @@ NUM_WARPS = 4
 
 
 # log2 Φ(-a) for a >= 0, lowest power first: the polynomial of least error in a · Φ(-a) (a linear
-# program over 400 points of [0, 6]; 4.3e-7). Its last coefficient keeps falling beyond 6.
+# program over 400 points of [0, 6]; 4.3e-7). Its last coefficient lets it fall on beyond 6.
 TAIL_0: tl.constexpr = tl.constexpr(-1.0000371402518007)
 TAIL_1: tl.constexpr = tl.constexpr(-1.1507910424453647)
 TAIL_2: tl.constexpr = tl.constexpr(-0.45998625281832933)

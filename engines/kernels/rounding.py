@@ -21,6 +21,7 @@ __all__ = [
     "quantize_reference",
     "reciprocal",
     "round_to_int8",
+    "round_to_whole",
 ]
 
 # Adding 1.5 * 2**23 to a float32 of magnitude below 2**22 leaves the nearest integer, halves to
@@ -47,6 +48,12 @@ def round_to_int8(x):
     """float32 of any shape to int8: nearest integer, halves to even, saturated to [-128, 127]."""
     x = tl.minimum(tl.maximum(x, -128.0), 127.0)
     return (x + ROUNDER).to(tl.int32, bitcast=True).to(tl.int8)
+
+
+@triton.jit
+def round_to_whole(x):
+    """float32 in [0, 2^22), of any shape: nearest integer, halves to even, at most 127."""
+    return (tl.minimum(x, 127.0) + ROUNDER) - ROUNDER
 
 
 @triton.jit

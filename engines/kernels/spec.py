@@ -65,6 +65,7 @@ class KernelSpec:
         grid: the launch rule.
         num_warps: warps per program.
         num_stages: depth of the software pipeline.
+        max_registers: most registers a thread may have; the assembler's choice without it.
         multiplies: whether the kernel is built on matrix instructions.
     """
 
@@ -78,6 +79,7 @@ class KernelSpec:
     num_warps: int
     num_stages: int
     multiplies: bool
+    max_registers: int | None = None
 
     @property
     def arguments(self) -> dict[str, str]:

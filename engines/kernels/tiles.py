@@ -43,6 +43,7 @@ class Tile:
         num_warps: warps of 32 threads per program.
         num_stages: depth of the software pipeline that prefetches the next steps.
         block_k: length of one step along the summed dimension, for matrix products; else 0.
+        max_registers: most registers a thread may have; the assembler's choice without it.
     """
 
     block_m: int
@@ -50,6 +51,7 @@ class Tile:
     num_warps: int
     num_stages: int
     block_k: int = 0
+    max_registers: int | None = None
 
 
 @triton.jit

@@ -17,7 +17,11 @@ from typing import Any
 from triton.backends.nvidia import compiler
 
 from xopt.engines.kernels.aot import SHARED_BYTES, compile_spec
-from xopt.engines.kernels.aot_specs import linear_int8_specs
+from xopt.engines.kernels.aot_specs import (
+    attention_int8_specs,
+    attention_specs,
+    linear_int8_specs,
+)
 from xopt.engines.kernels.ptx import assemble_ptx
 from xopt.engines.kernels.spec import KernelSpec
 
@@ -41,13 +45,17 @@ def instructions(cubin: bytes) -> list[str]:
 
 
 def describe(name: str, spec: KernelSpec, sm: int) -> dict[str, Any]:
-    """One row: what limits the blocks of an SM, and the instructions behind the last product."""
+    """One row: what limits the blocks of an SM, and the instructions behind the last product.
+
+    ``epilogue`` counts them for each element of the result's tile, addresses and stores included.
+    """
     kernel = compile_spec(spec, sm=sm)
     assembly = assemble_ptx(kernel.ptx)
     code = instructions(assembly.cubin)
     behind = code[max(number for number, one in enumerate(code) if PRODUCT.match(one)) + 1 :]
     threads = 32 * spec.num_warps
-    elements = spec.constants["BLOCK_M"] * spec.constants["BLOCK_N"]
+    columns = spec.constants.get("HEAD_DIM", spec.constants["BLOCK_N"])
+    elements = spec.constants["BLOCK_M"] * columns
     # Registers are given out in eights.
     by_registers = REGISTERS // (threads * (-(-assembly.registers // 8) * 8))
     by_shared = SHARED_OF_AN_SM[sm] // (kernel.shared_bytes + 1024)
@@ -58,6 +66,7 @@ def describe(name: str, spec: KernelSpec, sm: int) -> dict[str, Any]:
         "spill_bytes": assembly.spill_bytes,
         "shared_bytes": kernel.shared_bytes,
         "blocks": min(by_registers, by_shared),
+        "byte_loads": sum(one.startswith(("LDS.S8", "LDS.U8")) for one in code),
         "epilogue": round(len(behind) * threads / elements, 1),
     }
 
@@ -78,9 +87,11 @@ def per_channel(spec: KernelSpec) -> KernelSpec:
 
 FFN_IN = linear(3072, 768, gelu=True, out_scale=0.05)
 CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
-    ("ffn_in", FFN_IN, (80, 86, 89, 90, 120)),
+    ("ffn_in", FFN_IN, (80, 86, 90, 120)),
     ("ffn_in, a scale per channel", per_channel(FFN_IN), (90,)),
-    ("ffn_out", linear(768, 3072), (80, 86, 90)),
+    ("ffn_out", linear(768, 3072), (80, 90)),
+    ("attention fp16", attention_specs(heads=12, head_dim=64)[0], (80, 86, 90, 120)),
+    ("attention int8", attention_int8_specs(heads=12, head_dim=64, out_scale=0.02)[0], (86, 90)),
 ]
 
 

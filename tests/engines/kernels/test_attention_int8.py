@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -149,3 +150,18 @@ def test_inputs_are_checked(device: torch.device, cu_seqlens: CuSeqlens) -> None
         kernels.varlen_attention_int8(qkv, cu, 8, qkv_scale=scale[:, :1])
     with pytest.raises(kernels.KernelInputError, match="probs_scale must be above 0"):
         kernels.varlen_attention_int8(qkv, cu, 8, qkv_scale=scale, probs_scale=0.0)
+
+
+def test_the_largest_sums_are_exact(device: torch.device, cu_seqlens: CuSeqlens) -> None:
+    length = 1000
+    qkv = torch.zeros(length, 3, 1, 32, dtype=torch.int8, device=device)
+    qkv[:, 2] = -128
+    qkv[0, 2] = 127
+    # Every probability is 1/1000: a hundred steps.
+    out = kernels.varlen_attention_int8(
+        qkv, cu_seqlens([length]), length, qkv_scale=torch.ones(3, device=device),
+        probs_scale=1e-5, out_dtype=torch.float32,
+    )  # fmt: skip
+    total = 100 * (127 - 128 * (length - 1))
+    assert abs(total) > 2**23
+    assert torch.equal(out, torch.full_like(out, float(np.float32(total) * np.float32(1e-5))))
