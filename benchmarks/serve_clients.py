@@ -21,7 +21,7 @@ MOST = 512
 class Sample(NamedTuple):
     """One request: which text, seconds of ``time.perf_counter``, what came back."""
 
-    index: int
+    text: int
     began: float
     ended: float
     status: int

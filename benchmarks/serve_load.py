@@ -68,24 +68,22 @@ def main() -> int:
     given = parser.parse_args()
     texts = make_texts(given.seed)
     bundles = [given.bundle.resolve(), *([given.other.resolve()] if given.other else [])]
-    tables = []
+    tables, precisions = [], set()
     for bundle in bundles:
         with xopt.load(bundle, threads=given.threads) as model:
             tables.append(np.stack([model.encode([t], truncate=True)[0] for t in texts]))
-            precision = model.bundle.precision
+            precisions.add(model.bundle.precision)
     pause = given.clients / given.rate if given.rate else 0.0
-    load = Load(texts, tables, 1e-5 if precision == "fp32" else 1e-3, given.requests, pause)
+    load = Load(texts, tables, 1e-5 if precisions == {"fp32"} else 1e-3, given.requests, pause)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch, "bundle")
         place.symlink_to(bundles[0])
         with serving(place, given.threads) as (process, port):
-            load.until = time.monotonic() + 60 * given.minutes
-            load.pid = process
             begin = time.monotonic()
+            load.until, load.pid = begin + 60 * given.minutes, process
             load.run(port, given.clients, given.slow, given.seed, place, bundles)
-            seconds = time.monotonic() - begin
     found = load.found() | {
-        "command": sys.argv, "seconds": seconds, "precision": precision, "host": host_facts(),
+        "command": sys.argv, "seconds": time.monotonic() - begin, "host": host_facts(),
     }  # fmt: skip
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps({k: v for k, v in found.items() if k not in ("memory", "host")}, indent=1))
@@ -135,8 +133,7 @@ class Load:
         self.wrong: list[str] = []
         self.memory: list[tuple[int, float]] = []
         self.milliseconds: list[float] = []
-        self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._lock, self._over = threading.Lock(), threading.Event()
 
     def run(
         self, port: int, clients: int, slow: int, seed: int, place: Path, bundles: list[Path]
@@ -227,7 +224,8 @@ class Load:
         """The figures."""
         middle, late = np.percentile(self.milliseconds, (50, 99))
         half = [pair for pair in self.memory if pair[0] >= self.sent / 2]
-        slope = float(np.polyfit(*np.array(half).T, 1)[0]) * 10_000 if len(half) > 2 else None
+        sent, mib = np.array(half).T
+        slope = float(np.polyfit(sent, mib, 1)[0]) * 10_000 if len(half) > 2 else None
         return {
             "requests": self.sent, "by_interface": dict(self.by_interface),
             "answers": self.answers, "wrong": len(self.wrong), "first_wrong": self.wrong[:10],

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from serve_clients import Sample, ask_at, ask_closed, cpu_seconds, request
 from serve_load import serving
-from serve_ways import WAYS
+from serve_ways import WAYS, Way
 
 import xopt
 from xopt.calibrate.corpus import load_corpus
@@ -68,7 +68,7 @@ def main() -> int:
         "texts": len(texts), "tokens_a_text": float(np.mean(lengths)), "rounds": defaultdict(list),
     }  # fmt: skip
     with serving(given.bundle, None) as (pid, port):
-        targets = {
+        targets: dict[str, tuple[str, Way, int | None]] = {
             f"xopt serve, {way}": (f"http://127.0.0.1:{port}{WAYS[way].path}", WAYS[way], pid)
             for way in given.way or [OPENAI]
         }
@@ -146,7 +146,7 @@ def told(
     each = [1e3 * (s.ended - s.began) for s in good]
     values = np.stack([read(s.body).reshape(-1) for s in good])
     values = values / np.linalg.norm(values, axis=1, keepdims=True)
-    right = table[[s.index for s in good]]
+    right = table[[s.text for s in good]]
     return {
         "texts_per_s": len(good) / seconds, "failed": len(samples) - len(good),
         "p50_ms": float(np.percentile(each, 50)), "p99_ms": float(np.percentile(each, 99)),

@@ -75,9 +75,9 @@ def _behind(body: bytes) -> Array:
     for entry in answer["outputs"]:
         size = entry["parameters"]["binary_data_size"]
         if entry["datatype"] == "FP32":
-            found = np.frombuffer(body[place : place + size], "<f4").reshape(entry["shape"])
+            return np.frombuffer(body[place : place + size], "<f4").reshape(entry["shape"])
         place += size
-    return found
+    raise ValueError("no output in FP32")
 
 
 # The model is called m.
