@@ -76,6 +76,7 @@ def kernels_stage(say: Say, device: torch.device) -> None:
             for name, (lengths, tail) in batches(small).items():
                 attention_rows(say, device, generator, head_dim, name, lengths, tail)
         linear_rows(say, device, generator, small)
+        gelu_rows(say, device, generator, small)
         norm_row(say, device, generator)
 
 
@@ -133,6 +134,25 @@ def linear_rows(say: Say, device: torch.device, generator: torch.Generator, smal
                 wrong = int((~close).sum()) + int(off.sum())
                 what = f"linear {name}, T {tokens}, gelu {gelu}, {tile or '_int_mm'}"
                 say(what=what, right=wrong == 0, error=f"{wrong} values wrong")
+
+
+def gelu_rows(say: Say, device: torch.device, generator: torch.Generator, small: bool) -> None:
+    """Every tile of the fp16 product with bias and GELU, beside the library's two kernels."""
+    from xopt.engines.kernels.linear_float import launch_linear_gelu, linear_gelu_candidates
+
+    outer, inner = (96, 64) if small else LINEAR["ffn_in"]
+    for tokens in (17, 65) if small else (1, 48, 127, 1025):
+        x, weight = (
+            torch.randn(size, generator=generator).div(inner**0.25).to(device, torch.float16)
+            for size in ((tokens, inner), (outer, inner))
+        )
+        bias = torch.randn(outer, generator=generator).to(device)
+        exact = kernels.linear_gelu_reference(x, weight, bias)
+        peer = largest_error(launch_linear_gelu(x, weight, bias, None), exact)
+        for tile in linear_gelu_candidates(tokens, torch.float16)[:-1]:
+            error = largest_error(launch_linear_gelu(x, weight, bias, tile), exact)
+            what = f"fp16 ffn_in with GELU, T {tokens}, {tile}"
+            say(what=what, right=error <= 2 * peer + EPS, error=f"{error:.2e}, library {peer:.2e}")
 
 
 def norm_row(say: Say, device: torch.device, generator: torch.Generator) -> None:

@@ -45,6 +45,7 @@ def ceilings(say: Say, device: torch.device) -> None:
 def micro(say: Say, device: torch.device) -> None:
     """Products by tile beside the libraries, epilogue on and off; attention beside torch's."""
     from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
+    from xopt.engines.kernels.linear_float import launch_linear_gelu, linear_gelu_candidates
 
     reached = measure_ceilings(5)
     for tokens in (48, 512, 8192):
@@ -68,6 +69,11 @@ def micro(say: Say, device: torch.device) -> None:
                             *a, t, **o
                         )
                     )
+            for tile in linear_gelu_candidates(tokens, torch.float16) if gelu else ():
+                label = f"{tile.block_m}x{tile.block_n}x{tile.block_k}" if tile else "cuBLAS"
+                runs[f"fp16 {label}, bias and GELU"] = lambda a=(half, wide, bias), t=tile: (
+                    launch_linear_gelu(*a, t)
+                )
             for peer, times in time_in_turns(runs, 15).items():
                 ms = statistics.median(times)
                 ceiling = reached[

@@ -9,16 +9,18 @@ Everything follows from the shapes of the batch, never from its values: a CUDA g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 from torch.nn import functional
 
 from xopt.engines import kernels
 from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
+from xopt.engines.kernels.linear_float import launch_linear_gelu, linear_gelu_candidates
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = ["DTYPES", "Encoder", "PackedIds", "Products"]
@@ -45,13 +47,23 @@ class PackedIds:
 
 
 class Products:
-    """INT8 matrix products, each shape by what was fastest for it when it first came.
+    """Matrix products of ours, each shape by what was fastest for it when it first came.
 
-    The sums are integers, so an answer is the same whichever is chosen.
+    The sums of INT8 are integers, so an answer is the same whichever is chosen.
     """
 
     def __init__(self) -> None:
         self.chosen: dict[tuple[int, int, int, bool, bool], Tile | None] = {}
+
+    def gelu(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """As :func:`xopt.engines.kernels.linear_gelu`."""
+        out_features, in_features = weight.shape
+        key = (len(x), out_features, in_features, True, False)
+        if key not in self.chosen:
+            kernels.linear_gelu(x, weight, bias)
+            candidates = linear_gelu_candidates(len(x), x.dtype)
+            self._choose(key, candidates, lambda tile: launch_linear_gelu(x, weight, bias, tile))
+        return launch_linear_gelu(x, weight, bias, self.chosen[key])
 
     def __call__(
         self, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, **epilogue: Any
@@ -66,16 +78,22 @@ class Products:
         # Checks every argument, and compiles the default.
         out = kernels.linear_int8(*operands, **epilogue)
         candidates = linear_int8_candidates(tokens, out_features, in_features)
-        self.chosen[key] = candidates[0]
-        if x.is_cuda:
-            times = {tile: _time(operands, tile, epilogue) for tile in candidates}
-            self.chosen[key] = min(times, key=lambda tile: times[tile])
+        self._choose(key, candidates, lambda tile: launch_linear_int8(*operands, tile, **epilogue))
         return out
 
+    def _choose(
+        self,
+        key: tuple[int, int, int, bool, bool],
+        candidates: list[Tile | None],
+        launch: Callable[[Tile | None], Tensor],
+    ) -> None:
+        self.chosen[key] = candidates[0]
+        if len(candidates) > 1 and not triton.knobs.runtime.interpret:
+            times = {tile: _time(launch, tile) for tile in candidates}
+            self.chosen[key] = min(times, key=lambda tile: times[tile])
 
-def _time(
-    operands: tuple[Tensor, Tensor, Tensor, Tensor], tile: Tile | None, epilogue: dict[str, Any]
-) -> float:
+
+def _time(launch: Callable[[Tile | None], Tensor], tile: Tile | None) -> float:
     """Milliseconds of one launch; infinite where this GPU cannot do it."""
     event: Any = torch.cuda.Event
     start, end = event(enable_timing=True), event(enable_timing=True)
@@ -83,7 +101,7 @@ def _time(
         for number in range(WARM_LAUNCHES + TIMED_LAUNCHES):
             if number == WARM_LAUNCHES:
                 start.record()
-            launch_linear_int8(*operands, tile, **epilogue)
+            launch(tile)
         end.record()
         end.synchronize()
     # A tile that needs more shared memory than there is, or a shape the library refuses.
@@ -122,7 +140,7 @@ class _Linear:
                 x_scale=self.x_scale, gelu=gelu, out_scale=out_scale, out_dtype=dtype,
             )  # fmt: skip
         if gelu:
-            return kernels.bias_gelu(functional.linear(x, self.weight), self.bias)
+            return self.products.gelu(x, self.weight, self.bias)
         return functional.linear(x, self.weight, self.narrow_bias)
 
 

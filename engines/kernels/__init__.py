@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         add_layer_norm_reference,
     )
     from xopt.engines.kernels.linear import linear_int8, linear_int8_reference
+    from xopt.engines.kernels.linear_float import linear_gelu, linear_gelu_reference
     from xopt.engines.kernels.pooling import mean_pool, mean_pool_reference
     from xopt.engines.kernels.ptx import assemble_ptx
 
@@ -50,6 +51,8 @@ __all__ = [
     "embed_layer_norm_int8",
     "embed_layer_norm_int8_reference",
     "embed_layer_norm_reference",
+    "linear_gelu",
+    "linear_gelu_reference",
     "linear_int8",
     "linear_int8_reference",
     "mean_pool",
@@ -79,6 +82,7 @@ _MODULES = {
         "add_layer_norm_reference",
     ),
     "linear": ("linear_int8", "linear_int8_reference"),
+    "linear_float": ("linear_gelu", "linear_gelu_reference"),
     "pooling": ("mean_pool", "mean_pool_reference"),
     "ptx": ("assemble_ptx",),
 }

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from triton.backends.nvidia import compiler
 
 from xopt.engines.kernels.aot import SHARED_BYTES, compile_spec
@@ -22,8 +23,10 @@ from xopt.engines.kernels.aot_specs import (
     attention_specs,
     linear_int8_specs,
 )
+from xopt.engines.kernels.linear_float import linear_gelu_candidates, linear_gelu_kernel
 from xopt.engines.kernels.ptx import assemble_ptx
-from xopt.engines.kernels.spec import KernelSpec
+from xopt.engines.kernels.spec import GridRule, KernelSpec
+from xopt.engines.kernels.tiles import Tile
 
 # SM to its registers and its shared memory in bytes, of which each block takes 1 KiB more than it
 # asks for (CUDA C++ Programming Guide, "Compute Capabilities").
@@ -78,6 +81,24 @@ def linear(out_features: int, in_features: int, **epilogue: Any) -> KernelSpec:
     )[0]
 
 
+def linear_gelu(tile: Tile) -> KernelSpec:
+    """The fp16 product, bias and GELU of ``ffn_in``."""
+    blocks = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k}
+    return KernelSpec(
+        name="linear_gelu",
+        function=linear_gelu_kernel,
+        inputs={"x": "*fp16", "weight": "*fp16", "bias": "*fp32"},
+        scalars={"tokens": "i32"},
+        outputs={"out": "*fp16"},
+        constants={"OUT_FEATURES": 3072, "IN_FEATURES": 768, **blocks},
+        grid=GridRule(tile.block_m),
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+        max_registers=tile.max_registers,
+        multiplies=True,
+    )
+
+
 def per_channel(spec: KernelSpec) -> KernelSpec:
     """The same with one scale of the result per channel."""
     constants = {**spec.constants, "PER_CHANNEL": True}
@@ -86,9 +107,12 @@ def per_channel(spec: KernelSpec) -> KernelSpec:
 
 
 FFN_IN = linear(3072, 768, gelu=True, out_scale=0.05)
+GELU_TILE = linear_gelu_candidates(8192, torch.float16)[0]
+assert GELU_TILE is not None
 CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
     ("ffn_in", FFN_IN, (80, 86, 90, 120)),
     ("ffn_in, a scale per channel", per_channel(FFN_IN), (90,)),
+    ("ffn_in fp16", linear_gelu(GELU_TILE), (86, 90)),
     ("ffn_out", linear(768, 3072), (80, 90)),
     ("attention fp16", attention_specs(heads=12, head_dim=64)[0], (80, 86, 90, 120)),
     ("attention int8", attention_int8_specs(heads=12, head_dim=64, out_scale=0.02)[0], (86, 90)),

@@ -15,6 +15,7 @@ from torch.nn import functional
 from xopt.engines import kernels
 from xopt.engines.kernels.criteria import EPS, largest_error, quantized_bound
 from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
+from xopt.engines.kernels.linear_float import launch_linear_gelu, linear_gelu_candidates
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
@@ -72,6 +73,26 @@ def test_bias_gelu(
     assert_close(kernels.bias_gelu(x, bias), reference, functional.gelu(x + bias))
     assert_quantized(kernels.bias_gelu(x, bias, out_scale=0.04), reference, 0.04)
     assert_quantized(kernels.bias_gelu_reference(x, bias, out_scale=0.04), reference, 0.04)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("tokens", "width", "hidden"), [(1, 96, 64), (129, 200, 100)])
+def test_linear_gelu(
+    tokens: int,
+    width: int,
+    hidden: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    generator: torch.Generator,
+) -> None:
+    x = torch.randn(tokens, hidden, generator=generator).to(device, dtype)
+    weight = (torch.randn(width, hidden, generator=generator) / 8).to(device, dtype)
+    bias = torch.randn(width, generator=generator).to(device)
+    reference = kernels.linear_gelu_reference(x, weight, bias)
+    peer = functional.gelu(functional.linear(x, weight, bias.to(dtype)))
+    assert_close(kernels.linear_gelu(x, weight, bias), reference, peer)
+    for tile in linear_gelu_candidates(tokens, dtype):
+        assert_close(launch_linear_gelu(x, weight, bias, tile), reference, peer)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
