@@ -42,7 +42,9 @@ def products(layers: int, width: int, middle: int) -> Any:
         context = steps(opset.add(opset.add(q, k), v))
         between = steps(linear(context, width, width))
         value = linear(steps(linear(between, middle, width)), width, middle)
-    return openvino.Model([opset.result(value)], [given], "products")
+    # Typed as of another class than the one that it is made by.
+    model: Any = openvino.Model
+    return model([opset.result(value)], [given], "products")
 
 
 def floor(checkpoint: Path, scratch: Path, threads: int) -> Any:

@@ -18,6 +18,8 @@ from xopt.evaluate.work import work_batch
 
 Factory = Callable[..., Path]
 Arrays = dict[str, np.ndarray]
+# Typed as of another class than the one that it is made by.
+Model: Any = openvino.Model
 WIDTH, MIDDLE, HEADS, EPSILON = 64, 96, 2, 1e-5
 # Every number of rows that is left for the last tile, two chunks of rows, a sentence beyond one.
 LENGTHS = [1, 2, 3, 5, 8, 9, 11, 12, 13, 31, 40, 160, 0, 300, 7]
@@ -66,7 +68,7 @@ def run(factory: Any, layer: Arrays, x: np.ndarray, starts: np.ndarray, threads:
     facts = {"number": 0, "heads": HEADS, "scale": 0.2, "epsilon": EPSILON}
     inputs = [*given, *weights, opset.constant(columns)]
     node = factory.create("PackedLayer", inputs, facts)
-    model: Any = openvino.Model([opset.result(node)], [*given], "one layer")
+    model = Model([opset.result(node)], [*given], "one layer")
     config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     return np.array(open_core().compile_model(model, "CPU", config)([x, starts])[0])
 
