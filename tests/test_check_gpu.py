@@ -71,7 +71,7 @@ sys.modules.update(dict.fromkeys(absent))
 sys.path.insert(0, sys.argv[1])
 import tempfile
 from pathlib import Path
-from gpu import Models, packed
+from gpu_peers import Models, packed
 import gpu_stages, gpu_timings
 with tempfile.TemporaryDirectory() as scratch:
     models = Models("tiny", "cpu", Path(scratch))
