@@ -70,8 +70,10 @@ def _bundle(root: Path, folder: Path, source: str, **options: Any) -> None:
     from xopt.compile.options import BuildOptions
 
     folder.mkdir()
-    given = {"checkpoint": str(root / source), "precision": "fp32", "out": str(folder / "b")}
-    build_bundle(BuildOptions(**given | options), record=False)
+    given: dict[str, Any] = {
+        "checkpoint": str(root / source), "precision": "fp32", "out": str(folder / "b"), **options
+    }  # fmt: skip
+    build_bundle(BuildOptions(**given), record=False)
 
 
 def _sentences(root: Path, folder: Path) -> None:
