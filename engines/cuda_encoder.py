@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 from torch.nn import functional
+from triton import knobs
 
 from xopt.engines import kernels
 from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
@@ -88,7 +88,7 @@ class Products:
         launch: Callable[[Tile | None], Tensor],
     ) -> None:
         self.chosen[key] = candidates[0]
-        if len(candidates) > 1 and not triton.knobs.runtime.interpret:
+        if len(candidates) > 1 and not knobs.runtime.interpret:
             times = {tile: _time(launch, tile) for tile in candidates}
             self.chosen[key] = min(times, key=lambda tile: times[tile])
 

@@ -100,7 +100,7 @@ def linear_int8_kernel(
     for first in range(0, IN_FEATURES, BLOCK_K):
         # Two products a step: with one, Triton carries the next step's operands from step to step,
         # a register a byte, which takes a block's place on SM 80, 86, 89 and 120.
-        for half in tl.static_range(2):
+        for half in tl.static_range(2):  # pyright: ignore[reportGeneralTypeIssues]
             start = first + half * HALF
             x_mask = in_rows
             w_mask = in_columns[None, :]
