@@ -88,7 +88,7 @@ def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> to
 
     Args:
         x: ``[T, in]`` fp16, bf16 or fp32 (for tests), contiguous.
-        weight: ``[out, in]``, likewise, as ``torch.nn.Linear`` stores it.
+        weight: ``[out, in]`` of the same type, as ``torch.nn.Linear`` stores it.
         bias: ``[out]`` fp16, bf16 or fp32.
 
     Returns:

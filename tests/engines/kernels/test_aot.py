@@ -53,31 +53,35 @@ def select(compiled: list[dict[str, Any]], name: str, sm: int) -> list[dict[str,
     return rows
 
 
+# On SM 100 older releases of Triton keep to the instruction of the warps.
+FLOATS = r"mma\.sync.*m16n8k16.*\.f32\.f16\.f16\.f32"
+FLOATS_OF = {90: r"wgmma\.mma_async.*\.f32\.f16\.f16", 100: rf"tcgen05\.mma.*kind::f16|{FLOATS}"}
+WHOLE = r"mma\.sync.*m16n8k32.*\.s32\.s8\.s8\.s32"
+WHOLE_OF = {90: r"wgmma\.mma_async.*\.s32\.s8\.s8", 100: rf"tcgen05\.mma.*kind::i8|{WHOLE}"}
+
+
+def kinds(row: dict[str, Any]) -> set[str]:
+    """``floats``, ``whole``, or an instruction of another kind, of the products in one kernel."""
+    sm = row["sm"]
+    patterns = {"floats": FLOATS_OF.get(sm, FLOATS), "whole": WHOLE_OF.get(sm, WHOLE)}
+    return {
+        next((kind for kind, pattern in patterns.items() if re.fullmatch(pattern, each)), each)
+        for each in row["matrix_instructions"]
+    }
+
+
 @pytest.mark.parametrize("sm", [80, 86, 87, 89, 90, 100, 120])
-def test_attention_multiplies_on_tensor_cores(compiled: list[dict[str, Any]], sm: int) -> None:
-    family = {90: r"wgmma\.mma_async.*\.f32\.f16\.f16", 100: r"tcgen05\.mma.*kind::f16"}
-    pattern = re.compile(family.get(sm, r"mma\.sync.*m16n8k16.*\.f32\.f16\.f16\.f32"))
+def test_products_run_on_tensor_cores(compiled: list[dict[str, Any]], sm: int) -> None:
     rows = [
         row for row in select(compiled, "varlen_attention", sm) if row["shape"]["head_dim"] == 64
     ]
-    for row in rows:
-        assert all(pattern.fullmatch(name) for name in row["matrix_instructions"]), row
-        assert row["matrix_instructions"]
-        assert row["target"].removesuffix("a") == f"sm_{sm}"
-
-
-@pytest.mark.parametrize("sm", [80, 86, 87, 89, 90, 100, 120])
-@pytest.mark.parametrize("name", ["varlen_attention_int8", "linear_int8"])
-def test_int8_multiplies_on_tensor_cores(
-    compiled: list[dict[str, Any]], name: str, sm: int
-) -> None:
-    warps = r"mma\.sync.*m16n8k32.*\.s32\.s8\.s8\.s32"
-    # On SM 100 older releases of Triton keep to the instruction of the warps.
-    family = {90: r"wgmma\.mma_async.*\.s32\.s8\.s8", 100: rf"tcgen05\.mma.*kind::i8|{warps}"}
-    pattern = re.compile(family.get(sm, warps))
-    for row in select(compiled, name, sm):
-        assert all(pattern.fullmatch(instr) for instr in row["matrix_instructions"]), row
-        assert row["matrix_instructions"]
+    assert all(kinds(row) == {"floats"} for row in rows), rows
+    assert all(row["target"].removesuffix("a") == f"sm_{sm}" for row in rows)
+    rows = select(compiled, "linear_int8", sm)
+    assert all(kinds(row) == {"whole"} for row in rows), rows
+    # Queries with keys in INT8, probabilities with values as whole numbers in fp16.
+    rows = select(compiled, "varlen_attention_int8", sm)
+    assert all(kinds(row) == {"whole", "floats"} for row in rows), rows
 
 
 def test_shared_memory_fits(compiled: list[dict[str, Any]]) -> None:
