@@ -23,6 +23,21 @@ def padded(ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return table, mask.astype(np.int64)
 
 
+def onnxruntime_call(place: Path, threads: int) -> Call:
+    """An ONNX model that takes padded ids and their mask, in ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(place, options, ["CPUExecutionProvider"])
+
+    def call(ids: Ids) -> object:
+        table, mask = padded(ids)
+        return session.run(None, {"input_ids": table, "attention_mask": mask})
+
+    return call
+
+
 def torch_model(checkpoint: Path, attention: str = "sdpa") -> Any:
     """transformers' classifier in fp32."""
     from transformers import AutoModelForSequenceClassification

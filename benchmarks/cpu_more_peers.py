@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_base import Call, Ids, padded, padded_logits
+from cpu_base import Call, Ids, onnxruntime_call, padded, padded_logits
 
 
 def onnxruntime_fused(checkpoint: Path, scratch: Path, threads: int) -> Call:
-    import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
@@ -49,15 +48,7 @@ def onnxruntime_fused(checkpoint: Path, scratch: Path, threads: int) -> Call:
             op_types_to_quantize=["MatMul", "Attention", "Gemm", "Gather"],
             extra_options={"DefaultTensorType": 1},
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(place, options, ["CPUExecutionProvider"])
-
-    def call(ids: Ids) -> object:
-        table, mask = padded(ids)
-        return session.run(None, {"input_ids": table, "attention_mask": mask})
-
-    return call
+    return onnxruntime_call(place, threads)
 
 
 def _older_onnx(checkpoint: Path, scratch: Path) -> Path:

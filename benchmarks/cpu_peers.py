@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_base import Call, Ids, Peer, padded, padded_logits, torch_model
+from cpu_base import Call, Ids, Peer, onnxruntime_call, padded, padded_logits, torch_model
 from cpu_floor import floor
 from cpu_more_peers import onnxruntime_fused, torchao_static_int8
 
@@ -71,7 +71,6 @@ def ctranslate2_int8(checkpoint: Path, scratch: Path, threads: int) -> Call:
 
 
 def onnxruntime_dynamic_int8(checkpoint: Path, scratch: Path, threads: int) -> Call:
-    import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantized = scratch / "onnxruntime-int8.onnx"
@@ -83,15 +82,7 @@ def onnxruntime_dynamic_int8(checkpoint: Path, scratch: Path, threads: int) -> C
             weight_type=QuantType.QInt8,
             extra_options={"DefaultTensorType": 1},
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(quantized, options, ["CPUExecutionProvider"])
-
-    def call(ids: Ids) -> object:
-        table, mask = padded(ids)
-        return session.run(None, {"input_ids": table, "attention_mask": mask})
-
-    return call
+    return onnxruntime_call(quantized, threads)
 
 
 def _nncf_int8(checkpoint: Path, scratch: Path) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.compile.vocabulary import Vocabulary
+from xopt.compile.vocabulary import BYTE, Vocabulary
 from xopt.kept_pieces import KeptPieces
 
 __all__ = ["cut_pieces"]
@@ -42,10 +42,11 @@ class _Cut:
             if kept[number] and piece and number not in vocabulary.special
         }
         self.longest = max(map(len, self.names), default=0)
+        # The first of two that are spelled alike.
         self.bytes = {
-            byte: vocabulary.pieces.index(f"<0x{byte:02X}>")
-            for byte in range(256)
-            if f"<0x{byte:02X}>" in vocabulary.pieces
+            int(found[1], 16): number
+            for number in sorted(vocabulary.special, reverse=True)
+            if (found := BYTE.fullmatch(vocabulary.pieces[number]))
         }
         # A vocabulary without an unknown token has its first row in place of what is not there.
         self.unknown = vocabulary.unknown if vocabulary.unknown is not None else 0

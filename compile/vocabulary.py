@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from xopt.compile.scripts import LATIN, SCRIPTS, is_character, written_in
 from xopt.errors import UnsupportedError
 
-__all__ = ["Vocabulary", "choose_pieces"]
+__all__ = ["BYTE", "Vocabulary", "choose_pieces"]
 
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 SPACE = "\u2581"
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,19 +28,9 @@ FAKE_PTX = """
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def compiled(printed: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """What ``compile_for_every_sm.py`` prints."""
-    environment = dict(os.environ)
-    environment.pop("TRITON_INTERPRET", None)
-    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    script = Path(__file__).with_name("compile_for_every_sm.py")
-    run = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    rows: list[dict[str, Any]] = json.loads(run.stdout)
-    return rows
+    return printed("compile_for_every_sm.py")
 
 
 def select(compiled: list[dict[str, Any]], name: str, sm: int) -> list[dict[str, Any]]:
