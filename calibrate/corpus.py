@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
 from xopt.hub import MIRROR, hub_at_hand
-from xopt.languages import NAMES
-from xopt.reading import read_lines
+from xopt.languages import parse_code, to_iso1
+from xopt.reading import read_lines, read_objects
 
 __all__ = ["DEFAULT", "UNKNOWN", "Corpus", "corpus_path", "count_words", "load_corpus"]
 
@@ -25,6 +24,10 @@ CHARACTERS_A_WORD = {"zh": 1.6, "ja": 2.2, "th": 4.0, "my": 5.5}
 TEXT_COLUMNS = ("text", "sentence", "sentence1", "content")
 LANGUAGE_COLUMNS = ("language", "lang")
 UNKNOWN = "und"
+KINDS_OF_TEXTS = (
+    "Give a .txt, .jsonl or .parquet file, a folder of them named by language (sw.txt), or "
+    "hub:ID[:CONFIG]."
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def load_corpus(name: str | None = None) -> Corpus:
         rows = tuple(_read_path(path))
         label = "xopt's own 40 languages" if name is None else path.name
     if not rows:
-        raise InputError(f"The calibration corpus {label} holds no text.")
+        raise InputError(f"The calibration corpus {label} holds no text.", hint=KINDS_OF_TEXTS)
     return Corpus(label, rows)
 
 
@@ -93,8 +96,7 @@ def corpus_path(name: str | None) -> Path | None:
     if not path.exists():
         raise InputError(
             f"There is no calibration corpus {path}.",
-            hint="Give a .txt, .jsonl or .parquet file, a folder of them named by language "
-            "(sw.txt), or hub:ID[:CONFIG].",
+            hint=KINDS_OF_TEXTS,
         )
     return path
 
@@ -109,20 +111,14 @@ def _read_path(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _read_file(path: Path) -> Iterator[tuple[str, str]]:
-    language = path.stem if path.stem in NAMES else UNKNOWN
+    language = to_iso1(path.stem) if parse_code(path.stem) else UNKNOWN
     match path.suffix:
         case ".txt":
             for number, line in enumerate(read_lines(path), 1):
                 if line.strip():
                     yield language, _clean(line, path, number)
         case ".jsonl":
-            for number, line in enumerate(read_lines(path), 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise DataError(f"{path}, line {number}: no JSON: {error}.") from error
+            for number, row in read_objects(path):
                 yield _row(row, language, f"{path}, line {number}")
         case ".parquet":
             parquet = require("pyarrow.parquet", extra="build", why="Reading Parquet")
@@ -158,16 +154,14 @@ def _read_hub(name: str) -> Iterator[tuple[str, str]]:
             ) from error
 
 
-def _row(row: Any, language: str, place: str) -> tuple[str, str]:
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: expected an object with a text.")
+def _row(row: Mapping[str, Any], language: str, place: str) -> tuple[str, str]:
     column = next((c for c in TEXT_COLUMNS if isinstance(row.get(c), str)), None)
     if column is None:
         raise DataError(
             f"{place}: no text column.", hint=f"Name it one of {', '.join(TEXT_COLUMNS)}."
         )
     stated = next((row[c] for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str)), language)
-    return stated, _clean(row[column], place)
+    return to_iso1(stated), _clean(row[column], place)
 
 
 def _clean(text: str, place: Path | str, number: int | None = None) -> str:

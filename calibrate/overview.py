@@ -60,7 +60,7 @@ def overview(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
     for number, (language, _) in enumerate(corpus.rows):
         by_language.setdefault(language, []).append(number)
     lengths = np.array([len(encoding) for encoding in whole])
-    held = {to_iso1(language) for language in by_language}
+    held = {to_iso1(language).partition("-")[0] for language in by_language}
     return {
         "corpus": corpus.name,
         "fingerprint": corpus.fingerprint,

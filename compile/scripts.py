@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from xopt.errors import InputError, require
-from xopt.languages import check_languages
+from xopt.languages import check_languages, parse_code
 
-__all__ = ["LATIN", "SCRIPTS", "is_character", "read_languages", "written_in"]
+__all__ = ["LATIN", "SCRIPTS", "is_character", "read_languages", "scripts_for", "written_in"]
 
 LATIN = "Latin"
 # Thousands of characters each: they are kept where a language is asked that writes them.
@@ -52,10 +52,30 @@ SCRIPTS = {
     for scripts, languages in _WRITTEN.items()
     for language in languages.split()
 }
+# ISO 15924 -> the property's values, where a code says a script itself.
+_TAGGED = {
+    "Arab": "Arabic", "Armn": "Armenian", "Beng": "Bengali", "Cyrl": "Cyrillic",
+    "Deva": "Devanagari", "Ethi": "Ethiopic", "Geor": "Georgian", "Grek": "Greek",
+    "Gujr": "Gujarati", "Guru": "Gurmukhi", "Hang": "Hangul", "Hani": "Han", "Hans": "Han",
+    "Hant": "Han", "Hebr": "Hebrew", "Jpan": "Han Hiragana Katakana", "Khmr": "Khmer",
+    "Knda": "Kannada", "Kore": "Hangul Han", "Laoo": "Lao", "Latn": "Latin", "Mlym": "Malayalam",
+    "Mymr": "Myanmar", "Orya": "Oriya", "Sinh": "Sinhala", "Taml": "Tamil", "Telu": "Telugu",
+    "Thai": "Thai",
+}  # fmt: skip
+
+
+def scripts_for(code: str) -> tuple[str, ...]:
+    """What a language is written in; of ``sr-Latn``, what its code says.
+
+    Args:
+        code: as :func:`read_languages` gives it.
+    """
+    language, _, script = code.partition("-")
+    return tuple(_TAGGED[script].split()) if script else SCRIPTS[language]
 
 
 def read_languages(asked: str) -> list[str]:
-    """The codes of ``de,sw``, each once.
+    """The codes of ``de,sw,sr-Latn``, each once; the script stays where it is not the usual one.
 
     Raises:
         InputError: none is given, or one is not known.
@@ -65,7 +85,14 @@ def read_languages(asked: str) -> list[str]:
         raise InputError(
             "--languages names no language.", hint="Give codes with commas between: de,sw,ar."
         )
-    return check_languages(codes, sorted(SCRIPTS), where="--languages")
+    return list(dict.fromkeys(map(_read_code, codes)))
+
+
+def _read_code(code: str) -> str:
+    language, script = parse_code(code) or (code, "")
+    [known] = check_languages([language], sorted(SCRIPTS), where="--languages")
+    usual = not script or scripts_for(f"{known}-{script}") == SCRIPTS[known]
+    return known if usual else f"{known}-{script}"
 
 
 def written_in(scripts: Iterable[str]) -> Callable[[str], bool]:

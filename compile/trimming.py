@@ -145,9 +145,10 @@ def trim(
 def _texts(corpus: Corpus, code: str) -> list[str]:
     """Of a language, each once, in an order that does not depend on the corpus's.
 
-    One of a run of like texts would else be counted, and its neighbour held out.
+    One of a run of like texts would else be counted, and its neighbour held out. Texts of a
+    script (``zh-Hant``) are texts of the language, but not the other way round.
     """
-    found = {text for language, text in corpus.rows if to_iso1(language) == code}
+    found = {text for stated, text in corpus.rows if f"{to_iso1(stated)}-".startswith(f"{code}-")}
     return sorted(found, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 

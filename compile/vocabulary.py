@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.compile.scripts import LATIN, SCRIPTS, is_character, written_in
+from xopt.compile.scripts import LATIN, is_character, scripts_for, written_in
 from xopt.errors import UnsupportedError
 
 __all__ = ["BYTE", "Vocabulary", "choose_pieces"]
@@ -116,11 +116,11 @@ def choose_pieces(
 
     Args:
         vocabulary: of the checkpoint.
-        languages: keys of :data:`~xopt.compile.scripts.SCRIPTS`.
+        languages: as :func:`~xopt.compile.scripts.read_languages` gives them.
         counted: ids that the tokenizer gave texts of these languages.
         most: how many are kept, if there are not more that always are; 0 for no limit.
     """
-    scripts = dict.fromkeys(script for code in languages for script in SCRIPTS[code])
+    scripts = dict.fromkeys(script for code in languages for script in scripts_for(code))
     single, common = is_character(scripts), written_in(())
     kept = np.zeros(len(vocabulary.pieces), bool)
     # A row without a piece is never asked for.
@@ -145,7 +145,7 @@ def _by_turns(
     Where none is written in Latin, that takes turns as one more language would until the others
     have named all of theirs: names and terms are written in it everywhere.
     """
-    asked = [SCRIPTS[code] for code in languages]
+    asked = [scripts_for(code) for code in languages]
     turns = asked if any(LATIN in scripts for scripts in asked) else [*asked, (LATIN,)]
     groups = {scripts: _named(vocabulary, scripts, kept) for scripts in turns}
     taken = kept.copy()

@@ -12,7 +12,7 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, XoptError, require
 from xopt.hub import MIRROR, hub_at_hand
-from xopt.reading import parse_json, read_lines
+from xopt.reading import read_objects
 
 __all__ = ["REVISION", "SAMPLE", "Row", "Source", "open_source", "rows_fingerprint"]
 
@@ -163,16 +163,7 @@ def _check_parts(paths: Sequence[Path], split: str) -> None:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: no valid JSON: {error}.") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: expected an object.")
-        yield row
+    return (row for _, row in read_objects(path))
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -1,12 +1,20 @@
-"""The languages xopt knows by name: the forty of XTREME, in ISO 639-1 and 639-3."""
+"""The languages xopt knows by name: XTREME's forty, and what else XLM-R was trained on.
+
+A code is ISO 639-1, or where a language has another name in use: ISO 639-3 or 639-2, of the
+macrolanguage or of its usual member, or a code that was withdrawn (``iw``). What BCP 47 puts behind
+it is read as well, with a hyphen or an underscore, in any case: a region (``pt_BR``) is no other
+language here, a script (``sr-Latn``) stays part of the code.
+"""
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 from xopt.errors import InputError, did_you_mean
 
-__all__ = ["ISO3", "NAMES", "check_languages", "language_name", "to_iso1"]
+__all__ = ["MORE_NAMES", "NAMES", "check_languages", "language_name", "parse_code", "to_iso1"]
 
 NAMES: dict[str, str] = {
     "af": "Afrikaans", "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "de": "German",
@@ -19,28 +27,73 @@ NAMES: dict[str, str] = {
     "tr": "Turkish", "ur": "Urdu", "vi": "Vietnamese", "yo": "Yoruba", "zh": "Chinese",
 }  # fmt: skip
 
-ISO3: dict[str, str] = {
-    "afr": "af", "ara": "ar", "bul": "bg", "ben": "bn", "deu": "de", "ell": "el", "eng": "en",
-    "spa": "es", "est": "et", "eus": "eu", "pes": "fa", "fin": "fi", "fra": "fr", "heb": "he",
-    "hin": "hi", "hun": "hu", "ind": "id", "ita": "it", "jpn": "ja", "jav": "jv", "kat": "ka",
-    "kaz": "kk", "kor": "ko", "mal": "ml", "mar": "mr", "zsm": "ms", "mya": "my", "nld": "nl",
-    "por": "pt", "rus": "ru", "swh": "sw", "tam": "ta", "tel": "te", "tha": "th", "tgl": "tl",
-    "tur": "tr", "urd": "ur", "vie": "vi", "yor": "yo", "cmn": "zh",
+MORE_NAMES: dict[str, str] = {
+    "am": "Amharic", "as": "Assamese", "az": "Azerbaijani", "be": "Belarusian", "br": "Breton",
+    "bs": "Bosnian", "ca": "Catalan", "cs": "Czech", "cy": "Welsh", "da": "Danish",
+    "eo": "Esperanto", "fy": "Western Frisian", "ga": "Irish", "gd": "Scottish Gaelic",
+    "gl": "Galician", "gu": "Gujarati", "ha": "Hausa", "hr": "Croatian", "hy": "Armenian",
+    "is": "Icelandic", "km": "Khmer", "kn": "Kannada", "ku": "Kurdish", "ky": "Kyrgyz",
+    "la": "Latin", "lo": "Lao", "lt": "Lithuanian", "lv": "Latvian", "mg": "Malagasy",
+    "mk": "Macedonian", "mn": "Mongolian", "ne": "Nepali", "no": "Norwegian", "om": "Oromo",
+    "or": "Odia", "pa": "Punjabi", "pl": "Polish", "ps": "Pashto", "ro": "Romanian",
+    "sa": "Sanskrit", "sd": "Sindhi", "si": "Sinhala", "sk": "Slovak", "sl": "Slovenian",
+    "so": "Somali", "sq": "Albanian", "sr": "Serbian", "su": "Sundanese", "sv": "Swedish",
+    "ug": "Uyghur", "uk": "Ukrainian", "uz": "Uzbek", "xh": "Xhosa", "yi": "Yiddish",
 }  # fmt: skip
+
+_NAMED = NAMES | MORE_NAMES
+
+# Other codes of a language behind its own.
+_CODES = """
+    af afr, am amh, ar ara arb, as asm, az aze azj, be bel, bg bul, bn ben, br bre, bs bos, ca cat,
+    cs ces cze, cy cym wel, da dan, de deu ger, el ell gre, en eng, eo epo, es spa, et est ekk,
+    eu eus baq, fa fas per pes, fi fin, fr fra fre, fy fry, ga gle, gd gla, gl glg, gu guj, ha hau,
+    he heb iw, hi hin, hr hrv, hu hun, hy hye arm, id ind in, is isl ice, it ita, ja jpn, jv jav jw,
+    ka kat geo, kk kaz, km khm, kn kan, ko kor, ku kur kmr, ky kir, la lat, lo lao, lt lit,
+    lv lav lvs, mg mlg plt, mk mkd mac, ml mal, mn mon khk, mr mar, ms msa may zsm, my mya bur,
+    ne nep npi, nl nld dut, no nor nb nob nn nno, om orm gaz, or ori ory, pa pan, pl pol, ps pus pbt,
+    pt por, ro ron rum mo mol, ru rus, sa san, sd snd, si sin, sk slk slo, sl slv, so som,
+    sq sqi alb als, sr srp, su sun, sv swe, sw swa swh, ta tam, te tel, th tha, tl tgl fil, tr tur,
+    ug uig, uk ukr, ur urd, uz uzb uzn, vi vie, xh xho, yi yid ydd ji, yo yor, zh zho chi cmn
+"""
+_ISO1 = {code: codes[0] for codes in map(str.split, _CODES.split(",")) for code in codes}
+
+# ISO 15924: what these languages are written in, as BCP 47 says it.
+_SCRIPTS = frozenset(
+    "Arab Armn Beng Cyrl Deva Ethi Geor Grek Gujr Guru Hang Hani Hans Hant Hebr Jpan Khmr Knda "
+    "Kore Laoo Latn Mlym Mymr Orya Sinh Taml Telu Thai".split()
+)
+
+# BCP 47 as far as it is read: language, script, region.
+_TAG = re.compile(r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-(?:[a-z]{2}|[0-9]{3}))?", re.IGNORECASE)
+
+
+def parse_code(code: str) -> tuple[str, str] | None:
+    """(ISO 639-1, script or nothing) of a code; None if it is of no language known here."""
+    found = _TAG.fullmatch(code.strip().replace("_", "-"))
+    if found is None:
+        return None
+    language, script = _ISO1.get(found[1].lower()), (found[2] or "").title()
+    return (language, script) if language and (not script or script in _SCRIPTS) else None
 
 
 def to_iso1(code: str) -> str:
-    """The two-letter code of ``code`` where there is one, else ``code`` itself."""
-    return ISO3.get(code, code)
+    """``sw`` for ``swh``, ``pt`` for ``pt_BR``, ``sr-Latn`` for ``srp_latn``; else ``code``."""
+    found = parse_code(code)
+    return "-".join(part for part in found if part) if found else code
 
 
 def language_name(code: str) -> str:
     """``Swahili`` for ``sw`` and ``swh``; an unknown code stands for itself."""
-    return NAMES.get(to_iso1(code), code)
+    found = parse_code(code)
+    if found is None:
+        return code
+    language, script = found
+    return f"{_NAMED[language]} in {script}" if script else _NAMED[language]
 
 
 def check_languages(asked: Sequence[str], possible: Iterable[str], *, where: str) -> list[str]:
-    """The asked codes as ``possible`` spells them, in the order asked; two or three letters.
+    """The asked codes as ``possible`` spells them, in the order asked; see :func:`to_iso1`.
 
     Raises:
         InputError: a code that ``possible`` does not hold.
@@ -52,10 +105,28 @@ def check_languages(asked: Sequence[str], possible: Iterable[str], *, where: str
         name = code.strip()
         match = name if name in known else by_iso1.get(to_iso1(name))
         if match is None:
+            called = language_name(name)
+            what = f"{called} ({name})" if called != name else f"{name!r}"
             raise InputError(
-                f"Unknown language {name!r} for {where}.",
-                hint=did_you_mean(name, known),
+                f"Unknown language {what} for {where}.", hint=_suggestion(name, by_iso1)
             )
         if match not in found:
             found.append(match)
     return found
+
+
+def _suggestion(name: str, by_iso1: dict[str, str]) -> str:
+    """What was meant: the language without its script, of this name, or of a like long code.
+
+    Two letters are always near to another two, which are of another language.
+    """
+    parsed = parse_code(name)
+    meant = by_iso1.get(parsed[0]) if parsed else None
+    if parsed is None and len(name) > 3:
+        names = {_NAMED.get(iso1, "").lower(): code for iso1, code in by_iso1.items()}
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.8)
+        meant = names[close[0]] if close else None
+    if meant is None and parsed is None and len(name) == 3:
+        return did_you_mean(name, by_iso1.values())
+    said = f"Did you mean {meant!r}? " if meant else ""
+    return f"{said}Possible: {', '.join(sorted(by_iso1.values()))}."

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from xopt.errors import DataError, InputError, XoptError
 
-__all__ = ["LONGEST_LINE", "parse_json", "read_lines", "read_stream", "read_text"]
+__all__ = ["LONGEST_LINE", "parse_json", "read_lines", "read_objects", "read_stream", "read_text"]
 
 # Bytes. No encoder takes more of a text; to keep it would need memory without end.
 LONGEST_LINE = 4_000_000
@@ -47,6 +47,31 @@ def parse_json(text: str | bytes) -> Any:
     except UnicodeEncodeError as error:
         raise ValueError("a text in it is not valid UTF-8: half of a surrogate pair") from error
     return found
+
+
+def read_objects(path: Path, name: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a ``.jsonl`` file, each with the number of its line.
+
+    Args:
+        path: of the file; lines of blanks are passed over.
+        name: what a message calls it; its path by default.
+
+    Raises:
+        DataError: a line that is no JSON object, or no text.
+    """
+    for number, line in enumerate(read_lines(path, name), 1):
+        if not line.strip():
+            continue
+        place = f"{name or path}, line {number}"
+        try:
+            found = parse_json(line)
+        except ValueError as error:
+            raise DataError(f"{place} is no valid JSON: {error}.") from error
+        if not isinstance(found, dict):
+            raise DataError(
+                f"{place} is no JSON object.", hint="Each line is one: a brace, names and values."
+            )
+        yield number, found
 
 
 def read_lines(

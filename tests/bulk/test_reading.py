@@ -132,7 +132,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("a.csv", b'text\n"open\n', r"a\.csv, row 1"),
     ("a.jsonl", b'{"text": "a"}\n{"text": 3}\n', r"a\.jsonl, line 2: 3 is no text"),
     ("a.jsonl", b'{"text": "a"}\n[1]\n', r"a\.jsonl, line 2 is no JSON object"),
-    ("a.jsonl", b'{"text": "a"}\n{"tex\n', r"a\.jsonl, line 2 is no JSON"),
+    ("a.jsonl", b'{"text": "a"}\n{"tex\n', r"a\.jsonl, line 2 is no valid JSON"),
     ("a.parquet", b"PAR1 but no more", r"a\.parquet is no readable"),
     ("a.docx", b"x", r"\.docx; --input reads \.txt"),
 ]

@@ -94,8 +94,8 @@ def test_parquet(tmp_path: Path) -> None:
     ("name", "data", "message"),
     [
         ("a.txt", b"fine\n\xff\xfe\n", "not valid UTF-8: line 2, byte 5"),
-        ("a.jsonl", b"{", "line 1: no JSON"),
-        ("a.jsonl", b"[1]", "line 1: expected an object"),
+        ("a.jsonl", b"{", "line 1 is no valid JSON"),
+        ("a.jsonl", b"[1]", "line 1 is no JSON object"),
         ("a.jsonl", b'{"words": "x"}', "line 1: no text column"),
         ("a.jsonl", b'{"text": "  "}', "line 1: the text is empty"),
         ("a.parquet", b"PAR1", "no readable Parquet"),

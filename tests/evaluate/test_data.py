@@ -154,10 +154,10 @@ def test_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("test.jsonl", b'{"a": 1}\n\n{"a": \n', "test.jsonl, line 3: no valid JSON"),
-        ("test.jsonl", b"[" * 9000, "test.jsonl, line 1: no valid JSON: it is nested too deep"),
-        ("test.jsonl", b'{"a": 1}\n[1]\n', "test.jsonl, line 2: expected an object"),
-        ("test.jsonl", b'{"a": "\\ud800"}\n', "test.jsonl, line 1: no valid JSON: .*half of a"),
+        ("test.jsonl", b'{"a": 1}\n\n{"a": \n', "test.jsonl, line 3 is no valid JSON"),
+        ("test.jsonl", b"[" * 9000, "test.jsonl, line 1 is no valid JSON: it is nested too deep"),
+        ("test.jsonl", b'{"a": 1}\n[1]\n', "test.jsonl, line 2 is no JSON object"),
+        ("test.jsonl", b'{"a": "\\ud800"}\n', "test.jsonl, line 1 is no valid JSON: .*half of a"),
         ("test.jsonl", b'{"a": "\xff"}\n', "test.jsonl is not valid UTF-8: line 1, byte 7"),
         ("test.jsonl", b"\n", "PAWS-X.de/test holds no row"),
         ("test.parquet", b"PAR1 and no more", "test.parquet is no readable Parquet file"),

@@ -13,7 +13,7 @@ from typing import Any
 from xopt.bulk.columns import Columns
 from xopt.errors import DataError, InputError, did_you_mean, require
 from xopt.model.texts import LONGEST, Row
-from xopt.reading import read_lines
+from xopt.reading import read_lines, read_objects
 
 __all__ = ["ENDINGS", "FileInput", "GivenInput", "Input", "open_input"]
 
@@ -143,16 +143,8 @@ class FileInput:
 
     def _objects(self) -> Iterator[Row]:
         chosen: list[str] = []
-        for number, line in enumerate(read_lines(self.path, self.called), 1):
-            if not line.strip():
-                continue
+        for number, found in read_objects(self.path, self.called):
             where = f"{self.called}, line {number}"
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{where} is no JSON: {error}.") from error
-            if not isinstance(found, Mapping):
-                raise DataError(f"{where} is no JSON object.", hint='Expected: {"text": "..."}.')
             names = list(found)
             # What the first object has decides for all: the only key of another may be another.
             chosen = chosen or [names[place] for place in self.columns.find(names, where)]
