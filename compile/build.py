@@ -38,7 +38,7 @@ from xopt.compile.trimming import Trimmed
 from xopt.encoders.plan import needs, plan, site_names
 from xopt.engines.building import Built
 from xopt.errors import InputError
-from xopt.evaluate.tasks import TASKS
+from xopt.evaluate.tasks import TASKS, fitting_tasks
 from xopt.evidence import record_build
 from xopt.hashing import source_digest
 from xopt.host import peak_rss_mib, release_memory, tool_versions
@@ -248,6 +248,7 @@ def _write_bundle(
         "target": options.engine,
         "precision": options.precision,
         "head": checkpoint.head.manifest(),
+        "tasks": fitting_tasks(checkpoint.head.manifest()),
         "text": spec.manifest(),
         "tokenizer": checkpoint.tokenizer.facts,
         "signature": checkpoint.signature(graph.manifest["inputs"], graph.manifest["output"]),

@@ -9,7 +9,6 @@ from xopt.encoders.spec import HeadForm
 from xopt.errors import InputError, did_you_mean
 
 __all__ = [
-    "ACTIVATIONS",
     "POOLING_MODES",
     "Dense",
     "Head",
@@ -27,13 +26,6 @@ HeadKind = Literal["classify", "tag", "span", "embed"]
 # where its file has a flag for each.
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
-# Classes of torch.nn without a choice of their own, by which a Dense module may end.
-ACTIVATIONS = (
-    "CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity",
-    "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "ReLU", "ReLU6", "SELU", "Sigmoid", "SiLU",
-    "Softmax", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Dense:
@@ -44,7 +36,7 @@ class Dense:
         inputs: size of x.
         outputs: size of the answer.
         bias: whether there is a b.
-        activation: one of :data:`ACTIVATIONS`, a class of ``torch.nn``.
+        activation: one of :data:`xopt.activations.CLASSES`.
         residual: whether x is added again; through R where the sizes differ.
     """
 

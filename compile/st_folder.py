@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from xopt.activations import CLASSES
 from xopt.compile.head_spec import (
-    ACTIVATIONS,
     POOLING_MODES,
     Dense,
     HeadModule,
@@ -216,13 +216,13 @@ class _Reader:
         self._on_sentences({**config, "module_output_name": None} if scores else config, name)
         activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
         if not isinstance(activation, str):
-            raise self._wrong(name, f"its activation is {activation!r}", ACTIVATIONS)
+            raise self._wrong(name, f"its activation is {activation!r}", CLASSES)
         if not activation.startswith("torch."):
             # sentence-transformers runs no other code either, and takes its default.
             activation = "torch.nn.modules.activation.Tanh"
         kind = activation.rsplit(".", 1)[-1]
-        if kind not in ACTIVATIONS:
-            raise self._wrong(name, f"its activation is {activation!r}", ACTIVATIONS)
+        if kind not in CLASSES:
+            raise self._wrong(name, f"its activation is {activation!r}", CLASSES)
         inputs, outputs = (self._size(config, key, name) for key in ("in_features", "out_features"))
         self._fits(inputs, name)
         made = Dense(

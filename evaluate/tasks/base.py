@@ -16,7 +16,7 @@ from xopt.packing import Encoding
 from xopt.registry import Registry
 from xopt.tokenization import Tokenizer
 
-__all__ = ["TASKS", "Examples", "Progress", "Task"]
+__all__ = ["TASKS", "Examples", "Progress", "Task", "fitting_tasks"]
 
 # Keys of an example that are not asked: what is right, and what it is called.
 ANSWERS = ("answers", "gold", "id", "label", "tags")
@@ -165,3 +165,21 @@ TASKS: Registry[type[Task]] = Registry(
         "tatoeba": "xopt.evaluate.tasks.tatoeba:Tatoeba",
     },
 )
+
+
+def fitting_tasks(head: Mapping[str, Any]) -> list[str]:
+    """The tasks that a head answers, by kind and labels; an embedding's Tatoeba comes first.
+
+    Of its two tasks that is the one with data at hand for more languages.
+
+    Args:
+        head: of a bundle's manifest.
+    """
+    found = []
+    for name in sorted(TASKS, key=lambda name: name != "tatoeba"):
+        try:
+            TASKS.resolve(name)().check(head, name)
+        except InputError:
+            continue
+        found.append(name)
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATIONS", "PROBABILITIES", "activate"]
+__all__ = ["ACTIVATIONS", "CLASSES", "PROBABILITIES", "activate"]
 
 Array = NDArray[np.float64]
 
@@ -48,34 +48,37 @@ def _gelu(x: Array) -> Array:
     return found
 
 
-# Name of the class in torch.nn, in lower case; each as that class is without arguments.
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "softmax": lambda x: np.exp(_logsoftmax(x)),
-    "sigmoid": _sigmoid,
-    "identity": lambda x: x,
-    "celu": _elu,
-    "elu": _elu,
-    "gelu": _gelu,
-    "hardshrink": lambda x: np.where(np.abs(x) > 0.5, x, 0.0),
-    "hardsigmoid": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
-    "hardswish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
-    "hardtanh": lambda x: np.clip(x, -1.0, 1.0),
-    "leakyrelu": lambda x: np.where(x >= 0, x, 0.01 * x),
-    "logsigmoid": lambda x: -np.logaddexp(0.0, -x),
-    "logsoftmax": _logsoftmax,
-    "mish": lambda x: x * np.tanh(_softplus(x)),
-    "relu": lambda x: np.maximum(x, 0.0),
-    "relu6": lambda x: np.clip(x, 0.0, 6.0),
+# By the class of torch.nn; each as that class is without arguments.
+_OF_CLASSES: dict[str, Callable[[Array], Array]] = {
+    "Softmax": lambda x: np.exp(_logsoftmax(x)),
+    "Sigmoid": _sigmoid,
+    "Identity": lambda x: x,
+    "CELU": _elu,
+    "ELU": _elu,
+    "GELU": _gelu,
+    "Hardshrink": lambda x: np.where(np.abs(x) > 0.5, x, 0.0),
+    "Hardsigmoid": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "Hardswish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "Hardtanh": lambda x: np.clip(x, -1.0, 1.0),
+    "LeakyReLU": lambda x: np.where(x >= 0, x, 0.01 * x),
+    "LogSigmoid": lambda x: -np.logaddexp(0.0, -x),
+    "LogSoftmax": _logsoftmax,
+    "Mish": lambda x: x * np.tanh(_softplus(x)),
+    "ReLU": lambda x: np.maximum(x, 0.0),
+    "ReLU6": lambda x: np.clip(x, 0.0, 6.0),
     # Klambauer et al. 2017, "Self-Normalizing Neural Networks", as torch rounds its numbers.
-    "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * _elu(x)),
-    "silu": lambda x: x * _sigmoid(x),
-    "softmin": lambda x: np.exp(_logsoftmax(-x)),
-    "softplus": _softplus,
-    "softshrink": lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0.0),
-    "softsign": lambda x: x / (1.0 + np.abs(x)),
-    "tanh": np.tanh,
-    "tanhshrink": lambda x: x - np.tanh(x),
+    "SELU": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * _elu(x)),
+    "SiLU": lambda x: x * _sigmoid(x),
+    "Softmin": lambda x: np.exp(_logsoftmax(-x)),
+    "Softplus": _softplus,
+    "Softshrink": lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0.0),
+    "Softsign": lambda x: x / (1.0 + np.abs(x)),
+    "Tanh": np.tanh,
+    "Tanhshrink": lambda x: x - np.tanh(x),
 }
+CLASSES = tuple(_OF_CLASSES)
+# As a bundle names them.
+ACTIVATIONS = {name.lower(): function for name, function in _OF_CLASSES.items()}
 
 
 def activate(name: str, logits: NDArray[Any]) -> NDArray[np.float32]:

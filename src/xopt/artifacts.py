@@ -199,18 +199,31 @@ def _missing(folder: Path, kind: str) -> ArtifactError:
     """No artifact lies in ``folder``: what lies there or beside it, and how to get one."""
     make = "Make one with: xopt build --precision int8"
     if not folder.is_dir():
-        beside = [str(path.parent) for path in folder.parent.glob(f"*/{MANIFEST}")]
+        beside = [str(path) for path in _of_kind(folder.parent, kind)]
         what = "is a file, not a folder" if folder.exists() else "is not there"
         hint = did_you_mean(str(folder), beside) if beside else make
         return ArtifactError(f"The {kind} {folder} {what}.", hint=hint)
-    inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    inside = _of_kind(folder, kind)
     if inside:
-        hint = f"Give one of those in it: {', '.join(str(folder / name) for name in inside)}."
+        hint = f"Give one of those in it: {', '.join(map(str, inside))}."
     elif (folder / "config.json").is_file():
         hint = f"It looks like a checkpoint; compile it with: xopt build {shlex.quote(str(folder))}"
     else:
         hint = make
     return ArtifactError(f"{folder} is no {kind}: it has no {MANIFEST}.", hint=hint)
+
+
+def _of_kind(folder: Path, kind: str) -> list[Path]:
+    """The artifacts of a kind that lie in a folder; an exported one has a manifest, too."""
+    found = []
+    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+        try:
+            facts = parse_json(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(facts, dict) and facts.get("kind") == kind:
+            found.append(path.parent)
+    return found
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ NUMBERS = {
     "vnni": "for CPUs with VNNI or AMX (`--cpu vnni`); others refuse them",
 }
 KINDS = ("unknown_before", "unknown_after", "replaced")
-TASKS = {"classify": "xnli", "tag": "panx", "span": "xquad", "embed": "tatoeba"}
 
 
 def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> str:
@@ -60,11 +59,19 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     tools = ", ".join(f"{name} {version}" for name, version in manifest["tools"].items())
     lines += [f"- made with: {tools}", ""]
     if not reports:
-        task = TASKS[head["kind"]]
-        lines += [f"No evaluation is recorded yet: run `xopt eval BUNDLE --task {task}`.", ""]
+        lines += [_not_evaluated(manifest.get("tasks")), ""]
     for report in reports:
         lines += _report_section(report)
     return "\n".join(lines)
+
+
+def _not_evaluated(tasks: Sequence[str] | None) -> str:
+    """What to type: for the first task that the head answers; None where the build did not say."""
+    if tasks is None:
+        return "No evaluation is recorded yet: run `xopt eval BUNDLE --task TASK`."
+    if not tasks:
+        return "No task of XTREME scores this head: ask it with `xopt run BUNDLE TEXT`."
+    return f"No evaluation is recorded yet: run `xopt eval BUNDLE --task {tasks[0]}`."
 
 
 def vocabulary_lines(facts: Mapping[str, Any] | None) -> list[str]:

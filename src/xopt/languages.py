@@ -45,23 +45,24 @@ _NAMED = NAMES | MORE_NAMES
 
 # Other codes of a language behind its own.
 _CODES = """
-    af afr, am amh, ar ara arb, as asm, az aze azj, be bel, bg bul, bn ben, br bre, bs bos, ca cat,
-    cs ces cze, cy cym wel, da dan, de deu ger, el ell gre, en eng, eo epo, es spa, et est ekk,
-    eu eus baq, fa fas per pes, fi fin, fr fra fre, fy fry, ga gle, gd gla, gl glg, gu guj, ha hau,
-    he heb iw, hi hin, hr hrv, hu hun, hy hye arm, id ind in, is isl ice, it ita, ja jpn, jv jav jw,
-    ka kat geo, kk kaz, km khm, kn kan, ko kor, ku kur kmr, ky kir, la lat, lo lao, lt lit,
-    lv lav lvs, mg mlg plt, mk mkd mac, ml mal, mn mon khk, mr mar, ms msa may zsm, my mya bur,
-    ne nep npi, nl nld dut, no nor nb nob nn nno, om orm gaz, or ori ory, pa pan, pl pol, ps pus pbt,
-    pt por, ro ron rum mo mol, ru rus, sa san, sd snd, si sin, sk slk slo, sl slv, so som,
-    sq sqi alb als, sr srp, su sun, sv swe, sw swa swh, ta tam, te tel, th tha, tl tgl fil, tr tur,
-    ug uig, uk ukr, ur urd, uz uzb uzn, vi vie, xh xho, yi yid ydd ji, yo yor, zh zho chi cmn
+    af afr, am amh, ar ara arb, as asm, az aze azj, be bel, bg bul, bn ben, br bre, bs bos,
+    ca cat, cs ces cze, cy cym wel, da dan, de deu ger, el ell gre, en eng, eo epo, es spa,
+    et est ekk, eu eus baq, fa fas per pes, fi fin, fr fra fre, fy fry, ga gle, gd gla, gl glg,
+    gu guj, ha hau, he heb iw, hi hin, hr hrv, hu hun, hy hye arm, id ind in, is isl ice, it ita,
+    ja jpn, jv jav jw, ka kat geo, kk kaz, km khm, kn kan, ko kor, ku kur kmr, ky kir, la lat,
+    lo lao, lt lit, lv lav lvs, mg mlg plt, mk mkd mac, ml mal, mn mon khk, mr mar,
+    ms msa may zsm, my mya bur, ne nep npi, nl nld dut, no nor nb nob nn nno, om orm gaz,
+    or ori ory, pa pan, pl pol, ps pus pbt, pt por, ro ron rum mo mol, ru rus, sa san, sd snd,
+    si sin, sk slk slo, sl slv, so som, sq sqi alb als, sr srp, su sun, sv swe, sw swa swh,
+    ta tam, te tel, th tha, tl tgl fil, tr tur, ug uig, uk ukr, ur urd, uz uzb uzn, vi vie,
+    xh xho, yi yid ydd ji, yo yor, zh zho chi cmn
 """
 _ISO1 = {code: codes[0] for codes in map(str.split, _CODES.split(",")) for code in codes}
 
 # ISO 15924: what these languages are written in, as BCP 47 says it.
-_SCRIPTS = frozenset(
+_SCRIPTS = (
     "Arab Armn Beng Cyrl Deva Ethi Geor Grek Gujr Guru Hang Hani Hans Hant Hebr Jpan Khmr Knda "
-    "Kore Laoo Latn Mlym Mymr Orya Sinh Taml Telu Thai".split()
+    "Kore Laoo Latn Mlym Mymr Orya Sinh Taml Telu Thai"
 )
 
 # BCP 47 as far as it is read: language, script, region.
@@ -74,7 +75,7 @@ def parse_code(code: str) -> tuple[str, str] | None:
     if found is None:
         return None
     language, script = _ISO1.get(found[1].lower()), (found[2] or "").title()
-    return (language, script) if language and (not script or script in _SCRIPTS) else None
+    return (language, script) if language and (not script or script in _SCRIPTS.split()) else None
 
 
 def to_iso1(code: str) -> str:

@@ -47,6 +47,7 @@ BUNDLE = {
     "target": str,
     "precision": str,
     "head": HEAD,
+    "tasks?": [str],
     "signature?": SIGNATURE,
     "text?": Maybe(TEXT),
     "checkpoint?": str,

@@ -146,6 +146,16 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, sa
         list(open_input(path, Columns(), None).rows())
 
 
+def test_a_folder_is_told_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("text\na\n")
+    with pytest.raises(InputError, match="is a folder; it takes one file") as caught:
+        open_input(tmp_path, Columns(), None)
+    assert "texts.csv" in caught.value.hint
+    with pytest.raises(InputError, match="There is no file") as caught:
+        open_input(tmp_path / "text.csv", Columns(), None)
+    assert "Did you mean 'texts.csv'?" in caught.value.hint
+
+
 def test_an_empty_cell_of_a_table_is_named(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import xopt.cli.bench  # noqa: F401  (makes the command known to the app)
+from xopt.artifacts import Bundle
+from xopt.cli import bench as bench_command
 from xopt.cli.app import app
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.engines.profile import KINDS
+from xopt.hashing import cache_folder
 
 Factory = Callable[..., Path]
 
@@ -59,6 +61,24 @@ def test_the_shares_are_of_the_whole_time(bundle: Path, streams: str) -> None:
 
 def test_without_profile_nothing_is_counted(bundle: Path) -> None:
     assert "profile" not in bench(str(bundle), "--work", "b1_s32", "--repeat", "1")
+
+
+def test_two_bundles_are_compared_in_words(bundle: Path) -> None:
+    found = CliRunner().invoke(
+        app,
+        ["bench", str(bundle), "--against", str(bundle), "--work", "b8_s64", "--repeat", "1"],
+    )
+    assert found.exit_code == 0, found.output
+    first, second = (line for line in found.stdout.splitlines() if line.startswith("│ b8_s64"))
+    ours, theirs = (float(line.split("│")[3]) for line in (first, second))
+    assert float(first.split("│")[6].rstrip("× ")) == pytest.approx(theirs / ours, abs=0.02)
+    assert second.split("│")[6].strip() == ""
+    assert "b8_s64: 8 × 64 tokens" in found.stdout
+
+
+def test_a_reference_of_the_cache_is_not_called_by_its_digest() -> None:
+    bundle = Bundle(cache_folder() / "bundle" / "df29aa675e88b943f801", {"precision": "fp32"})
+    assert list(bench_command._bundles(bundle, None, quiet=True)) == ["reference (fp32)"]
 
 
 def test_lengths_of_numbers_are_taken_as_they_are(bundle: Path, tmp_path: Path) -> None:

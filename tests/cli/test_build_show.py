@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from xopt.artifacts import Bundle
+from xopt.card import render_card
 from xopt.cli import build_show
 from xopt.compile.build import BuildResult
+from xopt.evaluate.tasks import fitting_tasks
 
 Bundles = Callable[..., Bundle]
 TASKS = {"nli": "xnli", "pair": "pawsx", "pos": "udpos", "ner": "panx", "qa": "xquad"}
@@ -28,6 +30,7 @@ def test_next_comes_a_task_that_the_head_answers(
     bundle = bundles(name)
     assert last_line(bundle, None, capsys) == f"xopt eval {bundle.folder} --task {task}"
     assert last_line(bundle, "mlqa", capsys).endswith("--task mlqa")
+    assert f"`xopt eval BUNDLE --task {task}`" in (bundle.folder / "card.md").read_text()
 
 
 def test_a_head_of_no_task_is_asked_a_text(
@@ -37,3 +40,4 @@ def test_a_head_of_no_task_is_asked_a_text(
     head = bundle.head | {"labels": ["good", "bad", "so so"]}
     bundle = replace(bundle, manifest=bundle.manifest | {"head": head})
     assert last_line(bundle, None, capsys) == f'xopt run {bundle.folder} "TEXT"'
+    assert "No task of XTREME" in render_card(bundle.manifest | {"tasks": fitting_tasks(head)}, [])

@@ -60,6 +60,14 @@ def test_the_framed_table_is_kept_where_it_fits(monkeypatch: pytest.MonkeyPatch)
     assert narrow.count("mean") == 1
 
 
+def test_brackets_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(output, "console", lambda: Console(file=stream, width=60))
+    output.table("[build]", ["[option]", "[b]"], [["[red]", "[1, 2]"]])
+    found = stream.getvalue()
+    assert [text for text in ("[build]", "[option]", "[b]", "[red]") if text not in found] == []
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_bars_are_for_terminals(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()

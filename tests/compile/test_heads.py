@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as parts
 from tests.rounding import EVERYWHERE, distance, rounding_error
 
+from xopt.activations import CLASSES
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph
 from xopt.compile.recipes import check_head, lowering_for
@@ -192,10 +193,8 @@ def test_a_target_that_cannot_do_a_head_names_those_that_can(
 # The library makes the softmaxes without an axis.
 @pytest.mark.filterwarnings("ignore:Implicit dimension choice")
 def test_every_activation_of_torch(make_checkpoint: Factory, tmp_path: Path) -> None:
-    from xopt.compile.head_spec import ACTIVATIONS
-
     modules: list[torch.nn.Module] = [parts.Pooling(64)]
-    for name in ACTIVATIONS:
+    for name in CLASSES:
         modules.append(parts.Dense(64, 64, activation_function=getattr(torch.nn, name)()))
         modules.append(parts.LayerNorm(64))
     folder = save(make_checkpoint(), tmp_path / "st", modules)

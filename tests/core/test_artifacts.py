@@ -44,6 +44,17 @@ def test_a_missing_file_and_one_outside_of_the_folder(tmp_path: Path) -> None:
         Bundle.open(bundle.folder).verify()
 
 
+def test_only_artifacts_of_the_kind_are_offered(tmp_path: Path) -> None:
+    for name, kind in (("mine", "bundle"), ("exported", "export")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(f'{{"kind": "{kind}"}}')
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ArtifactError) as caught:
+            Bundle.open(path)
+        assert str(tmp_path / "mine") in caught.value.hint
+        assert "exported" not in caught.value.hint
+
+
 def test_a_changed_manifest_and_a_file_that_was_not_built(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "b")
     manifest = json.loads((bundle.folder / "manifest.json").read_text())

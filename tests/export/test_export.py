@@ -111,6 +111,16 @@ def test_a_family_with_windowed_attention_is_exported_whole(
         np.testing.assert_allclose(theirs, ours, atol=2e-5)
 
 
+def test_the_example_names_the_package_that_it_lacks() -> None:
+    from xopt.export import example
+
+    # -S: an interpreter without packages.
+    command = [sys.executable, "-I", "-S", str(example.__file__), "a text"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = "run.py needs numpy: pip install onnxruntime numpy tokenizers\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_readme_states_the_graphs_inputs(form: str, bundles: Bundles, tmp_path: Path) -> None:
     import onnx

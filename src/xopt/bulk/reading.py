@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -205,8 +205,10 @@ def open_input(path: Path, columns: Columns, pair: str | None, name: str = "") -
     Raises:
         InputError: there is no such file, or it is of another kind.
     """
+    if path.is_dir():
+        raise InputError(f"--input {path} is a folder; it takes one file.", hint=_within(path))
     if not path.is_file():
-        raise InputError(f"There is no file {path}.", hint=_nearby(path))
+        raise InputError(f"There is no file {path}.", hint=_within(path.parent, path.name))
     found = FileInput(path, columns, pair, name)
     if found.ending not in ENDINGS:
         raise InputError(
@@ -217,15 +219,14 @@ def open_input(path: Path, columns: Columns, pair: str | None, name: str = "") -
     return found
 
 
-def _nearby(path: Path) -> str:
-    """What lies where a file was looked for."""
-    place = path.parent
+def _within(place: Path, name: str = "") -> str:
+    """What lies in a folder, that of this name first."""
     if not place.is_dir():
         return f"There is no folder {place} either; this is {Path.cwd()}."
     names = sorted(file.name for file in place.iterdir() if file.suffix.lower() in ENDINGS)
     if not names:
         return f"{place.resolve()} holds none of {', '.join(ENDINGS)}."
-    return did_you_mean(path.name, names[:MOST_NAMED])
+    return did_you_mean(name, names[:MOST_NAMED])
 
 
 def _parquet(path: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.lengths import DATA_SETS, RealLengths
 from xopt.evaluate.work import WORK, Lengths, bench_engines, profile_engine
 from xopt.evidence import known_builds
+from xopt.hashing import cache_folder
 from xopt.host import host_facts
 from xopt.model.session import BATCH_TOKENS
 
@@ -133,6 +134,9 @@ def bench(
         print_json(document)
         return
     _show(timed)
+    if names:
+        said = "; ".join(f"{name}: {_described(WORK[name])}" for name in names)
+        console().print(f"[dim]{said}[/dim]", highlight=False)
     for note in notes:
         console().print(note, style="yellow", markup=False, highlight=False)
     for case, by_bundle in document.get("profile", {}).items():
@@ -167,19 +171,31 @@ def _facts(found: RealLengths) -> dict[str, Any]:
     }
 
 
+def _described(lengths: Sequence[int]) -> str:
+    """``8 × 64 tokens``, or how many sentences of which lengths."""
+    low, high = min(lengths), max(lengths)
+    of = f"{low}" if low == high else f"{low} to {high}"
+    return f"{len(lengths)} × {of} tokens"
+
+
 def _show(timed: Mapping[str, Mapping[str, Any]]) -> None:
-    rows = [
-        [
-            case,
-            title,
-            f"{t['median_ms']:.2f}",
-            f"{min(t['samples_ms']):.2f}",
-            f"{t['tokens_per_s']:,.0f}",
-        ]
-        for case, by_bundle in timed.items()
-        for title, t in by_bundle.items()
-    ]
-    table("engine alone", ["work", "bundle", "median ms", "min ms", "tokens/s"], rows, left=2)
+    """A row of each bundle; beside a second one, how many times as fast the first one is."""
+    rows = []
+    two = any(len(by_bundle) > 1 for by_bundle in timed.values())
+    for case, by_bundle in timed.items():
+        medians = [t["median_ms"] for t in by_bundle.values()]
+        for title, t in by_bundle.items():
+            row = [
+                case,
+                title,
+                f"{t['median_ms']:.2f}",
+                f"{min(t['samples_ms']):.2f}",
+                f"{t['tokens_per_s']:,.0f}",
+            ]
+            first = t is next(iter(by_bundle.values()))
+            rows.append(row + ([f"{medians[-1] / medians[0]:.2f} ×" if first else ""] * two))
+    columns = ["work", "bundle", "median ms", "min ms", "tokens/s"] + ["faster by"] * two
+    table("engine alone", columns, rows, left=2)
 
 
 def _show_profile(name: str, found: Mapping[str, Any]) -> None:
@@ -207,7 +223,9 @@ def _bundles(first: Bundle, against: str | None, *, quiet: bool) -> dict[str, Bu
 
 
 def _title(bundle: Bundle) -> str:
-    return f"{bundle.folder.name} ({bundle.precision})"
+    # What was built for the comparison has a digest for a name.
+    cached = bundle.folder.resolve().is_relative_to(cache_folder().resolve())
+    return f"{'reference' if cached else bundle.folder.name} ({bundle.precision})"
 
 
 def _reference(bundle: Bundle, *, quiet: bool) -> Bundle:

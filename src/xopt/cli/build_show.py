@@ -10,8 +10,7 @@ from xopt.artifacts import Bundle
 from xopt.card import vocabulary_lines
 from xopt.cli.output import console
 from xopt.engines.openvino_native import obstacle
-from xopt.errors import InputError
-from xopt.evaluate.tasks import TASKS
+from xopt.evaluate.tasks import fitting_tasks
 from xopt.host import peak_rss_mib
 from xopt.progress import Stage
 
@@ -134,16 +133,7 @@ def show(result: BuildResult, asked: str | None) -> None:
 
 def _next(bundle: Bundle, asked: str | None) -> str:
     """The command for the first task that the head can answer; without one, for a text."""
-    # An embedding answers two tasks, of which one is at hand for more languages.
-    task = asked or next((n for n in ("tatoeba", *TASKS) if _fits(n, bundle)), None)
+    task = asked or next(iter(fitting_tasks(bundle.head)), None)
     if task:
         return f"xopt eval {bundle.folder} --task {task}"
     return f'xopt run {bundle.folder} "TEXT"'
-
-
-def _fits(name: str, bundle: Bundle) -> bool:
-    try:
-        TASKS.resolve(name)().check(bundle.head, str(bundle.folder))
-    except InputError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -49,5 +50,9 @@ def export(
         return
     for name in found.files:
         console().print(f"  {out / name}", highlight=False)
-    said = f"Next: python {out / 'run.py'} TEXT" if form != "hf" else f"Next: xopt build {out}"
-    console().print(said, highlight=False)
+    if form == "hf":
+        said = f"xopt build {out}"
+    else:
+        lacks = find_spec("onnxruntime") is None
+        said = f"{'pip install onnxruntime && ' if lacks else ''}python {out / 'run.py'} TEXT"
+    console().print(f"Next: {said}", highlight=False, markup=False)

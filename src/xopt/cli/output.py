@@ -67,9 +67,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], lef
         for number in shown:
             if number < left:
                 # Text without blanks breaks anywhere.
-                view.add_column(columns[number], overflow="fold")
+                view.add_column(escape(columns[number]), overflow="fold")
             else:
-                view.add_column(columns[number], justify="right", no_wrap=True)
+                view.add_column(escape(columns[number]), justify="right", no_wrap=True)
         for row in rows:
             style = "bold" if row[0] == "mean" else ""
             view.add_row(*(escape(row[number]) for number in shown), style=style)
@@ -90,7 +90,9 @@ def _parts(widths: Sequence[int], left: int, room: int) -> list[list[int]]:
 
 
 def _frame(framed: bool, title: str) -> Table:
-    view = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+    # A title may be a name in brackets, which is no markup.
+    shown = escape(title) or None
+    view = Table(title=shown, title_justify="left", title_style="bold", header_style="bold")
     if not framed:
         view.box, view.show_edge, view.pad_edge = box.SIMPLE_HEAD, False, False
         view.padding = (0, 1, 0, 0)

@@ -18,10 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
-from tokenizers import Tokenizer, normalizers
+try:
+    import numpy as np
+    import onnxruntime
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer, normalizers
+except ModuleNotFoundError as error:
+    sys.exit(f"run.py needs {error.name}: pip install onnxruntime numpy tokenizers")
 
 __all__ = ["Exported", "main"]
 

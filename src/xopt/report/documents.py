@@ -81,7 +81,7 @@ def _read(path: Path) -> Iterable[Run]:
         return _from_file(path)
     if not path.is_dir():
         raise InputError(
-            f"There is no {path}.",
+            f"There is no bundle or file {path}.",
             hint="Give bundles, or files that xopt eval, bench or sweep printed with --json.",
         )
     if (path / MANIFEST).is_file():
