@@ -49,11 +49,17 @@ def write_bundle(
     checkpoint: Checkpoint, encoder: PackedEncoder, precision: str, ranges: Ranges, out: Path
 ) -> Bundle:
     """A bundle without tokenizer and card, for :func:`xopt.engines.base.open_engine`."""
+    config = checkpoint.config
     facts = {
         "target": "cuda",
         "precision": precision,
         "head": checkpoint.head.manifest(),
         "signature": checkpoint.signature(encoder.inputs, encoder.output_name),
+        "checkpoint": checkpoint.source,
+        "shape": {"layers": checkpoint.depth, "hidden": config.hidden, "heads": config.heads},
+        "provenance": {"checkpoint": checkpoint.fingerprint, "lowered": ""},
+        "engine": {},
+        "tools": {},
     }
     with publish(out) as work:
         sites = read_sites(ranges)

@@ -41,6 +41,13 @@ TEXT = {
     "cut_tokens?": Maybe(COUNT),
     "trimmed?": bool,
 }
+CALIBRATION = Maybe(Table(Any))
+PROVENANCE = {
+    "checkpoint": str,
+    "lowered": str,
+    "calibration?": CALIBRATION,
+    "calibration_recipe?": CALIBRATION,
+}
 # What is only shown is of any form there; a page or a card says it as it stands.
 BUNDLE = {
     **ANY,
@@ -48,14 +55,14 @@ BUNDLE = {
     "precision": str,
     "head": HEAD,
     "tasks?": [str],
-    "signature?": SIGNATURE,
+    "signature": SIGNATURE,
     "text?": Maybe(TEXT),
-    "checkpoint?": str,
-    "provenance?": Table(Any),
+    "checkpoint": str,
+    "provenance": PROVENANCE,
     "signed?": {"algorithm": ("ed25519",), "public_key": str, "signature": str},
-    "engine?": Table(Any),
-    "shape?": {"layers": COUNT, "hidden": COUNT, "heads": COUNT},
-    "tools?": Table(Any),
+    "engine": {"cpu?": str},
+    "shape": {"layers": COUNT, "hidden": COUNT, "heads": COUNT},
+    "tools": Table(Any),
     "parity?": {
         "against": str, "max_abs_difference": float, "sentences": int, "tokens?": int,
         "tolerance?": float, "relative_tolerance?": float,

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.core.made import FACTS
 
 from xopt.artifacts import write_manifest
 from xopt.cli import common, main
@@ -26,7 +27,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     for name, target in (("gpu", "cuda"), ("new", "openvino"), ("old", "openvino")):
         folder = tmp_path / name
         folder.mkdir()
-        facts = {"target": target, "precision": "int8", "head": {"kind": "embed"}}
+        facts = FACTS | {"target": target, "precision": "int8"}
         write_manifest(folder, "bundle", name, facts)
         folders.append(folder)
     listed = [{"folder": str(f), "fingerprint": f.name, "options": {}} for f in folders]

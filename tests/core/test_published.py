@@ -1,6 +1,7 @@
 """Folders that several processes write at once, or that one is killed in: whole, or not there."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.core.made import make_bundle
+from tests.core.made import FACTS, make_bundle
 
 from xopt.artifacts import Bundle, publish
 from xopt.errors import ArtifactError, BuildError
@@ -76,10 +77,10 @@ def test_a_build_at_work_keeps_its_folder_and_a_dead_one_does_not(tmp_path: Path
 
 
 MANY = """
-import sys
+import json, sys
 from pathlib import Path
 from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
-facts = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
+facts = json.loads(sys.argv[3])
 for number in range(40):
     with publish(Path(sys.argv[1])) as work:
         (work / "engine.bin").write_text(f"{sys.argv[2]} {number}")
@@ -90,7 +91,10 @@ for number in range(40):
 def test_builds_that_end_at_once_in_one_place_leave_a_whole_one(tmp_path: Path) -> None:
     final = tmp_path / "b"
     processes = [
-        subprocess.Popen([sys.executable, "-c", MANY, str(final), name], stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", MANY, str(final), name, json.dumps(FACTS)],
+            stderr=subprocess.PIPE,
+        )
         for name in "abcd"
     ]
     for process in processes:
@@ -159,7 +163,7 @@ def test_kill_9_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
 
 # Ends as kill -9 would, before the Nth time that a name is moved or removed.
 CUT = """
-import os, sys
+import json, os, sys
 from pathlib import Path
 from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
 
@@ -176,8 +180,7 @@ def counted(work):
 
 with publish(Path(sys.argv[1])) as work:
     (work / "engine.bin").write_text("new")
-    facts = {"target": "null", "precision": "fp32", "head": {"kind": "embed"}}
-    write_manifest(work, Bundle.kind, fingerprint("new"), facts)
+    write_manifest(work, Bundle.kind, fingerprint("new"), json.loads(sys.argv[3]))
     os.rename, os.unlink, os.rmdir = map(counted, (os.rename, os.unlink, os.rmdir))
 """
 
@@ -188,7 +191,7 @@ def test_a_process_killed_at_any_step_of_a_replacement_loses_no_bundle(tmp_path:
     for steps in range(30):
         make_bundle(final, "old")
         ended = subprocess.run(
-            [sys.executable, "-c", CUT, str(final), str(steps)], check=False
+            [sys.executable, "-c", CUT, str(final), str(steps), json.dumps(FACTS)], check=False
         ).returncode
         found = final if final.exists() else next(tmp_path.glob(".b.*.old"))
         bundle = Bundle.open(found)

@@ -19,20 +19,21 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from tests.core.made import FACTS
 
 import xopt
 from xopt.artifacts import Bundle, publish, sign_bundle, write_manifest
 from xopt.errors import ArtifactError, InputError
 from xopt.signing import PURPOSE, REQUIRED
 
-FACTS = {"target": "openvino", "precision": "int8", "head": {"kind": "embed"}}
+OURS = {**FACTS, "target": "openvino", "precision": "int8"}
 Spoil = Callable[[dict[str, Any], Path], None]
 
 
 def make_bundle(folder: Path) -> Bundle:
     with publish(folder) as work:
         (work / "model.bin").write_bytes(bytes(range(256)))
-        write_manifest(work, Bundle.kind, "0" * 64, FACTS)
+        write_manifest(work, Bundle.kind, "0" * 64, OURS)
     return Bundle.open(folder)
 
 
@@ -74,7 +75,7 @@ def change_a_file(manifest: dict[str, Any], folder: Path) -> None:
     """And sum everything up again, as a stranger can."""
     (folder / "model.bin").write_bytes(bytes(256))
     signed = manifest["signed"]
-    facts = {k: v for k, v in manifest.items() if k in FACTS}
+    facts = {k: v for k, v in manifest.items() if k in OURS}
     write_manifest(folder, Bundle.kind, manifest["fingerprint"], facts)
     manifest.clear()
     manifest |= json.loads((folder / "manifest.json").read_text()) | {"signed": signed}

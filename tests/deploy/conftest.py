@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.core.made import FACTS
 from tests.deploy.facts import INPUTS, RUNS_ON
 
 from xopt.artifacts import Bundle, write_manifest
@@ -33,6 +33,6 @@ def tensorrt(tmp_path: Path, tokenizer_file: Path) -> Bundle:
         "runs_on": RUNS_ON.manifest(),
         "runs_on_text": RUNS_ON.describe(),
     }
-    facts: dict[str, Any] = {"target": "tensorrt", "precision": "int8", "head": {"kind": "embed"}}
+    facts = FACTS | {"target": "tensorrt", "precision": "int8"}
     write_manifest(folder, "bundle", "a" * 64, facts | {"signature": signature, "engine": engine})
     return Bundle.open(folder)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.core.made import FACTS
 from tests.deploy.facts import INPUTS, RUNS_ON
 from tests.deploy.pbtxt import parse
 from tests.deploy.python_backend import fake_triton, request, served
@@ -67,8 +68,8 @@ def test_an_engine_for_later_versions_may_run_its_code(
     tensorrt: Bundle, tmp_path: Path, later: bool
 ) -> None:
     engine = tensorrt.manifest["engine"] | {"runs_on": replace(RUNS_ON, later=later).manifest()}
-    facts = {name: tensorrt.manifest[name] for name in ("target", "precision", "head", "signature")}
-    write_manifest(tensorrt.folder, "bundle", "a" * 64, facts | {"engine": engine})
+    facts = {name: tensorrt.manifest[name] for name in FACTS} | {"engine": engine}
+    write_manifest(tensorrt.folder, "bundle", "a" * 64, facts)
     out = tmp_path / "serving"
     write_repository(Bundle.open(tensorrt.folder), out, TritonOptions())
     [found] = re.findall(r"^    command: (.*)$", (out / "compose.yaml").read_text(), re.MULTILINE)

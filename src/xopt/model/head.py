@@ -51,7 +51,8 @@ class Head:
                 few.
         """
         labels = tuple(str(label) for label in facts.get("labels") or ())
-        if width is not None and labels and len(labels) != width:
+        named = bool(labels) or facts["kind"] in ("classify", "tag")
+        if width is not None and named and len(labels) != width:
             raise ArtifactError(
                 f"The bundle's head names {len(labels)} labels, and its engine gives {width} "
                 "numbers: they do not belong together.",

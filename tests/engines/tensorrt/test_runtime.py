@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.core.made import FACTS
 from tests.engines.tensorrt.fake_cuda import FakeDriver, fake_tensorrt
 
 from xopt.artifacts import Bundle, write_manifest
@@ -46,10 +47,9 @@ def make_bundle(folder: Path, runs_on: RunsOn, content: bytes = b"plan") -> Bund
         "inputs": ["input_ids", "cu_seqlens"], "output": "embeddings", "per_token": False,
         "width": 2, "max_tokens": 128, "first_position": 2, "vocabulary": 5000, "types": 1,
     }  # fmt: skip
-    facts = {
+    facts = FACTS | {
         "target": "tensorrt",
         "precision": "int8",
-        "head": {"kind": "embed"},
         "signature": signature,
         "engine": {
             "profiles": [asdict(profile) for profile in PROFILES],
