@@ -122,8 +122,13 @@ class PackedEncoder(nn.Module):
     @classmethod
     def skeleton(cls, checkpoint: Checkpoint) -> PackedEncoder:
         """The encoder without weights (on the meta device), enough to trace its graph."""
+        return cls.empty(checkpoint.config, checkpoint.head)
+
+    @classmethod
+    def empty(cls, config: EncoderSpec, head: Head) -> PackedEncoder:
+        """The skeleton of every checkpoint of this structure."""
         with torch.device("meta"):
-            return cls(checkpoint.config, checkpoint.head).eval()
+            return cls(config, head).eval()
 
     @classmethod
     def load(cls, checkpoint: Checkpoint) -> PackedEncoder:

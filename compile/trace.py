@@ -7,6 +7,8 @@ import io
 import logging
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from xopt.compile.head_spec import Head
     from xopt.compile.packed_encoder import PackedEncoder
+    from xopt.encoders.spec import EncoderSpec
 
 __all__ = ["OPSET", "graph_fingerprint", "trace_checkpoint"]
 
@@ -111,10 +115,42 @@ def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[
     """The graph as an onnx_ir model, and every weight it names."""
     import torch
 
+    state = weights.state_dict()
+    with _quiet():
+        # The names that a checkpoint gives its tensors are behind us.
+        config = replace(skeleton.config, model_type="")
+        structure = _structure(config, _in_graph(skeleton.spec)).clone()
+        exported = torch.onnx.ONNXProgram(structure, None)
+        # A rule of the optimizer remembers the biases it has seen; as copies they do not keep the
+        # whole mapped file with them.
+        exported.apply_weights({n: t.clone() if t.numel() < 2**20 else t for n, t in state.items()})
+        exported.optimize()
+    return exported.model, state
+
+
+def _in_graph(head: Head) -> Head:
+    """The head without what :class:`Head` says is not in the graph; labels by their number."""
+    labels = tuple(map(str, range(len(head.labels))))
+    free: dict[str, Any] = {"activation": "softmax", "problem_type": None, "overridden": {}}
+    return replace(head, labels=labels, normalize=False, **free)
+
+
+@lru_cache(maxsize=32)
+def _structure(config: EncoderSpec, head: Head) -> Any:
+    """The graph before its weights are known, for whoever clones it: nothing else decides it.
+
+    Checkpoints of one structure, such as a sweep's, are traced once in a process: of all that a
+    build does to a small model, this takes longest.
+    """
+    import torch
+
+    from xopt.compile.packed_encoder import PackedEncoder
+
+    skeleton = PackedEncoder.empty(config, head)
     lengths = (5, 7, 3)
     batch = pack(
         [Encoding(np.arange(n, dtype=np.int32), np.zeros(n, np.int32)) for n in lengths],
-        first_position=skeleton.config.first_position,
+        first_position=config.first_position,
     ).arrays()
     # No two sizes alike, or the exporter would take them for one.
     batch |= {
@@ -125,7 +161,6 @@ def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[
     }
     example = {name: torch.from_numpy(batch[name]).to("meta") for name in skeleton.inputs}
     dynamic = {name: dict.fromkeys(AXES[name], torch.export.Dim.DYNAMIC) for name in example}
-    state = weights.state_dict()
     with _quiet(), torch.no_grad():
         program = torch.export.export(skeleton, (example,), dynamic_shapes=(dynamic,), strict=False)
         exported = torch.onnx.export(
@@ -137,13 +172,9 @@ def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[
             optimize=False,
             verbose=False,
         )
-        if exported is None:
-            raise RuntimeError("torch.onnx.export returned no program")
-        # A rule of the optimizer remembers the biases it has seen; as copies they do not keep the
-        # whole mapped file with them.
-        exported.apply_weights({n: t.clone() if t.numel() < 2**20 else t for n, t in state.items()})
-        exported.optimize()
-    return exported.model, state
+    if exported is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return exported.model
 
 
 class _quiet:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from xopt.artifacts import Graph
-from xopt.compile import parity
+from xopt.compile import parity, trace
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.external import WEIGHTS, load_model
 from xopt.compile.packed_encoder import PackedEncoder
@@ -74,6 +74,26 @@ def test_only_standard_operators_and_named_axes(make_checkpoint: Factory) -> Non
     assert axes["input_ids"] == ["T"]
     assert axes["pad_index"] == ["B", "S"]
     assert axes["attention_bias"] == ["B", 1, 1, "S"]
+
+
+def test_one_structure_is_traced_once_and_no_weight_of_another_is_kept(
+    make_checkpoint: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (
+        Checkpoint.open(make_checkpoint("camembert", "tag", seed=seed)) for seed in (1, 2)
+    )
+    before = trace._structure.cache_info().misses
+    written = []
+    for place, checkpoint in (("both", first), ("both", second), ("alone", second)):
+        monkeypatch.setenv("XOPT_CACHE", str(tmp_path / place))
+        if place == "alone":
+            assert trace._structure.cache_info().misses <= before + 1
+            monkeypatch.setattr(trace, "_structure", trace._structure.__wrapped__)
+        folder = trace.trace_checkpoint(checkpoint).folder
+        written.append([(folder / name).read_bytes() for name in ("graph.onnx", WEIGHTS)])
+    one, after_it, alone = written
+    assert after_it == alone
+    assert one[1] != alone[1]
 
 
 def test_weights_lie_outside_of_the_protobuf(make_checkpoint: Factory) -> None:
