@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -14,11 +15,48 @@ from tests.tiny import save_checkpoint, save_tokenizer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+# Tiny products are slower on several threads than on one, and two files run at a time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Triton reads it when it is first imported, which any test may do first.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 REPOSITORY = Path(__file__).parents[1]
 CheckpointFactory = Callable[..., Path]
+
+
+# Files of more than 20 s. They come first, each in its random order, so that no worker is left
+# with one of them when the others have nothing left to do.
+LONG = {
+    "cli/test_cli.py",
+    "compile/test_lower_tensorrt.py",
+    "compile/test_mixing.py",
+    "compile/test_trace.py",
+    "encoders/test_builds.py",
+    "engines/kernels/test_aot.py",
+    "engines/tensorrt/test_rtx.py",
+    "engines/test_cuda.py",
+    "model/test_libraries.py",
+    "test_check_gpu.py",
+    "tune/test_phases.py",
+    "tune/test_sweep.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(tests).as_posix() not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests' modules import lives to the end: a collection need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Modules of C++ count what is left at the end."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,17 +108,6 @@ TOYS: Mapping[str, Callable[[random.Random], Any]] = {
 }
 # Tasks without rows of their own.
 BORROWED = {"xnli": "mnli", "xquad": "squad", "mlqa": "squad"}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny products are slower on several threads than on one."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 ToyFactory = Callable[..., Path]
