@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.engines.tensorrt.fake_cuda import FakeDriver
 
 from xopt.artifacts import LoweredGraph
-from xopt.compile.build import build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph
-from xopt.compile.options import BuildOptions
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
-from xopt.engines.base import open_engine
 from xopt.engines.tensorrt import child, enterprise
 from xopt.engines.tensorrt.compat import Machine
-from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.options import TensorRtOptions
 from xopt.errors import BuildError, MissingExtraError, UnsupportedError
-from xopt.packing import Encoding, pack
 from xopt.progress import Silent
 
-HERE = Path(__file__).parent
 SIZES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
 
 
@@ -42,24 +33,6 @@ def graphs(make_checkpoint: Callable[..., Path]) -> dict[str, LoweredGraph]:
     native = lowering_for("tensorrt", "fp16")
     plugin = replace(native, form="tensorrt-plugin")
     return {"native": lower_graph(graph, native, None), "plugin": lower_graph(graph, plugin, None)}
-
-
-@pytest.fixture
-def driver(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
-    """The fake GPU; the fake TensorRT can be imported here and in the child."""
-    folder = str(HERE / "fake_builder")
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([folder, *filter(None, sys.path)]))
-    # The child compiles kernels.
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "triton"))
-    for name in ("tensorrt", "tensorrt.plugin"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield FakeDriver()
-    for name in ("tensorrt", "tensorrt.plugin"):
-        sys.modules.pop(name, None)
 
 
 class Heard(Silent):
@@ -289,92 +262,3 @@ def test_a_graph_that_tensorrt_refuses(
     monkeypatch.setattr(enterprise, "plugin_sm", lambda device, ampere_plus: None)
     with pytest.raises(BuildError, match="no plugin for VarlenAttention"):
         build(graphs, tmp_path / "out", driver, attention="plugin")
-
-
-@pytest.mark.parametrize("attention", ["native", "plugin"])
-def test_a_whole_bundle(
-    make_checkpoint: Callable[..., Path],
-    tmp_path: Path,
-    driver: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    attention: str,
-) -> None:
-    """From the checkpoint to the bundle, and what answers for it on a machine without its GPU."""
-    monkeypatch.setattr(enterprise, "Device", lambda number, given: Device(number, driver))
-    options = BuildOptions(
-        str(make_checkpoint("xlm-roberta", "embed", **SIZES)),
-        target="tensorrt",
-        attention=attention,
-        calibration_tokens=1000,
-        out=str(tmp_path / "bundle"),
-    )
-    bundle = build_bundle(options, record=False).bundle
-    bundle.verify()
-    assert build_bundle(options, record=False).cached
-    assert bundle.manifest["engine"]["attention"] == attention
-    told = json.loads((bundle.folder / "engine.trt").read_text())
-    plugins = [["VarlenAttentionInt8", "INT8"]] * 2 if attention == "plugin" else []
-    assert [plugin[:2] for plugin in told["plugins"]] == plugins
-    usual = told["profiles"][-1]["input_ids"][1][0]
-    assert 1 < usual <= told["profiles"][-1]["input_ids"][2][0]
-    with open_engine(bundle, predict=True) as engine:
-        ids = np.arange(4, 14, dtype=np.int32)
-        batch = pack([Encoding(ids, np.zeros_like(ids))], first_position=2)
-        assert engine.name == "portable"
-        assert np.isfinite(engine.run(batch)["embeddings"]).all()
-
-
-@pytest.mark.parametrize(
-    ("version", "message"), [("10.3.0.30", "older than 10.12"), ("10.14.1.48", "attention plugin")]
-)
-def test_what_cannot_be_built_fails_before_the_calibration(
-    make_checkpoint: Callable[..., Path],
-    tmp_path: Path,
-    driver: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    version: str,
-    message: str,
-) -> None:
-    monkeypatch.setenv("XOPT_FAKE_TENSORRT", version)
-    monkeypatch.setattr(enterprise, "Device", lambda number, given: Device(number, driver))
-    begun: list[str] = []
-
-    class Stages(Silent):
-        def stage(self, name: str) -> None:
-            begun.append(name)
-
-    options = BuildOptions(
-        str(make_checkpoint("xlm-roberta", "embed", **SIZES)),
-        target="tensorrt",
-        attention="plugin",
-        out=str(tmp_path / "bundle"),
-    )
-    with pytest.raises(UnsupportedError, match=message):
-        build_bundle(options, Stages(), record=False)
-    assert begun == ["checkpoint"]
-    assert not (tmp_path / "bundle").exists()
-
-
-def test_another_gpu_gets_a_bundle_of_its_own(
-    make_checkpoint: Callable[..., Path],
-    tmp_path: Path,
-    driver: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(enterprise, "Device", lambda number, given: Device(number, driver))
-    options = BuildOptions(
-        str(make_checkpoint("xlm-roberta", "embed", **SIZES)),
-        "fp16",
-        "tensorrt",
-        calibration_tokens=1000,
-        out=str(tmp_path / "bundle"),
-    )
-    first = build_bundle(options, record=False).bundle
-    look = enterprise.this_machine
-    monkeypatch.setattr(
-        enterprise, "this_machine", lambda *given: replace(look(*given), gpu="Another GPU")
-    )
-    second = build_bundle(options, record=False)
-    assert not second.cached
-    assert second.bundle.fingerprint != first.fingerprint
-    assert second.bundle.manifest["engine"]["runs_on"]["gpu"] == "Another GPU"
