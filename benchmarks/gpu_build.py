@@ -18,6 +18,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower_kernels import kernel_arrays
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
+from xopt.engines.cuda_buckets import choose_buckets
 from xopt.engines.cuda_weights import write_weights
 from xopt.packing import Encoding
 
@@ -58,7 +59,7 @@ def write_bundle(
         "checkpoint": checkpoint.source,
         "shape": {"layers": checkpoint.depth, "hidden": config.hidden, "heads": config.heads},
         "provenance": {"checkpoint": checkpoint.fingerprint, "lowered": ""},
-        "engine": {},
+        "engine": choose_buckets(CALIBRATION_LENGTHS, checkpoint.text.max_tokens).manifest(),
         "tools": {},
     }
     with publish(out) as work:

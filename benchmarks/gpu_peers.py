@@ -146,7 +146,7 @@ def plain_answer(engine: Any, ids: Ids) -> NDArray[np.float32]:
         return kernels.linear_int8_reference(*operands, **epilogue)
 
     first = engine.signature.first_position
-    programs = Programs(engine.encoder, engine.device, first, 1)
+    programs = Programs(engine.encoder, engine.device, first, 1, engine.buckets)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(Products, "__call__", multiply))
         for name in ("varlen_attention", "varlen_attention_int8"):

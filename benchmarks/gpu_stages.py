@@ -235,6 +235,9 @@ def engine(say: Say, device: torch.device) -> None:
             for bound in (64, 1) if small else (64, 1, 2):
                 made.programs.programs.clear()
                 made.programs.bound = bound
+                if bound == 64:
+                    made.warm_up()
+                    warm = len(made.programs.captured)
                 wrong = 0
                 for number, batch in enumerate(packed(i, first) for i in ids):
                     # Launch by launch, captured, and replayed.
@@ -246,6 +249,11 @@ def engine(say: Say, device: torch.device) -> None:
                         wrong += not (same and np.isfinite(answer).all())
                 what = f"{precision}, {len(ids)} batches, programs {bound}"
                 say(what=what, right=wrong == 0, error=f"{wrong} runs with other bits")
+                if bound == 64 and not small:
+                    late = len(made.programs.captured) - warm
+                    right = late == 0 and warm == len(made.buckets.shapes)
+                    what = f"{precision}, {warm} graphs of the warm-up"
+                    say(what=what, right=right, error=f"{late} captured later")
                 if bound == 1 and not small:
                     flat_row(say, made, [packed(i, first) for i in ids[:40]], precision)
         models.close()

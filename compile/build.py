@@ -221,7 +221,7 @@ def _bundle_fingerprint(
     lowered = lowered_fingerprint(graph, lowering, ranges, trimmed)
     parts: list[Any] = [tool_versions("xopt", "openvino"), source_digest("engines")]
     own = options.builder.own
-    if own:
+    if own or lengths:
         parts += [own, list(lengths), tool_versions(options.engine), here]
     return fingerprint(lowered, options.engine, *parts)
 

@@ -17,10 +17,10 @@ from xopt.closing import Closing
 from xopt.engines.part import Done, Part, drop
 from xopt.engines.signature import TOKEN_WEIGHTS, Signature
 from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError, XoptError
-from xopt.packing import PackedBatch
+from xopt.packing import Encoding, PackedBatch, pack
 from xopt.registry import Registry
 
-__all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine", "plain_batch"]
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -71,6 +71,18 @@ class Engine(Closing):
 
         Whoever compiles in a thread calls this first; the first batch does it otherwise.
         """
+
+    def warm_up(self) -> None:
+        """Prepare what batches will need, so that none waits for it; whoever serves calls this.
+
+        Here the programs of a text alone, of like lengths and of ragged ones.
+
+        Raises:
+            UnsupportedError: there is no memory for all of it.
+        """
+        lengths = [n for n in WARM_LENGTHS if n <= self.signature.max_tokens]
+        for group in (lengths[:1], lengths[:1] * 2, lengths, lengths * 4) if lengths else ():
+            self.run(plain_batch(group, self.signature))
 
     def run(self, batch: PackedBatch) -> Arrays:
         """Answer a packed batch.
@@ -236,6 +248,16 @@ ENGINES: Registry[type[Engine]] = Registry(
         "null": "xopt.engines.null:NullEngine",
     },
 )
+
+# Tokens of the texts that an engine is warmed up with.
+WARM_LENGTHS = (8, 16, 24, 32)
+
+
+def plain_batch(lengths: Sequence[int], signature: Signature) -> PackedBatch:
+    """A batch of texts of these lengths, which say nothing."""
+    encodings = [Encoding(np.zeros(n, np.int32), np.zeros(n, np.int32)) for n in lengths]
+    return pack(encodings, first_position=signature.first_position)
+
 
 # Targets whose bundles carry a graph that the CPU can answer from.
 PREDICTABLE = ("tensorrt", "tensorrt-rtx")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
-from xopt.engines.base import Engine
+from xopt.engines.base import Engine, plain_batch
 from xopt.engines.building import Builder, BuilderOptions, Built, Context
+from xopt.engines.cuda_buckets import Buckets, choose_buckets
 from xopt.engines.cuda_weights import FACTS, TENSORS, read_facts
 from xopt.errors import InputError, UnsupportedError, did_you_mean, require
 from xopt.host import tool_versions
@@ -43,7 +45,8 @@ class CudaEngine(Engine):
             for tests.
         dtype: of the activations: ``fp16``, ``bf16`` for encoders whose values leave fp16's range,
             or ``fp32`` for tests.
-        programs: most shapes of batch to keep buffers and CUDA graphs for.
+        programs: most buckets to keep buffers and CUDA graphs for; with fewer than there are, the
+            least recently used one is dropped.
     """
 
     name = "cuda"
@@ -57,6 +60,7 @@ class CudaEngine(Engine):
         self.device = open_device(device)
         if programs < 1:
             raise InputError(f"programs is {programs}; at least 1 is needed.")
+        self.buckets = Buckets.read(bundle)
         from xopt.engines.cuda_encoder import DTYPES, Encoder
         from xopt.engines.cuda_programs import Programs
 
@@ -70,24 +74,44 @@ class CudaEngine(Engine):
             facts = read_facts(bundle.folder)
             self.encoder = Encoder(tensors, facts, self.device, DTYPES[dtype])
             first = self.signature.first_position
-            self.programs = Programs(self.encoder, self.device, first, programs)
+            self.programs = Programs(self.encoder, self.device, first, programs, self.buckets)
 
     @contextlib.contextmanager
-    def _entered(self) -> Iterator[None]:
-        """On this engine's device and stream."""
+    def _entered(self, what: str = "This bundle", hint: str = ON_CPU) -> Iterator[None]:
+        """On this engine's device and stream.
+
+        Raises:
+            UnsupportedError: the GPU's memory is full; it says so of ``what``.
+        """
         stream = self.torch.cuda.stream(self.stream) if self.stream else contextlib.nullcontext()
-        with self.torch.inference_mode(), stream:
-            yield
+        try:
+            with self.torch.inference_mode(), stream:
+                yield
+        except self.torch.OutOfMemoryError as error:
+            message = f"{what} does not fit into the memory of {self.device}."
+            raise UnsupportedError(message, hint=hint) from error
+
+    def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
+        """Groups that each fit the largest bucket."""
+        return self.buckets.split(batch)
+
+    def warm_up(self) -> None:
+        """Compile, tune and capture every bucket, so that no later batch waits for any of it.
+
+        A second call does nothing, and the interpreter has nothing to prepare.
+
+        Raises:
+            UnsupportedError: the GPU's memory is full.
+        """
+        begin = time.perf_counter()
+        what = f"A graph for each of {len(self.buckets.shapes)} shapes of batch"
+        with self._entered(what, "Open the engine with fewer programs, or do not warm it up."):
+            self.programs.warm_up(plain_batch([1], self.signature))
+        self.prepare_s += time.perf_counter() - begin
 
     def _run(self, part: PackedBatch) -> NDArray[np.float32]:
-        try:
-            with self._entered():
-                return self.programs.run(part, self._shape(part)[0])
-        except self.torch.OutOfMemoryError as error:
-            raise UnsupportedError(
-                f"A batch of {part.tokens:,} tokens does not fit into {self.device}.",
-                hint="Run smaller batches.",
-            ) from error
+        with self._entered(f"A batch of {part.tokens:,} tokens", "Run smaller batches."):
+            return self.programs.run(part, self._shape(part)[0])
 
     def close(self) -> None:
         """Free the GPU's memory."""
@@ -108,6 +132,7 @@ class CudaEngine(Engine):
             "device": self.torch.cuda.get_device_name(self.device) if on_gpu else "interpreter",
             "dtype": str(self.encoder.dtype).removeprefix("torch."),
             **tool_versions("torch", "triton"),
+            "buckets": self.buckets.describe(),
             "graphs": [f"{t} tokens, {s} sentences" for t, s in self.programs.captured],
             "products": chosen,
         }
@@ -147,6 +172,7 @@ class CudaBuilder(Builder[BuilderOptions, Context]):
     """The arrays that the kernels read, which need neither ONNX nor a GPU later."""
 
     target = "cuda"
+    reads_lengths = True
 
     def build(self, context: Context, out: Path, progress: Progress) -> Built:
         """Write ``weights.safetensors`` and ``engine.json``.
@@ -157,4 +183,5 @@ class CudaBuilder(Builder[BuilderOptions, Context]):
         lowered = context.lower()
         for name in (TENSORS, FACTS):
             shutil.copyfile(lowered.folder / name, out / name)
-        return Built(lowered, tool_versions("torch", "triton"))
+        facts = choose_buckets(context.lengths, lowered.manifest["max_tokens"]).manifest()
+        return Built(lowered, tool_versions("torch", "triton") | facts)

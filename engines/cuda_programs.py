@@ -1,9 +1,9 @@
 """One shape of batch on the device: its buffers and its CUDA graph, and a bounded pool of them.
 
-Batches are filled up to the next bucket of tokens and of sentences, so that few shapes serve all.
-A shape that comes for the first time runs launch by launch, which also compiles and tunes its
-kernels; it is captured when it comes again. The least recently used shape is dropped when the pool
-is full.
+Batches are filled up to one of the engine's buckets (:mod:`xopt.engines.cuda_buckets`). A bucket
+that comes for the first time runs launch by launch, which also compiles and tunes its kernels; when
+it comes again it is captured. Where fewer programs are allowed than there are buckets, the least
+recently used one is dropped.
 """
 
 from __future__ import annotations
@@ -15,18 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xopt.engines.buckets import eighths, power_of_two
+from xopt.engines.cuda_buckets import Buckets
 from xopt.engines.cuda_encoder import PackedIds
 from xopt.packing import PackedBatch
 
-__all__ = ["Program", "Programs", "bucket"]
+__all__ = ["Program", "Programs"]
 
 Forward = Callable[[PackedIds], torch.Tensor]
-
-
-def bucket(tokens: int, sentences: int) -> tuple[int, int]:
-    """The shape that a batch is filled up to; an empty sentence costs next to nothing."""
-    return eighths(tokens), power_of_two(sentences)
 
 
 class Program:
@@ -106,21 +101,48 @@ class Program:
 
 
 class Programs:
-    """The shapes in use, at most ``bound`` of them.
+    """The buckets in use, at most ``bound`` of them.
 
     Graphs share one pool of device memory: they run one after the other on one stream, and what a
     graph answers is copied away before the next one runs.
+
+    Args:
+        forward: the encoder.
+        device: where it runs.
+        filler: position id of an unused tail.
+        bound: most programs to keep.
+        buckets: the shapes that batches are filled up to.
     """
 
-    def __init__(self, forward: Forward, device: torch.device, filler: int, bound: int) -> None:
+    def __init__(
+        self, forward: Forward, device: torch.device, filler: int, bound: int, buckets: Buckets
+    ) -> None:
         self.forward, self.device, self.filler, self.bound = forward, device, filler, bound
+        self.buckets = buckets
         self.programs: OrderedDict[tuple[int, int], Program] = OrderedDict()
         on_gpu = device.type == "cuda"
         self.memory: object = torch.cuda.graph_pool_handle() if on_gpu else None
 
     def run(self, batch: PackedBatch, rows: int) -> NDArray[np.float32]:
-        """Answer a batch by its bucket's program."""
-        key = bucket(batch.tokens, batch.sentences)
+        """Answer a batch that fits into a bucket, by the program of the smallest."""
+        key = self.buckets.find(batch.tokens, batch.sentences)
+        assert key is not None
+        return self._at(key).run(batch, rows, self.memory)
+
+    def warm_up(self, batch: PackedBatch) -> None:
+        """Run every bucket that is kept until it is captured, the largest first.
+
+        Smaller graphs then find room in the memory of the larger ones.
+
+        Args:
+            batch: one that fits into every bucket.
+        """
+        for key in sorted(self.buckets.shapes[: self.bound], reverse=True):
+            # The first run compiles and tunes, the second one captures.
+            while self.device.type == "cuda" and key not in self.captured:
+                self._at(key).run(batch, 1, self.memory)
+
+    def _at(self, key: tuple[int, int]) -> Program:
         program = self.programs.pop(key, None)
         if program is None:
             while len(self.programs) >= self.bound:
@@ -130,7 +152,7 @@ class Programs:
         if self.memory is not None and not self.captured:
             # PyTorch takes no graph into a pool whose graphs are all gone.
             self.memory = torch.cuda.graph_pool_handle()
-        return program.run(batch, rows, self.memory)
+        return program
 
     @property
     def captured(self) -> list[tuple[int, int]]:

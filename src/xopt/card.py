@@ -39,6 +39,8 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     ]
     if "runs_on_text" in manifest.get("engine", {}):
         lines.append(f"- runs on: {manifest['engine']['runs_on_text']}")
+    if "buckets_text" in manifest.get("engine", {}):
+        lines.append(f"- on the GPU: {manifest['engine']['buckets_text']}")
     if "cpu" in manifest.get("engine", {}):
         lines.append(f"- INT8 numbers: {NUMBERS[manifest['engine']['cpu']]}")
     if "fp32_sites" in manifest.get("engine", {}):

@@ -21,8 +21,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tests.rounding import MARGIN, calibrated_batch, distance, rounding_error
 
@@ -46,7 +44,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 from xopt.engines import cuda_programs  # noqa: E402
 from xopt.engines.cuda import CudaEngine, open_device  # noqa: E402
-from xopt.engines.cuda_programs import bucket  # noqa: E402
+from xopt.engines.cuda_buckets import Buckets  # noqa: E402
 from xopt.engines.cuda_weights import HEAD_DIMS, read_facts, write_weights  # noqa: E402
 
 Factory = Callable[..., Path]
@@ -356,20 +354,77 @@ def test_shapes_are_kept_and_dropped(made: Build) -> None:
         answer(engine, ragged(checkpoint, [40]))
         answer(engine, ragged(checkpoint, [6]))
         answer(engine, ragged(checkpoint, [3, 4, 5]))
-        assert list(engine.programs.programs) == [(16, 1), (16, 4)]
+        last = [engine.buckets.find(6, 1), engine.buckets.find(12, 3)]
+        assert list(engine.programs.programs) == last
         np.testing.assert_array_equal(first, kept)
         facts = engine.describe()
     assert facts["dtype"] == "float16"
     assert bool(facts["graphs"]) is not INTERPRETED
 
 
-@given(tokens=st.integers(1, 200_000), sentences=st.integers(1, 5000))
-def test_a_bucket_wastes_little(tokens: int, sentences: int) -> None:
-    filled, rows = bucket(tokens, sentences)
-    assert filled % 16 == 0
-    assert tokens <= filled <= max(tokens + 15, tokens * 9 / 8)
-    assert sentences <= rows < 2 * sentences
-    assert bucket(filled, rows) == (filled, rows)
+def test_a_batch_beyond_the_largest_bucket_runs_in_parts(
+    made: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bundle = made("bert-tag", "int8")
+    items = encodings([9, 30, 2, 14, 25], seed=3)
+    with open_here(bundle) as engine:
+        whole = answer(engine, pack(items, first_position=0))
+        small = Buckets(((8, 1), (32, 2)))
+        monkeypatch.setattr(engine, "buckets", small)
+        monkeypatch.setattr(engine.programs, "buckets", small)
+        parts = answer(engine, pack(items, first_position=0))
+    assert np.abs(parts - whole).max() <= 1e-6
+
+
+def test_the_card_says_what_is_wasted(built: Build) -> None:
+    _, bundle = built("bert-tag", "fp16")
+    said = bundle.manifest["engine"]["buckets_text"]
+    assert f"- on the GPU: {said}" in (bundle.folder / "card.md").read_text()
+    with open_here(bundle) as engine:
+        assert engine.describe()["buckets"] == said
+
+
+def test_a_warm_engine_captures_nothing_more(made: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every bucket is captured once, the largest first, and whatever comes finds it."""
+    _, bundle = made("xlmr-layer0", "fp16")
+    captures: list[tuple[int, int]] = []
+
+    class Captured:
+        def __init__(self, tokens: int, sentences: int, *arguments: Any) -> None:
+            self.key, self.graph, self.runs = (tokens, sentences), None, 0
+
+        def run(self, batch: PackedBatch, rows: int, memory: Any) -> Any:
+            assert batch.tokens <= self.key[0]
+            assert batch.sentences <= self.key[1]
+            if self.runs == 1:
+                self.graph = object()
+                captures.append(self.key)
+            self.runs += 1
+            return np.zeros((rows, engine.signature.width), np.float32)
+
+    monkeypatch.setattr(cuda_programs, "Program", Captured)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    with open_here(bundle) as engine:
+        buckets = engine.buckets
+        programs = cuda_programs.Programs(lambda ids: None, torch.device("cuda"), 1, 64, buckets)
+        monkeypatch.setattr(engine, "programs", programs)
+        for _ in range(2):
+            engine.warm_up()
+            assert captures == sorted(buckets.shapes, reverse=True)
+        generator = np.random.default_rng(0)
+        for _ in range(50):
+            lengths = generator.integers(1, 60, generator.integers(1, 300)).tolist()
+            engine.run(pack(encodings(lengths), first_position=2))
+        assert len(captures) == len(buckets.shapes)
+        assert sorted(programs.captured) == sorted(buckets.shapes)
+
+
+def test_a_bundle_without_buckets_is_built_again(made: Build, tmp_path: Path) -> None:
+    _, bundle = made("xlmr-layer0", "fp16")
+    bare = Bundle(bundle.folder, {k: v for k, v in bundle.manifest.items() if k != "engine"})
+    with pytest.raises(ArtifactError, match="names no buckets") as caught:
+        Buckets.read(bare)
+    assert "Build it again" in caught.value.hint
 
 
 def test_the_head_sizes_are_the_kernels_own() -> None:
@@ -475,7 +530,8 @@ def test_a_pool_whose_graphs_are_gone_is_not_used_again(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(cuda_programs, "Program", Captured)
     for bound, fresh in ((1, 3), (2, 1)):
-        programs = cuda_programs.Programs(lambda ids: None, torch.device("cuda"), 1, bound)
+        buckets = Buckets(((16, 1), (64, 1)))
+        programs = cuda_programs.Programs(lambda ids: None, torch.device("cuda"), 1, bound, buckets)
         live.clear()
         for length in (3, 60, 3):
             batch = pack(

@@ -65,6 +65,7 @@ class Worker:
         self.model = Model.open(
             bundle, threads=options.threads, streams=options.streams, device=options.device
         )
+        self.model.warm_up()
 
     def answer(self, number: int, rows: list[Row]) -> tuple[int, int, bytes]:
         """A chunk's part."""

@@ -60,6 +60,7 @@ def run_to_file(
                 bundle, threads=threads, streams=asked.streams, device=asked.device
             ) as model:
                 model.say = _say
+                model.warm_up()
                 rows = run_job(job, work_here(model, asking, form, batch_tokens=asked.batch_tokens))
     seconds = time.perf_counter() - begin
     if quiet:

@@ -14,7 +14,7 @@ from typing import Any
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, XoptError, require
 from xopt.model.core import Model
-from xopt.model.remote import for_clients, warm
+from xopt.model.remote import for_clients
 from xopt.model.results import Answer, Prediction, Result, Tags
 from xopt.model.texts import numbered
 
@@ -44,7 +44,7 @@ class Replica:
             )
         cores = threads if bundle.target == "openvino" else None
         self.model = Model.open(bundle, threads=cores)
-        warm(self.model.session)
+        self.model.warm_up()
 
     async def check_health(self) -> None:
         """Ray asks this; a replica that cannot answer a text is replaced.

@@ -25,7 +25,7 @@ from xopt.engines.tensorrt.profiles import LengthProfile, split_batch
 from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.asking import read_rows
 from xopt.model.core import Model
-from xopt.model.remote import check_sizes, for_clients, warm
+from xopt.model.remote import check_sizes, for_clients
 from xopt.model.session import BATCH_TOKENS, Session
 from xopt.model.texts import numbered
 from xopt.packing import Encoding, PackedBatch, plan_batches
@@ -93,7 +93,7 @@ class TritonPythonModel:
             bundle = Bundle.open(folder / "bundle")
             self.model = Model.open(bundle, device=_device(bundle.target, args))
             # Not where the engine is another model: Triton answers no model while it starts.
-            warm(self.model.session)
+            self.model.warm_up()
         self.signature = self.model.session.engine.signature
         self.max_text_kib = int(parameters["max_text_kib"]["string_value"])
         truncate = parameters["truncate"]["string_value"].lower() == "true"

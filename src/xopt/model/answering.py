@@ -90,6 +90,18 @@ class OpenBundle(Closing):
         """Values of an embedding, or logits of a text or token."""
         return self.session.engine.signature.width
 
+    def warm_up(self) -> None:
+        """Compile, tune and capture what batches will need, so that no text waits for it.
+
+        Takes milliseconds on a CPU, and on a GPU up to a minute the first time: call it before the
+        first text where texts come one after another for long. Servers do.
+
+        Raises:
+            InputError: the model is closed.
+            UnsupportedError: there is no memory for all that batches may need.
+        """
+        self.session.warm_up()
+
     def asking(
         self,
         prompt_name: str | None = None,

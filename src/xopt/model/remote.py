@@ -1,34 +1,17 @@
-"""What every server needs of a model: programs made early, sizes refused early, other words."""
+"""What every server needs of a model: sizes refused early, other words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from xopt.errors import InputError
-from xopt.model.session import Session
 from xopt.model.texts import Row
-from xopt.packing import Encoding
 
-__all__ = ["TooLargeError", "check_sizes", "for_clients", "warm"]
-
-# Tokens of the texts that an engine answers before the first request.
-WARM_LENGTHS = (8, 16, 24, 32)
+__all__ = ["TooLargeError", "check_sizes", "for_clients"]
 
 
 class TooLargeError(InputError):
     """A request with more, or longer, texts than a server takes."""
-
-
-def warm(session: Session) -> None:
-    """Make every program before the first request: a text alone, like lengths, and ragged ones."""
-    ids = np.zeros(max(WARM_LENGTHS), np.int32)
-    most = session.engine.signature.max_tokens
-    encodings = [Encoding(ids[:n], ids[:n]) for n in WARM_LENGTHS if n <= most]
-    if encodings:
-        for batch in (encodings[:1], encodings[:1] * 2, encodings, encodings * 4):
-            session.start(batch)()
 
 
 def check_sizes(rows: Sequence[Row], max_text_kib: int) -> None:

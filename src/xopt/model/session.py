@@ -13,7 +13,7 @@ import numpy as np
 
 from xopt.artifacts import Bundle
 from xopt.closing import Closing
-from xopt.engines.base import Engine, open_engine
+from xopt.engines.base import Engine, open_engine, plain_batch
 from xopt.errors import InputError
 from xopt.model.few import open_few
 from xopt.model.stream import Array, answers_of, check_numbers, encode_ahead, run_chunks
@@ -118,6 +118,17 @@ class Session(Closing):
     def bundle(self) -> Bundle:
         """What was opened."""
         return self.engine.bundle
+
+    def warm_up(self) -> None:
+        """Prepare the engine; see :meth:`~xopt.engines.base.Engine.warm_up`.
+
+        Raises:
+            InputError: the session is closed.
+            UnsupportedError: there is no memory for all that batches may need.
+        """
+        with self._engine_lock:
+            self._check_open()
+            self.engine.warm_up()
 
     def close(self) -> None:
         """Close the engine; a second time does nothing."""
@@ -286,6 +297,4 @@ def _closing_on_error(engine: Engine) -> Iterator[None]:
 
 def _warm(engine: Engine, sentences: int) -> None:
     """Answer one sentence, or two of unlike lengths, so that the program for them is there."""
-    lengths = [2] if sentences == 1 else [2, 3]
-    encodings = [Encoding(np.zeros(n, np.int32), np.zeros(n, np.int32)) for n in lengths]
-    engine.run(pack(encodings, first_position=engine.signature.first_position))
+    engine.run(plain_batch([2] if sentences == 1 else [2, 3], engine.signature))

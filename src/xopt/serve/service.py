@@ -17,7 +17,7 @@ from xopt.host import release_memory
 from xopt.model.asking import Asking, read_rows
 from xopt.model.core import Model
 from xopt.model.finishing import finish
-from xopt.model.remote import TooLargeError, check_sizes, warm
+from xopt.model.remote import TooLargeError, check_sizes
 from xopt.model.results import Result
 from xopt.model.texts import Row
 from xopt.packing import Encoding
@@ -84,7 +84,7 @@ class Service:
             Bundle.open(place), threads=self.options.threads, streams=self.options.streams
         )
         try:
-            warm(model.session)
+            model.warm_up()
             served = Served(
                 name,
                 model,
