@@ -228,6 +228,11 @@ class Engine(Closing):
         self.busy_s += max(0.0, end - max(begin, self._busy_until))
         self._busy_until = max(end, self._busy_until)
 
+    @property
+    def form(self) -> str:
+        """Which form answers here, where an engine has several that round otherwise; else empty."""
+        return ""
+
     def close(self) -> None:
         """Release what the native library holds."""
 

@@ -149,6 +149,12 @@ class OpenVinoEngine(Engine):
         self.prepare_s += time.perf_counter() - begin
         return model if changed else None
 
+    @property
+    def form(self) -> str:
+        """``packed``, or ``OpenVINO's`` attention."""
+        self.prepare()
+        return self.attention.partition(":")[0]
+
     def prepare(self) -> None:
         """Read the model, with our own attention in it."""
         _ = self.packed_model

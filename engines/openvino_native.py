@@ -34,7 +34,7 @@ __all__ = ["NativeAttention", "load_attention", "obstacle"]
 log = logging.getLogger(__name__)
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
-COMPILE_S = 120
+COMPILE_S = 600
 NO_COMPILER = "there is no C++ compiler (Debian and Ubuntu: apt install g++)"
 
 
@@ -65,8 +65,15 @@ def load_attention(core: Any) -> NativeAttention:
         factory = NodeFactory()
         factory.add_extension(library)
     except (OSError, RuntimeError, ImportError, subprocess.SubprocessError) as error:
-        log.info("attention stays OpenVINO's own: %s", error)
-        return NativeAttention(None, str(error).strip().splitlines()[-1] if str(error) else "?")
+        said = str(getattr(error, "stderr", None) or error).strip()
+        reason = said.splitlines()[-1] if said else type(error).__name__
+        # Another form rounds otherwise: nobody should find that out from the answers.
+        log.warning(
+            "Our own attention could not be compiled (%s). OpenVINO's is used: it is slower, and "
+            "the last digits of answers are others. Mend that, and type the same command again.",
+            reason,
+        )
+        return NativeAttention(None, reason)
     return NativeAttention(factory, str(library))
 
 
@@ -132,8 +139,9 @@ def _library() -> Path:
                 (Path(work) / name).write_bytes(content)
             libraries = [_only(root / "libs", name) for name in ("libopenvino.so", "libtbb.so")]
             command = [compiler, *flags, f"-I{root / 'include'}", str(text), "-o", str(made)]
+            # The compiler's own files lie there too: another folder may have no room.
             subprocess.run(
-                [*command, *map(str, libraries)],
+                [*command, *map(str, libraries)], env=os.environ | {"TMPDIR": work},
                 check=True, capture_output=True, text=True, timeout=COMPILE_S,
             )  # fmt: skip
             made.chmod(0o700)

@@ -11,7 +11,7 @@ import openvino
 import pytest
 
 from xopt.engines.openvino import open_core
-from xopt.engines.openvino_native import load_attention
+from xopt.engines.openvino_native import load_attention, obstacle
 
 LENGTHS = [1, 15, 16, 17, 33, 64, 130, 8, 3]
 
@@ -179,6 +179,26 @@ def test_without_a_compiler_attention_stays_openvinos(
         "this CPU has no AVX-512",
         "it is compiled on Linux x86-64 only",
     )
+
+
+@pytest.mark.skipif(bool(obstacle()), reason=obstacle())
+def test_a_compiler_that_fails_is_told_and_writes_beside_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler, seen = tmp_path / "compiler", tmp_path / "seen"
+    compiler.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = --version ]; then echo 1; exit 0; fi\n'
+        f'echo "$TMPDIR" > {seen}\necho in >&2; echo "no space left" >&2; exit 1\n'
+    )
+    compiler.chmod(0o700)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cache"))
+    native = load_attention.__wrapped__(open_core())
+    assert native.factory is None
+    assert native.reason == "no space left"
+    assert "could not be compiled (no space left)" in caplog.text
+    assert Path(seen.read_text().strip()).is_relative_to(tmp_path / "cache")
 
 
 def test_a_library_that_others_may_write_is_not_loaded(

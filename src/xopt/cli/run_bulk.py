@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,8 @@ def run_to_file(
             ) as model:
                 model.say = _say
                 model.warm_up()
+                # Parts of another form would round otherwise than the rest.
+                job = replace(job, facts=facts | {"attention": model.session.engine.form})
                 rows = run_job(job, work_here(model, asking, form, batch_tokens=asked.batch_tokens))
     seconds = time.perf_counter() - begin
     if quiet:

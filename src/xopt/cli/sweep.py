@@ -103,7 +103,10 @@ def _run(plan: Plan, folder: Path, ray: str | None, command: str, quiet: bool) -
             outcome = run_here(plan, folder, progress)
     if not outcome.results:
         reasons = "\n".join(f"{f.step}: {f.message}" for f in outcome.failures)
-        raise XoptError(f"No cell of {plan.experiment.name} could be filled.\n{reasons}")
+        raise XoptError(
+            f"No cell of {plan.experiment.name} could be filled.\n{reasons}",
+            hint="Mend that and type the same command again; it goes on with what is finished.",
+        )
     return write_report(plan, outcome, folder, command)
 
 
