@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
 from xopt.closing import Closing
-from xopt.engines.part import Done, Part, drop
+from xopt.engines.part import Arrays, Done, Part, Pending, drop
 from xopt.engines.signature import TOKEN_WEIGHTS, Signature
 from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError, XoptError
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.registry import Registry
 
 __all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine", "plain_batch"]
-
-Arrays = dict[str, NDArray[np.generic]]
 
 
 class Engine(Closing):
@@ -44,6 +42,11 @@ class Engine(Closing):
     predicted = False
     # Batches that are worth starting before the answer of the first is taken.
     ahead = 0
+
+    @property
+    def lanes(self) -> int:
+        """Batches that run side by side at their best, each on its share of the machine."""
+        return 1
 
     @classmethod
     def load_library(cls) -> None:
@@ -96,17 +99,21 @@ class Engine(Closing):
         """
         return self.submit(batch)()
 
-    def submit(self, batch: PackedBatch) -> Callable[[], Arrays]:
+    def submit(self, batch: PackedBatch, *, beside: bool = False) -> Pending:
         """Start a batch; what is returned waits for its answer, and is called once.
 
         ``ahead`` batches may be submitted before the first answer is taken: an engine that works
         in the background then never waits for its caller. Answers may be taken in any order.
 
+        Args:
+            batch: as :meth:`run` takes it.
+            beside: leave the rest of the machine to the batches in the other ``lanes``.
+
         Raises:
             InputError: as in :meth:`run`.
         """
         self.check(batch)
-        return self._submit(batch, None)
+        return self._submit(batch, None, beside=beside)
 
     def run_into(self, batch: PackedBatch, answer: NDArray[np.float32]) -> None:
         """Answer a packed batch into the caller's own array.
@@ -129,14 +136,17 @@ class Engine(Closing):
             raise InputError("The array for the answer must be contiguous and writeable.")
         self._submit(batch, answer)()
 
-    def _submit(self, batch: PackedBatch, into: NDArray[np.float32] | None) -> Callable[[], Arrays]:
+    def _submit(
+        self, batch: PackedBatch, into: NDArray[np.float32] | None, *, beside: bool = False
+    ) -> Pending:
         """Start every part of a checked batch; what is returned gathers their answers."""
-        groups = self.plan(batch)
+        groups = [np.arange(batch.sentences)] if beside else self.plan(batch)
         whole = len(groups) == 1
+        sharing = self.lanes if beside else len(groups)
         parts: list[Part] = []
         try:
             for group in groups:
-                parts.append(self._start(batch if whole else batch.select(group), len(groups)))
+                parts.append(self._start(batch if whole else batch.select(group), sharing))
         except BaseException:
             drop(parts)
             raise
@@ -157,7 +167,7 @@ class Engine(Closing):
                 drop(parts)
             return {self.signature.output: found} | self._weights(batch, groups, parts)
 
-        return answer
+        return Pending(parts, answer)
 
     def _weights(
         self, batch: PackedBatch, groups: Sequence[NDArray[np.intp]], parts: Sequence[Part]
@@ -212,7 +222,7 @@ class Engine(Closing):
 
         Args:
             part: a group of :meth:`plan`, or the batch itself if that is one group.
-            parts: of the batch in all.
+            parts: that the machine is shared by.
         """
         begin, prepared = time.perf_counter(), self.prepare_s
         answer = self._run(part)

@@ -155,6 +155,11 @@ class OpenVinoEngine(Engine):
         self.prepare()
         return self.attention.partition(":")[0]
 
+    @property
+    def lanes(self) -> int:
+        """A lane for each stream; one where padded attention wants like lengths in its groups."""
+        return 1 if self.packed_model is None else self.streams
+
     def prepare(self) -> None:
         """Read the model, with our own attention in it."""
         _ = self.packed_model

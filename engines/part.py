@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Done", "Part", "drop"]
+__all__ = ["Done", "Part", "Pending", "drop"]
+
+Arrays = dict[str, NDArray[np.generic]]
 
 
 class Part(Protocol):
@@ -22,6 +24,10 @@ class Part(Protocol):
 
     def take(self) -> NDArray[np.float32]:
         """Wait for the answer, a new array; called once."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until the part is done; whoever takes its answer hears of its error."""
         ...
 
     def drop(self) -> None:
@@ -40,8 +46,28 @@ class Done:
         """The answer."""
         return self.answer
 
+    def settle(self) -> None:
+        """It is done."""
+
     def drop(self) -> None:
         """Nothing runs."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A batch that was started; calling it waits for the answer, once."""
+
+    parts: Sequence[Part]
+    take: Callable[[], Arrays]
+
+    def settle(self) -> None:
+        """Wait until it is done, and take nothing: any thread may, whatever the others do."""
+        for part in self.parts:
+            part.settle()
+
+    def __call__(self) -> Arrays:
+        """The answer of the batch, when it is there."""
+        return self.take()
 
 
 def drop(parts: Sequence[Part]) -> None:

@@ -166,6 +166,26 @@ def test_answers_may_be_taken_late_and_in_any_order(
         assert np.array_equal(late, alone[index])
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_batch_beside_others_answers_as_alone(
+    engines: dict[tuple[str, str], OpenVinoEngine], precision: str
+) -> None:
+    engine = engines["embed", precision]
+    if engine.lanes == 1:
+        pytest.skip("attention is OpenVINO's here")
+    items = sentences([5, 100, 60, 17], seed=3)
+    expected = answer(engine, items)
+    batch, one = (pack(part, first_position=2) for part in (items, items[1:2]))
+    started = [engine.submit(part, beside=True) for part in (batch, one, batch)]
+    started[2].settle()
+    late = [np.asarray(take()[engine.signature.output]) for take in reversed(started)]
+    assert np.array_equal(late[0], expected)
+    assert np.array_equal(late[1], expected[1:2])
+    assert np.array_equal(late[2], expected)
+    # Streams of a core each, of the one program.
+    assert (False, 2) in engine._programs
+
+
 CLOSED_IN_ORDER = """
 import gc, signal, sys
 from pathlib import Path

@@ -11,6 +11,7 @@ import pytest
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
 from xopt.engines.openvino import OpenVinoEngine
+from xopt.engines.part import Pending
 from xopt.errors import BuildError
 from xopt.model.session import Session
 from xopt.packing import Encoding, PackedBatch, pack
@@ -105,12 +106,12 @@ def test_an_answer_that_is_no_number_is_an_error_that_names_the_example(
     given = texts(40)
     right = session.engine.submit
 
-    def spoilt(batch: Any) -> Callable[[], Any]:
+    def spoilt(batch: Any, **options: Any) -> Pending:
         found = right(batch)()
         for name, values in found.items():
             values[batch.lengths == len(given[17]), 3] = bad
             assert name == "embeddings"
-        return lambda: found
+        return Pending([], lambda: found)
 
     monkeypatch.setattr(session.engine, "submit", spoilt)
     first = min(i for i, e in enumerate(given) if len(e) == len(given[17]))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError, FullError, LateError
-from xopt.serve.pace import Pace
 
 Array = NDArray[np.float32]
 
@@ -19,21 +18,28 @@ Array = NDArray[np.float32]
 class Recorder:
     """An engine that answers the first id of each text, when it is let."""
 
-    ahead = 1
+    lanes = 1
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.beside: list[bool] = []
         self.gate = threading.Event()
+        # A batch with this text has a gate of its own.
+        self.own: dict[int, threading.Event] = {}
         self.asked = threading.Semaphore(0)
 
-    def start(self, encodings: Sequence[Encoding]) -> Callable[[], list[Array]]:
+    def start(self, encodings: Sequence[Encoding], *, beside: bool) -> Callable[[], list[Array]]:
         self.batches.append([len(e) for e in encodings])
+        self.beside.append(beside)
         self.asked.release()
         if any(e.ids[0] == 13 for e in encodings):
             raise ValueError("thirteen")
 
         def answer() -> list[Array]:
             self.gate.wait()
+            for encoding in encodings:
+                if encoding.ids[0] in self.own:
+                    self.own[encoding.ids[0]].wait()
             return [np.array([e.ids[0]], np.float32) for e in encodings]
 
         return answer
@@ -50,7 +56,7 @@ def engine() -> Recorder:
 
 
 def make(engine: Recorder, **changes: float) -> Batcher:
-    options = {"batch_tokens": 100, "wait_s": 0.0, "queue_tokens": 10_000, "timeout_s": 60.0}
+    options = {"batch_tokens": 100, "queue_tokens": 10_000, "timeout_s": 60.0}
     return Batcher(engine, **(options | changes))  # type: ignore[arg-type]
 
 
@@ -92,7 +98,7 @@ def test_a_short_request_goes_before_a_long_one_that_came_just_before(
 ) -> None:
     now = [0.0]
     batcher = Batcher(
-        engine, batch_tokens=100, wait_s=0.0, queue_tokens=10_000, timeout_s=60.0,
+        engine, batch_tokens=100, queue_tokens=10_000, timeout_s=60.0,
         clock=lambda: now[0],
     )  # fmt: skip
     batcher.submit([text(90)])
@@ -121,7 +127,7 @@ def test_one_that_fails_does_not_fail_its_batch(engine: Recorder, busy: Batcher)
 def test_a_full_queue_refuses_and_what_waits_too_long_is_told(engine: Recorder) -> None:
     now = [0.0]
     batcher = Batcher(
-        engine, batch_tokens=100, wait_s=0.0, queue_tokens=200, timeout_s=1.0, clock=lambda: now[0]
+        engine, batch_tokens=100, queue_tokens=200, timeout_s=1.0, clock=lambda: now[0]
     )
     batcher.submit([text(90)])
     engine.asked.acquire()
@@ -161,44 +167,76 @@ def test_closing_finishes_what_waits_and_refuses_what_comes(
     assert len(waiting.result()) == 1
 
 
-def test_what_comes_while_the_engine_works_is_one_batch_behind_it(engine: Recorder) -> None:
-    now = [0.0]
-    batcher = Batcher(
-        engine, batch_tokens=100, wait_s=0.0, queue_tokens=10_000, timeout_s=1e9,
-        clock=lambda: now[0],
-    )  # fmt: skip
-    batcher._pace.learn(10, spent=1e6, waited=1e6)
-    batcher.submit([text(10)])
-    engine.asked.acquire()
-    # For 70 % of a million seconds it takes in what comes, and does not start the first alone.
-    jobs = [batcher.submit([text(20, n)]) for n in range(20, 24)]
-    assert not engine.asked.acquire(timeout=0.05)
-    # A whole batch is not kept back, though the one at work has not ended.
-    jobs.append(batcher.submit([text(20, 24)]))
-    engine.asked.acquire()
-    assert engine.batches == [[10], [20] * 5]
-    engine.gate.set()
-    assert [float(job.result()[0][0]) for job in jobs] == list(range(20, 25))
+@pytest.fixture
+def lanes(engine: Recorder) -> Recorder:
+    """The engine with two lanes, whose batches end when each is let."""
+    engine.lanes = 2
+    return engine
+
+
+def test_one_text_has_the_idle_engine_for_itself(lanes: Recorder) -> None:
+    batcher = make(lanes, batch_tokens=4096)
+    first = batcher.submit([text(90)])
+    lanes.asked.acquire()
+    # It starts at once, and what comes meanwhile is spread over the lanes when it is done.
+    later = batcher.submit([text(200, n) for n in range(20, 24)])
+    assert lanes.batches == [[90]]
+    lanes.gate.set()
+    first.result()
+    assert [float(a[0]) for a in later.result()] == [20, 21, 22, 23]
     batcher.close(60)
+    assert lanes.batches == [[90], [200, 200], [200], [200]]
+    # The last may find the other lane free again, or not.
+    assert lanes.beside[:3] == [False, True, True]
 
 
-def test_the_time_of_a_batch_is_that_of_its_size() -> None:
-    pace = Pace()
-    assert pace.expect(40) == 0.0
-    for _ in range(50):
-        pace.learn(8, spent=0.008, waited=0.004)
-        pace.learn(800, spent=0.08, waited=0.02)
-    assert pace.expect(10) == pytest.approx(0.01)
-    assert pace.expect(1000) == pytest.approx(0.1)
-    assert pace.expect(100) == 0.0
+def test_a_lane_takes_what_comes_while_the_other_works(lanes: Recorder) -> None:
+    lanes.gate.set()
+    lanes.own = {20: threading.Event(), 21: threading.Event()}
+    batcher = make(lanes, batch_tokens=4096)
+    alone = batcher.submit([text(100, 20)])
+    lanes.asked.acquire()
+    long, beside = batcher.submit([text(100, 21)]), batcher.submit([text(100, 22)])
+    lanes.own[20].set()
+    alone.result()
+    # The other lane is free, whatever the long one takes.
+    assert float(beside.result()[0][0]) == 22
+    assert not long.done()
+    for n in range(30, 40):
+        assert float(batcher.submit([text(40, n)]).result()[0][0]) == n
+    assert not long.done()
+    lanes.own[21].set()
+    long.result()
+    batcher.close(60)
+    assert lanes.batches == [[100], [100], [100]] + [[40]] * 10
+    assert lanes.beside == [False] + [True] * 12
 
 
-def test_a_time_that_is_far_too_long_is_found_out() -> None:
-    # Else each batch would be let go on for as long as was thought, and so seem to take it.
-    pace = Pace()
-    pace.learn(800, spent=8.0, waited=8.0)
-    for _ in range(30):
-        rested = 0.7 * pace.expect(800)
-        spent = max(rested, 0.08)
-        pace.learn(800, spent, spent - rested)
-    assert pace.expect(800) == pytest.approx(0.08, rel=0.2)
+def test_a_lane_takes_a_batch_that_is_worth_it(lanes: Recorder) -> None:
+    lanes.gate.set()
+    lanes.own = {20: threading.Event(), 21: threading.Event()}
+    batcher = make(lanes, batch_tokens=4096)
+    both = batcher.submit([text(100, 20), text(100, 21)])
+    lanes.asked.acquire()
+    lanes.asked.acquire()
+    waiting = [batcher.submit([text(40, n)]) for n in range(30, 40)]
+    assert lanes.batches == [[100], [100]]
+    lanes.own[20].set()
+    assert [float(job.result()[0][0]) for job in waiting] == list(range(30, 40))
+    # 256 tokens at least, though half of what waits is less; the other lane still works.
+    assert lanes.batches[2:] == [[40] * 6, [40] * 4]
+    lanes.own[21].set()
+    both.result()
+    batcher.close(60)
+    assert all(lanes.beside)
+
+
+def test_a_job_whose_texts_are_in_both_lanes_is_answered_once(lanes: Recorder) -> None:
+    lanes.gate.set()
+    batcher = make(lanes, batch_tokens=60)
+    jobs = [batcher.submit([text(50, 20 + n) for n in range(9)]) for _ in range(20)]
+    for job in jobs:
+        assert [float(a[0]) for a in job.result(timeout=60)] == list(range(20, 29))
+    batcher.close(60)
+    assert batcher.batched_texts == 180
+    assert batcher.waiting_tokens == 0

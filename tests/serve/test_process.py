@@ -61,7 +61,7 @@ def test_an_address_that_cannot_be_had_is_said_before_a_bundle_is_opened(host: s
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", 70_000), ("batch_tokens", 0), ("wait_ms", -1.0), ("timeout_s", float("nan")),
+    [("port", 70_000), ("batch_tokens", 0), ("drain_s", -1.0), ("timeout_s", float("nan")),
      ("api_key", " ")],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused_by_name(name: str, value: object) -> None:

@@ -35,10 +35,6 @@ def serve(
     threads: ThreadsOption = None,
     streams: StreamsOption = None,
     batch_tokens: Annotated[int | None, typer.Option(help="Most tokens of a batch.")] = None,
-    wait_ms: Annotated[
-        float | None,
-        typer.Option(help="How long a request waits for others while the engine is idle."),
-    ] = None,
     queue_tokens: Annotated[
         int | None, typer.Option(help="Tokens that may wait; beyond that: 429.")
     ] = None,

@@ -237,12 +237,18 @@ class Session(Closing):
         """Batches that are worth starting before the answer of the first is taken."""
         return self.engine.ahead
 
+    @property
+    def lanes(self) -> int:
+        """Batches that run side by side at their best, each on its share of the machine."""
+        return self.engine.lanes
+
     def start(
-        self, encodings: Sequence[Encoding], *, weights: bool = False
+        self, encodings: Sequence[Encoding], *, weights: bool = False, beside: bool = False
     ) -> Callable[[], list[Array]]:
         """Start one batch of them; what is returned waits for the answer of each.
 
-        An answer is as :func:`~xopt.model.stream.answers_of` says.
+        An answer is as :func:`~xopt.model.stream.answers_of` says; ``beside`` leaves the rest of
+        the machine to the batches in the other ``lanes``.
 
         Raises:
             InputError: the session is closed, now or when the answer is taken.
@@ -253,12 +259,14 @@ class Session(Closing):
         with self._engine_lock:
             self._check_open()
             before = self.engine.busy_s
-            pending = self.engine.submit(batch)
+            pending = self.engine.submit(batch, beside=beside)
             self.usage.engine_s += self.engine.busy_s - before
             if self._keeps_lengths:
                 self.usage.lengths += batch.lengths.tolist()
 
         def answer() -> list[Array]:
+            # Meanwhile other threads start batches, and take their answers.
+            pending.settle()
             with self._engine_lock:
                 self._check_open()
                 before = self.engine.busy_s

@@ -1,4 +1,8 @@
-"""Requests joined into batches: one thread keeps the engine busy, whoever asks.
+"""Requests joined into batches: one thread for each lane of the engine, whoever asks.
+
+A request that finds the engine idle starts at once, on all of it; what comes while a lane works is
+joined for the lane that is free next. Lanes end at different times, so nobody waits for the whole
+of a large batch, and nothing is held back for others to come.
 
 A text's place in the queue is the moment at which it would be done if its request had the engine
 for itself: the arrival plus its own tokens, and those of the request's texts before it, at the
@@ -9,14 +13,14 @@ Shenker, 1989).
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,16 +29,19 @@ from numpy.typing import NDArray
 
 from xopt.errors import XoptError
 from xopt.packing import Encoding
-from xopt.serve.pace import Pace
 
 __all__ = ["Batcher", "ClosedError", "FullError", "LateError"]
 
 log = logging.getLogger(__name__)
 Array = NDArray[np.float32]
 
-# Share of the time that the engine will still work for which the next batch takes more in: what
-# comes is joined, and the batch stands behind the one at work before the engine is free.
-BEHIND = 0.7
+# A lane takes at least so many tokens of what waits, all idle lanes together too: a batch of fewer
+# costs more a token.
+LANE_TOKENS = 256
+# Fewer than these are not worth a lane of their own.
+LEAST_TOKENS = 48
+# Tokens a second before the first batch was timed, and the share of a new batch in what is known.
+FIRST_SPEED, WEIGHT = 5_000.0, 0.1
 
 
 class FullError(XoptError):
@@ -53,12 +60,12 @@ class Starts(Protocol):
     """What answers batches; a :class:`~xopt.model.session.Session`."""
 
     @property
-    def ahead(self) -> int:
-        """Batches that are worth starting before the answer of the first is taken."""
+    def lanes(self) -> int:
+        """Batches that run side by side, each on its share of the machine."""
         ...
 
-    def start(self, encodings: Sequence[Encoding]) -> Callable[[], list[Array]]:
-        """Start one batch; what is returned waits for the answer of each encoding."""
+    def start(self, encodings: Sequence[Encoding], *, beside: bool) -> Callable[[], list[Array]]:
+        """Start one batch, ``beside`` others or on the whole machine; the answers of each text."""
         ...
 
 
@@ -76,14 +83,19 @@ class _Job:
         self.answers = [None] * len(self.encodings)
         self.left = len(self.encodings)
 
-    def put(self, index: int, answer: Array) -> None:
+    def put(self, index: int, answer: Array | Exception) -> None:
+        if isinstance(answer, Exception):
+            self.fail(answer)
+            return
         self.answers[index] = answer
         self.left -= 1
-        if self.left == 0 and not self.done.done():
-            self.done.set_result([a for a in self.answers if a is not None])
+        if self.left == 0:
+            # It may be cancelled at any moment.
+            with contextlib.suppress(InvalidStateError):
+                self.done.set_result([a for a in self.answers if a is not None])
 
-    def fail(self, error: BaseException) -> None:
-        if not self.done.done():
+    def fail(self, error: Exception) -> None:
+        with contextlib.suppress(InvalidStateError):
             self.done.set_exception(error)
 
 
@@ -92,21 +104,18 @@ _Item = tuple[float, int, _Job, int]
 
 
 @dataclass(frozen=True)
-class _Running:
+class _Batch:
     items: Sequence[_Item]
-    answer: Callable[[], list[Array]]
     tokens: int
-    begun: float
+    lanes: int
 
 
 class Batcher:
-    """A queue in front of one engine, and the thread that empties it.
+    """A queue in front of one engine, and the threads that empty it.
 
     Args:
-        engine: what answers; the batcher alone may call it.
+        engine: what answers; the batcher alone may call it, from as many threads as it has lanes.
         batch_tokens: most tokens of a batch; a longer text runs alone.
-        wait_s: how long the first request of a batch waits for others while the engine is idle;
-            while it works, the next batch takes in what comes until shortly before its end.
         queue_tokens: tokens that may wait.
         timeout_s: a request that waited longer is not answered any more.
         clock: seconds that only grow.
@@ -117,25 +126,28 @@ class Batcher:
         engine: Starts,
         *,
         batch_tokens: int,
-        wait_s: float,
         queue_tokens: int,
         timeout_s: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.engine, self.clock = engine, clock
-        self.batch_tokens, self.wait_s = batch_tokens, wait_s
-        self.queue_tokens, self.timeout_s = queue_tokens, timeout_s
+        self.lanes = engine.lanes
+        self.batch_tokens, self.queue_tokens, self.timeout_s = batch_tokens, queue_tokens, timeout_s
         self.waiting_tokens = 0
         self.batches = 0
         self.batched_texts = 0
         self._queue: list[_Item] = []
         self._order = itertools.count()
-        self._pace = Pace()
-        self._freed = 0.0
+        self._speed = FIRST_SPEED
+        self._busy = 0
         self._change = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name="xopt-batcher", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"xopt-batcher-{lane}", daemon=True)
+            for lane in range(self.lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, encodings: Sequence[Encoding]) -> Future[list[Array]]:
         """Queue a request; the future has the answer of each encoding, in order.
@@ -161,65 +173,70 @@ class Batcher:
             ahead = 0
             for index, encoding in enumerate(encodings):
                 ahead += len(encoding)
-                place = job.arrived + ahead / self._pace.speed
+                place = job.arrived + ahead / self._speed
                 heapq.heappush(self._queue, (place, next(self._order), job, index))
-            self._change.notify()
+            if self._busy < self.lanes:
+                self._change.notify()
         return job.done
 
     @property
     def retry_after_s(self) -> float:
         """When the tokens that wait now will have been answered, at the speed seen so far."""
-        return self.waiting_tokens / self._pace.speed
+        return self.waiting_tokens / self._speed
 
     def close(self, drain_s: float) -> None:
         """Answer what waits for at most ``drain_s`` seconds, then refuse the rest."""
         with self._change:
             self._closing = True
-            self._change.notify()
-        self._thread.join(drain_s)
+            self._change.notify_all()
+        until = time.monotonic() + drain_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
         with self._change:
             for *_, job, _index in self._queue:
                 job.fail(ClosedError("This server has stopped.", hint="Ask again."))
             self._queue.clear()
-            self._change.notify()
-        self._thread.join()
+            self._change.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
-        running: deque[_Running] = deque()
-        while True:
-            items = self._next(running)
-            if items:
-                started = self._start(items)
-                if started is not None:
-                    running.append(started)
-            elif not running:
-                return
-            if running and (len(running) > self.engine.ahead or not items):
-                self._finish(running.popleft())
+        while batch := self._next():
+            answers = self._answer(batch)
+            with self._change:
+                # Before anybody is told, or who asks again at once would find no idle engine.
+                self._busy -= batch.lanes
+                for (_, _, job, index), answer in zip(batch.items, answers, strict=True):
+                    job.put(index, answer)
 
-    def _next(self, running: Collection[_Running]) -> list[_Item]:
-        """The items of the next batch; none where the engine should be waited for, or the end."""
+    def _next(self) -> _Batch | None:
+        """The next batch, as soon as there are a text and a lane for it; None at the end."""
         with self._change:
-            if running:
-                begun = max(self._freed, min(r.begun for r in running))
-                work = sum(self._pace.expect(r.tokens) for r in running)
-                self._gather(begun + BEHIND * work)
-            else:
-                while not self._queue and not self._closing:
+            while True:
+                if self._queue and self._busy < self.lanes:
+                    batch = self._take()
+                    if batch.items:
+                        self._busy += batch.lanes
+                        if self._queue:
+                            # Others may have a free lane for the rest.
+                            self._change.notify()
+                        return batch
+                elif self._closing and not self._queue:
+                    self._change.notify_all()
+                    return None
+                else:
                     self._change.wait()
-                first = min((job.arrived for *_, job, _ in self._queue), default=0.0)
-                self._gather(first + self.wait_s)
-            return self._take()
 
-    def _gather(self, until: float) -> None:
-        """Wait for others to join, unless there is a whole batch or the server stops."""
-        while self.waiting_tokens < self.batch_tokens and not self._closing:
-            left = until - self.clock()
-            if left <= 0 or not self._change.wait(left):
-                return
-
-    def _take(self) -> list[_Item]:
-        """From the head of the queue, as many tokens as a batch takes."""
+    def _take(self) -> _Batch:
+        """From the head of the queue the lane's share of it, or all where the engine is idle."""
+        free = self.lanes - self._busy
+        alone = free == self.lanes and (
+            len(self._queue) == 1 or self.waiting_tokens <= LEAST_TOKENS * free
+        )
+        most = self.batch_tokens
+        if not alone and self.lanes > 1:
+            share = max(LANE_TOKENS // free, self.waiting_tokens // self.lanes)
+            most = min(most, max(LEAST_TOKENS, share))
         taken: list[_Item] = []
         tokens = 0
         now = self.clock()
@@ -235,52 +252,37 @@ class Batcher:
                         hint="Ask again later, or with fewer texts.",
                     )
                 )
-            elif taken and tokens + size > self.batch_tokens:
+            elif taken and tokens + size > most:
                 break
             else:
                 taken.append(item)
                 tokens += size
             heapq.heappop(self._queue)
             self.waiting_tokens -= size
-        return taken
+        return _Batch(taken, tokens, self.lanes if alone else 1)
 
-    def _start(self, items: Sequence[_Item]) -> _Running | None:
-        encodings = [job.encodings[index] for _, _, job, index in items]
-        tokens = sum(map(len, encodings))
+    def _answer(self, batch: _Batch) -> list[Array | Exception]:
+        """Of each text of a batch the answer, or why there is none."""
+        encodings = [job.encodings[index] for _, _, job, index in batch.items]
+        beside = batch.lanes < self.lanes
         begun = self.clock()
         try:
-            return _Running(items, self.engine.start(encodings), tokens, begun)
+            answers = self.engine.start(encodings, beside=beside)()
         except Exception as error:
-            self._alone(items, error)
-            return None
+            if len(encodings) == 1:
+                return [error]
+            log.warning("a batch of %d failed and is answered by text: %s", len(encodings), error)
+            return [self._alone(encoding, beside) for encoding in encodings]
+        seen = batch.tokens * self.lanes / batch.lanes / max(self.clock() - begun, 1e-6)
+        with self._change:
+            self._speed += WEIGHT * (seen - self._speed)
+            self.batches += 1
+            self.batched_texts += len(encodings)
+        return list(answers)
 
-    def _finish(self, running: _Running) -> None:
-        asked = self.clock()
+    def _alone(self, encoding: Encoding, beside: bool) -> Array | Exception:
+        """A text by itself: one that fails must not fail the others of its batch."""
         try:
-            answers = running.answer()
+            return self.engine.start([encoding], beside=beside)()[0]
         except Exception as error:
-            self._alone(running.items, error)
-            return
-        now = self.clock()
-        # It may have stood behind another.
-        self._pace.learn(running.tokens, now - max(running.begun, self._freed), now - asked)
-        self._freed = now
-        self.batches += 1
-        self.batched_texts += len(running.items)
-        for (_, _, job, index), answer in zip(running.items, answers, strict=True):
-            job.put(index, answer)
-
-    def _alone(self, items: Sequence[_Item], error: Exception) -> None:
-        """Each item by itself: one that fails must not fail the others of its batch."""
-        if len(items) == 1:
-            items[0][2].fail(error)
-            return
-        log.warning("a batch of %d failed and is answered one by one: %s", len(items), error)
-        for item in items:
-            _, _, job, index = item
-            if job.done.done():
-                continue
-            try:
-                job.put(index, self.engine.start([job.encodings[index]])()[0])
-            except Exception as own:
-                job.fail(own)
+            return error

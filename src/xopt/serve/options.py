@@ -20,7 +20,6 @@ class ServeOptions:
         threads: cores of the engine, on the CPU; all by default.
         streams: parts of a batch that run side by side, on the CPU; as many as cores by default.
         batch_tokens: most tokens of one batch.
-        wait_ms: how long a request waits at most for others to join it while the engine is idle.
         queue_tokens: tokens that may wait; beyond that a request is answered with 429.
         max_texts: of one request.
         max_text_kib: of one text, in UTF-8; refused before it is tokenized.
@@ -37,7 +36,6 @@ class ServeOptions:
     threads: int | None = None
     streams: int | None = None
     batch_tokens: int = 4096
-    wait_ms: float = 2.0
     queue_tokens: int = 262_144
     max_texts: int = 2048
     max_text_kib: int = 1024
@@ -64,7 +62,7 @@ class ServeOptions:
                 raise InputError(
                     f"--{name.replace('_', '-')} is {getattr(self, name)}; at least {bound}."
                 )
-        for name in ("wait_ms", "timeout_s", "drain_s"):
+        for name in ("timeout_s", "drain_s"):
             if not 0 <= getattr(self, name) < 1e6:
                 raise InputError(
                     f"--{name.replace('_', '-')} is {getattr(self, name)}; possible: 0 and above."

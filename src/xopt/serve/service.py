@@ -91,7 +91,6 @@ class Service:
                 Batcher(
                     model.session,
                     batch_tokens=self.options.batch_tokens,
-                    wait_s=self.options.wait_ms / 1e3,
                     queue_tokens=self.options.queue_tokens,
                     timeout_s=self.options.timeout_s,
                 ),
