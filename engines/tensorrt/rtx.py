@@ -152,14 +152,14 @@ class RtxEngine(TensorRtEngine):
     Args:
         bundle: of the target ``tensorrt-rtx``.
         specialize: ``none`` runs kernels made for every shape; ``lazy`` and ``eager`` also compile
-            some for each shape that comes, of which packed batches hardly ever repeat one.
+            some for each shape that comes; batches are filled up to buckets, so shapes do repeat.
         options: of :class:`~xopt.engines.tensorrt.runtime.TensorRtEngine`.
     """
 
     name = "tensorrt-rtx"
     module = MODULE
     extra = EXTRA
-    # A context of its own for each shape would load its kernels for each of them.
+    # It captures a graph for each shape itself; a context for each would load its kernels anew.
     graphs = False
 
     def __init__(self, bundle: Bundle, *, specialize: str = "none", **options: Any) -> None:
@@ -180,6 +180,7 @@ class RtxEngine(TensorRtEngine):
         config.dynamic_shapes_kernel_specialization_strategy = getattr(
             strategies, self._specialize.upper()
         )
+        config.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         config.set_execution_context_allocation_strategy(
             self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
-from xopt.engines.base import Engine
+from xopt.engines.base import Engine, plain_batch
 from xopt.engines.tensorrt.compat import RunsOn, this_machine
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
@@ -45,7 +45,7 @@ class TensorRtEngine(Engine):
     name = "tensorrt"
     module = "tensorrt"
     extra = "tensorrt"
-    # Whether batches are filled up to few shapes, each with a CUDA graph of its own.
+    # Whether each of the few shapes that batches are filled up to has a CUDA graph of xopt's own.
     graphs = True
 
     def __init__(
@@ -130,10 +130,8 @@ class TensorRtEngine(Engine):
         number = choose_profile(self.profiles, part)
         assert number is not None
         begin = time.perf_counter()
-        sizes = Sizes.of(part)
-        if self.graphs:
-            padded = "pad_index" in self.inputs
-            sizes = bucket_of(part, self.profiles[number], padded=padded)
+        padded = "pad_index" in self.inputs
+        sizes = bucket_of(part, self.profiles[number], padded=padded)
         arrays = self._arrays(part, sizes)
         rows = sizes.tokens if self.signature.per_token else sizes.sentences
         shape = (rows, self.signature.width)
@@ -144,6 +142,13 @@ class TensorRtEngine(Engine):
             self.prepare_s += time.perf_counter() - begin
             self._prepared()
         return answer
+
+    def warm_up(self) -> None:
+        """Run a full batch of every profile, which may compile its kernels, then small ones."""
+        for profile in self.profiles:
+            most = min(profile.sentences, profile.tokens // profile.longest)
+            self.run(plain_batch([profile.longest] * most, self.signature))
+        super().warm_up()
 
     def _arrays(self, batch: PackedBatch, sizes: Sizes) -> dict[str, NDArray[Any]]:
         """What the graph reads, filled up to ``sizes``."""

@@ -73,6 +73,7 @@ class FakeContext:
         assert stream
         assert self.scratch in self.library.driver.memory
         feed = {}
+        self.library.runs.append(self.shapes["input_ids"] + self.shapes["attention_bias"])
         for name, shape in self.shapes.items():
             dtype = np.dtype(TYPES.get(name, np.int64))
             size = int(np.prod(shape)) * dtype.itemsize
@@ -102,6 +103,7 @@ class FakeLibrary(ModuleType):
     EngineInvalidityDiagnostics = Diagnostics
     DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="l", EAGER="e", NONE="n")
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="u")
+    CudaGraphStrategy = SimpleNamespace(DISABLED="d", WHOLE_GRAPH_CAPTURE="w")
 
     def __init__(self, bundle: Bundle, driver: FakeDriver) -> None:
         super().__init__("tensorrt_rtx")
@@ -115,6 +117,8 @@ class FakeLibrary(ModuleType):
             set_execution_context_allocation_strategy=self.strategies.append,
         )
         self.profiles: list[int] = []
+        # Shapes that were run: what its own capture would hold a graph for.
+        self.runs: list[tuple[int, ...]] = []
         self.validity: tuple[Validity, int] = (Validity.VALID, 0)
         path = bundle.folder / "portable" / "graph.onnx"
         hint = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -131,6 +135,7 @@ class FakeLibrary(ModuleType):
     def context(self, config: object) -> FakeContext | None:
         assert config is self.config
         assert self.strategies == ["u"]
+        assert self.config.cuda_graph_strategy == "w"
         return FakeContext(self) if self.makes else None
 
     def Runtime(self, logger: object) -> Any:

@@ -115,6 +115,33 @@ def test_answers_are_those_of_the_portable_graph_for_any_batch(
     assert (driver.contexts, driver.streams) == (0, 0)
 
 
+def test_batches_of_like_sizes_share_a_shape_that_can_be_captured(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    engine, library = opened(bundles["tag"], monkeypatch)
+    with engine:
+        for lengths in ([5, 9], [4, 11], [8, 3], [7, 7]):
+            engine.run(batch_of(lengths))
+    assert len(library.runs) == 4
+    assert len(set(library.runs)) == 1
+
+
+def test_a_warm_engine_has_run_every_profile(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first batch of a profile compiles its kernels: seconds, which no request should wait."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    engine, library = opened(bundles["tag"], monkeypatch)
+    with engine:
+        engine.warm_up()
+        assert library.cache.entries.startswith(b"AB")
+        assert set(library.profiles) == {0, 1}
+        before = engine.prepare_s
+        engine.run(batch_of([100, 20]))
+        assert engine.prepare_s == before
+
+
 def test_what_was_compiled_is_found_by_the_next_process(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -229,7 +256,7 @@ REAL = {
     ),
     "IRuntimeConfig": (
         "create_runtime_cache", "set_runtime_cache", "set_execution_context_allocation_strategy",
-        "dynamic_shapes_kernel_specialization_strategy",
+        "dynamic_shapes_kernel_specialization_strategy", "cuda_graph_strategy",
     ),
     "IExecutionContext": (
         "set_device_memory", "set_optimization_profile_async", "set_input_shape",
@@ -238,6 +265,7 @@ REAL = {
     "IRuntimeCache": ("serialize", "deserialize"),
     "DynamicShapesKernelSpecializationStrategy": ("NONE", "LAZY", "EAGER"),
     "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
+    "CudaGraphStrategy": ("WHOLE_GRAPH_CAPTURE",),
     "EngineValidity": ("INVALID",),
 }  # fmt: skip
 
