@@ -51,6 +51,8 @@ SLOT_COST = 1 / 1000
 PACKED_SLOT_COST = 0.8
 # Below this many tokens a core, cutting a batch costs more than it saves.
 GROUP_TOKENS = 48
+# Kinds of nodes that an engine's description counts.
+SHOWN = ("PackedLayer", "FullyConnected", "MatMul", "Subgraph", "ScaledDotProductAttention")
 
 
 @cache
@@ -251,13 +253,7 @@ class OpenVinoEngine(Engine):
                 info["originalLayersNames"].astype(str)
             ):
                 kind, form = "PackedLayer", "avx512_vnni_I8"
-            if kind in (
-                "PackedLayer",
-                "FullyConnected",
-                "MatMul",
-                "Subgraph",
-                "ScaledDotProductAttention",
-            ):
+            if kind in SHOWN:
                 kernels[f"{kind} {form}"] = kernels.get(f"{kind} {form}", 0) + 1
         return {
             "engine": self.name,

@@ -173,10 +173,10 @@ def test_what_nobody_foresaw_fails_its_own_request(
     submit = engine.submit
     longest = len(model.model.session.tokenizer.encode(["a word " * 20])[0])
 
-    def refuse(batch: Any) -> Any:
+    def refuse(batch: Any, **options: Any) -> Any:
         if batch.longest >= longest:
             raise RuntimeError("the library is unhappy")
-        return submit(batch)
+        return submit(batch, **options)
 
     monkeypatch.setattr(engine, "submit", refuse)
     none = {"TEXT": Tensor("TEXT", np.array([[3]], object))}
