@@ -126,7 +126,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
                 rows = parquet.read_table(path).to_pylist()
             except Exception as error:
                 raise DataError(f"{path} is no readable Parquet file: {error}.") from error
-            for number, row in enumerate(rows):
+            for number, row in enumerate(rows, 1):
                 yield _row(row, language, f"{path}, row {number}")
         case other:
             raise InputError(
@@ -141,7 +141,7 @@ def _read_hub(name: str) -> Iterator[tuple[str, str]]:
     with hub_at_hand(why=why, extra="calibrate") as hub:
         try:
             rows = datasets.load_dataset(identity, *config, split="train", streaming=True)
-            for number, row in enumerate(rows.take(20_000)):
+            for number, row in enumerate(rows.take(20_000), 1):
                 yield _row(row, UNKNOWN, f"{name}, row {number}")
         except DataError:
             raise

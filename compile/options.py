@@ -159,11 +159,15 @@ class BuildOptions(TargetOptions):
 
     def _check_languages(self) -> None:
         if self.languages is None:
-            if self.count is not None:
-                raise InputError(
-                    "--count says which texts keep their pieces when --languages trims the rest.",
-                    hint="Give --languages too, or leave --count out.",
-                )
+            for name, given, what in (
+                ("--count", self.count is not None, "which texts keep their pieces"),
+                ("--pieces", self.pieces != 0, "how many pieces stay"),
+            ):
+                if given:
+                    raise InputError(
+                        f"{name} says {what} when --languages trims the rest.",
+                        hint=f"Give --languages too, or leave {name} out.",
+                    )
             return
         read_languages(self.languages)
         if self.pieces < 0:

@@ -52,7 +52,7 @@ class Source:
             DataError: a column is missing or of another type; the row is named.
         """
         rows = _read(self, config, split)
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rows, 1):
             for name, kind in columns.items():
                 if name not in row:
                     raise DataError(
@@ -133,8 +133,9 @@ def open_source(name: str | None, *, probe: tuple[str, str]) -> Source:
     assert name is not None
     folder = Path(name).expanduser()
     if not folder.is_dir():
+        what = f"{folder} is a file" if folder.exists() else f"There is no data folder {folder}"
         raise InputError(
-            f"There is no data folder {folder}.",
+            f"{what}.",
             hint="Give a folder in the layout of google/xtreme, or type: --data sample",
         )
     return Source(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from xopt.evaluate.data import Source
-from xopt.evaluate.tasks.base import Task
+from xopt.evaluate.tasks.base import Task, is_absent
 
 __all__ = ["settle_split"]
 
@@ -49,13 +48,4 @@ def _has_labels(task: Task, source: Source, split: str) -> bool:
     if config is None:
         return False
     first = next(iter(source.read(config, split)), None)
-    return first is not None and not _is_empty(first.get(task.gold))
-
-
-def _is_empty(value: Any) -> bool:
-    """Whether a label is one of the ways in which copies leave it out."""
-    if isinstance(value, dict):
-        return _is_empty(value.get("text"))
-    if isinstance(value, list):
-        return all(_is_empty(entry) for entry in value)
-    return value in (None, "", "-", "-1", -1)
+    return first is not None and not is_absent(first.get(task.gold))

@@ -196,7 +196,7 @@ def _rows(task: TrainingTask, folder: Path | None, split: str) -> list[Iterator[
 
 
 def _numbered(where: str, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, 1):
         yield f"{where}, row {number}", row
 
 

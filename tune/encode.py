@@ -85,7 +85,7 @@ def _choices(
     examples: Sequence[Example], labels: Sequence[str], tokenizer: Tokenizer, limit: int
 ) -> list[Item]:
     count = len(examples[0]["choices"])
-    for number, row in enumerate(examples):
+    for number, row in enumerate(examples, 1):
         if len(row["choices"]) != count:
             raise DataError(
                 f"Example {number} has {len(row['choices'])} choices, the first has {count}."

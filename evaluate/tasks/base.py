@@ -16,10 +16,15 @@ from xopt.packing import Encoding
 from xopt.registry import Registry
 from xopt.tokenization import Tokenizer
 
-__all__ = ["TASKS", "Examples", "Progress", "Task", "fitting_tasks"]
+__all__ = ["NO_LABELS", "TASKS", "Examples", "Progress", "Task", "fitting_tasks", "is_absent"]
 
 # Keys of an example that are not asked: what is right, and what it is called.
 ANSWERS = ("answers", "gold", "id", "label", "tags")
+
+NO_LABELS = (
+    "Some copies have no labels in their test split. Score another one (--split validation), take "
+    "the hub's google/xtreme, or type: --data sample"
+)
 
 Progress = Callable[[float], None]
 Examples = Sequence[Mapping[str, Any]]
@@ -149,6 +154,15 @@ class Task(ABC):
 
     # How submission files end.
     ending: ClassVar[str] = "tsv"
+
+
+def is_absent(label: Any) -> bool:
+    """Whether a label is one of the ways in which copies of a test split leave it out."""
+    if isinstance(label, Mapping):
+        return is_absent(label.get("text"))
+    if isinstance(label, list):
+        return all(is_absent(entry) for entry in label)
+    return label in (None, "", "-", "-1", -1)
 
 
 TASKS: Registry[type[Task]] = Registry(

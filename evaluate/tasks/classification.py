@@ -11,7 +11,7 @@ import numpy as np
 from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row
 from xopt.evaluate.statistics import Scored, accuracy
-from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, Task, is_absent
 from xopt.evaluate.tasks.labels import match_labels
 from xopt.model.session import Session
 from xopt.packing import Encoding
@@ -53,7 +53,7 @@ class PairClassification(Task):
                 raise DataError(
                     f"{where}, row {number}: the label {row[label]!r} is none of "
                     f"{', '.join(self.classes)}.",
-                    hint="Test labels are taken out of some copies; the hub's have them.",
+                    hint=NO_LABELS if is_absent(row[label]) else "",
                 )
             found.append(
                 {"first": row["sentence1"], "second": row["sentence2"], "label": row[label]}

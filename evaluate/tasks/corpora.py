@@ -76,7 +76,7 @@ def _side(source: Source, place: str, side: str) -> dict[str, str]:
         DataError: an id stands twice.
     """
     found: dict[str, str] = {}
-    for number, row in enumerate(source.rows(place, side, {"id": str, "text": str})):
+    for number, row in enumerate(source.rows(place, side, {"id": str, "text": str}), 1):
         if row["id"] in found:
             raise DataError(
                 f"{place}, {side}, row {number}: the id {row['id']!r} stands there twice.",

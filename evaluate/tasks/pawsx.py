@@ -36,4 +36,4 @@ class PawsX(PairClassification):
         config = self.config_of(language)
         columns = {"sentence1": str, "sentence2": str, "label": str}
         rows = source.rows(config, self.split, columns)
-        return self.checked(enumerate(rows), "label", f"{config}/{self.split}")
+        return self.checked(enumerate(rows, 1), "label", f"{config}/{self.split}")

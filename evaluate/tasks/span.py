@@ -16,7 +16,7 @@ from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row, Source
 from xopt.evaluate.metrics import squad
 from xopt.evaluate.statistics import Scored, mean_of
-from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, Task, is_absent
 from xopt.model.session import Session
 from xopt.model.spans import (
     DOC_STRIDE,
@@ -31,6 +31,8 @@ from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
 __all__ = ["COLUMNS", "SpanAnswers"]
+
+EXPECTED = 'Expected: "answers": {"text": [TEXT, ...], "answer_start": [NUMBER, ...]}.'
 
 COLUMNS = {"id": str, "context": str, "question": str, "answers": dict}
 
@@ -75,7 +77,7 @@ class SpanAnswers(Task):
         config = self.config_of(language)
         rows = source.rows(config, self.split, COLUMNS)
         where = f"{config}/{self.split}"
-        return self.checked(enumerate(rows), language, where, stripped=source.kind == "hub")
+        return self.checked(enumerate(rows, 1), language, where, stripped=source.kind == "hub")
 
     def checked(
         self, rows: Iterable[tuple[int, Row]], language: str, where: str, *, stripped: bool
@@ -171,7 +173,7 @@ def _answers(row: Row, place: str, *, stripped: bool) -> list[str]:
     if not lists or not texts or len(texts) != len(starts):
         raise DataError(
             f"{place}: no answer, or not one start for each.",
-            hint='Expected: "answers": {"text": [TEXT, ...], "answer_start": [NUMBER, ...]}.',
+            hint=NO_LABELS if is_absent(texts) else EXPECTED,
         )
     for text, start in zip(texts, starts, strict=True):
         if not isinstance(text, str) or not text.strip():

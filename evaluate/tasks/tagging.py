@@ -12,7 +12,7 @@ from xopt.errors import DataError, InputError, did_you_mean
 from xopt.evaluate.data import Source
 from xopt.evaluate.metrics.chunks import SEQEVAL, chunk_f1, token_accuracy
 from xopt.evaluate.statistics import Scored
-from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, Task, is_absent
 from xopt.evaluate.tasks.labels import match_labels
 from xopt.model.layout import read_words
 from xopt.model.session import Session
@@ -76,12 +76,15 @@ class Tagging(Task):
         rows = source.rows(config, self.split, {"tokens": list, self.column: list})
         return [
             self._example(row["tokens"], row[self.column], f"{config}/{self.split}, row {number}")
-            for number, row in enumerate(rows)
+            for number, row in enumerate(rows, 1)
         ]
 
     def _example(self, tokens: Sequence[Any], tags: Sequence[Any], where: str) -> dict[str, Any]:
         if len(tokens) != len(tags) or not tokens:
-            raise DataError(f"{where}: {len(tokens)} tokens and {len(tags)} tags.")
+            raise DataError(
+                f"{where}: {len(tokens)} tokens and {len(tags)} tags.",
+                hint=NO_LABELS if tokens and is_absent(tags) else "",
+            )
         for token in tokens:
             if not isinstance(token, str):
                 raise DataError(f"{where}: the token {token!r:.60} is no text.")
@@ -89,7 +92,8 @@ class Tagging(Task):
             named = [tag_name(tag, self.tags) for tag in tags]
         except ValueError as error:
             raise DataError(
-                f"{where}: {error}.", hint=f"In this order: {' '.join(self.tags)}."
+                f"{where}: {error}.",
+                hint=NO_LABELS if is_absent(tags) else f"In this order: {' '.join(self.tags)}.",
             ) from error
         return {"tokens": [self.clean(t) for t in tokens], "tags": named}
 

@@ -41,7 +41,7 @@ class TyDiQa(SpanAnswers):
             return super().load(source, language)
         rows = source.rows(self.config, self.split, COLUMNS)
         name = NAMES[language].lower()
-        chosen = [(n, row) for n, row in enumerate(rows) if _language(row) == name]
+        chosen = [(n, row) for n, row in enumerate(rows, 1) if _language(row) == name]
         if not chosen:
             raise InputError(f"{self.config}/{self.split} holds no row in {language!r}.")
         where = f"{self.config}/{self.split}"

@@ -40,7 +40,7 @@ class Xnli(PairClassification):
 
     def load(self, source: Source, language: str) -> Examples:
         rows = source.rows(self.config, self.split, COLUMNS)
-        chosen = [(n, row) for n, row in enumerate(rows) if row["language"] == language]
+        chosen = [(n, row) for n, row in enumerate(rows, 1) if row["language"] == language]
         if not chosen:
             raise InputError(f"{self.config}/{self.split} holds no row in {language!r}.")
         return self.checked(chosen, "gold_label", f"{self.config}/{self.split}")

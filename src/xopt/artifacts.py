@@ -102,8 +102,10 @@ class Artifact:
             raise ArtifactError(f"{folder} holds a {kind or 'foreign file'}, not a {cls.kind}.")
         if manifest.get("schema") != SCHEMA:
             raise ArtifactError(
-                f"{folder} has schema {manifest.get('schema')}; this xopt reads {SCHEMA}.",
-                hint=_again(folder),
+                f"{folder} was made by another version of xopt (its schema is "
+                f"{manifest.get('schema')}; this one reads {SCHEMA}).",
+                hint="Build it again with this version: xopt build CHECKPOINT -o "
+                + shlex.quote(str(folder)),
             )
         if wrong := misfit(manifest, cls.form):
             raise ArtifactError(f"{path} is damaged: {wrong}.", hint=_again(folder))

@@ -180,13 +180,13 @@ def _report_section(report: Mapping[str, Any]) -> list[str]:
     latency = speed["latency_ms"]
     lines += [
         "",
-        f"Worst language: {language_name(report['worst']['language'])} "
+        f"- Worst language: {language_name(report['worst']['language'])} "
         f"({report['worst']['difference']:+.2f}).",
-        *(f"{line}." for line in part_lines(report)),
-        f"{speed['sentences_per_s']:,.0f} sentences/s, {speed['tokens_per_s']:,.0f} tokens/s; one "
-        f"sentence alone p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms "
+        *(f"- {line}." for line in part_lines(report)),
+        f"- {speed['sentences_per_s']:,.0f} sentences/s, {speed['tokens_per_s']:,.0f} tokens/s; "
+        f"one sentence alone p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms "
         f"({_machine(report['host'])}).",
-        f"Reproduce: `{report['command']}`",
+        f"- Reproduce: `{report['command']}`",
         "",
     ]
     return lines

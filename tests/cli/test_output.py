@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from xopt.cli import output
+from xopt.cli import inspect, output
 
 TEXT = "Wo ist die Bibliothek? 図書館はどこですか。" * 2
 LANGUAGE = ["Vietnamese (vie)", "1,024", "99.41", "99.32", "-10.69", "[-10.00, +10.63]", "100.0%"]
@@ -58,6 +58,19 @@ def test_the_framed_table_is_kept_where_it_fits(monkeypatch: pytest.MonkeyPatch)
     assert "┃" not in narrow
     # In one piece: every language stands once.
     assert narrow.count("mean") == 1
+
+
+def test_a_cards_table_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    for module in (output, inspect):
+        monkeypatch.setattr(module, "console", lambda: Console(file=stream, width=60))
+    columns, rows, _ = TABLES["retention"]
+    table = ["| " + " | ".join(row) + " |" for row in (columns, ["--"] * len(columns), *rows)]
+    inspect._show_card("\n".join(["# A card", "", "## Task", "", *table, "", "- Worst: none."]))
+    found = stream.getvalue()
+    assert "…" not in found
+    assert [cell for row in (*rows, columns) for cell in row if cell not in found] == []
+    assert found.index("A card") < found.index("agreement") < found.index("Worst")
 
 
 def test_brackets_are_text(monkeypatch: pytest.MonkeyPatch) -> None:

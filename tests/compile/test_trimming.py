@@ -196,6 +196,7 @@ def test_counted_texts_keep_their_pieces(heads: Callable[[str], Path], tmp_path:
         ({"languages": "sw,xx"}, InputError),
         ({"languages": "sw", "pieces": -1}, InputError),
         ({"count": "texts"}, InputError),
+        ({"pieces": 60_000}, InputError),
         ({"languages": "sw", "target": "cuda"}, UnsupportedError),
     ],
 )

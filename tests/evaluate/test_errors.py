@@ -105,7 +105,7 @@ def test_a_bad_row_is_named(
     source = folder(tmp_path, config, "test", [good, bad])
     with pytest.raises(DataError, match=message) as caught:
         found.load(source, "de")
-    assert f"{config}/test, row 1" in caught.value.message
+    assert f"{config}/test, row 2" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,9 @@ def test_a_row_among_other_languages_has_the_files_number(
     rows = [german | other, german | other, german, german | other, german | bad]
     found = make_task(task, {"split": "test"})
     source = folder(tmp_path, config, "test", rows)
-    with pytest.raises(DataError, match=f"{config}/test, row 4"):
+    with pytest.raises(DataError, match=f"{config}/test, row 5") as caught:
         found.load(source, "de")
+    assert "--split validation" in caught.value.hint
     assert len(found.load(folder(tmp_path / "good", config, "test", rows[:4]), "de")) == 1
 
 
@@ -174,7 +175,7 @@ def test_bucc_refuses_an_id_that_stands_twice(tmp_path: Path) -> None:
     twice = [{"id": "1", "text": "a"}, {"id": "3", "text": "b"}, {"id": "1", "text": "c"}]
     folder(tmp_path, "bucc18_corpus.de-en.dev", "de", twice)
     source = folder(tmp_path, "bucc18_corpus.de-en.dev", "en", [{"id": "2", "text": "b"}])
-    with pytest.raises(DataError, match=r"de, row 2: the id '1' stands there twice"):
+    with pytest.raises(DataError, match=r"de, row 3: the id '1' stands there twice"):
         Bucc2018(split="validation").load(source, "de")
 
 

@@ -220,7 +220,7 @@ def test_a_broken_row_stops_its_own_task_only(bundles: Bundles, tmp_path: Path) 
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
     assert found["tasks"][0]["languages"]["de"]["n"] > 0
-    assert "row 0: the label 'seven'" in found["tasks"][1]["skipped"]
+    assert "row 1: the label 'seven'" in found["tasks"][1]["skipped"]
     assert found["gate"]["failed"] == ["pawsx (not scored)"]
 
 

@@ -192,8 +192,8 @@ def test_ccgbank_files_are_read_and_asked_for(tmp_path: Path) -> None:
         ("mnli", [], "no example"),
         ("panx", [{"tokens": ["a"], "ner_tags": [0, 1]}], "1 tokens and 2 tags"),
         ("panx", [{"tokens": ["a"], "ner_tags": [99]}], "tag 99"),
-        ("hellaswag", [{"ctx": "a", "endings": ["b"], "label": "x"}], "row 0"),
-        ("commonsenseqa", [{"question": "a", "choices": {}, "answerKey": "A"}], "row 0"),
+        ("hellaswag", [{"ctx": "a", "endings": ["b"], "label": "x"}], "row 1"),
+        ("commonsenseqa", [{"question": "a", "choices": {}, "answerKey": "A"}], "row 1"),
     ],
 )
 def test_bad_rows_are_named(

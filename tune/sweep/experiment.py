@@ -198,7 +198,10 @@ def read_experiment(path: Path, *, data: str | None = None) -> Experiment:
             f"There is no file {path}.", hint="docs/sweep.md shows what one looks like."
         ) from error
     except (tomllib.TOMLDecodeError, IsADirectoryError) as error:
-        raise InputError(f"{path} is no readable TOML file: {error}.") from error
+        raise InputError(
+            f"{path} is no readable TOML file: {error}.",
+            hint="docs/sweep.md shows what one looks like.",
+        ) from error
     given = {key.replace("-", "_"): value for key, value in document.items()}
     given.setdefault("name", path.stem)
     names = [entry.name for entry in fields(Experiment)]

@@ -118,7 +118,7 @@ def main() -> None:
         from xopt.publishing import disk_error, disk_hint
 
         if failed := disk_error(error):
-            _fail(f"{failed}", f"{disk_hint(failed)}; nothing that was built is lost.")
+            _fail(_said(failed), f"{disk_hint(failed)}; nothing that was built is lost.")
         _fail(
             f"xopt itself failed: {type(error).__name__}: {error}",
             "Please report it with the output of: xopt --debug ...",
@@ -145,6 +145,13 @@ def _load_commands(words: Sequence[str]) -> None:
     chosen = (named,) if alone else COMMANDS
     for name in chosen:
         import_module(f"xopt.cli.{COMMANDS[name]}")
+
+
+def _said(error: OSError) -> str:
+    """What failed where, without Python's number of it."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}."
 
 
 def _cancelled() -> NoReturn:

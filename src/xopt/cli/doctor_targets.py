@@ -20,7 +20,7 @@ __all__ = ["EXTRAS", "Gpu", "examine_targets"]
 
 Gpu = tuple[str, int]
 
-# extra -> module -> distribution of everything it brings
+# extra -> module -> distribution of what its commands and targets import
 EXTRAS: dict[str, dict[str, str]] = {
     "build": {
         "torch": "torch",
@@ -32,6 +32,10 @@ EXTRAS: dict[str, dict[str, str]] = {
         "pyarrow": "pyarrow",
     },
     "calibrate": {"datasets": "datasets", "modelopt": "nvidia-modelopt"},
+    "tune": {"accelerate": "accelerate", "scipy": "scipy"},
+    "report": {"jinja2": "jinja2", "matplotlib": "matplotlib"},
+    "serve": {"starlette": "starlette", "uvicorn": "uvicorn", "orjson": "orjson"},
+    "sign": {"cryptography": "cryptography"},
     "cuda": {"safetensors": "safetensors", "torch": "torch", "triton": "triton"},
     "tensorrt": {"tensorrt": "tensorrt"},
     "tensorrt-rtx": {"tensorrt_rtx": "tensorrt-rtx"},

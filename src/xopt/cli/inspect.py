@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +46,7 @@ def inspect(
     if as_json:
         print_json(document)
         return
-    console().print(Markdown((bundle.folder / "card.md").read_text(encoding="utf-8")))
+    _show_card((bundle.folder / "card.md").read_text(encoding="utf-8"))
     table(
         "files (every sha256 verified)",
         ["file", "MiB", "sha256"],
@@ -67,6 +68,17 @@ def inspect(
         table("compiled kernels", ["kernel", "count"], [[k, str(n)] for k, n in kernels.items()])
     elif "error" in document["session"]:
         console().print(f"engine: {document['session']['error']}", highlight=False)
+
+
+def _show_card(card: str) -> None:
+    """The card; its tables as all others: Markdown's cut numbers where there is little room."""
+    for is_table, group in groupby(card.splitlines(), lambda line: line.startswith("|")):
+        lines = list(group)
+        if not is_table:
+            console().print(Markdown("\n".join(lines)))
+            continue
+        head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+        table("", head, rows)
 
 
 def _elsewhere(reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:

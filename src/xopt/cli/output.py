@@ -102,7 +102,11 @@ def _frame(framed: bool, title: str) -> Table:
 def show_options(command: str, options: Mapping[str, Any], quiet: bool) -> None:
     """The resolved options, before the work begins."""
     if not quiet:
-        shown = "  ".join(f"{k}={v}" for k, v in options.items() if v not in (None, "", ()))
+        shown = "  ".join(
+            f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+            for name, value in options.items()
+            if value not in (None, "", ())
+        )
         line = escape(f"xopt {command}: {shown}")
         error_console().print(f"[dim]{line}[/dim]", highlight=False)
 

@@ -58,5 +58,6 @@ def report(
         )
         return
     console().print(
-        f"{out}  ({len(found)} runs, {len(text.encode()) / 2**10:,.0f} KiB)", highlight=False
+        f"{out}  ({len(found)} run{'s' * (len(found) > 1)}, {len(text.encode()) / 2**10:,.0f} KiB)",
+        highlight=False,
     )

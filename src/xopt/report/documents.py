@@ -117,7 +117,7 @@ def _from_file(path: Path) -> list[Run]:
     except ValueError as error:
         raise InputError(f"{path} is no JSON document: {error}.", hint=AGAIN) from error
     if not isinstance(document, dict):
-        raise InputError(f"{path} holds {type(document).__name__}, not a document of xopt.")
+        raise InputError(f"{path} holds no JSON object, so no document of xopt.", hint=AGAIN)
     name = path.stem
     if isinstance(document.get("tasks"), list) and "groups" in document:
         return _from_suite(document, name, path)
