@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 import time
@@ -27,6 +26,7 @@ from xopt.card import render_card
 from xopt.compile.builders import BUILDERS
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.context import BuildContext
+from xopt.compile.external import WEIGHTS
 from xopt.compile.lower import lowered_fingerprint
 from xopt.compile.options import BuildOptions
 from xopt.compile.public import ways_to
@@ -41,7 +41,7 @@ from xopt.errors import InputError
 from xopt.evaluate.tasks import TASKS, fitting_tasks
 from xopt.evidence import record_build
 from xopt.hashing import source_digest
-from xopt.host import peak_rss_mib, release_memory, tool_versions
+from xopt.host import collect_cycles, peak_rss_mib, release_memory, tool_versions
 from xopt.progress import Progress, Silent, Stage, StageClock
 
 __all__ = [
@@ -113,7 +113,7 @@ def build_bundle(
         progress.stage("calibrating")
         ranges = ranges_of(checkpoint, graph, sample, options, progress)
     # Mapped weights count as memory as long as anything refers to them.
-    gc.collect()
+    collect_cycles((graph.folder / WEIGHTS).stat().st_size)
     release_memory()
     with publish(out) as work:
         context = BuildContext(checkpoint, graph, ranges, lowering, lengths, progress, trimmed)

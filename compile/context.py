@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass, replace
 from typing import Any
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.external import WEIGHTS
 from xopt.compile.lower import lower_graph
 from xopt.compile.recipes import Lowering
 from xopt.compile.trimming import Trimmed
+from xopt.host import collect_cycles
 from xopt.progress import Progress
 
 __all__ = ["BuildContext"]
@@ -45,6 +46,6 @@ class BuildContext:
         given = self.graph, recipe, self.ranges, self.trimmed
         lowered = lower_graph(*given, checkpoint=self.checkpoint)
         # Mapped weights count as memory as long as anything refers to them.
-        gc.collect()
+        collect_cycles((self.graph.folder / WEIGHTS).stat().st_size)
         self.progress.stage("compiling")
         return lowered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,13 @@ from numpy.typing import NDArray
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.external import WEIGHTS
 from xopt.compile.padded import padded_answer
 from xopt.compile.reference import Asked, Reference, open_reference, reference_model
 from xopt.compile.sparse import FILE, reference_weights
 from xopt.engines.openvino import open_core
 from xopt.errors import ParityError
-from xopt.host import release_memory
+from xopt.host import collect_cycles, release_memory
 from xopt.model.head import Head
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.tokenization import Tokenizer
@@ -134,7 +134,7 @@ def check_parity(checkpoint: Checkpoint, graph: Path, inputs: Sequence[str]) -> 
     against = reference.against
     expected = [_both(reference, one) for one in asked]
     del reference, tokenizer
-    gc.collect()
+    collect_cycles(graph.with_name(WEIGHTS).stat().st_size)
     release_memory()
     first = checkpoint.config.first_position
     packs = [pack(items, first_position=first) for items in encodings]

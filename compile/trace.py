@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import logging
 import warnings
@@ -21,7 +20,7 @@ from xopt.compile.parity import check_parity
 from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.errors import require
 from xopt.hashing import source_digest
-from xopt.host import release_memory, tool_versions
+from xopt.host import collect_cycles, release_memory, tool_versions
 from xopt.packing import Encoding, pack
 
 if TYPE_CHECKING:
@@ -105,9 +104,10 @@ def _export_into(folder: Path, checkpoint: Checkpoint, skeleton: PackedEncoder) 
 
     model, state = _export(skeleton, PackedEncoder.load(checkpoint))
     _save(model, state, folder)
+    held = sum(tensor.nbytes for tensor in state.values())
     # The exporter's objects refer to one another in circles and would keep the mapping alive.
     del model, state
-    gc.collect()
+    collect_cycles(held)
     release_memory()
 
 

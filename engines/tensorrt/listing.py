@@ -45,7 +45,7 @@ _KERNEL = re.compile(r"^Name: (.*?), LayerType: (\w+), (.*)$")
 _TENSOR = re.compile(r"Datatype: (\w+)")
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _PROFILE = re.compile(r"_myl(\d+)_\d+$")
-_PADDED = re.compile(rb"(\d+), // padded skv")
+_PADDED, _LENGTH = re.compile(rb", // padded skv"), re.compile(rb"\d+$")
 _PRODUCT = re.compile(
     rb'fully_connected=\{ name="[^\n]*? alpha=([0-9A-F]+) [^\n]*? layers="([^"\n]*)"'
 )
@@ -116,7 +116,8 @@ def read_kernels(lines: Iterable[str]) -> list[Kernel]:
 
 def read_padded_lengths(plan: ReadableBuffer) -> list[int]:
     """The lengths that the fused attention kernels were compiled for, each once."""
-    return sorted({int(match.group(1)) for match in _PADDED.finditer(plan)})
+    found = (_LENGTH.search(plan, m.start() - 20, m.start()) for m in _PADDED.finditer(plan))
+    return sorted({int(length[0]) for length in found if length})
 
 
 def read_alphas(plan: ReadableBuffer) -> dict[str, list[float]]:
@@ -281,8 +282,7 @@ def chosen_kernels(kernels: Sequence[Kernel]) -> dict[str, dict[str, str]]:
     chosen: dict[str, dict[str, str]] = defaultdict(dict)
     for kernel in worst_profile(kernels):
         for node in kernel.nodes:
-            linear = LINEAR.match(node)
-            if linear:
+            if linear := LINEAR.match(node):
                 chosen[linear.group(1)][linear.group(2)] = kernel.signature
             elif node.endswith(ATTENTION):
                 layer = node.rsplit(".", 2)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import sys
@@ -18,6 +19,7 @@ from xopt.errors import InputError, UnsupportedError
 __all__ = [
     "check_count",
     "check_platform",
+    "collect_cycles",
     "cpu_count",
     "cpu_facts",
     "cpu_flags",
@@ -32,6 +34,8 @@ __all__ = [
 
 
 MOST_THREADS = 1024
+# Bytes; what is held for less is not worth a collection.
+WORTH_COLLECTING = 2**26
 MACHINES = ("x86_64", "aarch64")
 # Of OpenVINO's wheels there.
 GLIBC_AARCH64 = (2, 35)
@@ -178,6 +182,16 @@ def _trim() -> Callable[[int], int] | None:
     """``malloc_trim`` of glibc; None where there is another library."""
     trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return trim
+
+
+def collect_cycles(held: int) -> None:
+    """Free objects that refer to one another in circles and keep ``held`` bytes.
+
+    A collection looks at every object of the process, with PyTorch and its exporter for the better
+    part of a second; little is left to Python's own.
+    """
+    if held >= WORTH_COLLECTING:
+        gc.collect()
 
 
 def release_memory() -> None:
