@@ -35,6 +35,7 @@ LONG = {
     "engines/kernels/test_aot.py",
     "engines/tensorrt/test_rtx.py",
     "engines/test_cuda.py",
+    "evaluate/test_suite.py",
     "model/test_libraries.py",
     "test_check_gpu.py",
     "tune/test_phases.py",

@@ -74,8 +74,9 @@ def test_dequantised_e5_small_fuses_in_every_layer(tmp_path: Path) -> None:
     except CheckpointError as error:
         pytest.skip(f"multilingual-e5-small is not at hand: {error.message}")
     for precision in ("int8", "fp16"):
+        # Several GPUs are another test's; benchmarks/rtx_builds.py builds this one for all.
         options = BuildOptions(
-            PIP_E5, precision, "tensorrt-rtx", calibration_tokens=256, sm="86,89,120",
+            PIP_E5, precision, "tensorrt-rtx", calibration_tokens=256, sm="89",
             out=str(tmp_path / precision),
         )  # fmt: skip
         manifest = build_bundle(options).bundle.manifest
