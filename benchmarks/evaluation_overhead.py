@@ -37,9 +37,9 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    def submit(self, batch: PackedBatch) -> Any:
+    def submit(self, batch: PackedBatch, **options: Any) -> Any:
         self.batches.append(batch)
-        return self.engine.submit(batch)
+        return self.engine.submit(batch, **options)
 
     def one_after_another(self) -> float:
         """Seconds for all recorded batches."""

@@ -112,7 +112,7 @@ class Engine(Closing):
         Raises:
             InputError: as in :meth:`run`.
         """
-        self.check(batch)
+        self.signature.check(batch)
         return self._submit(batch, None, beside=beside)
 
     def run_into(self, batch: PackedBatch, answer: NDArray[np.float32]) -> None:
@@ -125,7 +125,7 @@ class Engine(Closing):
         Raises:
             InputError: as in :meth:`run`, or the array has another shape, type or layout.
         """
-        self.check(batch)
+        self.signature.check(batch)
         expected = self._shape(batch)
         if answer.shape != expected or answer.dtype != np.float32:
             raise InputError(
@@ -193,25 +193,6 @@ class Engine(Closing):
                 hint="Copy the bundle again, or build it again: xopt build CHECKPOINT",
             )
         return found
-
-    def check(self, batch: PackedBatch) -> None:
-        """Refuse a batch that this encoder cannot take; see :meth:`run`."""
-        limits = self.signature
-        if batch.longest > limits.max_tokens:
-            raise InputError(
-                f"A sentence has {batch.longest} tokens; this engine takes {limits.max_tokens}.",
-                hint="Cut the text, or split it.",
-            )
-        for name, values, bound in (
-            ("input_ids", batch.input_ids, limits.vocabulary),
-            ("token_type_ids", batch.token_type_ids, limits.types),
-        ):
-            if name in limits.inputs and (values.min() < 0 or values.max() >= bound):
-                raise InputError(f"{name} must lie in 0..{bound - 1}.")
-        top = limits.first_position + limits.max_tokens
-        positions = batch.position_ids
-        if positions.min() < 0 or positions.max() >= top:
-            raise InputError(f"position_ids must lie in 0..{top - 1}.")
 
     def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
         """The sentences of a checked batch in groups that each run as one; here all in one."""

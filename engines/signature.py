@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from xopt.errors import InputError
+from xopt.packing import PackedBatch
+
 __all__ = ["TOKEN_WEIGHTS", "Signature"]
 
 # The second output of a sparse head.
@@ -45,3 +48,25 @@ class Signature:
         """From a bundle's manifest."""
         facts = dict(manifest["signature"])
         return cls(**{**facts, "inputs": tuple(facts["inputs"])})
+
+    def check(self, batch: PackedBatch) -> None:
+        """Refuse a batch that this encoder cannot take.
+
+        Raises:
+            InputError: a sentence is longer than the encoder takes, or an id is out of range.
+        """
+        if batch.longest > self.max_tokens:
+            raise InputError(
+                f"A sentence has {batch.longest} tokens; this engine takes {self.max_tokens}.",
+                hint="Cut the text, or split it.",
+            )
+        for name, values, bound in (
+            ("input_ids", batch.input_ids, self.vocabulary),
+            ("token_type_ids", batch.token_type_ids, self.types),
+        ):
+            if name in self.inputs and (values.min() < 0 or values.max() >= bound):
+                raise InputError(f"{name} must lie in 0..{bound - 1}.")
+        top = self.first_position + self.max_tokens
+        positions = batch.position_ids
+        if positions.min() < 0 or positions.max() >= top:
+            raise InputError(f"position_ids must lie in 0..{top - 1}.")

@@ -16,7 +16,17 @@ from xopt.closing import Closing
 from xopt.engines.base import Engine, open_engine, plain_batch
 from xopt.errors import InputError
 from xopt.model.few import open_few
-from xopt.model.stream import Array, answers_of, check_numbers, encode_ahead, run_chunks
+from xopt.model.stream import (
+    Array,
+    Progress,
+    answers_of,
+    check_numbers,
+    encode_ahead,
+    ranges,
+    run_chunks,
+    share_of,
+    unheard,
+)
 from xopt.model.texts import Row
 from xopt.model.usage import Usage
 from xopt.packing import Encoding, pack
@@ -27,20 +37,11 @@ __all__ = ["BATCH_TOKENS", "Session", "Usage"]
 
 Encode = Callable[[Tokenizer, int, int], list[Encoding]]
 EncodeParts = Callable[[Tokenizer, int, int], list[list[Encoding]]]
-Progress = Callable[[float], None]
 J = TypeVar("J")
 T = TypeVar("T")
 
 # Most slots of a batch, tokens and padding together.
 BATCH_TOKENS = 4096
-# Texts tokenized at a time, while the engine answers the ones before.
-CHUNK = 2048
-# The engine waits for the first of them only.
-FIRST = 256
-
-
-def _unheard(share: float) -> None:
-    """Progress that nobody watches."""
 
 
 class Session(Closing):
@@ -138,7 +139,7 @@ class Session(Closing):
                 self.engine.close()
 
     def answers(
-        self, count: int, encode: Encode, *, progress: Progress = _unheard
+        self, count: int, encode: Encode, *, progress: Progress = unheard
     ) -> Iterator[tuple[int, Encoding, Array]]:
         """Answer ``count`` items, tokenizing the next chunk while the engine runs this one.
 
@@ -152,30 +153,30 @@ class Session(Closing):
             per token. Chunks come in order; within one, batches of like lengths.
         """
         chunks = encode_ahead(
-            self, _ranges(count), lambda t, job: [[encoding] for encoding in encode(t, *job)]
+            self, ranges(count), lambda t, job: [[encoding] for encoding in encode(t, *job)]
         )
-        shares = _share_of(count, progress)
+        shares = share_of(count, progress)
         for chunk, index, answer in run_chunks(self, chunks, self.batch_tokens, shares):
             check_numbers(f"Example {chunk.job[0] + index}", [answer])
             yield chunk.job[0] + index, chunk.encodings[index], answer
 
     def parts(
-        self, count: int, encode: EncodeParts, *, progress: Progress = _unheard
+        self, count: int, encode: EncodeParts, *, progress: Progress = unheard
     ) -> Iterator[tuple[int, list[Encoding], list[Array]]]:
         """As :meth:`answers`, for items of one encoding or more: windows, or parts of a sentence.
 
         Yields:
             (index, encodings, answers) of each item, in order.
         """
-        shares = _share_of(count, progress)
+        shares = share_of(count, progress)
         for (start, _), items, answers in self.chunks(
-            _ranges(count), lambda t, job: encode(t, *job), progress=shares
+            ranges(count), lambda t, job: encode(t, *job), progress=shares
         ):
             for number, (item, answer) in enumerate(zip(items, answers, strict=True)):
                 check_numbers(f"Example {start + number}", answer)
                 yield start + number, item, answer
 
-    def rows(self, count: int, encode: Encode, *, progress: Progress = _unheard) -> Array:
+    def rows(self, count: int, encode: Encode, *, progress: Progress = unheard) -> Array:
         """``[count, width]``: as :meth:`answers`, for a head that answers per sentence."""
         table = np.empty((count, self.engine.signature.width), np.float32)
         for index, _, answer in self.answers(count, encode, progress=progress):
@@ -282,16 +283,6 @@ class Session(Closing):
     def _check_open(self) -> None:
         if self.closed:
             raise InputError("This model is closed.", hint="Open it again with xopt.load(PATH).")
-
-
-def _ranges(count: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of each chunk of a list of ``count`` items."""
-    starts = [0, *range(FIRST, count, CHUNK)]
-    return zip(starts, [*starts[1:], count], strict=True) if count else iter(())
-
-
-def _share_of(count: int, progress: Progress) -> Callable[[tuple[int, int], float], None]:
-    return lambda job, share: progress((job[0] + share * (job[1] - job[0])) / count)
 
 
 @contextlib.contextmanager

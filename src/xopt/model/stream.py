@@ -18,11 +18,18 @@ from xopt.packing import Encoding, plan_batches
 from xopt.tokenization import Tokenizer
 
 __all__ = [
-    "Answering", "Array", "Chunk", "answers_of", "check_numbers", "encode_ahead", "run_chunks",
+    "Answering", "Array", "Chunk", "Progress", "answers_of", "check_numbers", "encode_ahead",
+    "ranges", "run_chunks", "share_of", "unheard",
 ]  # fmt: skip
 
 Array = NDArray[np.float32]
+Progress = Callable[[float], None]
 J = TypeVar("J")
+
+# Texts tokenized at a time, while the engine answers the ones before.
+CHUNK = 2048
+# The engine waits for the first of them only.
+FIRST = 256
 
 
 class Answering(Protocol):
@@ -166,3 +173,18 @@ def check_numbers(name: str, values: Sequence[Array]) -> None:
             f"{name}: the engine answered with values that are no numbers.",
             hint="Build the bundle in another precision: xopt build --precision fp32",
         )
+
+
+def ranges(count: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of each chunk of a list of ``count`` items."""
+    starts = [0, *range(FIRST, count, CHUNK)]
+    return zip(starts, [*starts[1:], count], strict=True) if count else iter(())
+
+
+def share_of(count: int, progress: Progress) -> Callable[[tuple[int, int], float], None]:
+    """What tells ``progress`` the share of all items, from a chunk and the share of it."""
+    return lambda job, share: progress((job[0] + share * (job[1] - job[0])) / count)
+
+
+def unheard(share: float) -> None:
+    """Progress that nobody watches."""
