@@ -139,7 +139,7 @@ def call_xopt(models: Models, precision: str) -> Call:
 def plain_answer(engine: Any, ids: Ids) -> NDArray[np.float32]:
     """What an INT8 engine answers with exact integers in place of the kernels that multiply."""
     from xopt.engines import kernels
-    from xopt.engines.cuda_encoder import Products
+    from xopt.engines.cuda_products import Products
     from xopt.engines.cuda_programs import Programs
 
     def multiply(_: Any, *operands: Any, **epilogue: Any) -> Any:

@@ -37,7 +37,7 @@ from xopt.compile.trace import graph_fingerprint, trace_checkpoint
 from xopt.compile.trimming import Trimmed
 from xopt.encoders.plan import needs, plan, site_names
 from xopt.engines.building import Built
-from xopt.errors import InputError
+from xopt.errors import InputError, UnsupportedError
 from xopt.evaluate.tasks import TASKS, fitting_tasks
 from xopt.evidence import record_build
 from xopt.hashing import source_digest
@@ -166,10 +166,17 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
 
     Raises:
         InputError: a site is to stay in fp32 that this encoder does not have.
+        UnsupportedError: attention is to be INT8 and has rotary positions.
     """
     lowering = lowering_for(options.engine, options.precision)
     changes = options.builder.changes(options.precision, checkpoint.text.max_tokens)
     if "rotary positions" in needs(checkpoint.config):
+        if options.precision == "int8-attention":
+            raise UnsupportedError(
+                f"The target {options.target} cannot quantize the attention of this "
+                f"{checkpoint.config.model_type} encoder: positions are rotated into its keys.",
+                hint="Build it with --precision int8, whose attention is fp16 there.",
+            )
         # A rotated key has no range of its own in the sample.
         lowering = replace(lowering, attention=False)
     lowering = replace(lowering, **changes)

@@ -5,7 +5,7 @@ It reads the packed encoder's state and needs no graph, so it runs where ONNX is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from xopt.compile.centering import centered_biases
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.quantize import HALF
 from xopt.compile.recipes import Lowering
+from xopt.compile.rotary import rotations
 from xopt.encoders.plan import Attend, Embed, Linear, Normalize
+from xopt.engines.cuda_weights import Facts
 from xopt.errors import UnsupportedError
 
 __all__ = ["kernel_arrays"]
@@ -27,11 +29,11 @@ Array = NDArray[Any]
 
 def kernel_arrays(
     model: PackedEncoder, lowering: Lowering, sites: Mapping[str, Site]
-) -> tuple[dict[str, Array], dict[str, Any]]:
+) -> tuple[dict[str, Array], Facts]:
     """What :func:`~xopt.engines.cuda_weights.write_weights` takes.
 
     Args:
-        model: an encoder of BERT's block.
+        model: an encoder that :func:`~xopt.compile.recipes.check_encoder` lets pass.
         lowering: of the form ``kernels``.
         sites: by name; not read where nothing is quantized.
 
@@ -46,15 +48,29 @@ def kernel_arrays(
             weight = state[f"{op.layer}.attention_output.weight"]
             moved = centered_biases(op.layer, sites, state[qkv], state[output], weight)
             state[qkv], state[output] = moved
-    spec = model.config
-    facts = {
-        "layers": len(attends),
-        "heads": spec.heads,
-        "hidden": spec.hidden,
-        "head": model.spec.manifest(),
-        "epsilon": spec.epsilon,
-    }
-    return dict(_arrays(model, state, lowering, sites)), facts
+    return dict(_arrays(model, state, lowering, sites)), _facts(model, attends)
+
+
+def _facts(model: PackedEncoder, attends: Sequence[Attend]) -> Facts:
+    """What is no array."""
+    spec, form, tables = model.config, model.spec.form, rotations(attends)
+    depth = len(attends)
+    block, turning = spec.blocks[0], any(op.turns_values for op in attends)
+    turns = tuple(None if op.rotary is None else tables.index(op.rotary) for op in attends)
+    windows = tuple(op.window for op in attends)
+    return Facts(
+        depth, spec.heads, spec.hidden, model.spec.manifest(), spec.epsilon,
+        kv_heads=None if spec.kv_heads == spec.heads else spec.kv_heads,
+        head_dim=None if spec.head_dim * spec.heads == spec.hidden else spec.head_dim,
+        scale=None if spec.score_scale == spec.head_dim**-0.5 else spec.score_scale,
+        pre=block.order == "pre",
+        rms=block.ffn_norm.kind == "rms",
+        gate=block.activation if block.gated else None,
+        turns=turns if tables else (),
+        turns_values=turning,
+        windows=windows if any(window is not None for window in windows) else (),
+        form=form.manifest() if form is not None and form.needs else None,
+    )  # fmt: skip
 
 
 def _arrays(
@@ -63,19 +79,30 @@ def _arrays(
     lowering: Lowering,
     sites: Mapping[str, Site],
 ) -> Iterator[tuple[str, Array]]:
+    read: dict[str | None, list[str]] = {}
+    for op in model.plan:
+        if isinstance(op, Linear):
+            read.setdefault(op.site, []).append(op.name)
     for op in model.plan:
         if isinstance(op, Embed):
             yield from _tables(op, state, lowering)
         elif isinstance(op, Normalize):
-            yield from ((name, state[name]) for name in (f"{op.name}.weight", f"{op.name}.bias"))
-        elif isinstance(op, Linear):
-            site = sites[op.site] if op.site is not None and lowering.weights == "int8" else None
-            yield from _linear(op.name, state, site, lowering)
+            names = [f"{op.name}.{kind}" for kind in ("weight", "bias")]
+            yield from ((name, state[name]) for name in names if name in state)
+        elif isinstance(op, Linear) and op.site in read:
+            # All that reads one value is one product.
+            names = read.pop(op.site)
+            site = sites[op.site] if lowering.weights == "int8" else None
+            yield from _linear(names, state, site, lowering)
         elif isinstance(op, Attend) and lowering.attention:
             parts = [sites[f"{op.layer}.{part}"].amax for part in "qkv"]
             steps = np.array([np.float32(reach / 127) for reach in parts], np.float32)
             yield f"{op.layer}.qkv_out.scale", np.repeat(steps, op.heads * op.head_dim)
     yield from ((name, array) for name, array in state.items() if name.startswith("head."))
+    # Both halves of a table are the same angles.
+    for name, array in state.items():
+        if name.startswith("rotary."):
+            yield name, array[:, : array.shape[1] // 2]
 
 
 def _tables(
@@ -87,16 +114,20 @@ def _tables(
         yield from (("embeddings.word", rows), ("embeddings.word.scale", scales))
     else:
         yield "embeddings.word", _half("embeddings.word", words)
-    yield "embeddings.position", state["embeddings.position.weight"]
+    if "embeddings.position.weight" in state:
+        yield "embeddings.position", state["embeddings.position.weight"]
     none = np.zeros((1, op.width), np.float32)
     yield "embeddings.type", state.get("embeddings.token_type.weight", none)
 
 
 def _linear(
-    name: str, state: Mapping[str, Array], site: Site | None, lowering: Lowering
+    names: Sequence[str], state: Mapping[str, Array], site: Site | None, lowering: Lowering
 ) -> Iterator[tuple[str, Array]]:
-    weight = state[name + ".weight"]
-    yield name + ".bias", state[name + ".bias"]
+    name = names[0] if len(names) < 3 else f"{names[0].rpartition('.')[0]}.qkv"
+    weight, bias = (
+        np.concatenate([state[f"{part}.{kind}"] for part in names]) for kind in ("weight", "bias")
+    )
+    yield name + ".bias", bias
     if site is None:
         yield name + ".weight", _half(name, weight)
         return

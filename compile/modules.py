@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xopt.encoders.spec import Activation, EncoderSpec, Norm
+from xopt.encoders.spec import EncoderSpec, Norm
+from xopt.engines.activate import ACTIVATE
 
 __all__ = ["ACTIVATE", "RootMeanSquareNorm", "Rotation", "make_norm", "multiply"]
-
-
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
-
-
-ACTIVATE: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_tanh": _gelu_tanh,
-    "silu": F.silu,
-    "relu": F.relu,
-    "tanh": torch.tanh,
-}
 
 
 class RootMeanSquareNorm(nn.Module):

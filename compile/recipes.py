@@ -8,6 +8,7 @@ from typing import Literal
 from xopt.compile.head_spec import Head
 from xopt.encoders.plan import needs
 from xopt.encoders.spec import EncoderSpec, HeadForm
+from xopt.engines.cuda_weights import HEAD_DIMS
 from xopt.errors import InputError, UnsupportedError, did_you_mean
 
 __all__ = ["LOWERINGS", "PRECISIONS", "Lowering", "check_encoder", "check_head", "lowering_for"]
@@ -78,6 +79,14 @@ RTX = (
     "norms before each part", "LayerNorm without a bias", "rotary positions", "windowed attention",
     "a gated feed-forward part",
 )  # fmt: skip
+# And our own kernels, which take every head of labels as well.
+CUDA = (
+    *RTX, "RMSNorm", "rotated values", "grouped key and value heads", "embeddings without a norm",
+    "heads that are wider or narrower than their share of the states",
+    "a divisor of the scores that is not the root of a head's width",
+)  # fmt: skip
+# Activations of a gated part that they have.
+GATES = ("gelu", "silu")
 
 
 def check_encoder(target: str, spec: EncoderSpec, form: HeadForm | None, depth: int) -> None:
@@ -107,7 +116,14 @@ def _lacks(target: str, spec: EncoderSpec, form: HeadForm | None, depth: int) ->
     """What a target does not have of an encoder and its head, in words."""
     if target in WHOLE_PLAN:
         return []
-    asked = list(needs(spec)) + ([form.needs] if form is not None and form.needs else [])
+    asked = list(needs(spec))
+    if target == "cuda":
+        gates = {f"the activation {kind}" for kind in GATES if all(b.gated for b in spec.blocks)}
+        asked = [name for name in asked if name not in {*CUDA, *gates}]
+        if spec.head_dim not in HEAD_DIMS:
+            asked.append(f"attention heads of {spec.head_dim} values")
+        return asked
+    asked += [form.needs] if form is not None and form.needs else []
     if target == "tensorrt-rtx" and "rotary positions" in asked:
         asked = [name for name in asked if name not in RTX]
         if depth < spec.layers and spec.final_norm is not None:

@@ -1,8 +1,9 @@
 """NVIDIA GPUs from SM 80: the packed encoder on our Triton kernels, in CUDA graphs.
 
 Attention reads the joint projection as it stands, sentence after sentence, so nothing is ever
-padded; see ``engines/kernels``. The parts: ``cuda_weights`` (what is stored), ``cuda_encoder`` (the
-computation), ``cuda_programs`` (buffers and graphs).
+padded; see ``engines/kernels``. The parts: ``cuda_weights`` (what is stored), ``cuda_encoder``,
+``cuda_layer``, ``cuda_head`` and ``cuda_products`` (the computation), ``cuda_programs`` (buffers
+and graphs).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from xopt.engines.cuda_buckets import Buckets
-from xopt.engines.cuda_encoder import PackedIds
+from xopt.engines.cuda_layer import PackedIds
 from xopt.packing import PackedBatch
 
 __all__ = ["Program", "Programs"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         embed_layer_norm_int8_reference,
         embed_layer_norm_reference,
     )
+    from xopt.engines.kernels.gate import gated, gated_reference
     from xopt.engines.kernels.gelu import bias_gelu, bias_gelu_reference
     from xopt.engines.kernels.layer_norm import (
         add_layer_norm,
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     )
     from xopt.engines.kernels.linear import linear_int8, linear_int8_reference
     from xopt.engines.kernels.linear_float import linear_gelu, linear_gelu_reference
+    from xopt.engines.kernels.norms import pre_norm, pre_norm_reference
     from xopt.engines.kernels.pooling import mean_pool, mean_pool_reference
     from xopt.engines.kernels.ptx import assemble_ptx
+    from xopt.engines.kernels.rotary import rotate, rotate_reference
 
 __all__ = [
     "AotKernel",
@@ -51,12 +54,18 @@ __all__ = [
     "embed_layer_norm_int8",
     "embed_layer_norm_int8_reference",
     "embed_layer_norm_reference",
+    "gated",
+    "gated_reference",
     "linear_gelu",
     "linear_gelu_reference",
     "linear_int8",
     "linear_int8_reference",
     "mean_pool",
     "mean_pool_reference",
+    "pre_norm",
+    "pre_norm_reference",
+    "rotate",
+    "rotate_reference",
     "varlen_attention",
     "varlen_attention_int8",
     "varlen_attention_int8_reference",
@@ -74,6 +83,7 @@ _MODULES = {
         "embed_layer_norm_int8_reference",
         "embed_layer_norm_reference",
     ),
+    "gate": ("gated", "gated_reference"),
     "gelu": ("bias_gelu", "bias_gelu_reference"),
     "layer_norm": (
         "add_layer_norm",
@@ -84,7 +94,9 @@ _MODULES = {
     "linear": ("linear_int8", "linear_int8_reference"),
     "linear_float": ("linear_gelu", "linear_gelu_reference"),
     "pooling": ("mean_pool", "mean_pool_reference"),
+    "norms": ("pre_norm", "pre_norm_reference"),
     "ptx": ("assemble_ptx",),
+    "rotary": ("rotate", "rotate_reference"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -30,7 +30,13 @@ __all__ = ["attention_int8_specs", "attention_specs", "linear_int8_specs"]
 
 
 def attention_specs(
-    *, heads: int, head_dim: int, dtype: str = "fp16", scale: float | None = None
+    *,
+    heads: int,
+    head_dim: int,
+    dtype: str = "fp16",
+    scale: float | None = None,
+    kv_heads: int | None = None,
+    window: int | None = None,
 ) -> list[KernelSpec]:
     """The attention kernel for the ahead-of-time compiler, tiles from the largest down.
 
@@ -38,7 +44,9 @@ def attention_specs(
         heads: number of heads.
         head_dim: 32, 64 or 128.
         dtype: ``"fp16"`` or ``"bf16"``.
-        scale: as for :func:`varlen_attention`; baked into the code.
+        scale: as for :func:`varlen_attention`; baked into the code, as the next two are.
+        kv_heads: of keys and values; ``heads`` by default.
+        window: how many tokens to each side a token sees; None for all.
     """
     if dtype not in TRITON_TYPES or head_dim not in HEAD_DIMS:
         raise KernelInputError(
@@ -67,7 +75,9 @@ def attention_specs(
             "softmax_scale": 1.0 / math.sqrt(head_dim) if scale is None else scale,
             "out_scale": 1.0,
             "HEADS": heads,
+            "KV_HEADS": heads if kv_heads is None else kv_heads,
             "HEAD_DIM": head_dim,
+            "WINDOW": window,
             "QUANTIZE": False,
         },
     )

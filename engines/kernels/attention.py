@@ -48,6 +48,8 @@ __all__ = [
 
 HEAD_DIMS = (32, 64, 128)
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
+# Below every score, and finite when it is scaled.
+UNSEEN: tl.constexpr = tl.constexpr(-1e30)
 TRITON_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -64,10 +66,14 @@ def context_ptrs(
 
 @triton.jit
 def _attend(
-    q, k_ptr, v_ptr, left, acc, peak, total, scale_log2,
+    q, k_ptr, v_ptr, left, ahead, acc, peak, total, scale_log2,
     ROW: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    WINDOW: tl.constexpr,
 ):  # fmt: skip
-    """One step of the online softmax over ``BLOCK_N`` keys, of which ``left`` exist."""
+    """One step of the online softmax over ``BLOCK_N`` keys, of which ``left`` exist.
+
+    ``ahead`` [BLOCK_M] is how many tokens behind the first of the keys each row is.
+    """
     key = tl.arange(0, BLOCK_N)
     dim = tl.arange(0, HEAD_DIM)
     exists = key < left
@@ -77,6 +83,9 @@ def _attend(
         k = k.to(tl.float32)
     # The sums of keys that do not exist begin at -inf: a select for each column, not each score.
     begin = tl.where(exists, 0.0, float("-inf"))[None, :] + tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    if WINDOW is not None:
+        # Finite: a row may see no key of this step, and what it adds up then counts 0 in the end.
+        begin += tl.where(tl.abs(ahead[:, None] - key[None, :]) <= WINDOW, 0.0, UNSEEN)
     scores = tl.dot(q, k, begin, input_precision="ieee")
     # The scale is positive, so the peak of the scaled scores is the scaled peak, and scaling and
     # subtraction become one multiply-add per score.
@@ -95,10 +104,11 @@ def _attend(
 @triton.jit(do_not_specialize=["tokens", "sentences"])
 def varlen_attention_kernel(
     qkv, cu_seqlens, tokens, sentences, softmax_scale, out_scale, out,
-    HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOW: tl.constexpr,
     QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
 ):  # fmt: skip
-    ROW: tl.constexpr = 3 * HEADS * HEAD_DIM
+    ROW: tl.constexpr = (HEADS + 2 * KV_HEADS) * HEAD_DIM
     sentence, start, length, first = find_tile(cu_seqlens, tokens, sentences, BLOCK_M)
     if first >= length:
         return
@@ -114,7 +124,9 @@ def varlen_attention_kernel(
 
     q_ptr = qkv + start.to(tl.int64) * ROW + head * HEAD_DIM
     k_ptr = q_ptr + HEADS * HEAD_DIM
-    v_ptr = k_ptr + HEADS * HEAD_DIM
+    if KV_HEADS != HEADS:
+        k_ptr += (head // (HEADS // KV_HEADS) - head) * HEAD_DIM
+    v_ptr = k_ptr + KV_HEADS * HEAD_DIM
     q = tl.load(q_ptr + row[:, None] * ROW + dim[None, :], mask=exists, other=0.0)
     # numpy has no bf16 to multiply.
     if INTERPRETED:
@@ -123,10 +135,15 @@ def varlen_attention_kernel(
     acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
     peak = tl.full([BLOCK_M], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_M], tl.float32)
-    for key in range(0, length, BLOCK_N):
+    begin = 0
+    end = length
+    if WINDOW is not None:
+        begin = tl.maximum(first - WINDOW, 0)
+        end = tl.minimum(first + BLOCK_M + WINDOW, length)
+    for key in range(begin, end, BLOCK_N):
         acc, peak, total = _attend(
-            q, k_ptr + key * ROW, v_ptr + key * ROW, length - key, acc, peak, total, scale_log2,
-            ROW, HEAD_DIM, BLOCK_M, BLOCK_N,
+            q, k_ptr + key * ROW, v_ptr + key * ROW, length - key, row - key, acc, peak, total,
+            scale_log2, ROW, HEAD_DIM, BLOCK_M, BLOCK_N, WINDOW,
         )  # fmt: skip
     context = acc * (1.0 / total)[:, None]
     # Not above the loop, whose registers these would take.
@@ -154,7 +171,9 @@ def attention_tile(head_dim: int, dtype: torch.dtype) -> Tile:
     return Tile(block_m=128, block_n=64, num_warps=8, num_stages=3, max_registers=128)
 
 
-def check_packed_qkv(qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int) -> None:
+def check_packed_qkv(
+    qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int, kv_heads: int | None = None
+) -> None:
     """Check what both attention kernels take: packed ``qkv`` and the sentences' beginnings.
 
     The values of ``cu_seqlens`` are not read, which would wait for the device.
@@ -162,10 +181,16 @@ def check_packed_qkv(qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: in
     Raises:
         KernelInputError: a shape, a dtype or the head's width is not one the kernels take.
     """
-    require_shape("qkv", qkv, ("T", 3, "heads", "head_dim"))
-    if qkv.shape[3] not in HEAD_DIMS:
+    if kv_heads is None:
+        require_shape("qkv", qkv, ("T", 3, "heads", "head_dim"))
+    else:
+        require_shape("qkv", qkv, ("T", "heads + 2 · kv_heads", "head_dim"))
+        heads = qkv.shape[1] - 2 * kv_heads
+        if kv_heads < 1 or heads < 1 or heads % kv_heads:
+            raise KernelInputError(f"{heads} heads of queries cannot share {kv_heads} of keys.")
+    if qkv.shape[-1] not in HEAD_DIMS:
         raise KernelInputError(
-            f"qkv has head_dim {qkv.shape[3]}; the attention kernels take {HEAD_DIMS}."
+            f"qkv has head_dim {qkv.shape[-1]}; the attention kernels take {HEAD_DIMS}."
         )
     require_shape("cu_seqlens", cu_seqlens, ("B + 1",))
     require_dtype("cu_seqlens", cu_seqlens, [torch.int32])
@@ -183,6 +208,8 @@ def varlen_attention(
     *,
     scale: float | None = None,
     out_scale: float | torch.Tensor | None = None,
+    kv_heads: int | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """Bidirectional attention within each sentence of a packed batch, in one kernel.
 
@@ -196,6 +223,10 @@ def varlen_attention(
         scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
         out_scale: scale of an int8 result, above 0, or ``[heads · head_dim]`` fp32, one per
             channel; without it the result has ``qkv``'s dtype.
+        kv_heads: where given, ``qkv`` is ``[T, heads + 2 · kv_heads, head_dim]``, and each head of
+            keys and values serves ``heads / kv_heads`` of the queries'.
+        window: how many tokens to each side a token sees; None for the whole sentence. Keys that no
+            row of a tile sees are not read, so that the cost is O(T · window).
 
     Returns:
         ``[T, heads, head_dim]``; zeros for tokens of the unused tail.
@@ -204,11 +235,12 @@ def varlen_attention(
         UnsupportedError: the device cannot run the kernel.
         KernelInputError: an argument is not as described.
     """
-    check_packed_qkv(qkv, cu_seqlens, max_seqlen)
+    check_packed_qkv(qkv, cu_seqlens, max_seqlen, kv_heads)
     require_dtype("qkv", qkv, [torch.float16, torch.bfloat16, torch.float32])
-    require_scale("out_scale", out_scale, qkv.shape[2] * qkv.shape[3])
-    tile = attention_tile(qkv.shape[3], qkv.dtype)
-    return launch_attention(qkv, cu_seqlens, tile, scale=scale, out_scale=out_scale)
+    tile = attention_tile(qkv.shape[-1], qkv.dtype)
+    return launch_attention(
+        qkv, cu_seqlens, tile, scale=scale, out_scale=out_scale, kv_heads=kv_heads, window=window
+    )
 
 
 def launch_attention(
@@ -218,33 +250,27 @@ def launch_attention(
     *,
     scale: float | None = None,
     out_scale: float | torch.Tensor | None = None,
+    kv_heads: int | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """:func:`varlen_attention` with a tile of the caller's choice, for measurements."""
+    tokens, head_dim = qkv.shape[0], qkv.shape[-1]
+    heads = qkv.shape[2] if kv_heads is None else qkv.shape[1] - 2 * kv_heads
     require_positive(scale=scale)
+    require_scale("out_scale", out_scale, heads * head_dim)
     require_device(qkv, cu_seqlens, only_tensor(out_scale))
-    tokens, _, heads, head_dim = qkv.shape
     sentences = cu_seqlens.shape[0] - 1
     dtype = qkv.dtype if out_scale is None else torch.int8
     out = torch.empty((tokens, heads, head_dim), dtype=dtype, device=qkv.device)
     varlen_attention_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
-        qkv,
-        cu_seqlens,
-        tokens,
-        sentences,
-        head_dim**-0.5 if scale is None else scale,
-        1.0 if out_scale is None else out_scale,
-        out,
-        HEADS=heads,
-        HEAD_DIM=head_dim,
-        BLOCK_M=tile.block_m,
-        BLOCK_N=tile.block_n,
-        QUANTIZE=out_scale is not None,
-        PER_CHANNEL=isinstance(out_scale, torch.Tensor),
-        num_warps=tile.num_warps,
-        num_stages=tile.num_stages,
-        maxnreg=tile.max_registers,
+        qkv, cu_seqlens, tokens, sentences, head_dim**-0.5 if scale is None else scale,
+        1.0 if out_scale is None else out_scale, out,
+        HEADS=heads, KV_HEADS=kv_heads or heads, HEAD_DIM=head_dim,
+        BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, WINDOW=window,
+        QUANTIZE=out_scale is not None, PER_CHANNEL=isinstance(out_scale, torch.Tensor),
+        num_warps=tile.num_warps, num_stages=tile.num_stages, maxnreg=tile.max_registers,
         **OPTIONS,
-    )
+    )  # fmt: skip
     return out
 
 
@@ -255,14 +281,16 @@ def varlen_attention_reference(
     *,
     scale: float | None = None,
     out_scale: float | torch.Tensor | None = None,
+    kv_heads: int | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """What :func:`varlen_attention` computes, sentence by sentence in plain fp32.
 
     Returns:
         ``[T, heads, head_dim]`` fp32, or int8 with ``out_scale``.
     """
-    check_packed_qkv(qkv, cu_seqlens, max_seqlen)
-    context = plain_attention(qkv.float(), cu_seqlens, scale)
+    check_packed_qkv(qkv, cu_seqlens, max_seqlen, kv_heads)
+    context = plain_attention(qkv.float(), cu_seqlens, scale, kv_heads, window)
     if out_scale is None:
         return context
     if isinstance(out_scale, torch.Tensor):

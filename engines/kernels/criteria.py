@@ -22,24 +22,38 @@ NEAR = 1e-3
 
 
 def plain_attention(
-    qkv: torch.Tensor, cu_seqlens: torch.Tensor, scale: float | None = None
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    scale: float | None = None,
+    kv_heads: int | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """Attention by PyTorch's plain operations in ``qkv``'s dtype, sentence by sentence.
 
     Args:
-        qkv: ``[T, 3, heads, head_dim]``.
+        qkv: ``[T, 3, heads, head_dim]``, or ``[T, heads + 2 · kv_heads, head_dim]``.
         cu_seqlens: ``[B + 1]`` int32.
         scale: factor of the scores; ``head_dim ** -0.5`` by default.
+        kv_heads: of keys and values, in the second form.
+        window: how many tokens to each side a token sees; None for all.
 
     Returns:
         ``[T, heads, head_dim]``; zeros for tokens of an unused tail.
     """
-    factor: float = qkv.shape[3] ** -0.5 if scale is None else scale
-    out = qkv.new_zeros(qkv.shape[0], *qkv.shape[2:])
+    factor: float = qkv.shape[-1] ** -0.5 if scale is None else scale
+    rows = qkv.flatten(1, -2)
+    shared = kv_heads or rows.shape[1] // 3
+    heads = rows.shape[1] - 2 * shared
+    out = qkv.new_zeros(qkv.shape[0], heads, qkv.shape[-1])
     for start, end in pairwise(cu_seqlens.tolist()):
-        q, k, v = qkv[start:end].permute(1, 2, 0, 3)
-        probs = torch.softmax(q @ k.transpose(1, 2) * factor, dim=-1)
-        out[start:end] = (probs @ v).transpose(0, 1)
+        q, k, v = rows[start:end].transpose(0, 1).split([heads, shared, shared])
+        k, v = (part.repeat_interleave(heads // shared, 0) for part in (k, v))
+        scores = q @ k.transpose(1, 2) * factor
+        if window is not None:
+            place = torch.arange(end - start, device=qkv.device)
+            far = (place[:, None] - place).abs() > window
+            scores = scores.masked_fill(far, float("-inf"))
+        out[start:end] = (torch.softmax(scores, dim=-1) @ v).transpose(0, 1)
     return out
 
 

@@ -26,7 +26,7 @@ from xopt.engines.kernels.layer_norm import (
     layer_norm_row,
     layer_norm_row_reference,
 )
-from xopt.engines.kernels.rounding import quantize_reference
+from xopt.engines.kernels.rounding import narrow, quantize_reference
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 
 __all__ = [
@@ -48,14 +48,22 @@ def _embed_layer_norm_kernel(
     column = tl.arange(0, BLOCK)
     exists = column < HIDDEN
     word = tl.load(input_ids + token).to(tl.int64)
-    position = tl.load(position_ids + token).to(tl.int64)
+    if positions is not None:
+        position = tl.load(position_ids + token).to(tl.int64)
     kind = tl.load(type_ids + token).to(tl.int64)
     x = tl.load(words + word * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
     if word_scale is not None:
         x *= tl.load(word_scale + word)
     x += tl.load(types + kind * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
-    x += tl.load(positions + position * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
-    layer_norm_row(x, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL)
+    if positions is not None:
+        x += tl.load(positions + position * HIDDEN + column, mask=exists, other=0.0).to(tl.float32)
+    if weight is not None:
+        layer_norm_row(
+            x, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL, False
+        )
+    else:
+        place = token.to(tl.int64) * HIDDEN + column
+        tl.store(out + place, narrow(x, out.dtype.element_ty), mask=exists)
 
 
 def embed_layer_norm(
@@ -63,10 +71,10 @@ def embed_layer_norm(
     position_ids: torch.Tensor,
     token_type_ids: torch.Tensor,
     words: torch.Tensor,
-    positions: torch.Tensor,
+    positions: torch.Tensor | None,
     types: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
     eps: float,
     *,
     word_scale: torch.Tensor | None = None,
@@ -80,13 +88,13 @@ def embed_layer_norm(
         position_ids: ``[T]`` int32 rows of ``positions``, not checked.
         token_type_ids: ``[T]`` int32 rows of ``types``, not checked.
         words: ``[vocabulary, hidden]`` fp16, bf16 or fp32, contiguous; int8 with ``word_scale``.
-        positions: ``[max_positions, hidden]``, as ``words``.
+        positions: ``[max_positions, hidden]``, as ``words``; None for none.
         types: ``[type_vocabulary, hidden]``, as ``words``.
-        weight: ``[hidden]``, fp16, bf16 or fp32, contiguous.
-        bias: ``[hidden]``, fp16, bf16 or fp32, contiguous.
+        weight: ``[hidden]``, fp16, bf16 or fp32, contiguous; None for the sum without a norm.
+        bias: ``[hidden]``, fp16, bf16 or fp32, contiguous; None for none.
         eps: added to the variance, above 0.
         word_scale: ``[vocabulary]`` fp32, the scale of each int8 row of ``words``.
-        out_dtype: fp16, bf16 or fp32; that of ``positions`` by default.
+        out_dtype: fp16, bf16 or fp32; that of ``types`` by default.
 
     Returns:
         ``[T, hidden]``.
@@ -106,10 +114,10 @@ def embed_layer_norm_int8(
     position_ids: torch.Tensor,
     token_type_ids: torch.Tensor,
     words: torch.Tensor,
-    positions: torch.Tensor,
+    positions: torch.Tensor | None,
     types: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
+    bias: torch.Tensor | None,
     eps: float,
     out_scale: float | torch.Tensor,
     *,
@@ -134,20 +142,23 @@ def embed_layer_norm_int8(
 
 def _launch(
     ids: tuple[torch.Tensor, ...],
-    tables: tuple[torch.Tensor, ...],
-    weight: torch.Tensor,
-    bias: torch.Tensor,
+    tables: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor],
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
     word_scale: torch.Tensor | None,
     eps: float,
     out_scale: float | torch.Tensor | None,
     out_dtype: torch.dtype | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     names = ("input_ids", "position_ids", "token_type_ids")
-    tokens, hidden = ids[0].numel(), weight.numel()
+    types = tables[2]
+    tokens, hidden = ids[0].numel(), types.shape[-1]
     for name, index in zip(names, ids, strict=True):
         require_shape(name, index, (tokens,))
         require_dtype(name, index, [torch.int32])
     for name, table in zip(("words", "positions", "types"), tables, strict=True):
+        if table is None:
+            continue
         require_shape(name, table, ("rows", hidden))
         if name == "words" and word_scale is not None:
             require_dtype(name, table, [torch.int8])
@@ -156,14 +167,14 @@ def _launch(
         else:
             require_dtype(name, table, FLOATS)
     for name, vector in (("weight", weight), ("bias", bias)):
-        require_shape(name, vector, (hidden,))
-        require_dtype(name, vector, FLOATS)
+        if vector is not None:
+            require_shape(name, vector, (hidden,))
+            require_dtype(name, vector, FLOATS)
     require_positive(eps=eps)
     require_scale("out_scale", out_scale, hidden)
     require_device(*ids, *tables, weight, bias, word_scale, only_tensor(out_scale))
-    positions = tables[1]
-    dtype = out_dtype or positions.dtype
-    out = torch.empty((tokens, hidden), dtype=dtype, device=positions.device)
+    dtype = out_dtype or types.dtype
+    out = torch.empty((tokens, hidden), dtype=dtype, device=types.device)
     out_int8 = None if out_scale is None else torch.empty_like(out, dtype=torch.int8)
     if tokens:
         _embed_layer_norm_kernel[(tokens,)](
@@ -180,10 +191,10 @@ def embed_layer_norm_reference(
     position_ids: torch.Tensor,
     token_type_ids: torch.Tensor,
     words: torch.Tensor,
-    positions: torch.Tensor,
+    positions: torch.Tensor | None,
     types: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
     eps: float,
     *,
     word_scale: torch.Tensor | None = None,
@@ -193,8 +204,9 @@ def embed_layer_norm_reference(
     if word_scale is not None:
         rows = rows * word_scale[input_ids.long(), None]
     total = rows + types[token_type_ids.long()].float()
-    total = total + positions[position_ids.long()].float()
-    return layer_norm_row_reference(total, weight, bias, eps)
+    if positions is not None:
+        total = total + positions[position_ids.long()].float()
+    return total if weight is None else layer_norm_row_reference(total, weight, bias, eps)
 
 
 def embed_layer_norm_int8_reference(
@@ -202,10 +214,10 @@ def embed_layer_norm_int8_reference(
     position_ids: torch.Tensor,
     token_type_ids: torch.Tensor,
     words: torch.Tensor,
-    positions: torch.Tensor,
+    positions: torch.Tensor | None,
     types: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
+    bias: torch.Tensor | None,
     eps: float,
     out_scale: float | torch.Tensor,
     *,

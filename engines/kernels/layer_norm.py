@@ -35,6 +35,8 @@ __all__ = [
     "add_layer_norm_int8_reference",
     "add_layer_norm_reference",
     "add_layer_norm_specs",
+    "add_norm_kernel",
+    "check_norm",
     "layer_norm_row",
     "layer_norm_row_reference",
 ]
@@ -46,38 +48,57 @@ ROW_WARPS = 4
 @triton.jit
 def layer_norm_row(
     x, weight, bias, eps, out_scale, out, out_int8,
-    HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr, RMS: tl.constexpr,
 ):  # fmt: skip
-    """Normalize one row ``x`` (fp32 [BLOCK], 0 from HIDDEN on) and store it as this program's."""
+    """Normalize one row ``x`` (fp32 [BLOCK], 0 from HIDDEN on) and store it as this program's.
+
+    ``bias``, ``out`` and ``out_int8`` may be None.
+    """
     column = tl.arange(0, BLOCK)
     exists = column < HIDDEN
-    mean = tl.sum(x, 0) / HIDDEN
-    centred = tl.where(exists, x - mean, 0.0)
+    centred = x
+    if not RMS:
+        mean = tl.sum(x, 0) / HIDDEN
+        centred = tl.where(exists, x - mean, 0.0)
     variance = tl.sum(centred * centred, 0) / HIDDEN
     w = tl.load(weight + column, mask=exists, other=0.0).to(tl.float32)
-    b = tl.load(bias + column, mask=exists, other=0.0).to(tl.float32)
-    y = centred / tl.sqrt_rn(variance + eps) * w + b
+    if bias is not None:
+        b = tl.load(bias + column, mask=exists, other=0.0).to(tl.float32)
+    y = centred / tl.sqrt_rn(variance + eps) * w
+    if bias is not None:
+        y += b
     place = tl.program_id(0).to(tl.int64) * HIDDEN + column
-    tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
+    if out is not None:
+        tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
     if out_int8 is not None:
         scale = load_scale(out_scale, column, exists, PER_CHANNEL)
         tl.store(out_int8 + place, quantize(y, scale), mask=exists)
 
 
 @triton.jit
-def _add_layer_norm_kernel(
-    x, residual, weight, bias, eps, out_scale, out, out_int8,
-    HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr,
+def add_norm_kernel(
+    x, residual, weight, bias, eps, out_scale, out, out_int8, stream,
+    HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr, RMS: tl.constexpr,
 ):  # fmt: skip
+    """The norm of ``x + residual``; the sum itself goes to ``stream``. Both may be None."""
     column = tl.arange(0, BLOCK)
     place = tl.program_id(0).to(tl.int64) * HIDDEN + column
     total = tl.load(x + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
-    total += tl.load(residual + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
-    layer_norm_row(total, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL)
+    if residual is not None:
+        total += tl.load(residual + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
+    if stream is not None:
+        tl.store(stream + place, narrow(total, stream.dtype.element_ty), mask=column < HIDDEN)
+    layer_norm_row(
+        total, weight, bias, eps, out_scale, out, out_int8, HIDDEN, BLOCK, PER_CHANNEL, RMS
+    )
 
 
 def add_layer_norm(
-    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    eps: float,
 ) -> torch.Tensor:
     """``LayerNorm(x + residual) * weight + bias``, computed in fp32.
 
@@ -85,7 +106,7 @@ def add_layer_norm(
         x: ``[T, hidden]`` fp16, bf16 or fp32, contiguous.
         residual: ``[T, hidden]`` fp16, bf16 or fp32, contiguous.
         weight: ``[hidden]`` fp16, bf16 or fp32, contiguous.
-        bias: ``[hidden]`` fp16, bf16 or fp32, contiguous.
+        bias: ``[hidden]`` fp16, bf16 or fp32, contiguous; None for none.
         eps: added to the variance, above 0.
 
     Returns:
@@ -103,7 +124,7 @@ def add_layer_norm_int8(
     x: torch.Tensor,
     residual: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
+    bias: torch.Tensor | None,
     eps: float,
     out_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,46 +142,70 @@ def add_layer_norm_int8(
     return out, out_int8
 
 
+def check_norm(
+    x: torch.Tensor,
+    residual: torch.Tensor | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    eps: float,
+    out_scale: float | torch.Tensor | None,
+) -> None:
+    """Check what every norm of a sum takes.
+
+    Raises:
+        UnsupportedError: the device cannot run the kernel.
+        KernelInputError: an argument is not as :func:`add_layer_norm` describes it.
+    """
+    require_shape("x", x, ("T", "hidden"))
+    if residual is not None:
+        require_shape("residual", residual, tuple(x.shape))
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None:
+            require_shape(name, vector, (x.shape[1],))
+    for name, tensor in (("x", x), ("residual", residual), ("weight", weight), ("bias", bias)):
+        if tensor is not None:
+            require_dtype(name, tensor, FLOATS)
+    require_positive(eps=eps)
+    require_scale("out_scale", out_scale, x.shape[1])
+    require_device(x, residual, weight, bias, only_tensor(out_scale))
+
+
 def _launch(
     x: torch.Tensor,
     residual: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
+    bias: torch.Tensor | None,
     eps: float,
     out_scale: float | torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    require_shape("x", x, ("T", "hidden"))
-    require_shape("residual", residual, tuple(x.shape))
-    for name, vector in (("weight", weight), ("bias", bias)):
-        require_shape(name, vector, (x.shape[1],))
-    for name, tensor in (("x", x), ("residual", residual), ("weight", weight), ("bias", bias)):
-        require_dtype(name, tensor, FLOATS)
-    require_positive(eps=eps)
-    require_scale("out_scale", out_scale, x.shape[1])
-    require_device(x, residual, weight, bias, only_tensor(out_scale))
+    check_norm(x, residual, weight, bias, eps, out_scale)
     tokens, hidden = x.shape
     out = torch.empty_like(residual)
     out_int8 = None if out_scale is None else torch.empty_like(x, dtype=torch.int8)
     if tokens:
-        _add_layer_norm_kernel[(tokens,)](
+        add_norm_kernel[(tokens,)](
             x, residual, weight, bias, eps, 1.0 if out_scale is None else out_scale, out, out_int8,
-            HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
-            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=ROW_WARPS, **OPTIONS,
+            None, HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
+            PER_CHANNEL=isinstance(out_scale, torch.Tensor), RMS=False, num_warps=ROW_WARPS,
+            **OPTIONS,
         )  # fmt: skip
     return out, out_int8
 
 
 def layer_norm_row_reference(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, eps: float
 ) -> torch.Tensor:
     """LayerNorm of ``[T, hidden]`` over the last dimension, in plain fp32."""
-    return torch.nn.functional.layer_norm(
-        x.float(), x.shape[-1:], weight.float(), bias.float(), eps
-    )
+    full = None if bias is None else bias.float()
+    return torch.nn.functional.layer_norm(x.float(), x.shape[-1:], weight.float(), full, eps)
 
 
 def add_layer_norm_reference(
-    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    eps: float,
 ) -> torch.Tensor:
     """What :func:`add_layer_norm` computes; fp32 ``[T, hidden]``."""
     return layer_norm_row_reference(x.float() + residual.float(), weight, bias, eps)
@@ -170,7 +215,7 @@ def add_layer_norm_int8_reference(
     x: torch.Tensor,
     residual: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
+    bias: torch.Tensor | None,
     eps: float,
     out_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,11 +238,13 @@ def add_layer_norm_specs(
         "HIDDEN": hidden,
         "BLOCK": triton.next_power_of_2(hidden),
         "PER_CHANNEL": False,
+        "RMS": False,
+        "stream": None,
     }
     return [
         KernelSpec(
             name="add_layer_norm",
-            function=_add_layer_norm_kernel,
+            function=add_norm_kernel,
             inputs=dict.fromkeys(("x", "residual", "weight", "bias"), pointer),
             scalars={},
             outputs={"out": pointer} if out_scale is None else {"out": pointer, "out_int8": "*i8"},

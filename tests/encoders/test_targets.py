@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.encoders.families import save
@@ -16,16 +17,21 @@ from xopt.errors import UnsupportedError
 
 TARGETS = ("cuda", "tensorrt", "tensorrt-rtx", "torch-tensorrt")
 EVERY = dict.fromkeys(("embed", "mlm", "tag", "span", "classify", "choice"), TARGETS)
-ROTARY = dict.fromkeys(("embed", "mlm", "tag", "span", "classify"), ("tensorrt-rtx",))
+ROTARY = dict.fromkeys(("embed", "mlm", "tag", "span", "classify"), ("cuda", "tensorrt-rtx"))
+CUDA = dict.fromkeys(EVERY, ("cuda",))
 # As README's table has it; what is not named runs on the CPU alone.
 ABLE: dict[str, dict[str, tuple[str, ...]]] = {
     "Bert": EVERY,
     "XLMRoberta": EVERY,
-    "DistilBert": EVERY | {"classify": (), "choice": ()},
-    "ModernBert": {"embed": ("tensorrt-rtx",), "mlm": ("tensorrt-rtx",)},
+    "DistilBert": EVERY | {"classify": ("cuda",), "choice": ("cuda",)},
+    "ModernBert": CUDA | {"embed": ROTARY["embed"], "mlm": ROTARY["mlm"]},
     "Gte": ROTARY,
     "JinaEmbeddingsV3": ROTARY,
+    "EuroBert": CUDA,
+    "XLMRobertaXL": CUDA,
 }
+# Heads of 32 values, the narrowest that the kernels of `cuda` take.
+WIDER = {"hidden_size": 64, "dim": 64}
 
 
 @pytest.mark.parametrize("prefix", CASES)
@@ -37,7 +43,8 @@ def test_a_target_takes_what_readme_says_and_refuses_the_rest_at_once(
     for head in CASES[prefix][1]:
         folder = tmp_path / head
         folder.mkdir()
-        checkpoint = Checkpoint.open(save(folder, prefix, head, **SMALL[prefix]))
+        numbers = {name: WIDER.get(name, value) for name, value in SMALL[prefix].items()}
+        checkpoint = Checkpoint.open(save(folder, prefix, head, **numbers))
         able = ABLE.get(prefix, {}).get(head, ())
         facts = checkpoint.config, checkpoint.head.form, checkpoint.depth
         for target in ("openvino", *able):
@@ -49,3 +56,29 @@ def test_a_target_takes_what_readme_says_and_refuses_the_rest_at_once(
                 build_bundle(wanted, record=False)
             assert f"--target {' or '.join(('cpu', *able))}" in caught.value.hint
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"hidden_activation": "gelu_pytorch_tanh"}, "the activation gelu_tanh"),
+        ({"num_attention_heads": 4}, "attention heads of 16 values"),
+    ],
+)
+def test_what_the_kernels_do_not_have_is_refused_at_once(
+    changes: dict[str, Any], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stage in ("trace_checkpoint", "ranges_of", "sample_of"):
+        monkeypatch.setattr(stages, stage, lambda *_: pytest.fail("ran before the refusal"))
+    save(tmp_path, "ModernBert", "embed", **(SMALL["ModernBert"] | {"hidden_size": 64} | changes))
+    wanted = BuildOptions(str(tmp_path), "int8", "cuda", out=str(tmp_path / "bundle"))
+    with pytest.raises(UnsupportedError, match=f"it lacks {word}"):
+        build_bundle(wanted, record=False)
+
+
+def test_int8_attention_needs_keys_that_are_not_rotated(tmp_path: Path) -> None:
+    save(tmp_path, "Gte", "embed", **(SMALL["Gte"] | {"hidden_size": 64}))
+    wanted = BuildOptions(str(tmp_path), "int8-attention", "cuda", out=str(tmp_path / "bundle"))
+    with pytest.raises(UnsupportedError, match="cannot quantize the attention of this gte") as why:
+        build_bundle(wanted, record=False)
+    assert "--precision int8" in why.value.hint

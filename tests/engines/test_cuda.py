@@ -45,7 +45,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed")
 from xopt.engines import cuda_programs  # noqa: E402
 from xopt.engines.cuda import CudaEngine, open_device  # noqa: E402
 from xopt.engines.cuda_buckets import Buckets  # noqa: E402
-from xopt.engines.cuda_weights import HEAD_DIMS, read_facts, write_weights  # noqa: E402
+from xopt.engines.cuda_weights import HEAD_DIMS, Facts, read_facts, write_weights  # noqa: E402
 
 Factory = Callable[..., Path]
 Build = Callable[[str, str], tuple[Checkpoint, Bundle]]
@@ -489,13 +489,13 @@ def test_options_are_checked(made: Build) -> None:
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "engine.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(ArtifactError, match="format 99; this xopt reads 1"):
+    with pytest.raises(ArtifactError, match="format 99; this xopt reads 1 and 2"):
         read_facts(tmp_path)
 
 
 def test_a_head_the_kernels_do_not_take(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="heads have 16 dimensions") as caught:
-        write_weights({}, {"hidden": 48, "heads": 3}, tmp_path)
+        write_weights({}, Facts(layers=1, heads=3, hidden=48, head={}, epsilon=1e-5), tmp_path)
     assert "xopt build --target cpu" in caught.value.hint
     assert not list(tmp_path.iterdir())
 

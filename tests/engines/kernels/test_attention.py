@@ -115,6 +115,32 @@ def test_an_answer_does_not_depend_on_batch_mates(
     assert torch.equal(together, alone)
 
 
+@pytest.mark.parametrize(("window", "kv_heads"), [(0, 2), (7, 1), (64, 2), (None, 1)])
+def test_windows_and_shared_heads(
+    window: int | None, kv_heads: int, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    lengths = [1, 33, 200]
+    generator = torch.Generator().manual_seed(3)
+    qkv = torch.randn(sum(lengths), 2 + 2 * kv_heads, 32, generator=generator).to(device).half()
+    starts = cu_seqlens(lengths)
+    out = kernels.varlen_attention(qkv, starts, 200, kv_heads=kv_heads, window=window)
+    options = {"kv_heads": kv_heads, "window": window}
+    reference = kernels.varlen_attention_reference(qkv, starts, 200, **options)
+    peer = plain_attention(qkv, starts, None, kv_heads, window)
+    assert largest_error(out, reference) <= 2 * largest_error(peer, reference) + EPS
+
+
+def test_keys_outside_of_the_window_are_not_read(
+    device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    qkv = make_qkv(512, 1, 32, torch.float16, device)
+    exact = kernels.varlen_attention(qkv, cu_seqlens([512]), 512, window=9)
+    # A masked key would still bring its NaN into the product: 0 · NaN is NaN.
+    qkv[256 + 9 :] = torch.nan
+    out = kernels.varlen_attention(qkv, cu_seqlens([512]), 512, window=9)
+    assert torch.equal(out[:256], exact[:256])
+
+
 def test_inputs_are_checked(device: torch.device, cu_seqlens: CuSeqlens) -> None:
     qkv, cu = make_qkv(8, 2, 64, torch.float16, device), cu_seqlens([8])
     attend = kernels.varlen_attention
@@ -128,6 +154,8 @@ def test_inputs_are_checked(device: torch.device, cu_seqlens: CuSeqlens) -> None
         attend(qkv, cu.long(), 8)
     with pytest.raises(kernels.KernelInputError, match="contiguous"):
         attend(qkv[:, :, ::2], cu, 8)
+    with pytest.raises(kernels.KernelInputError, match="2 heads of queries cannot share 3"):
+        attend(make_qkv(8, 1, 64, torch.float16, device).view(3, 8, 64), cu, 8, kv_heads=3)
     with pytest.raises(kernels.KernelInputError, match="scale must be above 0"):
         attend(qkv, cu, 8, scale=0.0)
     with pytest.raises(kernels.KernelInputError, match="at least one sentence"):
