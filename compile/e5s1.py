@@ -14,26 +14,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.encoders.families import bert
 from xopt.errors import CheckpointError, require
 
 __all__ = ["decode"]
 
 LAYER = {
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
-    "ao": "attention.output.dense",
-    "aln": "attention.output.LayerNorm",
-    "fi": "intermediate.dense",
-    "fo": "output.dense",
-    "oln": "output.LayerNorm",
+    "q": "q",
+    "k": "k",
+    "v": "v",
+    "ao": "attention_output",
+    "aln": "attention_norm",
+    "fi": "ffn_in",
+    "fo": "ffn_out",
+    "oln": "ffn_norm",
 }
 EMBEDDINGS = {
-    "emb.word": "embeddings.word_embeddings.weight",
-    "emb.pos": "embeddings.position_embeddings.weight",
-    "emb.type": "embeddings.token_type_embeddings.weight",
-    "emb.ln.w": "embeddings.LayerNorm.weight",
-    "emb.ln.b": "embeddings.LayerNorm.bias",
+    "emb.word": ("embeddings.word", "weight"),
+    "emb.pos": ("embeddings.position", "weight"),
+    "emb.type": ("embeddings.token_type", "weight"),
+    "emb.ln.w": ("embeddings.norm", "weight"),
+    "emb.ln.b": ("embeddings.norm", "bias"),
 }
 
 
@@ -139,8 +140,11 @@ def _shapes(
 
 
 def _their_name(name: str) -> str:
+    """As a checkpoint of BERT has it."""
     if name in EMBEDDINGS:
-        return EMBEDDINGS[name]
+        module, suffix = EMBEDDINGS[name]
+        return f"{bert.FAMILY.theirs(module)}.{suffix}"
     layer, module, part = name.split(".")
     suffix = "weight" if part == "w" else "bias"
-    return f"encoder.layer.{layer[1:]}.{LAYER[module]}.{suffix}"
+    theirs = bert.FAMILY.theirs(f"layers.{{n}}.{LAYER[module]}")
+    return f"{theirs.replace('{n}', layer[1:])}.{suffix}"

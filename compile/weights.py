@@ -10,6 +10,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.head_spec import Dense, LayerNorm
 from xopt.compile.sparse import FILE, sparse_state
 from xopt.compile.weight_files import read_tensors
+from xopt.encoders.families.bert import POOLER
 from xopt.encoders.plan import Embed, Linear, Normalize, Op, plan
 from xopt.encoders.spec import Norm
 from xopt.errors import CheckpointError
@@ -141,7 +142,7 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
     unset = _unset(expected, seen)
     if unset:
         # One of them may be a misspelt part of the encoder; a pooler has every second checkpoint.
-        unused += [name for name in others if "pooler.dense." not in name]
+        unused += [name for name in others if POOLER not in name]
     if unset or unused:
         raise CheckpointError(
             f"The weights of {checkpoint.folder} do not fit its config.json.\n"

@@ -1,5 +1,6 @@
 """The rooms are real folders at the root, linked into the package, and all of them in the wheel."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from xopt.encoders.families import FAMILIES
 
 REPOSITORY = Path(__file__).parents[1]
 ROOMS = ("calibrate", "compile", "engines", "evaluate", "tune")
@@ -28,6 +31,25 @@ def test_no_file_grew_past_reading_in_one_sitting() -> None:
         if not path.is_symlink()
     }
     assert {str(path): size for path, size in sizes.items() if size > 300} == {}
+
+
+def test_nothing_outside_the_families_names_a_weight_of_a_checkpoint() -> None:
+    names = {name for family in FAMILIES for name in family.modules}
+    ours = {o for family in FAMILIES for o in family.modules.values() if isinstance(o, str)}
+    own = {part for name in ours for part in name.split(".")}
+    # Words of every language apart, such as `norm` or `dense`.
+    found = {part for name in names for part in name.split(".") if "_" in part} - own
+    found |= {family.layers for family in FAMILIES if "." in family.layers}
+    assert {"word_embeddings", "tok_embeddings", "q_proj", "encoder.layer"} <= found
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, sorted(found)))})(?!\w)")
+    families = REPOSITORY / "src" / "xopt" / "encoders" / "families"
+    named = {
+        str(path.relative_to(REPOSITORY)): sorted(hits)
+        for room in (*ROOMS, "src")
+        for path in (REPOSITORY / room).rglob("*.py")
+        if not path.is_relative_to(families) and (hits := set(pattern.findall(path.read_text())))
+    }
+    assert named == {}
 
 
 @pytest.fixture(scope="module")

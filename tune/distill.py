@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from xopt.errors import InputError
 from xopt.tune.encode import IGNORED
+from xopt.tune.parts import layers_of, set_layers
 
 __all__ = ["Distillation", "layer_places", "prepare_student", "soft_loss"]
 
@@ -46,11 +47,10 @@ def prepare_student(model: Any, layers: int) -> Any:
     Raises:
         InputError: see :func:`layer_places`.
     """
-    places = layer_places(len(model.base_model.encoder.layer), layers)
+    places = layer_places(len(layers_of(model.base_model)), layers)
     student = copy.deepcopy(model)
-    encoder = student.base_model.encoder
-    encoder.layer = nn.ModuleList(encoder.layer[place] for place in places)
-    student.config.num_hidden_layers = layers
+    whole = layers_of(student.base_model)
+    set_layers(student.base_model, [whole[place] for place in places])
     return student
 
 
@@ -71,7 +71,7 @@ class Distillation:
             raise InputError("A distillation's temperature is above 0, its weight not below.")
         self.teacher = teacher.requires_grad_(False).eval()
         self.temperature, self.hidden_weight = temperature, hidden_weight
-        ours, theirs = student.base_model.encoder.layer, teacher.base_model.encoder.layer
+        ours, theirs = layers_of(student.base_model), layers_of(teacher.base_model)
         places = layer_places(len(theirs), len(ours))
         self._ours = [_Last(layer) for layer in ours]
         self._theirs = [_Last(theirs[place]) for place in places]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xopt.errors import require
 from xopt.tune.batches import MLM
 from xopt.tune.mlm import MlmHead
+from xopt.tune.parts import words_of
 from xopt.tune.tasks import TrainingTask
 
 __all__ = ["AUTO", "Heads", "Tuning", "load_encoder", "load_tuned", "put_heads"]
@@ -90,9 +91,10 @@ def _put_head(encoder: Any, task: TrainingTask, labels: Sequence[str]) -> Any:
     for key, value in true.items():
         setattr(model.config, key, value)
     base = model.base_model
-    base.embeddings, base.encoder = encoder.embeddings, encoder.encoder
-    if getattr(base, "pooler", None) is not None and encoder.pooler is not None:
-        base.pooler = encoder.pooler
+    for name, part in encoder.named_children():
+        # Not every head's class has a pooler.
+        if getattr(base, name, None) is not None:
+            setattr(base, name, part)
     return model
 
 
@@ -125,7 +127,7 @@ class Heads(nn.Module):
         assert self.mlm is not None
         labels = inputs.pop("labels")
         states = self.base(**inputs).last_hidden_state
-        words = self.base.embeddings.word_embeddings.weight
+        words = words_of(self.base).weight
         return {"loss": self.mlm(states, words, labels)}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:

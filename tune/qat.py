@@ -35,11 +35,11 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import graph_fingerprint
 from xopt.distribution import install_command
-from xopt.encoders.families import bert
 from xopt.encoders.spec import SITES
 from xopt.errors import MissingExtraError
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
+from xopt.tune.parts import family_in, words_of
 
 __all__ = [
     "calibration_facts", "insert_quantizers", "measure_sites", "quantizers_of", "remove_quantizers",
@@ -113,7 +113,7 @@ def insert_quantizers(model: Any, affine: Mapping[str, Affine]) -> list[str]:
     """
     make = _quantizers()
     base = model.base_model
-    words = base.embeddings.word_embeddings
+    words = words_of(base)
     words.add_module(INPUT, make())
     words.register_forward_hook(_quantize_rows)
     linears = _linears(base)
@@ -128,7 +128,8 @@ def insert_quantizers(model: Any, affine: Mapping[str, Affine]) -> list[str]:
 def _linears(base: Any) -> list[tuple[str, nn.Module]]:
     """The linear layers of a transformers encoder, each with the site that it reads."""
     found = []
-    for theirs, (ours,) in bert.FAMILY.places(range(base.config.num_hidden_layers)).items():
+    places = family_in(base).places(range(base.config.num_hidden_layers))
+    for theirs, (ours,) in places.items():
         layer, _, name = ours.rpartition(".")
         if name in SITES:
             found.append((f"{layer}.{SITES[name]}", base.get_submodule(theirs)))
@@ -138,7 +139,7 @@ def _linears(base: Any) -> list[tuple[str, nn.Module]]:
 def remove_quantizers(model: Any) -> None:
     """Take every quantizer out again; the weights stay as they were trained."""
     base = model.base_model
-    for module in (base.embeddings.word_embeddings, *(linear for _, linear in _linears(base))):
+    for module in (words_of(base), *(linear for _, linear in _linears(base))):
         if not hasattr(module, INPUT):
             continue
         delattr(module, INPUT)

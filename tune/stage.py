@@ -21,6 +21,7 @@ from xopt.tune.encode import Item, encode_examples
 from xopt.tune.heads import Heads, load_encoder, load_tuned, put_heads
 from xopt.tune.mlm import MlmBatches, MlmHead, masking_ids
 from xopt.tune.options import TuneOptions
+from xopt.tune.parts import words_of
 from xopt.tune.qat import insert_quantizers, measure_sites, remove_quantizers
 from xopt.tune.recipes import Numbers, process_count
 from xopt.tune.training import DevSet, Trained, train_phase
@@ -91,7 +92,7 @@ def run_stage(
         every = [
             item for part in (*train.values(), *(d.items for d in dev.values())) for item in part
         ]
-        table = cut_table(embeddings_of(model), every, padding)
+        table = cut_table(encoder_of(model), every, padding)
     else:
         masked = _masked_batches(texts, tokenizer, checkpoint, options, numbers)
         head = _masked_head(checkpoint)
@@ -102,9 +103,9 @@ def run_stage(
         models = dict.fromkeys(models, model)
     if stage.kind == "qat":
         insert_quantizers(model, measure_sites(folder))
-    embeddings = embeddings_of(model)
+    base = encoder_of(model)
     if options.freeze_embeddings:
-        for part in embeddings.children():
+        for part in base.modules():
             if isinstance(part, torch.nn.Embedding):
                 part.requires_grad_(False)
     rows = None if table is None else table.rows
@@ -125,9 +126,9 @@ def run_stage(
     model = model.cpu().eval()
     if stage.kind == "qat":
         remove_quantizers(model)
-    moved = 0 if options.freeze_embeddings else embeddings.word_embeddings.num_embeddings
+    moved = 0 if options.freeze_embeddings else words_of(base).num_embeddings
     if table is not None:
-        table.restore(embeddings)
+        table.restore(base)
     details = {
         "items": {name: len(part) for name, part in train.items()},
         "batches": plan.counts,
@@ -136,9 +137,9 @@ def run_stage(
     return StageResult(model, trained, details)
 
 
-def embeddings_of(model: Any) -> Any:
-    """The embeddings of an encoder, or of a model with a head."""
-    return getattr(model, "base_model", model).embeddings
+def encoder_of(model: Any) -> Any:
+    """An encoder itself, or that of a model with a head."""
+    return getattr(model, "base_model", model)
 
 
 def _padding(checkpoint: Checkpoint) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xopt.tune.encode import Item
+from xopt.tune.parts import set_words, words_of
 
 __all__ = ["CutTable", "cut_table"]
 
@@ -35,22 +36,21 @@ class CutTable:
     kept: NDArray[np.int64]
     rows: NDArray[np.int64]
 
-    def restore(self, embeddings: Any) -> None:
-        """Put the whole table back, with the rows that were tuned."""
-        cut = embeddings.word_embeddings
+    def restore(self, base: Any) -> None:
+        """Put the whole table back into an encoder, with the rows that were tuned."""
+        cut = words_of(base)
         self.whole[torch.from_numpy(self.kept)] = cut.weight.detach().to(self.whole.device)
         count, width = self.whole.shape
-        embeddings.word_embeddings = nn.Embedding(
-            count, width, padding_idx=cut.padding_idx, _weight=self.whole
-        )
+        whole = nn.Embedding(count, width, padding_idx=cut.padding_idx, _weight=self.whole)
+        set_words(base, whole)
 
 
-def cut_table(embeddings: Any, items: Iterable[Item], padding: int) -> CutTable:
-    """Leave in ``embeddings`` the rows of tokens that occur in ``items``.
+def cut_table(base: Any, items: Iterable[Item], padding: int) -> CutTable:
+    """Leave in an encoder's word embeddings the rows of tokens that occur in ``items``.
 
     The ids up to ``padding`` keep their numbers: RoBERTa counts positions by them.
     """
-    table = embeddings.word_embeddings
+    table = words_of(base)
     used = np.zeros(table.num_embeddings, bool)
     used[: padding + 1] = True
     for item in items:
@@ -60,10 +60,11 @@ def cut_table(embeddings: Any, items: Iterable[Item], padding: int) -> CutTable:
     rows = np.full(len(used), -1, np.int64)
     rows[kept] = np.arange(len(kept))
     whole = table.weight.detach()
-    embeddings.word_embeddings = nn.Embedding(
+    cut = nn.Embedding(
         len(kept),
         table.embedding_dim,
         padding_idx=table.padding_idx,
         _weight=whole[torch.from_numpy(kept)].clone(),
     )
+    set_words(base, cut)
     return CutTable(whole, kept, rows)

@@ -65,7 +65,15 @@ class Family:
         """Whether a tensor of this name, without the prefix, lies in the encoder itself."""
         return name.partition(".")[0] in {theirs.partition(".")[0] for theirs in self.modules}
 
+    def theirs(self, ours: str) -> str:
+        """The checkpoint's name of a module that is one of ours alone, in its first spelling."""
+        return next(theirs for theirs, found in self.modules.items() if found == ours)
+
+    @property
+    def layers(self) -> str:
+        """The checkpoint's name of the list of layers."""
+        return next(theirs for theirs in self.modules if "{n}" in theirs).partition(".{n}")[0]
+
     def layer_pattern(self, number: int) -> str:
         """What every tensor of layer ``number`` begins with, as a pattern."""
-        start = next(theirs for theirs in self.modules if "{n}" in theirs).partition("{n}")[0]
-        return re.escape(f"{start}{number}.") + ".*"
+        return re.escape(f"{self.layers}.{number}.") + ".*"

@@ -8,7 +8,7 @@ from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 from xopt.errors import CheckpointError
 
-__all__ = ["BIASES", "FAMILY", "MODULES", "RENAMED", "read", "roberta_head", "token_head"]
+__all__ = ["BIASES", "FAMILY", "MODULES", "POOLER", "RENAMED", "read", "roberta_head", "token_head"]
 
 BIASES = frozenset(("q", "k", "v", "attention_output", "ffn_in", "ffn_out"))
 
@@ -73,6 +73,8 @@ MODULES = {
     "encoder.layer.{n}.output.dense": "layers.{n}.ffn_out",
     "encoder.layer.{n}.output.LayerNorm": "layers.{n}.ffn_norm",
 }
+# In every second checkpoint, whether its head reads it or not.
+POOLER = "pooler.dense."
 # Checkpoints converted from TensorFlow call LayerNorm's weight gamma and its bias beta.
 RENAMED = {r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"}
 
