@@ -38,8 +38,6 @@ from xopt.tune.tasks import find_task
 __all__ = ["TuneResult", "tune_checkpoint"]
 
 TOOLS = ("xopt", "torch", "transformers", "accelerate", "tokenizers")
-# The fake quantizers are its, and the ranges are measured by xopt itself.
-QAT_TOOLS = ("nvidia-modelopt",)
 # What of the options moves the result of each phase; the rest are places, or resolved to numbers.
 MOVING = (
     "seed", "warmup", "patience", "precision", "gradient_accumulation", "freeze_embeddings",
@@ -183,7 +181,7 @@ def _run(
     numbers = decide_numbers(data, options, mlm=texts is not None)
     recipe = _recipe(stage, options, numbers)
     facts = [task.facts for task in data.values()]
-    tools = tool_versions(*TOOLS, *(QAT_TOOLS if stage.kind == "qat" else ()))
+    tools = tool_versions(*TOOLS)
     # The rows themselves, wherever they were read.
     rows = [[part["task"], part["train_fingerprint"], part["dev_fingerprint"]] for part in facts]
     digest = fingerprint(

@@ -2,7 +2,7 @@
 
 Fake quantizers stand where `xopt build --precision int8` rounds for the CPU: at the input of every
 linear layer of the encoder (with its zero point and its channels' middle), on its weight (a scale
-for each output channel, ModelOpt's), and on the rows of the word embeddings. Targets with signed
+for each output channel), and on the rows of the word embeddings. Targets with signed
 activations round the same values in other steps. The inputs' ranges and SmoothQuant's divisors come
 from xopt's own calibration, on its multilingual sample; the weights' follow the weights. The
 gradient passes straight through (Bengio et al., 2013). What is left in the end is an ordinary
@@ -12,11 +12,7 @@ the nearest step.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +30,7 @@ from xopt.compile.build import BuildOptions
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.trace import graph_fingerprint
-from xopt.distribution import install_command
 from xopt.encoders.spec import SITES
-from xopt.errors import MissingExtraError
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 from xopt.tune.parts import family_in, words_of
@@ -107,20 +101,16 @@ def insert_quantizers(model: Any, affine: Mapping[str, Affine]) -> list[str]:
 
     Returns:
         The sites, in order.
-
-    Raises:
-        MissingExtraError: ModelOpt is not installed.
     """
-    make = _quantizers()
     base = model.base_model
     words = words_of(base)
-    words.add_module(INPUT, make())
+    words.add_module(INPUT, RowQuantizer())
     words.register_forward_hook(_quantize_rows)
     linears = _linears(base)
     for site, linear in linears:
         linear.add_module(INPUT, AffineQuantizer(affine[site]))
         linear.register_forward_pre_hook(_quantize_input)
-        weight = _Smoothed(make(), torch.from_numpy(affine[site].divisor.copy()))
+        weight = _Smoothed(torch.from_numpy(affine[site].divisor.copy()))
         parametrize.register_parametrization(linear, "weight", weight)
     return list(dict.fromkeys(["embeddings", *(site for site, _ in linears)]))
 
@@ -155,15 +145,14 @@ def quantizers_of(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, AffineQuantizer) or type(module).__name__ == "TensorQuantizer"
+        if isinstance(module, AffineQuantizer | RowQuantizer)
     }
 
 
 class AffineQuantizer(nn.Module):
     """Rounds a linear layer's input to 8 bits with a zero point, and takes it back.
 
-    ModelOpt's quantizers are symmetric. The gradient passes where nothing is cut off (Bengio et
-    al., 2013), as theirs does.
+    The gradient passes where nothing is cut off (Bengio et al., 2013).
     """
 
     divisor: Tensor
@@ -182,14 +171,41 @@ class AffineQuantizer(nn.Module):
         return rounded * self.divisor + self.middle
 
 
+class RowQuantizer(nn.Module):
+    """Rounds each row of a weight or a table to the steps that it has at the moment.
+
+    The numbers are those of :func:`xopt.calibrate.quantized.quantize_rows`, by which the build
+    rounds. No value oversteps its row's range, so the whole gradient passes.
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """``[rows, columns]`` -> the same."""
+        steps = rows.detach().abs().amax(dim=1, keepdim=True) / 127
+        steps[steps == 0] = 1
+        rounded: Tensor = _Round.apply(rows, steps)
+        return rounded
+
+
+class _Round(torch.autograd.Function):
+    """To whole steps; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, steps: Tensor) -> Tensor:
+        return (rows / steps).round() * steps
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0], None
+
+
 class _Smoothed(nn.Module):
     """Quantizes a weight ``[out, in]`` times the divisor ``[in]`` of what it reads."""
 
     divisor: Tensor
 
-    def __init__(self, quantizer: nn.Module, divisor: Tensor) -> None:
+    def __init__(self, divisor: Tensor) -> None:
         super().__init__()
-        self.quantizer = quantizer
+        self.quantizer = RowQuantizer()
         self.register_buffer("divisor", divisor)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -207,35 +223,3 @@ def _quantize_rows(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     """A looked-up row is rounded as the table's row would be: with the scale of its own."""
     rows: Tensor = module.get_submodule(INPUT)(output.flatten(0, -2))
     return rows.view_as(output)
-
-
-def _quantizers() -> Any:
-    """What makes ModelOpt's quantizer of rows, each with the range that it has at the moment.
-
-    Raises:
-        MissingExtraError: ModelOpt is not installed.
-    """
-    with _quiet():
-        try:
-            nodes = importlib.import_module("modelopt.torch.quantization.nn")
-            config = importlib.import_module("modelopt.torch.quantization.config")
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"Quantization-aware tuning needs {error.name}, which is not installed.",
-                hint=f"Install it with: {install_command('tune')}, or leave --qat out.",
-            ) from error
-
-    def make() -> nn.Module:
-        attributes = config.QuantizerAttributeConfig(num_bits=8, axis=0)
-        quantizer: nn.Module = nodes.TensorQuantizer(attributes)
-        return quantizer
-
-    return make
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ModelOpt warns of every transformers release that is newer than its own tests."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

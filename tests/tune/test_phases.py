@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,7 @@ def test_another_seed_is_another_result(make_checkpoint: Any, toy_data: Any) -> 
     assert len(found) == 2
 
 
-def test_the_quantizers_and_their_sample_are_in_the_fingerprint(
+def test_the_sample_of_the_quantizers_is_in_the_fingerprint(
     make_checkpoint: Any, toy_data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[str] = []
@@ -151,7 +150,6 @@ def test_the_quantizers_and_their_sample_are_in_the_fingerprint(
         max_steps=1, qat=True, **FAST,
     )  # fmt: skip
     report = tune_checkpoint(options).report
-    assert report["tools"]["nvidia-modelopt"] == version("nvidia-modelopt")
     assert report["recipe"]["calibration"]["fingerprint"] == load_corpus().fingerprint
     assert "calibration" not in report["parent"]["training"]["recipe"]
     monkeypatch.setattr(phases, "run_stage", stop)

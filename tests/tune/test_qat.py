@@ -16,12 +16,19 @@ import transformers
 from numpy.typing import NDArray
 
 from xopt.calibrate.corpus import load_corpus
+from xopt.calibrate.quantized import quantize_rows
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.encoders.plan import plan, site_names
 from xopt.model.session import Session
 from xopt.tokenization import Tokenizer
-from xopt.tune.qat import insert_quantizers, measure_sites, quantizers_of, remove_quantizers
+from xopt.tune.qat import (
+    RowQuantizer,
+    insert_quantizers,
+    measure_sites,
+    quantizers_of,
+    remove_quantizers,
+)
 
 Factory = Callable[..., Path]
 LABELS = ["a", "b", "c"]
@@ -104,6 +111,21 @@ def test_the_simulation_is_closer_to_the_engine_than_fp32_is(folder: Path, tmp_p
         simulated = logits_of(model, folder, given).numpy()
     assert np.abs(int8 - exact).mean() > 1e-4
     assert np.abs(int8 - simulated).mean() < 0.25 * np.abs(int8 - exact).mean()
+
+
+def test_rows_are_rounded_as_the_build_rounds_them() -> None:
+    """Bit for bit, also a row of zeros, a row of ties and half of a row's largest step."""
+    rows = torch.randn(40, 33, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with torch.no_grad():
+        rows[3] = 0
+        rows[4] = (torch.arange(33) - 16) / 32
+        rows[5, 0] = 127
+        rows[5, 1:] = torch.arange(32) + 0.5
+    values, scales = quantize_rows(rows.detach().numpy())
+    found = RowQuantizer()(rows)
+    np.testing.assert_array_equal(found.detach().numpy(), values * scales[:, None])
+    found.sum().backward()
+    assert torch.equal(rows.grad, torch.ones_like(rows))
 
 
 def test_every_weight_gets_a_gradient_and_ranges_stay(folder: Path) -> None:
