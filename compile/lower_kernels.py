@@ -55,7 +55,7 @@ def _facts(model: PackedEncoder, attends: Sequence[Attend]) -> Facts:
     """What is no array."""
     spec, form, tables = model.config, model.spec.form, rotations(attends)
     depth = len(attends)
-    block, turning = spec.blocks[0], any(op.turns_values for op in attends)
+    block = spec.blocks[0]
     turns = tuple(None if op.rotary is None else tables.index(op.rotary) for op in attends)
     windows = tuple(op.window for op in attends)
     return Facts(
@@ -67,7 +67,7 @@ def _facts(model: PackedEncoder, attends: Sequence[Attend]) -> Facts:
         rms=block.ffn_norm.kind == "rms",
         gate=block.activation if block.gated else None,
         turns=turns if tables else (),
-        turns_values=turning,
+        turns_values=any(op.turns_values for op in attends),
         windows=windows if any(window is not None for window in windows) else (),
         form=form.manifest() if form is not None and form.needs else None,
     )  # fmt: skip
@@ -79,9 +79,9 @@ def _arrays(
     lowering: Lowering,
     sites: Mapping[str, Site],
 ) -> Iterator[tuple[str, Array]]:
-    read: dict[str | None, list[str]] = {}
+    read: dict[str, list[str]] = {}
     for op in model.plan:
-        if isinstance(op, Linear):
+        if isinstance(op, Linear) and op.site is not None:
             read.setdefault(op.site, []).append(op.name)
     for op in model.plan:
         if isinstance(op, Embed):
@@ -89,7 +89,7 @@ def _arrays(
         elif isinstance(op, Normalize):
             names = [f"{op.name}.{kind}" for kind in ("weight", "bias")]
             yield from ((name, state[name]) for name in names if name in state)
-        elif isinstance(op, Linear) and op.site in read:
+        elif isinstance(op, Linear) and op.site is not None and op.site in read:
             # All that reads one value is one product.
             names = read.pop(op.site)
             site = sites[op.site] if lowering.weights == "int8" else None

@@ -61,9 +61,11 @@ class Encoder:
         self.layers = [Layer(weights, number, facts, self.products) for number in numbers]
         self.norm = norm("embeddings.norm")
         names = [f"layers.{n}.{part}_norm" for n in numbers for part in ("attention", "ffn")]
-        # In front of a part stands what follows the one before it.
-        self.first = norm(names.pop(0)) if facts.pre and names else None
-        norms = [norm(name) for name in [*names, *["final_norm"] * facts.pre]]
+        norms = [norm(name) for name in names]
+        self.first: Norm | None = None
+        if facts.pre and norms:
+            # What stands in front of a part follows the one before it.
+            self.first, *norms = [*norms, norm("final_norm")]
         self.steps = list(self._steps(norms))
         head = {name: weights.full(name) for name in tensors if name.startswith("head.")}
         self.head = Head(head, facts.head, facts.form)
@@ -91,14 +93,15 @@ class Encoder:
 
     def _embed(self, ids: PackedIds) -> tuple[Tensor, Tensor]:
         """The embeddings, and what the first layer reads of them."""
-        norm = (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
-        arguments = (
+        rows = (
             ids.input_ids, ids.position_ids, ids.token_type_ids,
-            self.words, self.positions, self.types, *norm, self.epsilon,
+            self.words, self.positions, self.types,
         )  # fmt: skip
         options: dict[str, Any] = {"word_scale": self.word_scale, "out_dtype": self.dtype}
         reader = self.layers[0].qkv if self.layers else None
-        if reader is not None and reader.quantized and self.first is None:
-            return kernels.embed_layer_norm_int8(*arguments, reader.steps, **options)
-        x = kernels.embed_layer_norm(*arguments, **options)
+        if self.norm is not None and self.first is None and reader and reader.quantized:
+            given = self.norm.weight, self.norm.bias, self.epsilon, reader.steps
+            return kernels.embed_layer_norm_int8(*rows, *given, **options)
+        norm = (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
+        x = kernels.embed_layer_norm(*rows, *norm, self.epsilon, **options)
         return (x, x) if self.first is None else self.first.add(x, None, reader)

@@ -44,6 +44,7 @@ class Weights:
         self, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
     ) -> None:
         self.tensors, self.device, self.dtype = tensors, device, dtype
+        self._turns: dict[int, tuple[Tensor, Tensor]] = {}
 
     def matrix(self, name: str) -> Tensor:
         """int8 as it is, anything else in the dtype of the activations."""
@@ -59,6 +60,13 @@ class Weights:
         if site + ".steps" in self.tensors:
             return self.full(site + ".steps")
         return float(self.tensors[site + ".scale"])
+
+    def turn(self, number: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of rotary positions, which many layers share."""
+        if number not in self._turns:
+            cosine, sine = (self.full(f"rotary.{number}.{kind}") for kind in ("cos", "sin"))
+            self._turns[number] = cosine, sine
+        return self._turns[number]
 
 
 class Linear:
@@ -142,10 +150,8 @@ class Layer:
         self.output = Linear(weights, f"{name}.attention_output", f"{name}.context", products)
         self.ffn_in = Linear(weights, f"{name}.ffn_in", f"{name}.ffn_in", products)
         self.ffn_out = Linear(weights, f"{name}.ffn_out", f"{name}.ffn_act", products)
-        self.turn: tuple[Tensor, Tensor] | None = None
-        if facts.turns and facts.turns[number] is not None:
-            table = f"rotary.{facts.turns[number]}"
-            self.turn = weights.full(f"{table}.cos"), weights.full(f"{table}.sin")
+        table = facts.turns[number] if facts.turns else None
+        self.turn = None if table is None else weights.turn(table)
         self.qkv_scale: Tensor | None = None
         if f"{name}.qkv_out.scale" in weights.tensors:
             self.qkv_scale = weights.full(f"{name}.qkv_out.scale")

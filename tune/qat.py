@@ -182,7 +182,7 @@ class RowQuantizer(nn.Module):
         """``[rows, columns]`` -> the same."""
         steps = rows.detach().abs().amax(dim=1, keepdim=True) / 127
         steps[steps == 0] = 1
-        rounded: Tensor = _Round.apply(rows, steps)
+        rounded: Tensor = _Round.apply(rows, steps)  # type: ignore[no-untyped-call]
         return rounded
 
 

@@ -70,7 +70,7 @@ def _attend(
     ROW: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     WINDOW: tl.constexpr,
 ):  # fmt: skip
-    """One step of the online softmax over ``BLOCK_N`` keys, of which ``left`` exist.
+    """One step of the online softmax over ``BLOCK_N`` keys, of which ``left`` are read.
 
     ``ahead`` [BLOCK_M] is how many tokens behind the first of the keys each row is.
     """
@@ -142,7 +142,7 @@ def varlen_attention_kernel(
         end = tl.minimum(first + BLOCK_M + WINDOW, length)
     for key in range(begin, end, BLOCK_N):
         acc, peak, total = _attend(
-            q, k_ptr + key * ROW, v_ptr + key * ROW, length - key, row - key, acc, peak, total,
+            q, k_ptr + key * ROW, v_ptr + key * ROW, end - key, row - key, acc, peak, total,
             scale_log2, ROW, HEAD_DIM, BLOCK_M, BLOCK_N, WINDOW,
         )  # fmt: skip
     context = acc * (1.0 / total)[:, None]

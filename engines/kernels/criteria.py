@@ -46,8 +46,9 @@ def plain_attention(
     heads = rows.shape[1] - 2 * shared
     out = qkv.new_zeros(qkv.shape[0], heads, qkv.shape[-1])
     for start, end in pairwise(cu_seqlens.tolist()):
-        q, k, v = rows[start:end].transpose(0, 1).split([heads, shared, shared])
-        k, v = (part.repeat_interleave(heads // shared, 0) for part in (k, v))
+        parts = rows[start:end].transpose(0, 1)
+        q, others = parts[:heads], parts[heads:].repeat_interleave(heads // shared, 0)
+        k, v = others.chunk(2)
         scores = q @ k.transpose(1, 2) * factor
         if window is not None:
             place = torch.arange(end - start, device=qkv.device)

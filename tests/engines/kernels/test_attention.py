@@ -135,8 +135,8 @@ def test_keys_outside_of_the_window_are_not_read(
 ) -> None:
     qkv = make_qkv(512, 1, 32, torch.float16, device)
     exact = kernels.varlen_attention(qkv, cu_seqlens([512]), 512, window=9)
-    # A masked key would still bring its NaN into the product: 0 · NaN is NaN.
-    qkv[256 + 9 :] = torch.nan
+    # A masked key's value would still bring its NaN into the product: 0 · NaN is NaN.
+    qkv[256 + 9 :, 2] = torch.nan
     out = kernels.varlen_attention(qkv, cu_seqlens([512]), 512, window=9)
     assert torch.equal(out[:256], exact[:256])
 
