@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 import torch
 from gpu_launch import PtxEngine, launch_once, tactics
+from torch.nn import functional
 
 from xopt.engines import kernels
 from xopt.engines.kernels.criteria import (
@@ -78,6 +79,7 @@ def kernels_stage(say: Say, device: torch.device) -> None:
         linear_rows(say, device, generator, small)
         gelu_rows(say, device, generator, small)
         norm_row(say, device, generator)
+        other_blocks(say, device, generator)
 
 
 def attention_rows(
@@ -161,10 +163,43 @@ def norm_row(say: Say, device: torch.device, generator: torch.Generator) -> None
     tensors += [torch.randn(768, generator=generator) for _ in range(2)]
     x, residual, weight, bias = (t.to(device, torch.float16) for t in tensors)
     exact = kernels.add_layer_norm_reference(x, residual, weight, bias, 1e-5)
-    peer = torch.nn.functional.layer_norm(x + residual, [768], weight, bias, 1e-5)
+    peer = functional.layer_norm(x + residual, [768], weight, bias, 1e-5)
     error = largest_error(kernels.add_layer_norm(x, residual, weight, bias, 1e-5), exact)
     right = error <= 2 * largest_error(peer, exact) + EPS
     say(what="add + LayerNorm", right=right, error=f"{error:.1e}")
+
+
+def other_blocks(say: Say, device: torch.device, generator: torch.Generator) -> None:
+    """What blocks beside BERT's add: windows, shared heads, norms in front, gates, rotation."""
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(device, torch.float16)
+
+    def told(what: str, out: torch.Tensor, exact: torch.Tensor, peer: torch.Tensor) -> None:
+        error, allowed = largest_error(out, exact), 2 * largest_error(peer, exact) + EPS
+        say(what=what, right=error <= allowed, error=f"{error:.1e} of {allowed:.1e}")
+
+    starts = torch.tensor([0, 1, 34, 334], dtype=torch.int32, device=device)
+    for window, heads in ((64, 2), (7, 1), (None, 1)):
+        qkv = drawn(340, 2 + 2 * heads, 64)
+        out = kernels.varlen_attention(qkv, starts, 300, kv_heads=heads, window=window)
+        options = (starts, None, heads, window)
+        exact, peer = (plain_attention(rows, *options) for rows in (qkv.float(), qkv))
+        told(f"attention, window {window}, {heads} of 2 key heads", out, exact, peer)
+    x, residual, weight = drawn(70, 768), drawn(70, 768), drawn(768)
+    given = (x, residual, weight, None, 1e-5)
+    for rms, norm in ((False, functional.layer_norm), (True, functional.rms_norm)):
+        out, exact = (f(*given, rms=rms)[1] for f in (kernels.pre_norm, kernels.pre_norm_reference))
+        told(f"norm in front, RMS {rms}", out, exact, norm(x + residual, (768,), weight, eps=1e-5))
+    for name in ("gelu", "silu"):
+        peer = getattr(functional, name)(x) * residual
+        both = torch.cat([x, residual], dim=1)
+        told(f"gate {name}", kernels.gated(both, name), kernels.gated_reference(both, name), peer)
+    ids = torch.arange(70, dtype=torch.int32, device=device)
+    angles = ids[:, None] / 100.0 ** (torch.arange(32, device=device) / 32)
+    given = (drawn(70, 36, 64), ids, angles.cos(), angles.sin(), 24)
+    exact = kernels.rotate_reference(*given)
+    told("rotary positions", kernels.rotate(*given), exact, exact.half())
 
 
 def ptx(say: Say, device: torch.device) -> None:
