@@ -28,6 +28,7 @@ ABLE: dict[str, dict[str, tuple[str, ...]]] = {
     "Gte": ROTARY,
     "JinaEmbeddingsV3": ROTARY,
     "EuroBert": CUDA,
+    "RoFormer": CUDA,
     "XLMRobertaXL": CUDA,
 }
 # Heads of 32 values, the narrowest that the kernels of `cuda` take.
