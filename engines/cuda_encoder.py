@@ -102,6 +102,6 @@ class Encoder:
         if self.norm is not None and self.first is None and reader and reader.quantized:
             given = self.norm.weight, self.norm.bias, self.epsilon, reader.steps
             return kernels.embed_layer_norm_int8(*rows, *given, **options)
-        norm = (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
-        x = kernels.embed_layer_norm(*rows, *norm, self.epsilon, **options)
+        weight, bias = (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
+        x = kernels.embed_layer_norm(*rows, weight, bias, self.epsilon, **options)
         return (x, x) if self.first is None else self.first.add(x, None, reader)
