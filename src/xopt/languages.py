@@ -107,10 +107,10 @@ def check_languages(asked: Sequence[str], possible: Iterable[str], *, where: str
         match = name if name in known else by_iso1.get(to_iso1(name))
         if match is None:
             called = language_name(name)
-            what = f"{called} ({name})" if called != name else f"{name!r}"
-            raise InputError(
-                f"Unknown language {what} for {where}.", hint=_suggestion(name, by_iso1)
-            )
+            what = f"Unknown language {name!r}"
+            if called != name:
+                what = f"There is no {called} ({name})"
+            raise InputError(f"{what} for {where}.", hint=_suggestion(name, by_iso1))
         if match not in found:
             found.append(match)
     return found

@@ -44,7 +44,7 @@ def test_a_language_is_found_by_any_of_its_codes() -> None:
         ("dee", "Unknown language 'dee' for tatoeba", "Did you mean 'deu'?"),
         ("German", "'German'", "Did you mean 'deu'?"),
         ("swahilli", "'swahilli'", "Did you mean 'swh'?"),
-        ("zh-Hant", r"Chinese in Hant \(zh-Hant\)", "Did you mean 'cmn'?"),
+        ("zh-Hant", r"There is no Chinese in Hant \(zh-Hant\)", "Did you mean 'cmn'?"),
         # Two letters are always near to two others, which are of another language.
         ("bo", "'bo'", "Possible: cmn, deu, swh."),
         ("km", r"Khmer \(km\)", "Possible: cmn, deu, swh."),

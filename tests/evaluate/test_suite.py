@@ -199,10 +199,10 @@ def test_each_of_several_tasks_takes_the_languages_it_has(bundles: Bundles, tmp_
     # No task has it; and one task alone must have what is asked.
     unknown = xopt(*asked, "de,fr", cwd=tmp_path)
     assert unknown.returncode == 2
-    assert "Unknown language 'fr' for any of these tasks" in unknown.stderr
+    assert "There is no French (fr) for any of these tasks" in unknown.stderr
     alone = xopt("eval", "--task", "pawsx", *common, "--languages", "de,sw", cwd=tmp_path)
     assert alone.returncode == 2
-    assert "Unknown language 'sw' for pawsx" in alone.stderr
+    assert "There is no Swahili (sw) for pawsx" in alone.stderr
 
 
 def test_a_broken_row_stops_its_own_task_only(bundles: Bundles, tmp_path: Path) -> None:
