@@ -19,9 +19,9 @@ from xopt.errors import ArtifactError, did_you_mean
 from xopt.forms import misfit
 from xopt.hashing import cache_folder, sha256_file
 from xopt.manifest_forms import ANY, BUNDLE
-from xopt.publishing import LOCK, MANIFEST, check_place, publish, write_whole
+from xopt.publishing import LOCK, MANIFEST, check_place, publish
 from xopt.reading import parse_json
-from xopt.signing import check_signature, required_key, sign
+from xopt.signing import check_signature, required_key
 
 __all__ = [
     "Artifact",
@@ -32,7 +32,6 @@ __all__ = [
     "check_place",
     "fingerprint",
     "publish",
-    "sign_bundle",
     "write_manifest",
 ]
 
@@ -297,17 +296,3 @@ class Bundle(Artifact):
         pooling = head.get("pooling")
         # Bundles of before 2026-11-27 say one name.
         return {**head, "pooling": pooling.split("+")} if isinstance(pooling, str) else head
-
-
-def sign_bundle(bundle: Bundle, key: Path) -> Bundle:
-    """Put the signature of a private key into a bundle's manifest, in place of an earlier one.
-
-    Raises:
-        ArtifactError: the bundle's files are not those that were built.
-        InputError: the file holds no private key.
-    """
-    Artifact.verify(bundle)
-    signature = sign(str(bundle.manifest["checksum"]), key)
-    text = json.dumps({**bundle.manifest, SIGNATURE: signature}, indent=2, ensure_ascii=False)
-    write_whole(bundle.folder / MANIFEST, text + "\n")
-    return Bundle.open(bundle.folder)

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.core.made import FACTS
 
 import xopt
-from xopt.artifacts import Bundle, publish, sign_bundle, write_manifest
+from xopt.artifacts import Bundle, publish, write_manifest
+from xopt.cli.sign import sign_bundle
 from xopt.errors import ArtifactError, InputError
 from xopt.signing import PURPOSE, REQUIRED
 

@@ -23,6 +23,7 @@ from xopt.tune.tasks import find_task
 __all__ = ["CellOptions", "Experiment", "RaySettings", "read_experiment"]
 
 NONE = "none"
+LIKE = "docs/sweep.md shows what one looks like."
 # The target whose examples are no good apart from the others of their language.
 UNCUT = "bucc2018"
 # What the sweep itself sets.
@@ -194,14 +195,9 @@ def read_experiment(path: Path, *, data: str | None = None) -> Experiment:
     try:
         document = tomllib.loads(read_text(path, error=InputError))
     except FileNotFoundError as error:
-        raise InputError(
-            f"There is no file {path}.", hint="docs/sweep.md shows what one looks like."
-        ) from error
+        raise InputError(f"There is no file {path}.", hint=LIKE) from error
     except (tomllib.TOMLDecodeError, IsADirectoryError) as error:
-        raise InputError(
-            f"{path} is no readable TOML file: {error}.",
-            hint="docs/sweep.md shows what one looks like.",
-        ) from error
+        raise InputError(f"{path} is no readable TOML file: {error}.", hint=LIKE) from error
     given = {key.replace("-", "_"): value for key, value in document.items()}
     given.setdefault("name", path.stem)
     names = [entry.name for entry in fields(Experiment)]
