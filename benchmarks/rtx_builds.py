@@ -112,9 +112,9 @@ def main() -> None:
                 f"tensorrt-rtx {document['tools'].get('tensorrt-rtx')}, without a GPU, on "
                 f"{document['host']['cores']} cores of {document['host']['cpu']} that other work "
                 "shared. e5-small is dequantised multilingual-e5-small, the others' weights are "
-                "random. One engine for all the SMs of its line, four profiles (sentences up to "
-                "64, 128, 256 and 512 tokens); kernels are those that one run launches, head "
-                f"included. Nothing was run on a GPU: speed is not measured.\n\n{table(rows)}\n"
+                "random. One engine for all the SMs of its line; kernels are those that one run "
+                "launches, head included. Nothing was run on a GPU: speed is not measured.\n\n"
+                f"{table(rows)}\n"
             )
             path.with_suffix(".md").write_text(text)
 
