@@ -16,7 +16,7 @@ from xopt.calibrate.observers import METHODS, MODELOPT, observer
 from xopt.calibrate.rounding import Moments, round_layer
 from xopt.calibrate.sampling import Sample
 from xopt.calibrate.sites import Site, write_sites
-from xopt.calibrate.smooth import smoothing, with_headroom
+from xopt.calibrate.smooth import ROOM, STRENGTH, smoothing, with_headroom
 from xopt.encoders.spec import SITES
 from xopt.errors import InputError, did_you_mean
 from xopt.hashing import source_digest
@@ -45,8 +45,9 @@ class CalibrationRecipe:
             (:mod:`xopt.calibrate.rounding`); 0 leaves the rounding to the lowering.
         pair_sum: most that two neighbouring weights of one sign may sum to; 0 for no bound.
         headroom: room behind an activation function for what the sample did not show, as a share of
-            a large channel (:func:`~xopt.calibrate.smooth.with_headroom`); 0 for none. Where there
-            is some, α is 1 there: every channel then has the steps that it needs.
+            a large channel (:func:`~xopt.calibrate.smooth.with_headroom`), and half of that in the
+            context of attention; 0 for none. Where there is some, α is 1 behind the activation
+            function: every channel then has the steps that it needs. Before it α is three quarters.
     """
 
     method: str = "minmax"
@@ -225,9 +226,11 @@ class _Sites:
 
         recipe, alpha = self._recipe, self._recipe.alpha
         layer, _, kind = name.rpartition(".")
-        if kind == "ffn_act" and recipe.headroom and alpha:
-            alpha = 1.0
-            seen = replace(seen, ends=with_headroom(seen.ends, recipe.headroom))
+        if recipe.headroom and alpha:
+            alpha = 1.0 if kind == "ffn_act" else alpha * STRENGTH.get(kind, 1.0)
+            if kind in ROOM:
+                room = recipe.headroom * ROOM[kind]
+                seen = replace(seen, ends=with_headroom(seen.ends, room))
         low, high = seen.ends.numpy()
         weight = self._model.weight(name) if alpha > 0 or recipe.levels else None
         divisor = None

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["smoothing", "with_headroom"]
+__all__ = ["ROOM", "STRENGTH", "smoothing", "with_headroom"]
 
 # Share of the channels that the large one is not below.
 LARGE = 0.9
+# Of unsigned numbers, by the error on texts that calibrate nothing (docs/int8.md): room as a share
+# of the recipe's, and what α is multiplied by. Behind an activation function α is 1.
+ROOM = {"ffn_act": 1.0, "context": 0.5}
+STRENGTH = {"ffn_in": 0.75}
 
 
 def smoothing(

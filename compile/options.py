@@ -54,7 +54,8 @@ class BuildOptions(TargetOptions):
     smooth: float = option(
         0.8,
         "SmoothQuant's alpha, 0 to below 1; 0 turns it off. Behind an activation function "
-        "the CPU's INT8 takes 1, with room for what the sample did not show.",
+        "the CPU's INT8 takes 1, with room for what the sample did not show; before it, three "
+        "quarters of alpha.",
     )
     seed: int = option(0, "Of the calibration sample.")
     normalize: Normalize | None = option(

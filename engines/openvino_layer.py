@@ -46,10 +46,11 @@ class Linear:
     bias: Numbers
     name: str
 
-    def folded(self) -> tuple[Numbers, Numbers]:
-        """What the sum of codes times weights is multiplied by, and what is added then."""
+    def folded(self) -> tuple[Numbers, Numbers, Numbers]:
+        """Of each output: scale and bias of the sum, and what one more in every code adds."""
         scale = self.scale * self.site.step
-        return scale, self.bias - self.site.offset * scale * self.weight.sum(axis=1, dtype=np.int64)
+        share = scale * self.weight.sum(axis=1, dtype=np.int64)
+        return scale, self.bias - self.site.offset * share, share
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,15 @@ def suits_here() -> bool:
     return int8_instructions() == "AVX-512 VNNI"
 
 
-def packed_layers(openvino: Any, model: Any, factory: Any) -> int:
+def packed_layers(openvino: Any, model: Any, factory: Any, *, by_row: bool = False) -> int:
     """Put ``PackedLayer`` in the place of every layer of the known kind.
 
     Args:
         openvino: the package.
         model: ``openvino.Model`` with ``PackedAttention`` in it, changed in place.
         factory: makes our operations.
+        by_row: before and behind attention every row has steps between its own lowest and highest
+            value; else all rows have those that were calibrated.
 
     Returns:
         How many layers were replaced.
@@ -105,6 +108,7 @@ def packed_layers(openvino: Any, model: Any, factory: Any) -> int:
                 "heads": facts["heads"],
                 "scale": facts["scale"],
                 "epsilon": layer.epsilon,
+                "by_row": by_row,
             },
         )
         node.set_friendly_name(f"layers.{_number(layer.output.name)}.PackedLayer")
@@ -119,13 +123,13 @@ def _constants(opset: Any, layer: Layer) -> list[Any]:
     q, k, v = layer.projections
     joint = np.concatenate([q.weight, k.weight, v.weight])
     folded = [one.folded() for one in layer.projections]
-    scale, bias = (np.concatenate([pair[n] for pair in folded]) for n in (0, 1))
+    joined = [np.concatenate(parts) for parts in zip(*folded, strict=True)]
     output, up, down = (one.folded() for one in (layer.output, layer.up, layer.down))
     numbers = [
-        q.site.steps, q.site.zero, scale, bias,
+        q.site.steps, q.site.zero, *joined,
         layer.output.site.steps, layer.output.site.zero,
-        output[0], output[1] + layer.first_bias, layer.first_weight,
-        layer.up.site.steps, layer.up.site.zero, *up,
+        output[0], output[1] + layer.first_bias, output[2], layer.first_weight,
+        layer.up.site.steps, layer.up.site.zero, *up[:2],
         layer.down.site.steps, layer.down.site.zero,
         down[0], down[1] + layer.second_bias, layer.second_weight,
     ]  # fmt: skip

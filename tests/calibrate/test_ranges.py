@@ -84,17 +84,19 @@ def test_headroom_is_for_quiet_channels() -> None:
 def test_behind_the_activation_no_channel_shares_its_steps(
     make_checkpoint: Callable[..., Path], method: str
 ) -> None:
-    """With room every channel fills the range by itself; other sites and methods' cuts stay."""
+    """With room every channel fills the range by itself; the first site and methods' cuts stay."""
     folder = make_checkpoint(seed=8)
     plain, wide = CalibrationRecipe(method), CalibrationRecipe(method, headroom=1.0)
     ranges = run(folder, wide)
     sites, before = read_sites(ranges), read_sites(run(folder, plain))
     other = [s for s in sites if not np.array_equal(divisor(sites[s]), divisor(before[s]))]
-    assert other == ["layers.0.ffn_act", "layers.1.ffn_act"]
+    changed = "context", "ffn_in", "ffn_act"
+    assert other == [f"layers.{layer}.{kind}" for layer in (0, 1) for kind in changed]
     tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
     sample = draw_sample(load_corpus(), tokenizer, max_tokens=1500)
     seen: dict[str, np.ndarray] = {}
-    PackedEncoder.load(Checkpoint.open(folder)).walk(
+    model = PackedEncoder.load(Checkpoint.open(folder))
+    model.walk(
         [pack(sample.encodings, first_position=2)],
         lambda site, parts: seen.update({site: parts[0].numpy().copy()}),
     )
@@ -110,6 +112,15 @@ def test_behind_the_activation_no_channel_shares_its_steps(
     else:
         assert top < share.mean()
     assert low < 0
+    # The others' divisors, by SmoothQuant's formula: three quarters of α, and half of the room.
+    for kind, alpha, room in (("ffn_in", 0.6, 0.0), ("context", 0.8, 0.5)):
+        values = seen[f"layers.1.{kind}"]
+        sides = np.maximum(np.stack([-values.min(axis=0), values.max(axis=0)]), 0)
+        sides = np.hypot(sides, room * np.quantile(sides, 0.9, axis=1, keepdims=True))
+        columns = np.abs(model.weight(f"layers.1.{kind}")).max(axis=0)
+        wanted = sides.max(axis=0) ** alpha / columns ** (1 - alpha)
+        wanted /= np.exp(np.log(wanted).mean())
+        np.testing.assert_allclose(divisor(sites[f"layers.1.{kind}"]), wanted, rtol=1e-4)
 
 
 def divisor(site: Site) -> np.ndarray:
