@@ -152,7 +152,7 @@ def varlen_attention_int8_kernel(
     if QUANTIZE:
         column = (head * HEAD_DIM + dim)[None, :]
         step = load_scale(out_scale, column, column >= 0, PER_CHANNEL)
-        tl.store(out_ptrs, quantize(context, step), mask=exists)
+        tl.store(out_ptrs, quantize(context, step, True), mask=exists)
     else:
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 

@@ -50,12 +50,12 @@ def _gated_kernel(
     row = tl.program_id(0).to(tl.int64)
     place = row * (2 * WIDTH) + column
     y = tl.load(x + place, mask=exists, other=0.0).to(tl.float32)
-    y = y / (1.0 + tl.exp(-y)) if SILU else gelu(y)
+    y = y / (1.0 + tl.exp(-y)) if SILU else gelu(y, False)
     y *= tl.load(x + place + WIDTH, mask=exists, other=0.0).to(tl.float32)
     place = row * WIDTH + column
     if QUANTIZE:
         step = load_scale(out_scale, column, exists, PER_CHANNEL)
-        tl.store(out + place, quantize(y, step), mask=exists)
+        tl.store(out + place, quantize(y, step, False), mask=exists)
     else:
         tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
 

@@ -40,15 +40,22 @@ TAIL_2: tl.constexpr = tl.constexpr(-0.45998625281832933)
 TAIL_3: tl.constexpr = tl.constexpr(-0.05183163947072183)
 TAIL_4: tl.constexpr = tl.constexpr(0.00708540499504478)
 TAIL_5: tl.constexpr = tl.constexpr(-0.0004732695965128065)
+# The largest float32.
+MOST: tl.constexpr = tl.constexpr(3.4028234663852886e38)
 
 
 @triton.jit
-def gelu(x):
-    """GELU of a finite fp32 tensor, to 5e-7 and the last bit.
+def gelu(x, FINITE: tl.constexpr):
+    """GELU of fp32, to 5e-7 and the last bit; of +inf the largest number, of -inf and NaN NaN.
+
+    Where every value is ``FINITE``, an instruction less.
 
     ``x · Φ(x)`` is ``max(x, 0) - |x| · Φ(-|x|)``, and the logarithm of the normal distribution's
     tail is nearly a parabola: eight instructions, where the error function takes thirty-two.
     """
+    if not FINITE:
+        # The tail of infinity is 0, and 0 · inf would be NaN. Narrowed, this is infinity again.
+        x = tl.minimum(x, MOST, propagate_nan=tl.PropagateNan.ALL)
     size = tl.abs(x)
     tail = TAIL_4 + TAIL_5 * size
     tail = TAIL_3 + tail * size
@@ -66,9 +73,9 @@ def _bias_gelu_kernel(
     exists = column < WIDTH
     place = tl.program_id(0).to(tl.int64) * WIDTH + column
     y = tl.load(x + place, mask=exists, other=0.0).to(tl.float32)
-    y = gelu(y + tl.load(bias + column, mask=exists, other=0.0).to(tl.float32))
+    y = gelu(y + tl.load(bias + column, mask=exists, other=0.0).to(tl.float32), False)
     if QUANTIZE:
-        tl.store(out + place, quantize(y, out_scale), mask=exists)
+        tl.store(out + place, quantize(y, out_scale, False), mask=exists)
     else:
         tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
 

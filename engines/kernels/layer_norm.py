@@ -72,7 +72,7 @@ def layer_norm_row(
         tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
     if out_int8 is not None:
         scale = load_scale(out_scale, column, exists, PER_CHANNEL)
-        tl.store(out_int8 + place, quantize(y, scale), mask=exists)
+        tl.store(out_int8 + place, quantize(y, scale, False), mask=exists)
 
 
 @triton.jit

@@ -63,7 +63,9 @@ def linear_gelu_kernel(
             a = a.to(tl.float32)
             b = b.to(tl.float32)
         acc = tl.dot(a, b, acc, input_precision="ieee")
-    y = gelu(acc + tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)[None, :])
+    y = acc + tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)[None, :]
+    # One register more, as infinities need, would spill on SM 86: they become NaN here.
+    y = gelu(y, True)
     out_ptrs = out + first.to(tl.int64) * OUT_FEATURES + row * OUT_FEATURES + column[None, :]
     tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=in_rows & in_columns[None, :])
 

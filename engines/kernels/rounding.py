@@ -20,7 +20,6 @@ __all__ = [
     "quantize",
     "quantize_reference",
     "reciprocal",
-    "round_to_int8",
     "round_to_whole",
 ]
 
@@ -41,13 +40,6 @@ def narrow(x, dtype: tl.constexpr):
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
         x = bits.to(tl.float32, bitcast=True)
     return x.to(dtype)
-
-
-@triton.jit
-def round_to_int8(x):
-    """float32 of any shape to int8: nearest integer, halves to even, saturated to [-128, 127]."""
-    x = tl.minimum(tl.maximum(x, -128.0), 127.0)
-    return (x + ROUNDER).to(tl.int32, bitcast=True).to(tl.int8)
 
 
 @triton.jit
@@ -100,20 +92,26 @@ def reciprocal(x):
 
 
 @triton.jit
-def quantize(x, scale):
+def quantize(x, scale, FINITE: tl.constexpr):
     """QuantizeLinear(x, scale) with zero point 0: divide, round half to even, saturate.
 
     The integer is that of the correctly rounded quotient, for scales and quotients within
     float32's normal range, at three operations a value instead of a division's eighteen: the
     product with the reciprocal, its remainder, and one correction (Markstein, 1990).
     ``test_rounding.py`` holds this to every quotient that lies close enough to the edge of a half
-    step to be in doubt.
+    step to be in doubt. Unless every value is ``FINITE``, what lies beyond the ends is moved to
+    them first, since the remainder of an infinite quotient is NaN, which would become -128.
     """
     scale = scale + tl.zeros_like(x)
+    if not FINITE:
+        x = tl.minimum(tl.maximum(x, -128.0 * scale), 127.0 * scale)
     inverse = reciprocal(scale)
     quotient = x * inverse
     remainder = fused_multiply_add(-quotient, scale, x)
-    return round_to_int8(fused_multiply_add(remainder, inverse, quotient))
+    quotient = fused_multiply_add(remainder, inverse, quotient)
+    if FINITE:
+        quotient = tl.minimum(tl.maximum(quotient, -128.0), 127.0)
+    return (quotient + ROUNDER).to(tl.int32, bitcast=True).to(tl.int8)
 
 
 def quantize_reference(x: torch.Tensor, scale: float | torch.Tensor) -> torch.Tensor:

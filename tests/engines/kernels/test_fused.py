@@ -75,6 +75,24 @@ def test_bias_gelu(
     assert_quantized(kernels.bias_gelu_reference(x, bias, out_scale=0.04), reference, 0.04)
 
 
+# What numpy says of the interpreter's arithmetic.
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_gelu_of_infinity_is_infinity(dtype: torch.dtype, device: torch.device) -> None:
+    """An activation that left its type stays infinite, and -inf and NaN are NaN, as by definition.
+
+    PyTorch's own GELU gives NaN for +inf where it uses vectors, and infinity where it does not.
+    """
+    most = torch.finfo(dtype).max
+    x = torch.tensor([[torch.inf, most, -most, 3.0, -torch.inf, torch.nan]], dtype=dtype)
+    by_definition = x.double() * torch.special.ndtr(x.double())
+    zero = torch.zeros(6, dtype=dtype)
+    out = kernels.bias_gelu(x.to(device), zero.to(device)).cpu()
+    torch.testing.assert_close(out, by_definition.to(dtype), equal_nan=True)
+    quantized = kernels.bias_gelu(x.to(device), zero.to(device), out_scale=1.0).cpu()
+    assert quantized[0, :4].tolist() == [127, 127, 0, 3]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("tokens", "width", "hidden"), [(1, 96, 64), (129, 200, 100)])
 def test_linear_gelu(

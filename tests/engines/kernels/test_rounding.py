@@ -18,9 +18,9 @@ BLOCK = 65536
 
 
 @triton.jit
-def _quantize(x, scale, out, BLOCK: tl.constexpr):
+def _quantize(x, scale, out, BLOCK: tl.constexpr, FINITE: tl.constexpr):
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + place, quantize(tl.load(x + place), tl.load(scale + place)))
+    tl.store(out + place, quantize(tl.load(x + place), tl.load(scale + place), FINITE))
 
 
 @triton.jit
@@ -30,13 +30,13 @@ def _reciprocal(x, out, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _gelu(x, out, BLOCK: tl.constexpr):
+def _gelu(x, out, BLOCK: tl.constexpr, FINITE: tl.constexpr):
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + place, gelu(tl.load(x + place)))
+    tl.store(out + place, gelu(tl.load(x + place), FINITE))
 
 
 def run(
-    kernel: triton.JITFunction[[object]], device: torch.device, *inputs: np.ndarray
+    kernel: triton.JITFunction[[object]], device: torch.device, *inputs: np.ndarray, **variant: bool
 ) -> torch.Tensor:
     """The kernel's first argument is an array, its last the answer; padded to whole blocks."""
     size = len(inputs[0])
@@ -44,7 +44,7 @@ def run(
     tensors = [torch.from_numpy(values.astype(np.float32)).to(device) for values in padded]
     narrow = len(inputs) == 2
     out = torch.empty_like(tensors[0], dtype=torch.int8 if narrow else torch.float32)
-    kernel[(len(out) // BLOCK,)](*tensors, out, BLOCK=BLOCK, num_warps=8, **OPTIONS)
+    kernel[(len(out) // BLOCK,)](*tensors, out, BLOCK=BLOCK, num_warps=8, **variant, **OPTIONS)
     return out[:size].cpu()
 
 
@@ -71,7 +71,7 @@ def test_quantize_is_the_rounded_quotient_wherever_that_is_in_doubt(device: torc
     product = np.rint(x * (np.float32(1) / scale))
     assert (product != np.rint(x / scale)).mean() > 0.05
     for sign in (1, -1):
-        out = run(_quantize, device, sign * x, scale)
+        out = run(_quantize, device, sign * x, scale, FINITE=True)
         expected = quantize_reference(torch.from_numpy(sign * x), torch.from_numpy(scale.copy()))
         assert torch.equal(out, expected)
 
@@ -95,14 +95,17 @@ def test_quantize_is_the_rounded_quotient_of_random_values(
     x[:BLOCK] = scale[:BLOCK] * (random.integers(-130, 130, BLOCK) + 0.5)
     x[0], x[1] = 0.0, -scale[1] * 1e5
     expected = quantize_reference(torch.from_numpy(x), torch.from_numpy(scale))
-    assert torch.equal(run(_quantize, device, x, scale), expected)
+    assert torch.equal(run(_quantize, device, x, scale, FINITE=True), expected)
+    x[2], x[3] = np.inf, -np.inf
+    expected[2], expected[3] = 127, -128
+    assert torch.equal(run(_quantize, device, x, scale, FINITE=False), expected)
 
 
 def test_gelu_errs_by_a_fraction_of_any_step(device: torch.device) -> None:
     x = np.concatenate([np.linspace(-40, 40, 6 * BLOCK), [0.0, -0.0, 1e-30, 6e4, -6e4]])
     x = x.astype(np.float32)
     exact = np.array([float(v) * math.erfc(-float(v) / math.sqrt(2)) / 2 for v in x])
-    error = np.abs(run(_gelu, device, x).numpy() - exact)
+    error = np.abs(run(_gelu, device, x, FINITE=False).numpy() - exact)
     # fp32 itself rounds the answer by 2^-24 of it.
     assert (error - np.abs(exact) * 2.0**-24).max() < 5e-7
     # What fp16 and bf16 keep of it, wherever the answer is normal in fp16.
