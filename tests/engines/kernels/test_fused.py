@@ -91,6 +91,13 @@ def test_gelu_of_infinity_is_infinity(dtype: torch.dtype, device: torch.device) 
     torch.testing.assert_close(out, by_definition.to(dtype), equal_nan=True)
     quantized = kernels.bias_gelu(x.to(device), zero.to(device), out_scale=1.0).cpu()
     assert quantized[0, :4].tolist() == [127, 127, 0, 3]
+    # The same as a product: rows of x that begin with these, and a weight of one.
+    row, weight = torch.zeros(6, 32, dtype=dtype), torch.zeros(8, 32, dtype=dtype)
+    row[:, 0], weight[:, 0] = x[0], 1.0
+    operands = (row.to(device), weight.to(device), torch.zeros(8, dtype=dtype).to(device))
+    for tile in filter(None, linear_gelu_candidates(6, dtype)):
+        out = launch_linear_gelu(*operands, tile)[:, 0].cpu()
+        torch.testing.assert_close(out, by_definition[0].to(dtype), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
