@@ -48,6 +48,7 @@ def _embed_layer_norm_kernel(
     column = tl.arange(0, BLOCK)
     exists = column < HIDDEN
     word = tl.load(input_ids + token).to(tl.int64)
+    position = 0
     if positions is not None:
         position = tl.load(position_ids + token).to(tl.int64)
     kind = tl.load(type_ids + token).to(tl.int64)

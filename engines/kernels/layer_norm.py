@@ -62,6 +62,7 @@ def layer_norm_row(
         centred = tl.where(exists, x - mean, 0.0)
     variance = tl.sum(centred * centred, 0) / HIDDEN
     w = tl.load(weight + column, mask=exists, other=0.0).to(tl.float32)
+    b = 0.0
     if bias is not None:
         b = tl.load(bias + column, mask=exists, other=0.0).to(tl.float32)
     y = centred / tl.sqrt_rn(variance + eps) * w

@@ -3,6 +3,8 @@
 LayerNorm (Ba et al., 2016) or RMSNorm (Zhang and Sennrich, 2019), of the sum as it is in fp32.
 """
 
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import torch
