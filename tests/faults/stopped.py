@@ -147,8 +147,10 @@ def _wrong(job: Job, place: Path, ending: Ending, wanted: str) -> list[str]:
         digest = job.digest(place)
     except Exception as error:
         return [*found, f"half-built: {type(error).__name__}: {error}"]
-    # Under its final name stands nothing, or all of it.
-    return found + (_other(digest, wanted) if digest is not None else [])
+    # Under its final name stands nothing, or all of it. Other bytes are right where they were told:
+    # without room our own attention is not compiled, and OpenVINO's rounds otherwise.
+    told = digest is None or "could not be compiled" in ending.errors
+    return found if told else found + _other(digest, wanted)
 
 
 def _after(job: Job, place: Path, ending: Ending, wanted: str) -> list[str]:
