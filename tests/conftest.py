@@ -34,7 +34,7 @@ LONG = {
     "encoders/test_builds.py",
     "engines/kernels/test_aot.py",
     "engines/tensorrt/test_rtx.py",
-    "engines/test_cuda.py",
+    "engines/cuda/test_answers.py",
     "evaluate/test_suite.py",
     "model/test_libraries.py",
     "test_check_gpu.py",

@@ -16,7 +16,7 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.engines.cuda_buckets import Buckets, choose_buckets
 from xopt.packing import Encoding, pack
 
-DATA = Path(__file__).parents[2] / "evaluate" / "data"
+DATA = Path(__file__).parents[3] / "evaluate" / "data"
 FULL = 4096
 
 Pairs = list[tuple[int, int]]

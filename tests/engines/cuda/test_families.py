@@ -1,6 +1,6 @@
 """The CUDA engine on other blocks than BERT's, against the families' own classes in transformers.
 
-In Triton's interpreter, as ``test_cuda.py`` is. Weights are rounded to fp16 in the checkpoint, so
+In Triton's interpreter, as the other tests here. Weights are rounded to fp16 in the checkpoint, so
 that with fp32 activations engine and class compute the same.
 """
 
