@@ -1,7 +1,5 @@
 """The CPU engine: batch mates, grouping, and what it refuses."""
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.engines.cpu_batches import answer, sentences
 
 from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
@@ -22,36 +21,6 @@ from xopt.errors import ArtifactError, InputError, UnsupportedError
 from xopt.packing import Encoding, PackedBatch, pack
 
 Factory = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def engines(
-    make_checkpoint: Factory, tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], OpenVinoEngine]:
-    opened = {}
-    for head in ("embed", "tag"):
-        folder = make_checkpoint("xlm-roberta", head, hidden_size=96, num_attention_heads=3)
-        for precision in ("fp32", "int8"):
-            out = tmp_path_factory.mktemp("bundles") / f"{head}-{precision}"
-            options = BuildOptions(
-                str(folder), precision=precision, out=str(out), calibration_tokens=3000
-            )
-            engine = open_engine(build_bundle(options).bundle, threads=2)
-            assert isinstance(engine, OpenVinoEngine)
-            opened[head, precision] = engine
-    return opened
-
-
-def sentences(lengths: list[int], seed: int) -> list[Encoding]:
-    generator = np.random.default_rng(seed)
-    return [
-        Encoding(generator.integers(4, 1200, n).astype(np.int32), np.zeros(n, np.int32))
-        for n in lengths
-    ]
-
-
-def answer(engine: OpenVinoEngine, items: list[Encoding]) -> np.ndarray:
-    return np.asarray(engine.run(pack(items, first_position=2))[engine.signature.output])
 
 
 @settings(
@@ -184,118 +153,6 @@ def test_a_batch_beside_others_answers_as_alone(
     assert np.array_equal(late[2], expected)
     # Streams of a core each, of the one program.
     assert (False, 2) in engine._programs
-
-
-CLOSED_IN_ORDER = """
-import gc, signal, sys
-from pathlib import Path
-import numpy as np
-from xopt.artifacts import Bundle
-from xopt.engines.base import open_engine
-from xopt.packing import Encoding, pack
-
-# A test run in the background inherits that SIGINT is ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-engines = [open_engine(Bundle.open(Path(path))) for path in sys.argv[1:]]
-batch = pack([Encoding(np.array([5, 6, 7], np.int32), np.zeros(3, np.int32))], first_position=2)
-for engine in engines:
-    engine.run(batch)
-while engines:
-    engines.pop(0).close()
-    engine = None
-    gc.collect()
-try:
-    signal.raise_signal(signal.SIGINT)
-except KeyboardInterrupt:
-    print("interrupted")
-"""
-
-
-def test_ctrl_c_after_engines_were_closed_is_no_crash(
-    engines: dict[tuple[str, str], OpenVinoEngine],
-) -> None:
-    """A core that goes before a younger one left the thread a freed signal stack."""
-    folders = [str(engines["embed", precision].bundle.folder) for precision in ("int8", "fp32")]
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", CLOSED_IN_ORDER, *folders],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
-
-
-def gathers(engine: OpenVinoEngine, *, dense: bool) -> int:
-    program = engine._compile(dense, 1).model
-    kinds = [
-        node.get_rt_info()["layerType"].astype(str)
-        for node in program.get_runtime_model().get_ordered_ops()
-    ]
-    return kinds.count("Gather")
-
-
-def test_a_dense_batch_pays_for_no_gather(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:
-    engine = OpenVinoEngine(engines["embed", "int8"].bundle, own_attention=False)
-    # Three projections in, one context out, in each of two layers, and one to pool.
-    assert gathers(engine, dense=False) - gathers(engine, dense=True) == 2 * 4 + 1
-
-
-@pytest.fixture(scope="module")
-def packed(
-    engines: dict[tuple[str, str], OpenVinoEngine],
-) -> dict[tuple[str, str], OpenVinoEngine]:
-    """Engines with our own attention."""
-    reasons = [e.attention for e in engines.values() if e.packed_model is None]
-    if reasons:
-        pytest.skip(reasons[0])
-    return engines
-
-
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("head", ["embed", "tag"])
-def test_own_attention_gives_the_same_bits_alone_and_in_any_batch(
-    packed: dict[tuple[str, str], OpenVinoEngine], head: str, precision: str
-) -> None:
-    engine = packed[head, precision]
-    lengths = np.random.default_rng(2).integers(1, 129, 400).tolist()
-    items = sentences(lengths, 3)
-    alone = np.concatenate([answer(engine, [one]) for one in items])
-    for size in (7, 64, 400):
-        starts = range(0, len(items), size)
-        together = np.concatenate([answer(engine, items[at : at + size]) for at in starts])
-        np.testing.assert_array_equal(alone, together)
-
-
-@pytest.mark.parametrize("head", ["embed", "tag"])
-def test_openvinos_attention_in_int8_moves_an_answer_by_less_than_int8_does(
-    engines: dict[tuple[str, str], OpenVinoEngine], head: str
-) -> None:
-    """Another last bit of a sum over padding can send a value to the next integer."""
-    engine = OpenVinoEngine(engines[head, "int8"].bundle, threads=2, own_attention=False)
-    items = sentences(np.random.default_rng(2).integers(1, 129, 200).tolist(), 3)
-    alone = np.concatenate([answer(engine, [one]) for one in items])
-    together = answer(engine, items)
-    exact = answer(engines[head, "fp32"], items)
-    # Two roundings of the same values, of which few differ.
-    assert np.linalg.norm(alone - together) <= np.linalg.norm(alone - exact)
-
-
-@pytest.mark.parametrize(
-    ("head", "precision", "fewer"),
-    [
-        # In each of two layers three projections in and one context out; and the one to pool.
-        ("tag", "int8", 2 * 4),
-        ("embed", "int8", 2 * 4 + 1),
-        # One joint projection.
-        ("tag", "fp32", 2 * 2),
-        ("embed", "fp32", 2 * 2 + 1),
-    ],
-)
-def test_own_attention_gathers_nothing(
-    packed: dict[tuple[str, str], OpenVinoEngine], head: str, precision: str, fewer: int
-) -> None:
-    own = packed[head, precision]
-    padded = OpenVinoEngine(own.bundle, own_attention=False)
-    assert gathers(padded, dense=False) - gathers(own, dense=False) >= fewer
-    assert not {"pad_index", "unpad_index", "attention_bias"} & {*own._compiled((False, 1)).inputs}
 
 
 @pytest.mark.parametrize(("threads", "parts"), [(1, 1), (2, 2), (6, 6), (12, 12), (64, 40)])

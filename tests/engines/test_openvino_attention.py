@@ -1,0 +1,82 @@
+"""Our own attention and OpenVINO's, in the CPU engine."""
+
+import numpy as np
+import pytest
+from tests.engines.cpu_batches import answer, sentences
+
+from xopt.engines.openvino import OpenVinoEngine
+
+
+def gathers(engine: OpenVinoEngine, *, dense: bool) -> int:
+    program = engine._compile(dense, 1).model
+    kinds = [
+        node.get_rt_info()["layerType"].astype(str)
+        for node in program.get_runtime_model().get_ordered_ops()
+    ]
+    return kinds.count("Gather")
+
+
+def test_a_dense_batch_pays_for_no_gather(engines: dict[tuple[str, str], OpenVinoEngine]) -> None:
+    engine = OpenVinoEngine(engines["embed", "int8"].bundle, own_attention=False)
+    # Three projections in, one context out, in each of two layers, and one to pool.
+    assert gathers(engine, dense=False) - gathers(engine, dense=True) == 2 * 4 + 1
+
+
+@pytest.fixture(scope="module")
+def packed(
+    engines: dict[tuple[str, str], OpenVinoEngine],
+) -> dict[tuple[str, str], OpenVinoEngine]:
+    """Engines with our own attention."""
+    reasons = [e.attention for e in engines.values() if e.packed_model is None]
+    if reasons:
+        pytest.skip(reasons[0])
+    return engines
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("head", ["embed", "tag"])
+def test_own_attention_gives_the_same_bits_alone_and_in_any_batch(
+    packed: dict[tuple[str, str], OpenVinoEngine], head: str, precision: str
+) -> None:
+    engine = packed[head, precision]
+    lengths = np.random.default_rng(2).integers(1, 129, 400).tolist()
+    items = sentences(lengths, 3)
+    alone = np.concatenate([answer(engine, [one]) for one in items])
+    for size in (7, 64, 400):
+        starts = range(0, len(items), size)
+        together = np.concatenate([answer(engine, items[at : at + size]) for at in starts])
+        np.testing.assert_array_equal(alone, together)
+
+
+@pytest.mark.parametrize("head", ["embed", "tag"])
+def test_openvinos_attention_in_int8_moves_an_answer_by_less_than_int8_does(
+    engines: dict[tuple[str, str], OpenVinoEngine], head: str
+) -> None:
+    """Another last bit of a sum over padding can send a value to the next integer."""
+    engine = OpenVinoEngine(engines[head, "int8"].bundle, threads=2, own_attention=False)
+    items = sentences(np.random.default_rng(2).integers(1, 129, 200).tolist(), 3)
+    alone = np.concatenate([answer(engine, [one]) for one in items])
+    together = answer(engine, items)
+    exact = answer(engines[head, "fp32"], items)
+    # Two roundings of the same values, of which few differ.
+    assert np.linalg.norm(alone - together) <= np.linalg.norm(alone - exact)
+
+
+@pytest.mark.parametrize(
+    ("head", "precision", "fewer"),
+    [
+        # In each of two layers three projections in and one context out; and the one to pool.
+        ("tag", "int8", 2 * 4),
+        ("embed", "int8", 2 * 4 + 1),
+        # One joint projection.
+        ("tag", "fp32", 2 * 2),
+        ("embed", "fp32", 2 * 2 + 1),
+    ],
+)
+def test_own_attention_gathers_nothing(
+    packed: dict[tuple[str, str], OpenVinoEngine], head: str, precision: str, fewer: int
+) -> None:
+    own = packed[head, precision]
+    padded = OpenVinoEngine(own.bundle, own_attention=False)
+    assert gathers(padded, dense=False) - gathers(own, dense=False) >= fewer
+    assert not {"pad_index", "unpad_index", "attention_bias"} & {*own._compiled((False, 1)).inputs}
