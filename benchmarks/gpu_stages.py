@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 from gpu_launch import PtxEngine, launch_once, tactics
+from gpu_poison import poisoned
 from torch.nn import functional
 
 from xopt.engines import kernels
@@ -28,28 +26,7 @@ from xopt.engines.kernels.criteria import (
 
 Say = Callable[..., None]
 PRECISIONS = ("fp16", "int8", "int8-attention")
-POISON = 85
 LINEAR = {"qkv": (2304, 768), "output": (768, 768), "ffn_in": (3072, 768), "ffn_out": (768, 3072)}
-
-
-@contextmanager
-def poisoned() -> Iterator[None]:
-    """What a kernel module allocates begins as NaN, or as a number that no answer is full of."""
-
-    def poison(allocate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        def allocated(*arguments: Any, **options: Any) -> torch.Tensor:
-            tensor = allocate(*arguments, **options)
-            if sys._getframe(1).f_globals["__name__"].startswith("xopt.engines.kernels"):
-                tensor.fill_(torch.nan if tensor.is_floating_point() else POISON)
-            return tensor
-
-        return allocated
-
-    with (
-        mock.patch.object(torch, "empty", poison(torch.empty)),
-        mock.patch.object(torch, "empty_like", poison(torch.empty_like)),
-    ):
-        yield
 
 
 def batches(small: bool) -> dict[str, tuple[list[int], int]]:

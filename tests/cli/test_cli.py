@@ -155,22 +155,6 @@ def test_run_answers_and_reads_standard_input(place: Path) -> None:
     assert "cosine similarity" in piped.stdout
 
 
-def test_doctor_says_what_this_machine_can_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = json.loads(xopt("doctor", "--json", cwd=tmp_path).stdout)
-    assert found["host"]["cores"] >= 1
-    [cpu] = [t for t in found["targets"] if t["target"].startswith("openvino")]
-    assert cpu["runs"]
-    assert cpu["builds"]
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    shown = xopt("doctor", cwd=tmp_path)
-    assert shown.returncode == 0
-    # With its brackets, which are no markup.
-    assert not found["add"] or f"To add the rest: {found['add']}" in shown.stdout
-    assert "attention on the CPU: OpenVINO's, which is slower: " in shown.stdout
-
-
 def tables(place: Path, *arguments: str) -> str:
     done = xopt(*arguments, cwd=place)
     assert done.returncode == 0, done.stderr

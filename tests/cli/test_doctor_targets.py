@@ -1,7 +1,12 @@
-"""What the doctor says of each target, on machines that are not this one."""
+"""What the doctor says of each target, on machines that are not this one, and on this one."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,3 +113,25 @@ def test_a_system_too_old_for_openvino_is_told_so(
     row = examine(monkeypatch, [])["openvino (cpu)"]
     assert ("glibc 2.35" in row["why_not"]) is told
     assert not row["runs"]
+
+
+def test_doctor_says_what_this_machine_can_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doctor(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "xopt", "doctor", *arguments],
+            capture_output=True, cwd=tmp_path, check=True, text=True,
+            env=os.environ | {"COLUMNS": "200"},
+        ).stdout  # fmt: skip
+
+    found = json.loads(doctor("--json"))
+    assert found["host"]["cores"] >= 1
+    [cpu] = [t for t in found["targets"] if t["target"].startswith("openvino")]
+    assert cpu["runs"]
+    assert cpu["builds"]
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    shown = doctor()
+    # With its brackets, which are no markup.
+    assert not found["add"] or f"To add the rest: {found['add']}" in shown
+    assert "attention on the CPU: OpenVINO's, which is slower: " in shown

@@ -30,7 +30,6 @@ from xopt.packing import Encoding, PackedBatch, pack
 
 Factory = Callable[..., Path]
 
-
 # Of ModernBERT, whose graph reads a window mask too.
 WINDOW: dict[str, Any] = {
     "hidden_size": 128, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 192,
