@@ -94,13 +94,19 @@ def test_a_bundle_for_any_cpu_answers_alike(
             str(folder), cpu=cpu, out=str(tmp_path / cpu), calibration_tokens=1500
         )
         build_bundle(options, record=False)
+    exact = BuildOptions(str(folder), precision="fp32", out=str(tmp_path / "fp32"))
+    build_bundle(exact, record=False)
     answers = []
-    for number, env in enumerate((dict(os.environ), withheld)):
+    asked = (("any", dict(os.environ)), ("any", withheld), ("fp32", dict(os.environ)))
+    for number, (bundle, env) in enumerate(asked):
         out = str(tmp_path / f"{number}.npy")
-        done = run(ENCODE, str(tmp_path / "any"), out, env=env)
+        done = run(ENCODE, str(tmp_path / bundle), out, env=env)
         assert done.returncode == 0, done.stderr
         answers.append(np.load(out))
-    np.testing.assert_allclose(answers[0], answers[1], atol=2e-3)
+    # The sums are the same; what lies between them is summed in another order, so that few codes
+    # fall to the other side. Sums that are cut off are as far apart as INT8 is from fp32.
+    here, there, fp32 = answers
+    assert np.square(here - there).mean() < 0.25 * np.square(here - fp32).mean()
     command = [sys.executable, "-P", "-m", "xopt", "run", str(tmp_path / "vnni"), "Habari"]
     refused = subprocess.run(command, env=withheld, capture_output=True, text=True, timeout=120)
     assert refused.returncode == 2
