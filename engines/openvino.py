@@ -146,9 +146,7 @@ class OpenVinoEngine(Engine):
         if changed:
             packed_mean(self.openvino, model, native.factory)
             if whole and suits_here():
-                # Numbers for any CPU are rounded alike on every one.
-                own = self.bundle.manifest["engine"].get("cpu") == "vnni"
-                packed_layers(self.openvino, model, native.factory, by_row=own)
+                packed_layers(self.openvino, model, native.factory)
         self.attention = "packed" if changed else "OpenVINO's: this encoder's is of another kind"
         self.prepare_s += time.perf_counter() - begin
         return model if changed else None

@@ -46,11 +46,10 @@ class Linear:
     bias: Numbers
     name: str
 
-    def folded(self) -> tuple[Numbers, Numbers, Numbers]:
-        """Of each output: scale and bias of the sum, and what one more in every code adds."""
+    def folded(self) -> tuple[Numbers, Numbers]:
+        """What the sum of codes times weights is multiplied by, and what is added then."""
         scale = self.scale * self.site.step
-        share = scale * self.weight.sum(axis=1, dtype=np.int64)
-        return scale, self.bias - self.site.offset * share, share
+        return scale, self.bias - self.site.offset * scale * self.weight.sum(axis=1, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,13 @@ def suits_here() -> bool:
     return int8_instructions() == "AVX-512 VNNI"
 
 
-def packed_layers(openvino: Any, model: Any, factory: Any, *, by_row: bool = False) -> int:
+def packed_layers(openvino: Any, model: Any, factory: Any) -> int:
     """Put ``PackedLayer`` in the place of every layer of the known kind.
 
     Args:
         openvino: the package.
         model: ``openvino.Model`` with ``PackedAttention`` in it, changed in place.
         factory: makes our operations.
-        by_row: before and behind attention every row has steps between its own lowest and highest
-            value; else all rows have those that were calibrated.
 
     Returns:
         How many layers were replaced.
@@ -108,7 +105,6 @@ def packed_layers(openvino: Any, model: Any, factory: Any, *, by_row: bool = Fal
                 "heads": facts["heads"],
                 "scale": facts["scale"],
                 "epsilon": layer.epsilon,
-                "by_row": by_row,
             },
         )
         node.set_friendly_name(f"layers.{_number(layer.output.name)}.PackedLayer")
@@ -123,13 +119,13 @@ def _constants(opset: Any, layer: Layer) -> list[Any]:
     q, k, v = layer.projections
     joint = np.concatenate([q.weight, k.weight, v.weight])
     folded = [one.folded() for one in layer.projections]
-    joined = [np.concatenate(parts) for parts in zip(*folded, strict=True)]
+    scale, bias = (np.concatenate([pair[n] for pair in folded]) for n in (0, 1))
     output, up, down = (one.folded() for one in (layer.output, layer.up, layer.down))
     numbers = [
-        q.site.steps, q.site.zero, *joined,
+        q.site.steps, q.site.zero, scale, bias,
         layer.output.site.steps, layer.output.site.zero,
-        output[0], output[1] + layer.first_bias, output[2], layer.first_weight,
-        layer.up.site.steps, layer.up.site.zero, *up[:2],
+        output[0], output[1] + layer.first_bias, layer.first_weight,
+        layer.up.site.steps, layer.up.site.zero, *up,
         layer.down.site.steps, layer.down.site.zero,
         down[0], down[1] + layer.second_bias, layer.second_weight,
     ]  # fmt: skip

@@ -134,23 +134,21 @@ class PackedLayer : public ov::op::Op {
 public:
     OPENVINO_OP("PackedLayer", "xopt");
     PackedLayer() = default;
-    PackedLayer(const ov::OutputVector& inputs, int64_t number, int64_t heads, float scale, float epsilon,
-                bool by_row)
-        : Op(inputs), m_number(number), m_heads(heads), m_scale(scale), m_epsilon(epsilon), m_by_row(by_row) {
+    PackedLayer(const ov::OutputVector& inputs, int64_t number, int64_t heads, float scale, float epsilon)
+        : Op(inputs), m_number(number), m_heads(heads), m_scale(scale), m_epsilon(epsilon) {
         constructor_validate_and_infer_types();
     }
     void validate_and_infer_types() override {
         set_output_type(0, get_input_element_type(0), get_input_partial_shape(0));
     }
     std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
-        return std::make_shared<PackedLayer>(inputs, m_number, m_heads, m_scale, m_epsilon, m_by_row);
+        return std::make_shared<PackedLayer>(inputs, m_number, m_heads, m_scale, m_epsilon);
     }
     bool visit_attributes(ov::AttributeVisitor& visitor) override {
         visitor.on_attribute("number", m_number);
         visitor.on_attribute("heads", m_heads);
         visitor.on_attribute("scale", m_scale);
         visitor.on_attribute("epsilon", m_epsilon);
-        visitor.on_attribute("by_row", m_by_row);
         return true;
     }
     bool has_evaluate() const override { return true; }
@@ -161,7 +159,7 @@ public:
         Layer layer{};
         layer.number = m_number, layer.heads = m_heads, layer.width = width;
         layer.middle = static_cast<int64_t>(inputs[4].get_size()) / width;
-        layer.by_row = m_by_row, layer.epsilon = m_epsilon, layer.factor = m_scale * kLog2E;
+        layer.epsilon = m_epsilon, layer.factor = m_scale * kLog2E;
         layer.qkv = inputs[2].data<int8_t>(), layer.output = inputs[3].data<int8_t>();
         layer.up = inputs[4].data<int8_t>(), layer.down = inputs[5].data<int8_t>();
         layer.read(inputs[6].data<float>());
@@ -176,7 +174,6 @@ public:
 private:
     int64_t m_number = 0, m_heads = 1;
     float m_scale = 1.0f, m_epsilon = 1e-5f;
-    bool m_by_row = false;
 };
 
 // Nanoseconds of a layer's kinds of work, since the process began.

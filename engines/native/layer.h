@@ -22,7 +22,6 @@
 namespace xopt {
 
 constexpr int64_t kChunk = 256;
-constexpr float kCodes = 255.0f;
 
 // Nanoseconds in each layer, added up over all runs of this process.
 enum Kind { kProducts, kAttention, kNorms, kQuantization, kKinds };
@@ -30,26 +29,22 @@ constexpr int64_t kLayers = 256;
 inline std::atomic<int64_t> g_spent[kLayers][kKinds];
 
 // Shapes, weights in panels, and a number for each column of what is named. ``steps`` and ``zero`` of a
-// site take a value to its code; ``by_row``: before and behind attention to a finer place among the codes
-// that its row spans.
+// site take a value to its code.
 struct Layer {
     int64_t number, heads, width, middle;
-    bool by_row;
     float epsilon, factor;
     const int8_t *qkv, *output, *up, *down;
-    const float *in_steps, *in_zero, *qkv_scale, *qkv_bias, *qkv_share, *context_steps, *context_zero;
-    const float *output_scale, *output_bias, *output_share, *first_weight;
-    const float *up_steps, *up_zero, *up_scale, *up_bias;
+    const float *in_steps, *in_zero, *qkv_scale, *qkv_bias, *context_steps, *context_zero;
+    const float *output_scale, *output_bias, *first_weight, *up_steps, *up_zero, *up_scale, *up_bias;
     const float *down_steps, *down_zero, *down_scale, *down_bias, *second_weight;
 
     // In the order of openvino_layer.py.
     void read(const float* from) {
         const auto take = [&](int64_t count) { return std::exchange(from, from + count); };
         in_steps = take(width), in_zero = take(width);
-        qkv_scale = take(3 * width), qkv_bias = take(3 * width), qkv_share = take(3 * width);
+        qkv_scale = take(3 * width), qkv_bias = take(3 * width);
         context_steps = take(width), context_zero = take(width);
-        output_scale = take(width), output_bias = take(width), output_share = take(width);
-        first_weight = take(width);
+        output_scale = take(width), output_bias = take(width), first_weight = take(width);
         up_steps = take(width), up_zero = take(width);
         up_scale = take(middle), up_bias = take(middle);
         down_steps = take(middle), down_zero = take(middle);
@@ -81,29 +76,9 @@ inline void each_row(int64_t rows, const Body& body) {
     });
 }
 
-// A row in 256 steps: those of the site, or as many between the row's own lowest and highest place.
-inline Worth quantize(const float* row, int64_t width, const float* steps, const float* zero, bool by_row,
-                      uint8_t* to) {
-    const auto place = [&](int64_t c) {
-        return _mm512_fmadd_ps(_mm512_loadu_ps(row + c), _mm512_loadu_ps(steps + c), _mm512_loadu_ps(zero + c));
-    };
-    if (!by_row) {
-        for (int64_t c = 0; c < width; c += kLanes) put_codes(to + c, place(c));
-        return {1.0f, 0.0f};
-    }
-    // Two of each, that one does not wait for the other; a width is of whole panels.
-    __m512 bottom = place(0), top = bottom, bottom_too = place(kLanes), top_too = bottom_too;
-    for (int64_t c = kPanel; c < width; c += kPanel) {
-        const __m512 a = place(c), b = place(c + kLanes);
-        bottom = _mm512_min_ps(bottom, a), top = _mm512_max_ps(top, a);
-        bottom_too = _mm512_min_ps(bottom_too, b), top_too = _mm512_max_ps(top_too, b);
-    }
-    const float low = _mm512_reduce_min_ps(_mm512_min_ps(bottom, bottom_too));
-    const float span = _mm512_reduce_max_ps(_mm512_max_ps(top, top_too)) - low;
-    const __m512 finer = _mm512_set1_ps(span > 0.0f ? kCodes / span : 0.0f);
+inline void quantize(const float* row, int64_t width, const float* steps, const float* zero, uint8_t* to) {
     for (int64_t c = 0; c < width; c += kLanes)
-        put_codes(to + c, _mm512_mul_ps(_mm512_sub_ps(place(c), _mm512_set1_ps(low)), finer));
-    return {span / kCodes, low};
+        put_codes(to + c, _mm512_fmadd_ps(_mm512_loadu_ps(row + c), _mm512_loadu_ps(steps + c), _mm512_loadu_ps(zero + c)));
 }
 
 // A row without its mean and of variance 1. ``row`` and ``to`` may be the same.
@@ -124,7 +99,6 @@ inline void normalize(const float* row, int64_t width, float epsilon, float* to)
 struct Between {
     uint8_t *codes, *active;
     float *qkv, *context, *hidden;
-    Worth* worth;
 };
 
 // Adds what passed since it was last asked.
@@ -149,12 +123,9 @@ inline void pass(const Layer& l, const Between& b, const float* x, float* out, i
                  int64_t sentences) {
     Clock clock(l.number);
     const int64_t width = l.width, stride = 3 * width, d = width / l.heads;
-    each_row(n, [&](int64_t i) {
-        b.worth[i] = quantize(x + i * width, width, l.in_steps, l.in_zero, l.by_row, b.codes + i * width);
-    });
+    each_row(n, [&](int64_t i) { quantize(x + i * width, width, l.in_steps, l.in_zero, b.codes + i * width); });
     clock.add(kQuantization);
-    multiply(Factors{b.codes, l.qkv, n, width}, stride,
-             ByRow{{l.qkv_scale, l.qkv_bias, b.qkv, stride}, l.qkv_share, b.worth});
+    multiply(Factors{b.codes, l.qkv, n, width}, stride, Plain{l.qkv_scale, l.qkv_bias, b.qkv, stride});
     clock.add(kProducts);
     each(sentences * l.heads, [&](int64_t one) {
         const int64_t sentence = one / l.heads, column = one % l.heads * d;
@@ -165,23 +136,21 @@ inline void pass(const Layer& l, const Between& b, const float* x, float* out, i
     });
     clock.add(kAttention);
     each_row(n, [&](int64_t i) {
-        b.worth[i] =
-            quantize(b.context + i * width, width, l.context_steps, l.context_zero, l.by_row, b.codes + i * width);
+        quantize(b.context + i * width, width, l.context_steps, l.context_zero, b.codes + i * width);
     });
     clock.add(kQuantization);
     multiply(Factors{b.codes, l.output, n, width}, width,
-             Residual<ByRow>{{{l.output_scale, l.output_bias, b.hidden, width}, l.output_share, b.worth},
-                             x, l.first_weight});
+             Residual{{l.output_scale, l.output_bias, b.hidden, width}, x, l.first_weight});
     clock.add(kProducts);
     each_row(n, [&](int64_t i) {
         normalize(b.hidden + i * width, width, l.epsilon, b.hidden + i * width);
-        quantize(b.hidden + i * width, width, l.up_steps, l.up_zero, false, b.codes + i * width);
+        quantize(b.hidden + i * width, width, l.up_steps, l.up_zero, b.codes + i * width);
     });
     clock.add(kNorms);
     multiply(Factors{b.codes, l.up, n, width}, l.middle,
              Activated{{l.up_scale, l.up_bias, nullptr, l.middle}, l.down_steps, l.down_zero, b.active});
     multiply(Factors{b.active, l.down, n, l.middle}, width,
-             Residual<Plain>{{l.down_scale, l.down_bias, out, width}, b.hidden, l.second_weight});
+             Residual{{l.down_scale, l.down_bias, out, width}, b.hidden, l.second_weight});
     clock.add(kProducts);
     each_row(n, [&](int64_t i) { normalize(out + i * width, width, l.epsilon, out + i * width); });
     clock.add(kNorms);
@@ -196,11 +165,10 @@ inline void pass_all(const Layer& l, const float* x, float* out, const int32_t* 
         while (last < sentences && starts[last + 1] - starts[first] <= kChunk) ++last;
         const int64_t n = starts[last] - starts[first], at = starts[first] * l.width, cells = n * l.width;
         scratch.reserve(Scratch::bytes_of<uint8_t>(cells) + Scratch::bytes_of<uint8_t>(n * l.middle) +
-                        Scratch::bytes_of<float>(3 * cells) + 2 * Scratch::bytes_of<float>(cells) +
-                        Scratch::bytes_of<Worth>(n));
+                        Scratch::bytes_of<float>(3 * cells) + 2 * Scratch::bytes_of<float>(cells));
         const Between between{scratch.take<uint8_t>(cells), scratch.take<uint8_t>(n * l.middle),
                               scratch.take<float>(3 * cells), scratch.take<float>(cells),
-                              scratch.take<float>(cells), scratch.take<Worth>(n)};
+                              scratch.take<float>(cells)};
         if (n > 0) pass(l, between, x + at, out + at, n, starts + first, last - first);
         first = last;
     }

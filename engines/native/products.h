@@ -47,59 +47,39 @@ inline __m512 gelu(__m512 x) {
     return _mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, low, _CMP_GT_OQ), x, share);
 }
 
-// What a row's codes are worth: a code of its site is code * step + low.
-struct Worth {
-    float step, low;
-};
-
 // sum * scale + bias, as float32.
 struct Plain {
     const float *scale, *bias;
     float* out;
     int64_t stride;
     void operator()(int64_t row, int64_t column, __m512i sum) const {
-        _mm512_storeu_ps(out + row * stride + column, at(row, column, sum));
+        _mm512_storeu_ps(out + row * stride + column, at(column, sum));
     }
-    __m512 at(int64_t, int64_t column, __m512i sum) const { return of(column, _mm512_cvtepi32_ps(sum)); }
-    __m512 of(int64_t column, __m512 sum) const {
-        return _mm512_fmadd_ps(sum, _mm512_loadu_ps(scale + column), _mm512_loadu_ps(bias + column));
-    }
-};
-
-// The same where every row has steps of its own; ``share`` is the scale times the sum of a column's weights.
-struct ByRow : Plain {
-    const float* share;
-    const Worth* worth;
-    ByRow(const Plain& plain, const float* share, const Worth* worth) : Plain(plain), share(share), worth(worth) {}
-    void operator()(int64_t row, int64_t column, __m512i sum) const {
-        _mm512_storeu_ps(out + row * stride + column, at(row, column, sum));
-    }
-    __m512 at(int64_t row, int64_t column, __m512i sum) const {
-        const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(worth[row].step));
-        return _mm512_fmadd_ps(_mm512_set1_ps(worth[row].low), _mm512_loadu_ps(share + column), of(column, steps));
+    __m512 at(int64_t column, __m512i sum) const {
+        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(scale + column),
+                               _mm512_loadu_ps(bias + column));
     }
 };
 
 // The same plus another row times a weight for each column.
-template <typename Sums>
 struct Residual {
-    Sums sums;
+    Plain plain;
     const float *other, *weight;
     void operator()(int64_t row, int64_t column, __m512i sum) const {
-        const __m512 beside = _mm512_loadu_ps(other + row * sums.stride + column);
-        const __m512 value = _mm512_fmadd_ps(beside, _mm512_loadu_ps(weight + column), sums.at(row, column, sum));
-        _mm512_storeu_ps(sums.out + row * sums.stride + column, value);
+        const __m512 beside = _mm512_loadu_ps(other + row * plain.stride + column);
+        const __m512 value = _mm512_fmadd_ps(beside, _mm512_loadu_ps(weight + column), plain.at(column, sum));
+        _mm512_storeu_ps(plain.out + row * plain.stride + column, value);
     }
 };
 
 // The same through a GELU, in the steps of the next product's input.
 struct Activated {
-    Plain sums;
+    Plain plain;
     const float *steps, *zero;
     uint8_t* out;
     void operator()(int64_t row, int64_t column, __m512i sum) const {
-        const __m512 value = gelu(sums.at(row, column, sum));
-        put_codes(out + row * sums.stride + column,
+        const __m512 value = gelu(plain.at(column, sum));
+        put_codes(out + row * plain.stride + column,
                   _mm512_fmadd_ps(value, _mm512_loadu_ps(steps + column), _mm512_loadu_ps(zero + column)));
     }
 };

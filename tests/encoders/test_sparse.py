@@ -127,7 +127,7 @@ def test_what_cannot_be_is_refused(folder: Path, tmp_path: Path) -> None:
     from shutil import copytree
 
     with pytest.raises(UnsupportedError, match="token weights") as caught:
-        build(folder, tmp_path / "cuda", "fp16", target="cuda")
+        build(folder, tmp_path / "rtx", "fp16", target="tensorrt-rtx")
     assert "--target cpu" in caught.value.hint
     copy = copytree(folder, tmp_path / "wrong")
     save_file({"weight": torch.zeros(2, HIDDEN)}, copy / "sparse_linear.safetensors")

@@ -12,7 +12,7 @@ import pytest
 
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.engines.openvino import OpenVinoEngine, open_core
-from xopt.engines.openvino_layer import in_panels, packed_layers, suits_here
+from xopt.engines.openvino_layer import in_panels, suits_here
 from xopt.engines.openvino_native import load_attention
 from xopt.evaluate.work import work_batch
 
@@ -43,11 +43,9 @@ def a_layer() -> Arrays:
     def column(count: int, middle: float, spread: float) -> np.ndarray:
         return generator.normal(middle, spread, count).astype(np.float32)
 
-    weights = {
+    layer = {
         "qkv": weight(3 * WIDTH, WIDTH), "output": weight(WIDTH, WIDTH),
         "up": weight(MIDDLE, WIDTH), "down": weight(WIDTH, MIDDLE),
-    }  # fmt: skip
-    columns = {
         "in_steps": column(WIDTH, 40, 5), "in_zero": column(WIDTH, 120, 4),
         "qkv_scale": column(3 * WIDTH, 3e-5, 5e-6), "qkv_bias": column(3 * WIDTH, 0, 0.3),
         "context_steps": column(WIDTH, 60, 5), "context_zero": column(WIDTH, 128, 4),
@@ -59,24 +57,15 @@ def a_layer() -> Arrays:
         "down_scale": column(WIDTH, 3e-5, 5e-6), "down_bias": column(WIDTH, 0, 0.3),
         "second_weight": column(WIDTH, 1, 0.2),
     }  # fmt: skip
-    layer = dict(weights)
-    for name, column_values in columns.items():
-        layer[name] = column_values
-        product = name.removesuffix("_bias")
-        if product in ("qkv", "output"):
-            added = weights[product].sum(axis=1, dtype=np.int64)
-            layer[f"{product}_share"] = (columns[f"{product}_scale"] * added).astype(np.float32)
     return layer
 
 
-def run(
-    factory: Any, layer: Arrays, x: np.ndarray, starts: np.ndarray, threads: int, by_row: bool
-) -> np.ndarray:
+def run(factory: Any, layer: Arrays, x: np.ndarray, starts: np.ndarray, threads: int) -> np.ndarray:
     opset: Any = openvino.opset13
     given = opset.parameter([-1, WIDTH], np.float32), opset.parameter([-1], np.int32)
     weights = [opset.constant(in_panels(layer[k])) for k in ("qkv", "output", "up", "down")]
     columns = np.concatenate([value for value in layer.values() if value.ndim == 1])
-    facts = {"number": 0, "heads": HEADS, "scale": 0.2, "epsilon": EPSILON, "by_row": by_row}
+    facts = {"number": 0, "heads": HEADS, "scale": 0.2, "epsilon": EPSILON}
     inputs = [*given, *weights, opset.constant(columns)]
     node = factory.create("PackedLayer", inputs, facts)
     model = Model([opset.result(node)], [*given], "one layer")
@@ -84,14 +73,9 @@ def run(
     return np.array(open_core().compile_model(model, "CPU", config)([x, starts])[0])
 
 
-def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray, by_row: bool) -> np.ndarray:
+def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray) -> np.ndarray:
     def codes(value: np.ndarray, site: str) -> np.ndarray:
-        places = value * layer[f"{site}_steps"] + layer[f"{site}_zero"]
-        if not by_row or site in ("up", "down"):
-            return np.clip(np.rint(places), 0, 255)
-        low = places.min(axis=1, keepdims=True)
-        step = (places.max(axis=1, keepdims=True) - low) / 255
-        return low + step * np.rint((places - low) / np.where(step, step, 1))
+        return np.clip(np.rint(value * layer[f"{site}_steps"] + layer[f"{site}_zero"]), 0, 255)
 
     def linear(value: np.ndarray, name: str) -> np.ndarray:
         product = value @ layer[name].astype(np.float64).T
@@ -116,17 +100,14 @@ def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray, by_row: bool) -
     return norm(linear(codes(wide, "down"), "down") + first * layer["second_weight"])
 
 
-@pytest.mark.parametrize("by_row", [False, True])
-def test_a_layer_is_its_definition(factory: Any, by_row: bool) -> None:
+def test_a_layer_is_its_definition(factory: Any) -> None:
     """A code that lies halfway between two steps may fall to the other side, in few rows."""
     generator = np.random.default_rng(0)
     starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
     x = generator.normal(size=(int(starts[-1]) + 5, WIDTH)).astype(np.float32)
-    # All its places are one.
-    x[2] = 0
-    layer = a_layer() | {"in_zero": np.full(WIDTH, 120, np.float32)}
-    found, used = run(factory, layer, x, starts, 2, by_row), int(starts[-1])
-    off = np.abs(found[:used] - definition(layer, x[:used], starts, by_row)).max(axis=1)
+    layer = a_layer()
+    found, used = run(factory, layer, x, starts, 2), int(starts[-1])
+    off = np.abs(found[:used] - definition(layer, x[:used], starts)).max(axis=1)
     short = np.repeat(np.array(LENGTHS) < 160, LENGTHS)
     assert np.median(off[short]) <= 1e-5
     # Attention of long sentences has steps of its own, a tenth of one of a code's.
@@ -134,22 +115,21 @@ def test_a_layer_is_its_definition(factory: Any, by_row: bool) -> None:
     assert not found[used:].any()
 
 
-@pytest.mark.parametrize("by_row", [False, True])
-def test_a_sentence_has_the_same_bits_alone_and_in_any_batch(factory: Any, by_row: bool) -> None:
+def test_a_sentence_has_the_same_bits_alone_and_in_any_batch(factory: Any) -> None:
     generator = np.random.default_rng(1)
     starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
     x = generator.normal(size=(int(starts[-1]), WIDTH)).astype(np.float32)
     layer = a_layer()
-    one, two = (run(factory, layer, x, starts, threads, by_row) for threads in (1, 2))
+    one, two = (run(factory, layer, x, starts, threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
     for begin, end in itertools.pairwise(starts):
         if end > begin:
             own = np.array([0, end - begin], np.int32)
-            alone = run(factory, layer, x[begin:end], own, 1, by_row)
+            alone = run(factory, layer, x[begin:end], own, 1)
             np.testing.assert_array_equal(alone, one[begin:end])
     # What no number can be made of stays in its sentence.
     x[starts[4]] = np.nan
-    other = run(factory, layer, x, starts, 2, by_row)
+    other = run(factory, layer, x, starts, 2)
     keep = np.r_[: starts[4], starts[5] : starts[-1]]
     np.testing.assert_array_equal(other[keep], one[keep])
 
@@ -173,11 +153,11 @@ def test_layers_of_the_known_kind_are_replaced(
     sites: str | None,
     own: int,
 ) -> None:
-    """And numbers for any CPU give what OpenVINO's layers give, within the steps of INT8."""
+    """And what they answer is what OpenVINO's layers answer, within the steps of INT8."""
     checkpoint = str(make_checkpoint(family, "embed", **changes))
     options = BuildOptions(
         checkpoint, precision="int8", out=str(tmp_path / "b"), calibration_tokens=2000,
-        fp32_sites=sites, cpu="any",
+        fp32_sites=sites,
     )  # fmt: skip
     bundle = build_bundle(options, record=False).bundle
     answers = []
@@ -195,25 +175,3 @@ def test_layers_of_the_known_kind_are_replaced(
         assert any(name.endswith("I8") for name in kernels)
     a, b = (answer / np.linalg.norm(answer, axis=1, keepdims=True) for answer in answers)
     assert (1 - (a * b).sum(axis=1)).max() <= 2e-3
-
-
-def test_rows_have_steps_of_their_own_where_numbers_are_for_vnni(
-    make_checkpoint: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Numbers for any CPU are rounded alike on every one, so there they have none."""
-    asked: list[bool] = []
-
-    def spy(*given: Any, by_row: bool) -> int:
-        asked.append(by_row)
-        return packed_layers(*given, by_row=by_row)
-
-    monkeypatch.setattr("xopt.engines.openvino.packed_layers", spy)
-    checkpoint = str(make_checkpoint("xlm-roberta", "embed"))
-    for cpu in ("vnni", "any"):
-        options = BuildOptions(
-            checkpoint, precision="int8", out=str(tmp_path / cpu), calibration_tokens=2000, cpu=cpu
-        )
-        asked.clear()
-        with OpenVinoEngine(build_bundle(options, record=False).bundle, threads=1) as engine:
-            engine.prepare()
-        assert asked == [cpu == "vnni"]
