@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.scripts import load_script
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 STAGES = ["ceilings", "kernels", "ptx", "sessions", "engine", "micro", "whole"]
@@ -19,15 +19,7 @@ STAGES = ["ceilings", "kernels", "ptx", "sessions", "engine", "micro", "whole"]
 
 @pytest.fixture
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("check_gpu", FOLDER / "check_gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
-    sys.modules["check_gpu"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["check_gpu"]
+    return load_script(FOLDER / "check_gpu.py")
 
 
 def run(out: Path, *options: str, **environment: str) -> tuple[int, list[dict[str, Any]], str]:

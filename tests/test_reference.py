@@ -1,6 +1,5 @@
 """The command line: its reference, its first screen, and examples that run."""
 
-import importlib.util
 import shlex
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.scripts import load_script
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -21,17 +21,7 @@ REPOSITORY = Path(__file__).parents[1]
 RUN = CliRunner()
 
 
-def load_script() -> Any:
-    path = REPOSITORY / "docs" / "make_cli.py"
-    spec = importlib.util.spec_from_file_location("make_cli", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCRIPT = load_script()
+SCRIPT: Any = load_script(REPOSITORY / "docs" / "make_cli.py")
 TEXT: str = SCRIPT.reference()
 WHOLE: Any = get_command(app)
 COMMANDS = WHOLE.commands

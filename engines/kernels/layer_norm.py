@@ -35,8 +35,8 @@ __all__ = [
     "add_layer_norm_int8_reference",
     "add_layer_norm_reference",
     "add_layer_norm_specs",
-    "add_norm_kernel",
     "check_norm",
+    "launch_norm",
     "layer_norm_row",
     "layer_norm_row_reference",
 ]
@@ -180,17 +180,37 @@ def _launch(
     out_scale: float | torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     check_norm(x, residual, weight, bias, eps, out_scale)
-    tokens, hidden = x.shape
     out = torch.empty_like(residual)
+    return out, launch_norm(x, residual, weight, bias, eps, out_scale, out=out)
+
+
+def launch_norm(
+    x: torch.Tensor,
+    residual: torch.Tensor | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    eps: float,
+    out_scale: float | torch.Tensor | None,
+    *,
+    out: torch.Tensor | None,
+    stream: torch.Tensor | None = None,
+    rms: bool = False,
+) -> torch.Tensor | None:
+    """Fill ``out`` and ``stream`` where there are some; arguments as :func:`check_norm` takes them.
+
+    Returns:
+        The norm in int8 where there is a scale for it, ``[T, hidden]``.
+    """
+    tokens, hidden = x.shape
     out_int8 = None if out_scale is None else torch.empty_like(x, dtype=torch.int8)
     if tokens:
         add_norm_kernel[(tokens,)](
             x, residual, weight, bias, eps, 1.0 if out_scale is None else out_scale, out, out_int8,
-            None, HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
-            PER_CHANNEL=isinstance(out_scale, torch.Tensor), RMS=False, num_warps=ROW_WARPS,
+            stream, HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
+            PER_CHANNEL=isinstance(out_scale, torch.Tensor), RMS=rms, num_warps=ROW_WARPS,
             **OPTIONS,
         )  # fmt: skip
-    return out, out_int8
+    return out_int8
 
 
 def layer_norm_row_reference(

@@ -3,21 +3,12 @@
 LayerNorm (Ba et al., 2016) or RMSNorm (Zhang and Sennrich, 2019), of the sum as it is in fp32.
 """
 
-# pyright: reportCallIssue=false
-
 from __future__ import annotations
 
 import torch
-import triton
 
-from xopt.engines.kernels.layer_norm import (
-    ROW_WARPS,
-    add_norm_kernel,
-    check_norm,
-    layer_norm_row_reference,
-)
+from xopt.engines.kernels.layer_norm import check_norm, launch_norm, layer_norm_row_reference
 from xopt.engines.kernels.rounding import quantize_reference
-from xopt.engines.kernels.spec import OPTIONS
 
 __all__ = ["pre_norm", "pre_norm_reference"]
 
@@ -53,17 +44,11 @@ def pre_norm(
         KernelInputError: an argument is not as described.
     """
     check_norm(x, residual, weight, bias, eps, out_scale)
-    tokens, hidden = x.shape
     stream = None if residual is None else torch.empty_like(residual)
     out = torch.empty_like(x) if out_scale is None else None
-    out_int8 = None if out_scale is None else torch.empty_like(x, dtype=torch.int8)
-    if tokens:
-        add_norm_kernel[(tokens,)](
-            x, residual, weight, bias, eps, 1.0 if out_scale is None else out_scale, out, out_int8,
-            stream, HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
-            PER_CHANNEL=isinstance(out_scale, torch.Tensor), RMS=rms, num_warps=ROW_WARPS,
-            **OPTIONS,
-        )  # fmt: skip
+    out_int8 = launch_norm(
+        x, residual, weight, bias, eps, out_scale, out=out, stream=stream, rms=rms
+    )
     read = out if out_int8 is None else out_int8
     assert read is not None
     return x if stream is None else stream, read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import unicodedata
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scripts import load_script
 
 from xopt.evaluate.data import SAMPLE, open_source
 from xopt.evaluate.tasks import TASKS
@@ -96,13 +96,7 @@ def test_tags_cover_the_classes() -> None:
 
 
 def test_the_bucc_sample_is_what_its_script_makes(tmp_path: Path) -> None:
-    place = SAMPLE / "make_bucc_sample.py"
-    spec = importlib.util.spec_from_file_location("make_bucc_sample", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(tmp_path)
+    load_script(SAMPLE / "make_bucc_sample.py").main(tmp_path)
     made = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*.jsonl")}
     kept = {p.relative_to(SAMPLE): p.read_bytes() for p in SAMPLE.glob("bucc18*/*.jsonl")}
     assert made == kept

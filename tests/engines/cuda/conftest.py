@@ -6,15 +6,14 @@ times: launch by launch, while its graph is captured, and replayed.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from tests.engines.cuda.made import ENCODERS, INTERPRETED, REPOSITORY, Build, Factory
+from tests.scripts import load_script
 
 from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
@@ -29,17 +28,9 @@ def has_device() -> None:
 
 
 @pytest.fixture(scope="module")
-def gpu_build() -> Iterator[ModuleType]:
+def gpu_build() -> ModuleType:
     """``benchmarks/gpu_build.py``, which makes a bundle without ONNX."""
-    path = REPOSITORY / "benchmarks" / "gpu_build.py"
-    spec = importlib.util.spec_from_file_location("gpu_build", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_build"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["gpu_build"]
+    return load_script(REPOSITORY / "benchmarks" / "gpu_build.py")
 
 
 @pytest.fixture(scope="module")
