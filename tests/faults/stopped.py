@@ -50,7 +50,10 @@ def run_stopped(
     jobs: Sequence[Job] = JOBS,
     until: float = float("inf"),
 ) -> dict[str, Stops]:
-    """``count`` moments, evenly over commands and over the ways in which they are stopped."""
+    """``count`` moments, evenly over commands and over the ways in which they are stopped.
+
+    Each seed begins with another way: a run that ends after some minutes may not reach them all.
+    """
     found = {job.name: Stops() for job in jobs}
     wanted = {job.name: _undisturbed(job, workshop, scratch) for job in jobs}
     ways = ["SIGKILL", "SIGTERM", "file size"]
@@ -59,7 +62,7 @@ def run_stopped(
     for number in range(count):
         if time.monotonic() > until:
             break
-        job, way = jobs[number % len(jobs)], ways[number // len(jobs) % len(ways)]
+        job, way = jobs[number % len(jobs)], ways[(seed + number // len(jobs)) % len(ways)]
         digest, seconds, base, size = wanted[job.name]
         random = Random(f"{seed}:{number}")
         stops = found[job.name]
