@@ -32,9 +32,9 @@ class Engine(Closing):
     belong to the caller. One engine serves one thread at a time.
 
     Attributes:
-        prepare_s: seconds spent on programs that later batches find ready.
-        busy_s: seconds in which a batch was being answered, without those; a time in which there
-            were two counts once.
+        prepare_s: seconds that were spent on programs; later batches find them ready.
+        busy_s: seconds during which at least one batch was being answered. A second that two
+            batches share counts once. ``prepare_s`` is not part of it.
     """
 
     name = "engine"
@@ -215,7 +215,7 @@ class Engine(Closing):
         """The answer to a part of a batch, a new array."""
 
     def count(self, begin: float, end: float) -> None:
-        """Add the time of a batch, or of a part of one, to ``busy_s``; of ``perf_counter``."""
+        """Add the time from ``begin`` to ``end``, read of ``perf_counter``, to ``busy_s``."""
         self.busy_s += max(0.0, end - max(begin, self._busy_until))
         self._busy_until = max(end, self._busy_until)
 

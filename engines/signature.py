@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from xopt.errors import InputError
 from xopt.packing import PackedBatch
 
@@ -53,8 +55,10 @@ class Signature:
         """Refuse a batch that this encoder cannot take.
 
         Raises:
-            InputError: a sentence is longer than the encoder takes, or an id is out of range.
+            InputError: an array has another type or shape than a batch's, a sentence is longer than
+                the encoder takes, or an id is out of range.
         """
+        _check_form(batch)
         if batch.longest > self.max_tokens:
             raise InputError(
                 f"A sentence has {batch.longest} tokens; this engine takes {self.max_tokens}.",
@@ -70,3 +74,27 @@ class Signature:
         positions = batch.position_ids
         if positions.min() < 0 or positions.max() >= top:
             raise InputError(f"position_ids must lie in 0..{top - 1}.")
+
+
+def _check_form(batch: PackedBatch) -> None:
+    """Refuse arrays that a native library would read as something else, or beyond their end."""
+    tokens, sentences = batch.tokens, batch.sentences
+    for name, length in (
+        ("input_ids", tokens),
+        ("position_ids", tokens),
+        ("token_type_ids", tokens),
+        ("cu_seqlens", sentences + 1),
+        ("prompt_tokens", sentences),
+    ):
+        array: Any = getattr(batch, name)
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{name} is a {type(array).__name__}; it must be an array of NumPy.")
+        if array.dtype != np.int32 or array.shape != (length,):
+            raise InputError(
+                f"{name} is {array.dtype} {list(array.shape)}; it must be int32 [{length}]."
+            )
+    starts = batch.cu_seqlens
+    if sentences < 1 or starts[0] != 0 or starts[-1] != tokens or batch.lengths.min() < 1:
+        raise InputError(
+            f"cu_seqlens must rise from 0 to {tokens}, the number of tokens; no sentence is empty."
+        )
