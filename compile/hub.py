@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, module_paths
 from xopt.compile.token_library import VOCABULARIES
 from xopt.compile.weight_files import weight_files
-from xopt.errors import CheckpointError, XoptError
+from xopt.errors import CheckpointError, XoptError, require
 from xopt.hub import MIRROR, hub_at_hand
 
 __all__ = ["find_on_hub"]
@@ -57,10 +56,12 @@ def find_on_hub(name: str, *, offline: bool) -> tuple[Path, str]:
 
     Raises:
         CheckpointError: it is not at hand and cannot be fetched.
+        MissingExtraError: huggingface_hub is not installed.
     """
     label = f"hub:{name}"
-    local = _snapshot(name)
-    if local is not None and _knows_modules(local):
+    library = require("huggingface_hub", extra="build", why=f"Looking for {name}")
+    local, knows_modules = _snapshot(library, name)
+    if local is not None and knows_modules:
         return local, label
     if offline:
         return _copy(name, local, label, "the hub is not asked")
@@ -117,20 +118,24 @@ def _unfetched(name: str, error: Exception) -> CheckpointError:
     )
 
 
-def _snapshot(name: str) -> Path | None:
-    """The local copy of ``main``, if it is whole, found without importing the hub's library."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    root = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    root = root / ("models--" + name.replace("/", "--"))
-    ref = root / "refs" / "main"
-    if not ref.is_file():
-        return None
-    folder = root / "snapshots" / ref.read_text(encoding="utf-8").strip()
-    if not folder.is_dir():
-        return None
+def _snapshot(hub: Any, name: str) -> tuple[Path | None, bool]:
+    """The local copy of ``main``, if it is whole; and whether it can lack no module.
+
+    It knows its modules where it has ``modules.json``, or where the hub has said that there is
+    none.
+    """
+    modules = hub.try_to_load_from_cache(name, MODULES)
+    files = (modules, hub.try_to_load_from_cache(name, "config.json"))
+    found = next((Path(file) for file in files if isinstance(file, str)), None)
+    whole = found is not None and _is_whole(found.parent)
+    return (found.parent if found is not None and whole else None), modules is not None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a build finds every file that it needs, as far as the files themselves say."""
     place = encoder_folder(folder)
     if not any((place / file).is_file() for file in ("tokenizer.json", *VOCABULARIES)):
-        return None
+        return False
     needed = [place / "config.json"]
     for kind, part in module_paths(folder):
         if kind in ("Pooling", "Dense", "LayerNorm"):
@@ -140,11 +145,5 @@ def _snapshot(name: str) -> Path | None:
     try:
         weight_files(place)
     except CheckpointError:
-        return None
-    return folder if all(path.is_file() for path in needed) else None
-
-
-def _knows_modules(snapshot: Path) -> bool:
-    """Whether the copy has ``modules.json``, or the hub has said that there is none."""
-    absent = snapshot.parents[1] / ".no_exist" / snapshot.name / MODULES
-    return (snapshot / MODULES).is_file() or absent.is_file()
+        return False
+    return all(path.is_file() for path in needed)

@@ -1,7 +1,9 @@
 import fnmatch
 import json
+import os
 import shutil
 import struct
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import try_to_load_from_cache
 from safetensors.numpy import load_file
 
 from xopt.compile import e5s1, sources
@@ -102,7 +105,7 @@ def test_what_is_not_there_is_explained(tmp_path: Path) -> None:
 def test_a_local_hub_snapshot_is_found_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     root = tmp_path / "hub" / "models--intfloat--multilingual-e5-small"
     snapshot = root / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
@@ -122,6 +125,24 @@ def test_a_local_hub_snapshot_is_found_offline(
     marker.parent.mkdir(parents=True)
     marker.touch()
     assert sources.locate(None).label == "hub:intfloat/multilingual-e5-small"
+
+
+def test_the_hubs_own_variables_say_where_its_copies_are(tmp_path: Path) -> None:
+    root = tmp_path / "huggingface" / "hub" / "models--someone--plain"
+    snapshot = root / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text("abc")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (snapshot / name).write_text("{}")
+    # The library reads them when it is imported.
+    code = "from xopt.compile import sources; print(sources.locate('someone/plain').folder)"
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_HOME", "HF_HUB_CACHE"))}
+    env |= {"XDG_CACHE_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=env
+    )
+    assert done.stdout.strip() == str(snapshot)
 
 
 class FakeHub(types.ModuleType):
@@ -154,6 +175,9 @@ class FakeHub(types.ModuleType):
         (root / "refs" / "main").write_text("abc")
         return str(folder)
 
+    def try_to_load_from_cache(self, name: str, file: str) -> Any:
+        return try_to_load_from_cache(name, file, cache_dir=self.cache)
+
     def hf_hub_download(self, name: str, file: str, revision: str) -> str:
         root = self.cache / ("models--" + name.replace("/", "--"))
         (root / ".no_exist" / revision).mkdir(parents=True, exist_ok=True)
@@ -184,7 +208,6 @@ def test_the_files_of_every_module_are_fetched(
     hub = FakeHub(remote, tmp_path / "hub")
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     monkeypatch.setitem(sys.modules, "huggingface_hub.constants", hub.constants)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
     found = sources.locate("someone/labse")
     assert found.label == "hub:someone/labse"
     fetched = {p.relative_to(found.folder).as_posix() for p in found.folder.rglob("*")}
@@ -207,7 +230,6 @@ def test_a_plain_encoder_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.M
     hub = FakeHub(remote, tmp_path / "hub")
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     monkeypatch.setitem(sys.modules, "huggingface_hub.constants", hub.constants)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
     for _ in range(3):
         assert sources.locate("someone/plain").label == "hub:someone/plain"
     assert hub.downloads == 1
@@ -241,7 +263,7 @@ def test_what_the_hub_refuses_is_said_in_words(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     monkeypatch.setattr("xopt.hub._silence", lambda library, address: "")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError) as caught:
         sources.locate("a/b")
     assert message in caught.value.message
