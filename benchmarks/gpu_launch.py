@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,17 +100,16 @@ class PtxEngine:
         refuse: whether it refuses to be captured.
     """
 
-    device_memory_size_v2 = 256
+    scratch_bytes = 256
 
     def __init__(self, *, refuse: bool) -> None:
-        strategy = types.SimpleNamespace(USER_MANAGED="USER_MANAGED")
-        self.trt = types.SimpleNamespace(ExecutionContextAllocationStrategy=strategy)
         self.refuse = refuse
         self.device = Device().enter()
         kernel = next(k for operator, _, _, k in tactics() if operator == FP16)
         self.function = Function(self.device, kernel)
 
-    def create_execution_context(self, strategy: str) -> PtxContext:
+    def context(self) -> PtxContext:
+        """A new execution context."""
         return PtxContext(self)
 
     def answer(self, session: Any, sentences: int, seed: int) -> float:
@@ -129,10 +127,6 @@ class PtxEngine:
         exact = kernels.varlen_attention_reference(qkv, torch.from_numpy(starts), max(lengths))
         plain = largest_error(plain_attention(qkv.float(), torch.from_numpy(starts)), exact)
         return largest_error(out, exact) / (2 * plain + 2e-3)
-
-    def check(self, device: Device) -> None:
-        """Load and unload once."""
-        self.close()
 
     def close(self) -> None:
         """Unload the kernel."""

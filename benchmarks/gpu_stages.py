@@ -194,13 +194,14 @@ def sessions(say: Say, device: torch.device) -> None:
     from xopt.engines.tensorrt.sessions import Session
 
     # Whatever the driver loads once is loaded before anything is counted.
-    PtxEngine(refuse=False).check(Device())
+    PtxEngine(refuse=False).close()
     torch.cuda.synchronize()
     before = torch.cuda.mem_get_info()[0]
     for refuse in (False, True):
         engine = PtxEngine(refuse=refuse)
-        lock = threading.Lock()
-        pool = SessionPool(lambda e=engine, k=lock: Session(e.trt, e, Device(), 1, k), 2)
+        pool = SessionPool(
+            lambda e=engine: Session(e.context, Device(), e.scratch_bytes, bound=1), 2
+        )
         errors: list[float] = []
 
         def work(

@@ -94,6 +94,20 @@ class Device:
         """Give memory back."""
         self.call("cuMemFree_v2", Pointer(address))
 
+    def allocate_host(self, size: int) -> int:
+        """The address of ``size`` new bytes of the host's, which no other process's pages displace.
+
+        Raises:
+            UnsupportedError: the memory is full.
+        """
+        pointer = ctypes.c_void_p()
+        self.call("cuMemHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(size), 0)
+        return int(pointer.value or 0)
+
+    def free_host(self, address: int) -> None:
+        """Give memory of the host's back."""
+        self.call("cuMemFreeHost", ctypes.c_void_p(address))
+
     def upload(self, address: int, array: NDArray[Any]) -> None:
         """Copy a contiguous array onto the GPU, behind what the stream does already."""
         source = ctypes.c_void_p(array.ctypes.data)

@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,13 @@ from numpy.typing import NDArray
 
 from xopt.engines.tensorrt.capture import CapturedRun
 from xopt.engines.tensorrt.device import Device
+from xopt.engines.tensorrt.staging import Staging, places
 from xopt.errors import BuildError, UnsupportedError
 
 __all__ = ["Session"]
+
+# The block of all inputs; no tensor has this name.
+INPUTS = "inputs of a batch"
 
 
 class Session:
@@ -41,6 +46,7 @@ class Session:
         self.programs: OrderedDict[object, Program] = OrderedDict()
         self._scratch_bytes = scratch_bytes
         self._scratch = 0
+        self._staging = Staging(device)
         try:
             device.enter()
             self._scratch = device.allocate(max(scratch_bytes, 1))
@@ -75,10 +81,11 @@ class Session:
         if program is None:
             while self.bound is not None and len(self.programs) >= self.bound:
                 self.programs.popitem(last=False)[1].close()
-            program = Program(self.device, self._context(profile), graph=self.bound is not None)
+            context = self._context(profile)
+            program = Program(self.device, context, self._staging, graph=self.bound is not None)
         try:
             prepared = program.run(arrays, output, 4 * math.prod(shape))
-            self.device.download_into(answer, program.addresses[output])
+            self.device.download_into(answer, program.blocks[output].address)
         except BaseException:
             program.close()
             raise
@@ -97,24 +104,42 @@ class Session:
         for program in self.programs.values():
             program.close()
         self.programs.clear()
+        self._staging.close()
         if self._scratch:
             self.device.free(self._scratch)
             self._scratch = 0
         self.device.close()
 
 
-class Program:
-    """A context with its buffers, and from the second run on a graph, if it is to have one."""
+@dataclass
+class Block:
+    """Memory on the GPU.
 
-    def __init__(self, device: Device, context: Any, *, graph: bool) -> None:
-        self.device = device
+    Attributes:
+        address: of it.
+        size: in bytes.
+    """
+
+    address: int
+    size: int
+
+
+class Program:
+    """A context with its memory, and from the second run on a graph, if it is to have one.
+
+    All inputs lie in one block, which one copy fills. Where each lies follows from their shapes, so
+    that a graph of the library's own, which holds addresses, serves every batch of its shapes.
+    """
+
+    def __init__(self, device: Device, context: Any, staging: Staging, *, graph: bool) -> None:
+        self.device, self.staging = device, staging
         self.context: Any = context
         self.graph: CapturedRun | None = None
         self._captures = graph
         self.runs = 0
-        self.addresses: dict[str, int] = {}
-        self._held: dict[str, int] = {}
+        self.blocks: dict[str, Block] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._told: dict[str, int] = {}
 
     def run(self, arrays: Mapping[str, NDArray[Any]], output: str, size: int) -> bool:
         """Upload the inputs and run, without waiting for the end.
@@ -127,13 +152,15 @@ class Program:
         Returns:
             Whether this was a run that prepares: the first, and with a graph the second too.
         """
+        found, whole = places(arrays)
+        inputs = self._make_room(INPUTS, whole)
         for name, array in arrays.items():
-            self._make_room(name, array.nbytes)
             if self._shapes.get(name) != array.shape:
                 require(self.context.set_input_shape(name, tuple(array.shape)))
                 self._shapes[name] = array.shape
-            self.device.upload(self.addresses[name], array)
-        self._make_room(output, size)
+            self._tell(name, inputs + found[name])
+        self._tell(output, self._make_room(output, size))
+        self.staging.upload(arrays, found, whole, inputs)
         # TensorRT finishes its setup of a shape in the first run, outside of any capture.
         if self._captures and self.runs == 1:
             # What cannot be captured runs all the same, and is not tried again.
@@ -146,19 +173,25 @@ class Program:
             self.graph.launch()
         return self.runs <= 1 + self._captures
 
-    def _make_room(self, name: str, size: int) -> None:
-        """A buffer of at least this size; one that grows takes half more, to grow seldom."""
-        held = self._held.get(name)
-        if held is not None and held >= size:
-            return
-        if held is not None:
+    def _make_room(self, name: str, size: int) -> int:
+        """A block of at least this size; one that grows takes half more, to grow seldom."""
+        block = self.blocks.get(name)
+        if block is not None and block.size >= size:
+            return block.address
+        if block is not None:
             self.device.synchronize()
             # Forgotten first: what is freed must not be freed again if this fails.
-            self.device.free(self.addresses.pop(name))
+            self.device.free(self.blocks.pop(name).address)
             size = size * 3 // 2
-        self._held[name] = max(size, 1)
-        self.addresses[name] = self.device.allocate(self._held[name])
-        require(self.context.set_tensor_address(name, self.addresses[name]))
+        size = max(size, 1)
+        self.blocks[name] = Block(self.device.allocate(size), size)
+        return self.blocks[name].address
+
+    def _tell(self, name: str, address: int) -> None:
+        """Where an input or the output lies, if that is new."""
+        if self._told.get(name) != address:
+            require(self.context.set_tensor_address(name, address))
+            self._told[name] = address
 
     def _submit(self) -> None:
         require(self.context.execute_async_v3(self.device.stream))
@@ -169,9 +202,9 @@ class Program:
         if self.graph is not None:
             self.graph.close()
         self.graph = self.context = None
-        for address in self.addresses.values():
-            self.device.free(address)
-        self.addresses.clear()
+        for block in self.blocks.values():
+            self.device.free(block.address)
+        self.blocks.clear()
 
 
 def require(done: bool) -> None:

@@ -29,6 +29,9 @@ class FakeDriver:
     def __init__(self, sm: int = 89) -> None:
         self.sm = sm
         self.memory: dict[int, Any] = {}
+        # Page-locked memory, and how often anything was copied onto the GPU.
+        self.pinned: dict[int, Any] = {}
+        self.uploads = 0
         # What each stream captures; None for one whose capture a refused call has spoilt.
         self.capturing: dict[int, list[Callable[[], None]] | None] = {}
         self.captures = 0
@@ -42,6 +45,13 @@ class FakeDriver:
         self.streams = 0
         self._handles = itertools.count(1)
         self._threads = threading.local()
+
+    def at(self, address: int, size: int) -> int:
+        """The address, if these bytes lie in one block and it is aligned as inputs must be."""
+        [start] = [a for a, block in self.memory.items() if a <= address < a + len(block)]
+        assert (address - start) % 256 == 0
+        assert address + size <= start + len(self.memory[start])
+        return address
 
     def cuInit(self, flags: int) -> int:
         return 999 if "cuInit" in self.failing else 0
@@ -111,9 +121,24 @@ class FakeDriver:
         del self.memory[pointer.value]
         return 0
 
+    def cuMemHostAlloc(self, pointer: Any, size: Any, flags: int) -> int:
+        if "cuMemHostAlloc" in self.failing:
+            return 2
+        block = (ctypes.c_uint8 * size.value)()
+        pointer._obj.value = ctypes.addressof(block)
+        self.pinned[pointer._obj.value] = block
+        return 0
+
+    def cuMemFreeHost(self, pointer: Any) -> int:
+        del self.pinned[pointer.value]
+        return 0
+
     def cuMemcpyHtoDAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> int:
         assert stream.value not in self.capturing
         assert size.value <= len(self.memory[target.value])
+        # From pageable memory the real one copies before it returns.
+        assert size.value <= len(self.pinned[source.value])
+        self.uploads += 1
         ctypes.memmove(target.value, source.value, size.value)
         return 0
 
@@ -218,8 +243,9 @@ class Context:
 
     def _read(self, name: str, dtype: Any) -> Any:
         count = int(np.prod(self.shapes[name]))
-        block = self.engine.driver.memory[self.addresses[name]]
-        return np.frombuffer(block, dtype, count)
+        size = count * np.dtype(dtype).itemsize
+        raw = ctypes.string_at(self.engine.driver.at(self.addresses[name], size), size)
+        return np.frombuffer(raw, dtype)
 
 
 class Engine:
