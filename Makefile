@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT ?=
 
-.PHONY: demo test pytest check ruff mypy pyright imports format links sbom audit clean
+.PHONY: demo test pytest check ruff mypy pyright imports format links dist sbom audit yanked clean
 
 demo: $(VENV)/.demo
 	$(BIN)/xopt build $(CHECKPOINT) --precision int8 -o bundles/demo
@@ -61,6 +61,10 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 links: $(VENV)/.installed
 	$(BIN)/python docs/check_links.py --external
 
+# The source and the wheel, and beside them what they were tested with.
+dist: sbom
+	$(BIN)/python -m build --outdir dist
+
 # What the environment is made of, as CycloneDX 1.6; the tool has an environment of its own.
 sbom: $(VENV)/.installed
 	$(PYTHON) -m venv .sbom
@@ -83,6 +87,10 @@ ifeq ($(DATABASE),)
 else
 	$(BIN)/python .ci/audit.py --database $(DATABASE)
 endif
+
+# Versions in use that their owners took back; 2 where the index cannot be asked.
+yanked: $(VENV)/.installed
+	$(BIN)/python .ci/yanked.py
 
 clean:
 	rm -rf .sbom .audit $(VENV) build dist bundles src/xopt.egg-info
