@@ -9,7 +9,9 @@ of 2 to 400 words in 40 languages, and one request in ten that must be refused (
 an unknown model, a number for a text, JSON that ends early). An answer is wrong if a value differs
 from the table by more than the precision allows (1e-5 of the embedding's length in fp32, else
 1e-3), if a mistake is not answered with a status of 4xx, or if a sound request is. The memory of
-the server is read every 500 requests; its slope is that of a line through the second half.
+the server is read every 500 requests: all that is resident, and of it what is no page of a file
+(``anonymous``: pages of files go when the system needs room). Slopes are those of lines through
+the second half.
 
 With ``--rate`` the clients together send so many requests a second, at random moments, instead of
 one after the other. ``--slow`` clients send a body in pieces with a second between them, take an
@@ -82,9 +84,8 @@ def main() -> int:
             begin = time.monotonic()
             load.until, load.pid = begin + 60 * given.minutes, process
             load.run(port, given.clients, given.slow, given.seed, place, bundles)
-    found = load.found() | {
-        "command": sys.argv, "seconds": time.monotonic() - begin, "host": host_facts(),
-    }  # fmt: skip
+            seconds = time.monotonic() - begin
+    found = load.found() | {"command": sys.argv, "seconds": seconds, "host": host_facts()}
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps({k: v for k, v in found.items() if k not in ("memory", "host")}, indent=1))
     return int(bool(found["wrong"]))
@@ -131,7 +132,7 @@ class Load:
         self.sent, self.answers, self.largest, self.other, self.reloads = 0, 0, 0.0, 0, 0
         self.by_interface: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.memory: list[tuple[int, float]] = []
+        self.memory: list[tuple[int, float, float]] = []
         self.milliseconds: list[float] = []
         self._lock, self._over = threading.Lock(), threading.Event()
 
@@ -223,17 +224,17 @@ class Load:
     def found(self) -> dict[str, Any]:
         """The figures."""
         middle, late = np.percentile(self.milliseconds, (50, 99))
-        half = [pair for pair in self.memory if pair[0] >= self.sent / 2]
-        sent, mib = np.array(half).T
-        slope = float(np.polyfit(sent, mib, 1)[0]) * 10_000 if len(half) > 2 else None
+        half = np.array([point for point in self.memory if point[0] >= self.sent / 2])
+        slopes = np.polyfit(half[:, 0], half[:, 1:], 1)[0] * 10_000 if len(half) > 2 else [None] * 2
         return {
             "requests": self.sent, "by_interface": dict(self.by_interface),
             "answers": self.answers, "wrong": len(self.wrong), "first_wrong": self.wrong[:10],
             "not_bit_equal": self.other, "largest_difference": self.largest, "bound": self.bound,
             "reloads": self.reloads, "p50_ms": float(middle), "p99_ms": float(late),
-            "memory_mib": [m[1] for m in (self.memory[:1] + self.memory[-1:])],
-            "most_memory_mib": max(m[1] for m in self.memory),
-            "slope_mib_per_10000": slope, "memory": self.memory,
+            "first_and_last": [self.memory[0], self.memory[-1]],
+            "most_mib": np.max(self.memory, axis=0)[1:].tolist(),
+            "slopes_mib_per_10000": list(slopes), "memory": self.memory,
+            "memory_columns": ["requests", "resident MiB", "anonymous MiB"],
         }  # fmt: skip
 
     def _next(self) -> bool:
@@ -243,8 +244,8 @@ class Load:
             self.sent += 1
             if self.sent % EVERY == 1:
                 status = Path(f"/proc/{self.pid}/status").read_text()
-                resident = next(s for s in status.splitlines() if s.startswith("VmRSS"))
-                self.memory.append((self.sent, int(resident.split()[1]) / 1024))
+                kib = dict(re.findall(r"(VmRSS|RssAnon):\s+(\d+)", status))
+                self.memory.append((self.sent, *(int(kib[k]) / 1024 for k in ("VmRSS", "RssAnon"))))
             return True
 
     def _note(self, what: str) -> None:
