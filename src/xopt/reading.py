@@ -10,13 +10,17 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from xopt.errors import DataError, InputError, XoptError
 
-__all__ = ["LONGEST_LINE", "parse_json", "read_lines", "read_objects", "read_stream", "read_text"]
+__all__ = [
+    "LONGEST_LINE", "parse_json", "parse_toml", "read_lines", "read_objects", "read_stream",
+    "read_text",
+]  # fmt: skip
 
 # Bytes. No encoder takes more of a text; to keep it would need memory without end.
 LONGEST_LINE = 4_000_000
@@ -46,7 +50,31 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from error
     except UnicodeEncodeError as error:
         raise ValueError("a text in it is not valid UTF-8: half of a surrogate pair") from error
+    except ValueError as error:
+        raise _in_words(error) from error
     return found
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What TOML says.
+
+    Raises:
+        ValueError: it is no TOML, nested too deep, or holds a number that no reader takes.
+    """
+    try:
+        found = tomllib.loads(text)
+        # A name with many dots makes tables that whoever tells of them cannot follow down.
+        repr(found)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except ValueError as error:
+        raise _in_words(error) from error
+    return found
+
+
+def _in_words(error: ValueError) -> ValueError:
+    """Without what Python advises its programmers, where a number has too many digits."""
+    return ValueError(str(error).partition("; use sys.")[0])
 
 
 def read_objects(path: Path, name: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xopt.errors import InputError, XoptError, did_you_mean
-from xopt.reading import read_text
+from xopt.reading import parse_toml, read_text
 
 __all__ = [
     "FILE", "SECTIONS", "fits", "line_of", "option", "possible", "read_section", "resolve",
@@ -101,8 +100,8 @@ def read_section(kind: type, section: str, folder: Path | None = None) -> dict[s
         return {}
     text = read_text(path, error=InputError)
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except ValueError as error:
         raise InputError(
             f"{path} is damaged: {error}.",
             hint="Mend that line; what a file looks like is shown by: xopt init -o example.toml",

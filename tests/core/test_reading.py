@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from xopt import reading
 from xopt.calibrate.corpus import load_corpus
 from xopt.errors import DataError, InputError
-from xopt.reading import parse_json, read_lines, read_stream, read_text
+from xopt.reading import parse_json, parse_toml, read_lines, read_stream, read_text
 from xopt.settings import resolve
+from xopt.tune.sweep.experiment import read_experiment
 
 LINES = ["Habari za asubuhi", "", "Xin chào", "  안녕  ", "a\fb\x0bc\x1cd\x85e\u2028f\u2029g"]
 
@@ -106,6 +107,27 @@ def test_json_is_read_alike_everywhere() -> None:
 class Options:
     precision: str = "int8"
     layer: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a = " + "9" * 5000, "value has 5000 digits$"),
+        ("a = " + "[" * 5000, "nested too deep"),
+        ("a" + ".b" * 5000 + " = 1", "nested too deep"),
+        ("a = ", "Invalid value"),
+    ],
+    ids=["digits", "brackets", "dots", "nothing"],
+)
+def test_toml_that_no_reader_takes_is_damaged(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_toml(text)
+    path = tmp_path / "xopt.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"xopt\.toml is damaged"):
+        resolve(Options, "build", {}, tmp_path)
+    with pytest.raises(InputError, match=r"xopt\.toml is no readable TOML"):
+        read_experiment(path)
 
 
 def test_files_and_settings_are_read_alike(tmp_path: Path) -> None:

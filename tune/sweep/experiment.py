@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.options import EvalOptions
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
-from xopt.reading import read_text
+from xopt.reading import parse_toml, read_text
 from xopt.settings import fits
 from xopt.tune.options import TuneOptions
 from xopt.tune.tasks import find_task
@@ -193,10 +192,10 @@ def read_experiment(path: Path, *, data: str | None = None) -> Experiment:
         InputError: no such file, damaged, or a key or value that no sweep has.
     """
     try:
-        document = tomllib.loads(read_text(path, error=InputError))
+        document = parse_toml(read_text(path, error=InputError))
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.", hint=LIKE) from error
-    except (tomllib.TOMLDecodeError, IsADirectoryError) as error:
+    except (ValueError, IsADirectoryError) as error:
         raise InputError(f"{path} is no readable TOML file: {error}.", hint=LIKE) from error
     given = {key.replace("-", "_"): value for key, value in document.items()}
     given.setdefault("name", path.stem)
