@@ -27,7 +27,8 @@ def read_arrays(path: Path, most_bytes: int | None = None) -> dict[str, NDArray[
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path.name} is missing" if not path.is_file() else "it is no .npz")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # NumPy leaves a damaged file open that it opened itself.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             total = sum(member.file_size for member in stored.zip.infolist())
             if total > (path.stat().st_size if most_bytes is None else most_bytes):
                 raise ValueError(f"its arrays take {total:,} bytes, more than they may")

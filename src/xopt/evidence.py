@@ -105,9 +105,20 @@ def _with_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         (work / EVIDENCE / name).write_text(text, encoding="utf-8")
         reports = read_reports(Bundle(work, bundle.manifest))
-        (work / "card.md").write_text(render_card(keep, reports), encoding="utf-8")
+        (work / "card.md").write_text(_card(bundle, keep, reports), encoding="utf-8")
         write_manifest(work, Bundle.kind, bundle.fingerprint, keep)
     return Bundle.open(bundle.folder)
+
+
+def _card(bundle: Bundle, facts: Mapping[str, Any], reports: list[dict[str, Any]]) -> str:
+    try:
+        return render_card(facts, reports)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # No engine needs what only a card says, so no form asks for it.
+        raise ArtifactError(
+            f"{bundle.folder}: its manifest lacks what its card says: {error!r:.80}.",
+            hint="Build it again; without the report in the bundle: xopt eval --no-record",
+        ) from error
 
 
 # A signature is one of the bundle as it was.

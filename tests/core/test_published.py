@@ -127,6 +127,17 @@ def test_reports_of_two_evaluations_at_once_are_both_kept(
         record_report(bundle, reports[0])
 
 
+def test_a_report_for_a_bundle_that_has_nothing_to_say_on_its_card_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    with pytest.raises(ArtifactError, match="lacks what its card says: KeyError") as caught:
+        record_report(bundle, {"task": "xnli", "data": {"kind": "x"}, "languages": {}})
+    assert "--no-record" in caught.value.hint
+    bundle.verify()
+    assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == ["b"]
+
+
 def test_what_xopt_did_not_make_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
