@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from xopt.errors import InputError, did_you_mean
 
-__all__ = ["MORE_NAMES", "NAMES", "check_languages", "language_name", "parse_code", "to_iso1"]
+__all__ = [
+    "MORE_NAMES", "NAMES", "check_languages", "language_name", "names_of", "parse_code", "to_iso1",
+]  # fmt: skip
 
 NAMES: dict[str, str] = {
     "af": "Afrikaans", "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "de": "German",
@@ -91,6 +94,13 @@ def language_name(code: str) -> str:
         return code
     language, script = found
     return f"{_NAMED[language]} in {script}" if script else _NAMED[language]
+
+
+def names_of(codes: Iterable[str]) -> dict[str, str]:
+    """A name for each code that no other of them has: ``Norwegian (nb)`` beside ``(nn)``."""
+    names = {code: language_name(code) for code in codes}
+    counts = Counter(names.values())
+    return {code: name if counts[name] == 1 else f"{name} ({code})" for code, name in names.items()}
 
 
 def check_languages(asked: Sequence[str], possible: Iterable[str], *, where: str) -> list[str]:

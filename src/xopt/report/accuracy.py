@@ -7,10 +7,10 @@ from itertools import groupby
 from typing import Any
 
 from xopt.card import stress_of
-from xopt.languages import language_name
+from xopt.languages import language_name, names_of
 from xopt.report.documents import Run
 from xopt.report.figures import Cell as Scored
-from xopt.report.figures import changes, evals, heat_map, points, titles
+from xopt.report.figures import Change, changes, evals, heat_map, mean_change, plots, titles
 from xopt.report.parts import Cell, Group, Part, Row, Section, Table, cell, number, plain_table
 from xopt.report.plots import draw_differences, draw_points
 
@@ -39,7 +39,7 @@ def summary(runs: Sequence[Run]) -> Section:
                     number(mean["reference"]),
                     number(mean["candidate"]),
                     number(mean["difference"], "+.2f"),
-                    Cell(f"{language_name(worst['language'])} {_interval(found)}"),
+                    Cell(f"{names_of(report['languages'])[worst['language']]} {_interval(found)}"),
                     number(faster, ".2f") if not report.get("predicted") else cell("–"),
                 ]
             )
@@ -62,16 +62,14 @@ def summary(runs: Sequence[Run]) -> Section:
 
 def pareto_section(runs: Sequence[Run]) -> Section:
     """Accuracy against throughput, one plot for each task and data."""
-    metrics = {r.document["task"]: r.document["metric"] for r in evals(runs)}
     parts = []
-    for title, listed in points(runs).items():
-        task = title.split(" on ")[0].split(",")[0]
+    for title, plot in plots(runs).items():
         legend = [
             f"{p.name}: {p.score:.2f}, {p.tokens_per_s:,.0f} tokens/s"
             + (" (frontier)" if p.front else "")
-            for p in listed
+            for p in plot.points
         ]
-        svg = draw_points(listed, title, metrics.get(task, "score"))
+        svg = draw_points(plot.points, title, plot.metric)
         parts.append(Part(heading=title, svg=svg, legend=legend))
     lines = [
         "A point on the dashed frontier is beaten by no other in both accuracy and throughput. "
@@ -83,15 +81,16 @@ def pareto_section(runs: Sequence[Run]) -> Section:
 def heat_section(runs: Sequence[Run]) -> Section:
     """The differences of all languages, grouped by script and family."""
     grid = heat_map(runs)
+    names = names_of(code for _, _, code, _ in grid.rows)
     groups = []
     for (script, family), rows in groupby(grid.rows, key=lambda row: row[:2]):
         listed = [
-            Row([cell(language_name(code)), *(_shaded(found) for found in cells)])
+            Row([cell(names[code]), *(_shaded(found) for found in cells)])
             for _, _, code, cells in rows
         ]
         groups.append(Group(listed, f"{script} · {family}"))
     worst = [
-        (found.difference, language_name(code), grid.columns[column])
+        (found.difference, names[code], grid.columns[column])
         for _, _, code, cells in grid.rows
         for column, found in enumerate(cells)
         if found is not None
@@ -133,28 +132,28 @@ def change_section(runs: Sequence[Run]) -> Section:
         task = run.document["task"]
         if task in latest:
             before, name = latest[task]
-            rows = [
-                Row(
-                    [
-                        cell(language_name(c.code)),
-                        number(c.before),
-                        number(c.after),
-                        number(c.difference, "+.2f"),
-                        cell("–") if c.noise is None else number(c.noise),
-                        cell(c.verdict),
-                    ]
-                )
-                for c in changes(before, run)
-            ]
+            found = changes(before, run)
+            names = names_of(change.code for change in found)
+            rows = [_change_row(change, names[change.code]) for change in found]
+            mean = mean_change(before, run)
+            rows += [_change_row(mean, "mean", strong=True)] if mean else []
             columns = ["language", "before", "after", "change", "± noise", "verdict"]
             parts.append(plain_table(f"{name} → {title}", columns, rows, sortable=True))
         latest[task] = (run, title)
     lines = [
         "The noise of a change is that of two independent differences to the same reference, "
         "√(h₁² + h₂²) of the half widths of their 95 % intervals. It is unknown (–) where the "
-        "references or the examples differ."
+        "references or the examples differ, and for a language that only one of them scored."
     ]
     return Section("changes", "What changed between runs", lines if parts else [], parts)
+
+
+def _change_row(change: Change, name: str, *, strong: bool = False) -> Row:
+    figures = (change.before, change.after)
+    cells = [cell("–") if value is None else number(value) for value in figures]
+    moved = cell("–") if change.difference is None else number(change.difference, "+.2f")
+    noise = cell("–") if change.noise is None else number(change.noise)
+    return Row([cell(name), *cells, moved, noise, cell(change.verdict)], strong)
 
 
 def _language_table(report: Mapping[str, Any], title: str) -> Part:

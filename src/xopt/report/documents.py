@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from xopt.artifacts import Bundle
 from xopt.errors import InputError
 from xopt.evidence import read_reports
-from xopt.forms import misfit
 from xopt.publishing import MANIFEST
 from xopt.reading import parse_json
-from xopt.report.shapes import SHAPES
+from xopt.report.checks import AGAIN, check
+from xopt.report.names import place_names
+from xopt.report.plain import plain
 
 __all__ = ["Run", "read_runs"]
 
-Kind = Literal["eval", "bench", "sweep", "bundle"]
+Kind = Literal["eval", "bench", "sweep", "bundle", "search"]
 
-# Kind -> (newest schema that is read, keys that a document of it has).
-KINDS: dict[Kind, tuple[int, tuple[str, ...]]] = {
-    "eval": (1, ("task", "languages", "mean", "worst", "throughput", "data", "precision")),
-    "bench": (1, ("cases", "bundles", "host")),
-    "sweep": (1, ("sweep", "tables", "pareto", "targets")),
+# Kind -> keys by which a document without a schema is known.
+KINDS: dict[Kind, tuple[str, str]] = {
+    "eval": ("task", "languages"),
+    "bench": ("cases", "bundles"),
+    "sweep": ("sweep", "tables"),
+    "search": ("sites", "kept"),
 }
-AGAIN = "Make the document again with the command that printed it."
+SEARCH = "search.json"
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ class Run:
     """One document.
 
     Attributes:
-        kind: ``eval`` (one task), ``bench``, ``sweep`` or ``bundle`` (its manifest).
-        name: what the page calls it: the file's or the bundle's name.
+        kind: ``eval`` (one task), ``bench``, ``sweep``, ``bundle`` (its manifest) or ``search``
+            (how ``xopt build --max-drop`` chose the sites of a bundle).
+        name: what the page calls it: the file's or the bundle's name, with folders before it where
+            another has the same.
         document: as it was read.
         place: the file or folder, as it was given.
         skipped: for a run of several tasks, those that were not scored, with the reason.
@@ -69,7 +73,10 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
         # A bundle holds a copy of the report that xopt eval printed.
         key = json.dumps([run.kind, _content(run)], sort_keys=True)
         seen.setdefault(key, run)
-    return list(seen.values())
+    kept = list(seen.values())
+    places = list(dict.fromkeys(run.place for run in kept))
+    names = dict(zip(places, place_names([Path(place) for place in places]), strict=True))
+    return [replace(run, name=plain(names[run.place])) for run in kept]
 
 
 def _content(run: Run) -> Mapping[str, Any]:
@@ -103,17 +110,19 @@ def _read(path: Path) -> Iterable[Run]:
 def _from_bundle(folder: Path) -> list[Run]:
     bundle = Bundle.open(folder)
     bundle.verify()
-    name = bundle.folder.resolve().name
-    runs = [Run("bundle", name, bundle.manifest, str(folder))]
+    name, place = bundle.folder.resolve().name, str(folder)
+    runs = [Run("bundle", name, plain(bundle.manifest), place)]
     for report in read_reports(bundle):
-        _check("eval", report, f"{folder}, evidence")
-        runs.append(Run("eval", name, report, str(folder)))
+        runs.append(Run("eval", name, check("eval", plain(report), f"{folder}, evidence"), place))
+    if SEARCH in bundle.manifest["files"]:
+        found = replace(_from_file(folder / SEARCH)[0], name=name, place=place)
+        runs.append(found)
     return runs
 
 
 def _from_file(path: Path) -> list[Run]:
     try:
-        document = parse_json(path.read_bytes())
+        document = plain(parse_json(path.read_bytes()))
     except ValueError as error:
         raise InputError(f"{path} is no JSON document: {error}.", hint=AGAIN) from error
     if not isinstance(document, dict):
@@ -121,11 +130,10 @@ def _from_file(path: Path) -> list[Run]:
     name = path.stem
     if isinstance(document.get("tasks"), list) and "groups" in document:
         return _from_suite(document, name, path)
-    for kind, (_, keys) in KINDS.items():
+    for kind, keys in KINDS.items():
         named = str(document.get("schema", "")).startswith(f"xopt-{kind}/")
-        if named or all(key in document for key in keys[:2]):
-            _check(kind, document, str(path))
-            return [Run(kind, name, document, str(path))]
+        if named or all(key in document for key in keys):
+            return [Run(kind, name, check(kind, document, str(path)), str(path))]
     raise InputError(
         f"{path} is none of the documents that a report shows.",
         hint="It takes what xopt eval, xopt bench and xopt sweep print with --json, and bundles.",
@@ -135,44 +143,11 @@ def _from_file(path: Path) -> list[Run]:
 def _from_suite(document: Mapping[str, Any], name: str, path: Path) -> list[Run]:
     entries = [entry for entry in document["tasks"] if isinstance(entry, dict)]
     skipped = {str(e.get("task")): str(e["skipped"]) for e in entries if "skipped" in e}
-    runs = []
-    for entry in entries:
-        if "skipped" not in entry:
-            _check("eval", entry, str(path))
-            runs.append(Run("eval", name, entry, str(path), skipped))
+    runs = [
+        Run("eval", name, check("eval", entry, str(path)), str(path), skipped)
+        for entry in entries
+        if "skipped" not in entry
+    ]
     if not runs:
         raise InputError(f"{path}: none of its tasks was scored.")
     return runs
-
-
-def _check(kind: Kind, document: Mapping[str, Any], where: str) -> None:
-    """Refuse a document that a page would show wrongly."""
-    newest, _ = KINDS[kind]
-    schema = document.get("schema")
-    if schema is not None:
-        stated, _, version = str(schema).partition("/")
-        if stated != f"xopt-{kind}" or not version.isdigit() or int(version) > newest:
-            raise InputError(
-                f"{where} has the schema {schema}; this xopt reads xopt-{kind}/{newest}.",
-                hint="Make the document again, or install the xopt that made it.",
-            )
-    if wrong := misfit(document, SHAPES[kind]):
-        raise InputError(f"{where} is damaged: {wrong}.", hint=AGAIN)
-    if kind == "eval":
-        _check_eval(document, where)
-    if kind == "bench" and not all(
-        timed and all(found["samples_ms"] and found["median_ms"] > 0 for found in timed.values())
-        for timed in document["cases"].values()
-    ):
-        raise InputError(f"{where} is damaged: a case has no times.", hint=AGAIN)
-
-
-def _check_eval(document: Mapping[str, Any], where: str) -> None:
-    """What one figure says of another."""
-    languages = document["languages"]
-    if not languages:
-        raise InputError(f"{where} is damaged: it scores no language.", hint=AGAIN)
-    if document["worst"]["language"] not in languages:
-        raise InputError(f"{where} is damaged: its worst language was not scored.", hint=AGAIN)
-    if document["reference_throughput"]["tokens_per_s"] <= 0:
-        raise InputError(f"{where} is damaged: its reference took no time.", hint=AGAIN)

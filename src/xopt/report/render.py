@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from xopt.report.accuracy import (
     summary,
 )
 from xopt.report.documents import Run
-from xopt.report.figures import evals
-from xopt.report.parts import Part, Row, Section
+from xopt.report.figures import evals, heat_map
+from xopt.report.markdown import markdown
+from xopt.report.parts import Section
+from xopt.report.sites import site_section
 from xopt.report.speed import (
     command_section,
     profile_section,
@@ -32,7 +33,10 @@ FOLDER = Path(__file__).parent
 OF_EVALS: tuple[Callable[[Sequence[Run]], Section], ...] = (
     summary, pareto_section, heat_section, change_section, language_section,
 )  # fmt: skip
-OF_ALL = (sweep_section, speed_section, profile_section, provenance_section, command_section)
+OF_ALL = (
+    sweep_section, speed_section, profile_section, site_section, provenance_section,
+    command_section,
+)  # fmt: skip
 
 
 def build_sections(runs: Sequence[Run]) -> list[Section]:
@@ -65,46 +69,7 @@ def render_html(runs: Sequence[Run], title: str) -> str:
 
 def render_markdown(runs: Sequence[Run], title: str) -> str:
     """The same tables and facts; a plot is told by its description."""
-    lines = [f"# {title}", "", _lead(runs), ""]
-    for section in build_sections(runs):
-        lines += [f"## {section.title}", ""]
-        for line in section.lines:
-            lines += [line, ""]
-        for part in section.parts:
-            lines += [*_markdown(part), ""]
-    return "\n".join([*lines, _footer(), ""])
-
-
-def _markdown(part: Part) -> list[str]:
-    if part.command:
-        return ["```", part.command, "```"]
-    if part.facts:
-        return [f"- {name}: {value}" for name, value in part.facts]
-    if part.svg:
-        said = re.search(r"<title[^>]*>(.*?)</title><desc", part.svg)
-        words = [f"{said[1]}." if said and not part.legend else "", part.caption]
-        listed = [f"{n}. {line}" for n, line in enumerate(part.legend, 1)]
-        head = [f"### {part.heading}", ""] if part.heading else []
-        told = " ".join(word for word in words if word)
-        return [*head, *([told] if told else []), *listed]
-    if part.heading:
-        return [f"### {part.heading}"]
-    assert part.table is not None
-    table = part.table
-    lines = [table.caption, "", _line(table.columns), _line(["---"] * len(table.columns))]
-    for group in table.groups:
-        if group.title:
-            lines.append(_line([f"**{group.title}**", *[""] * (len(table.columns) - 1)]))
-        lines += [_cells(row) for row in group.rows]
-    return lines
-
-
-def _cells(row: Row) -> str:
-    return _line([f"**{c.text}**" if row.strong and c.text else c.text for c in row.cells])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return markdown(title, _lead(runs), build_sections(runs), _footer())
 
 
 def _lead(runs: Sequence[Run]) -> str:
@@ -112,7 +77,7 @@ def _lead(runs: Sequence[Run]) -> str:
     if not scored:
         return "Speed and provenance; no evaluation is among these runs."
     tasks = list(dict.fromkeys(run.document["task"] for run in scored))
-    languages = {code for run in scored for code in run.document["languages"]}
+    languages = heat_map(runs).rows
     precisions = ", ".join(dict.fromkeys(run.document["precision"] for run in scored))
     return (
         f"What {precisions} cost and bought beside fp32, on {', '.join(tasks)}, in "

@@ -41,11 +41,13 @@ EVAL = {
     "command?": Maybe(str),
 }
 TIMED = {"median_ms": float, "samples_ms": [float], "tokens_per_s": float}
+PROFILE = {"wall_ms": float, "shares": Table(float), "layers": Table(Table(float))}
 BENCH = {
     "cases": Table(Table(TIMED)),
     "bundles": Any,
     "host": HOST,
-    "profile?": Maybe(Table(Any)),
+    "profile?": Maybe(Table(Table(PROFILE))),
+    "speed_notes?": [str],
     "command?": Maybe(str),
 }
 SCORE = Maybe(
@@ -73,9 +75,20 @@ SWEEP = {
     "sweep": str,
     "targets": [str],
     "tables": [SWEPT],
+    "metrics?": Table(str),
+    "open?": [str],
+    "left_out?": [str],
+    "failures?": [{"step": str, "message": str}],
     "pareto": Table([{"choice": CHOICE, "score": float, "tokens_per_s": float, "front?": bool}]),
     "host?": HOST,
     "command?": Maybe(str),
 }
+SEARCH = {
+    "task": str,
+    "metric": str,
+    "max_drop": float,
+    "kept": [{"site": str, "languages": [str]}],
+    "sites": Table({"cost": float, "errors": Table(float)}),
+}
 # Kind of document -> its form.
-SHAPES: dict[str, Any] = {"eval": EVAL, "bench": BENCH, "sweep": SWEEP}
+SHAPES: dict[str, Any] = {"eval": EVAL, "bench": BENCH, "sweep": SWEEP, "search": SEARCH}

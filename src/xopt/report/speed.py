@@ -49,7 +49,14 @@ def speed_section(runs: Sequence[Run]) -> Section:
             parts.append(
                 Part(svg=draw_lengths(found["length_percentiles"], title), caption=caption)
             )
-    return Section("speed", "Speed", [], parts)
+    notes = [note for run in runs if run.kind == "bench" for note in _notes(run)]
+    return Section("speed", "Speed", list(dict.fromkeys(notes)), parts)
+
+
+def _notes(run: Run) -> Sequence[str]:
+    """Where INT8 is not faster."""
+    found: Sequence[str] = run.document.get("speed_notes", ())
+    return found
 
 
 def _bench_table(run: Run) -> Part:
@@ -76,7 +83,7 @@ def profile_section(runs: Sequence[Run]) -> Section:
     """Where the engine's time goes, of benches with a profile: a bar of kinds, a row a layer."""
     parts: list[Part] = []
     for run in (r for r in runs if r.kind == "bench"):
-        for case, by_bundle in run.document.get("profile", {}).items():
+        for case, by_bundle in (run.document.get("profile") or {}).items():
             for title, found in by_bundle.items():
                 name = f"{run.name}, {case}, {title}"
                 wall = found["wall_ms"]

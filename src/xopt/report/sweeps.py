@@ -7,6 +7,7 @@ from typing import Any
 
 from xopt.languages import language_name
 from xopt.report.documents import Run
+from xopt.report.figures import sweep_titles
 from xopt.report.parts import Cell, Part, Row, Section, cell, plain_table
 
 __all__ = ["sweep_section"]
@@ -17,10 +18,14 @@ AVERAGE = "average"
 def sweep_section(runs: Sequence[Run]) -> Section:
     """One table for each checkpoint, precision, engine and depth of a sweep."""
     parts: list[Part] = []
-    for run in (r for r in runs if r.kind == "sweep"):
+    for run, name in sweep_titles(runs):
         document = run.document
-        parts.append(Part(heading=f"Sweep {document['sweep']}"))
-        parts += [_table(found, document["targets"]) for found in document["tables"]]
+        parts.append(Part(heading=f"Sweep {name}"))
+        parts += [_table(found, document["targets"], name) for found in document["tables"]]
+        facts = [("open", cell) for cell in document.get("open", ())]
+        facts += [("left out", reason) for reason in document.get("left_out", ())]
+        facts += [("failed", f"{f['step']}: {f['message']}") for f in document.get("failures", ())]
+        parts += [Part(facts=facts)] if facts else []
     lines = [
         "Means over seeds, in points, with 95 % intervals (Student's t). The first row is the "
         "score without an intermediate task, the rows below are differences to it."
@@ -28,7 +33,7 @@ def sweep_section(runs: Sequence[Run]) -> Section:
     return Section("sweep", "Intermediate tasks", lines if parts else [], parts)
 
 
-def _table(found: Mapping[str, Any], targets: Sequence[str]) -> Part:
+def _table(found: Mapping[str, Any], targets: Sequence[str], title: str) -> Part:
     columns = [*targets, *([AVERAGE] if len(targets) > 1 else [])]
     rows = []
     for row in found["rows"]:
@@ -40,7 +45,7 @@ def _table(found: Mapping[str, Any], targets: Sequence[str]) -> Part:
     extra = [f"{found['student_layers']} layers"] if found.get("student_layers") else []
     extra += ["quantization-aware"] if found.get("qat") else []
     caption = ", ".join(
-        [f"{found['checkpoint']}, {found['precision']} on {found['engine']}", *extra]
+        [f"{title}: {found['checkpoint']}, {found['precision']} on {found['engine']}", *extra]
     )
     return plain_table(caption, ["intermediate task", *columns], rows, sortable=True)
 

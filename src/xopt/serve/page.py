@@ -9,7 +9,7 @@ import numpy as np
 
 from xopt.errors import InputError
 from xopt.evidence import read_reports
-from xopt.languages import language_name
+from xopt.languages import names_of
 from xopt.model.results import Answer, Embedding, Prediction, Tags
 from xopt.serve.service import Service
 from xopt.serve.wire import a_name, text_rows
@@ -18,6 +18,8 @@ __all__ = ["ask", "facts"]
 
 # Texts of one question of the page.
 MOST = 12
+# Of a language, on the page.
+SHOWN = ("candidate", "difference", "ci95")
 
 
 def facts(service: Service, name: str | None) -> dict[str, Any]:
@@ -39,8 +41,8 @@ def facts(service: Service, name: str | None) -> dict[str, Any]:
                 "data": report["data"]["label"],
                 "mean": report["mean"],
                 "languages": {
-                    language_name(code): {k: found[k] for k in ("candidate", "difference", "ci95")}
-                    for code, found in report["languages"].items()
+                    name: {k: report["languages"][code][k] for k in SHOWN}
+                    for code, name in names_of(report["languages"]).items()
                 },
             }
             for report in read_reports(bundle)
