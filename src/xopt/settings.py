@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 FILE = "xopt.toml"
+EXAMPLE = "Mend that line; what a file looks like is shown by: xopt init -o example.toml"
 SECTIONS = ("build", "eval", "tune", "serve")
 T = TypeVar("T")
 
@@ -84,8 +85,7 @@ def _blamed(
     path = (folder or Path.cwd()) / FILE
     for key in own:
         if fails({**typed, key: stored[key]}):
-            line = line_of(read_text(path, error=InputError), section, key)
-            return f"{path}, line {line}" if line else str(path)
+            return _place(path, read_text(path, error=InputError), section, key)
     return str(path)
 
 
@@ -102,52 +102,97 @@ def read_section(kind: type, section: str, folder: Path | None = None) -> dict[s
     try:
         document = parse_toml(text)
     except ValueError as error:
-        raise InputError(
-            f"{path} is damaged: {error}.",
-            hint="Mend that line; what a file looks like is shown by: xopt init -o example.toml",
-        ) from error
+        raise InputError(f"{path} is damaged: {error}.", hint=EXAMPLE) from error
     unknown = sorted(set(document) - set(SECTIONS))
     if unknown:
         raise InputError(
-            f"{path}: there is no section {unknown[0]!r}.",
+            f"{_place(path, text, unknown[0])}: there is no section {unknown[0]!r}.",
             hint=did_you_mean(unknown[0], SECTIONS),
         )
     table = document.get(section, {})
     if not isinstance(table, dict):
-        raise InputError(f"{path}: {section} is {table!r}, not a section [{section}].")
+        raise InputError(
+            f"{_place(path, text, section)}: {section} is {table!r:.60}, not a section "
+            f"[{section}].",
+            hint=EXAMPLE,
+        )
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     stored = {}
     for written, value in table.items():
         key = written.replace("-", "_")
-        place = f"{path}, line {line_of(text, section, written)}"
+        if key in stored:
+            raise InputError(
+                f"{_place(path, text, section, written)}: [{section}] {key} is there twice, with - "
+                "and with _.",
+                hint="Take one of them out.",
+            )
         if key not in names:
-            raise InputError(f"{place}: [{section}] has no {key!r}.", hint=did_you_mean(key, names))
+            raise InputError(
+                f"{_place(path, text, section, written)}: [{section}] has no {key!r}.",
+                hint=did_you_mean(key, names),
+            )
         if not fits(value, hints[key]):
             raise InputError(
-                f"{place}: [{section}] {key} is {value!r}, which is of the wrong type.",
+                f"{_place(path, text, section, written)}: [{section}] {key} is {value!r:.60}, "
+                "which is of the wrong type.",
                 hint=f"Possible: {possible(hints[key])}.",
             )
         stored[key] = tuple(value) if isinstance(value, list) else value
     return stored
 
 
-def line_of(text: str, section: str, key: str) -> int:
-    """The line, from 1 on, on which ``key`` of ``[section]`` stands; 0 if it is written otherwise.
+def _place(path: Path, text: str, section: str, key: str | None = None) -> str:
+    line = line_of(text, section, key)
+    return f"{path}, line {line}" if line else str(path)
 
-    A key can also stand in an inline table or behind a dot; only the usual form has a line, with
-    ``-`` or ``_`` in the key.
+
+def line_of(text: str, section: str, key: str | None = None) -> int:
+    """The line, from 1 on, on which ``key`` of ``[section]`` is set, or the section begins; else 0.
+
+    However it is written: in quotes, behind a dot, in an inline table, with ``-`` or ``_``, below a
+    text of several lines. The statements are read one after the other.
     """
-    wanted = key.replace("-", "_")
-    current = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            current = stripped.strip("[] ")
-        name, sign, _ = stripped.partition("=")
-        if sign and current == section and name.strip().strip("\"'").replace("-", "_") == wanted:
-            return number
+    wanted = (section, key.replace("-", "_")) if key is not None else (section,)
+    path: list[str] = []
+    begin, statement = 1, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        statement += line.rstrip("\r") + "\n"
+        try:
+            found = parse_toml(statement)
+        except ValueError:
+            # It goes on in the next line.
+            continue
+        if statement.lstrip().startswith("["):
+            path = _header(found)
+            found = {}
+        for name in reversed(path):
+            found = {name: found}
+        if _holds(found, wanted):
+            return begin
+        begin, statement = number + 1, ""
     return 0
+
+
+def _header(found: Mapping[str, Any]) -> list[str]:
+    """The names of ``[a.b]`` or ``[[a]]``."""
+    names: list[str] = []
+    while isinstance(found, dict) and found:
+        [(name, inside)] = found.items()
+        names.append(name)
+        found = inside
+    return names
+
+
+def _holds(found: Any, wanted: Sequence[str]) -> bool:
+    if not wanted:
+        return True
+    if not isinstance(found, dict):
+        return False
+    return any(
+        name.replace("-", "_") == wanted[0] and _holds(inside, wanted[1:])
+        for name, inside in found.items()
+    )
 
 
 def possible(hint: Any) -> str:
@@ -171,7 +216,8 @@ def fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) is typing.Literal:
         return value in typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
-        return isinstance(value, list)
+        one = typing.get_args(hint)[0]
+        return isinstance(value, list) and all(fits(part, one) for part in value)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

@@ -80,3 +80,42 @@ def test_a_value_that_cannot_be_is_named_with_its_line(
     message = caught.value.message.removeprefix(f"{tmp_path}/")
     assert message.startswith(said)
     assert ("xopt.toml" in caught.value.message) == said.startswith("xopt.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[build]  # mine\nprecision = "int9"', "line 2: Unknown precision"),
+        ('[ build ]\nprecision = "int9"', "line 2: Unknown precision"),
+        ('["build"]\n"precision" = "int9"', "line 2: Unknown precision"),
+        ('\nbuild.precision = "int9"', "line 2: Unknown precision"),
+        ('# mine\nbuild = {precision = "int9"}', "line 2: Unknown precision"),
+        (
+            '[build]\ncheckpoint = """\nprecision = "x"\n"""\nprecision = "int9"',
+            "line 5: Unknown precision",
+        ),
+        ("[build]\n\n[build.precision]\na = 1", "line 3: [build] precision is {'a': 1}"),
+        ("[eval]\n[build.extra]\na = 1", "line 2: [build] has no 'extra'"),
+        ("[build]\n[bild]\na = 1", "line 2: there is no section 'bild'"),
+        ("[[build]]\na = 1", "line 1: build is [{'a': 1}], not a section [build]"),
+        (
+            '[build]\nfp32_sites = "a"\nfp32-sites = "b"',
+            "line 2: [build] fp32_sites is there twice",
+        ),
+    ],
+)
+def test_a_wrong_value_names_its_line_however_it_is_written(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(InputError) as caught:
+        values("build", tmp_path)
+    assert caught.value.message.removeprefix(f"{tmp_path}/xopt.toml, ").startswith(said)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_list_of_other_things_is_refused_with_its_line(tmp_path: Path, section: str) -> None:
+    for field in dataclasses.fields(OPTIONS[section]):
+        (tmp_path / FILE).write_text(f"[{section}]\n{field.name} = [1, {{}}]\n")
+        with pytest.raises(InputError, match=rf"line 2: \[{section}\] {field.name} is \[1, "):
+            values(section, tmp_path)
