@@ -23,10 +23,10 @@ def read_arrays(path: Path, most_bytes: int | None = None) -> dict[str, NDArray[
     Raises:
         ValueError: it is no such file, is damaged, holds objects of Python, or takes more.
     """
-    # NumPy takes what is no archive for a pickle, and says how to open it unsafely.
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path.name} is missing" if not path.is_file() else "it is no .npz")
     try:
+        # NumPy takes what is no archive for a pickle, and says how to open it unsafely.
+        if not zipfile.is_zipfile(path):
+            raise ValueError(f"{path.name} is missing" if not path.is_file() else "it is no .npz")
         # NumPy leaves a damaged file open that it opened itself.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             total = sum(member.file_size for member in stored.zip.infolist())

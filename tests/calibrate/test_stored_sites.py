@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def objects(folder: Path) -> None:
     np.savez(folder / "sites.npz", **{"layers.0.qkv_in.middle": held})
 
 
+def parted(folder: Path) -> None:
+    """An archive that says it goes on in another file."""
+    data = (folder / "sites.npz").read_bytes()
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, 0, 2)
+    (folder / "sites.npz").write_bytes(data[:-22] + locator + data[-22:])
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (
         lambda f: (f / "sites.npz").write_bytes((f / "sites.npz").read_bytes()[:-9]),
@@ -53,6 +61,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "flipped": (lambda f: (f / "sites.npz").write_bytes(b"PK" + bytes(60)), "no .npz"),
     "gone": (lambda f: (f / "sites.npz").unlink(), "sites.npz is missing"),
     "damaged inside": (damaged, "CRC"),
+    "in parts": (parted, "multiple disks"),
     "packed": (packed, "more than they may"),
     "objects": (objects, "Object arrays cannot be loaded"),
     "a text": (lambda f: numbers(f, amax="1.5"), r"qkv_in\.amax is '1.5', not a number"),

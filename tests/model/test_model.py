@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,22 @@ def test_threads_share_a_model(bundles: Bundles) -> None:
     for number, tables in enumerate(found):
         for table in tables:
             np.testing.assert_allclose(table, expected[number % len(TEXTS)], atol=1e-5)
+
+
+def test_threads_that_come_and_go_leave_nothing_behind(bundles: Bundles) -> None:
+    """As of a server that starts one for each request."""
+    with xopt.load(bundles("encoder").folder, threads=3) as model:
+        [expected] = model.encode(TEXTS[:1])
+        kept = set()
+        for _ in range(12):
+            # Its threads end with the block.
+            with ThreadPoolExecutor(5) as pool:
+                found = list(pool.map(model.encode, [TEXTS[:1]] * 5))
+            np.testing.assert_array_equal(np.concatenate(found), [expected] * 5)
+            engine: Any = model.session.engine
+            assert not engine._running
+            kept.add(sum(len(program.idle) for program in engine._programs.values()))
+        assert max(kept) <= 5, "as many requests as threads at once, not as there ever were"
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", 0, "gpu"])
