@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
 from xopt.hub import MIRROR, hub_at_hand
 from xopt.languages import parse_code, to_iso1
+from xopt.parquet import read_rows
 from xopt.reading import read_lines, read_objects
 
 __all__ = ["DEFAULT", "UNKNOWN", "Corpus", "corpus_path", "count_words", "load_corpus"]
@@ -123,7 +125,8 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
         case ".parquet":
             parquet = require("pyarrow.parquet", extra="build", why="Reading Parquet")
             try:
-                rows = parquet.read_table(path).to_pylist()
+                with parquet.ParquetFile(path) as opened:
+                    rows = list(chain.from_iterable(read_rows(opened, path, kept=True)))
             except Exception as error:
                 raise DataError(f"{path} is no readable Parquet file: {error}.") from error
             for number, row in enumerate(rows, 1):

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, XoptError, require
 from xopt.hub import MIRROR, hub_at_hand
+from xopt.parquet import read_rows
 from xopt.reading import read_objects
 
 __all__ = ["REVISION", "SAMPLE", "Row", "Source", "open_source", "rows_fingerprint"]
@@ -170,7 +172,8 @@ def _jsonl(path: Path) -> Iterator[Row]:
 def _parquet(path: Path) -> Iterator[Row]:
     parquet = require("pyarrow.parquet", extra="build", why="Reading Parquet")
     try:
-        rows = parquet.read_table(path).to_pylist()
+        with parquet.ParquetFile(path) as opened:
+            rows = list(chain.from_iterable(read_rows(opened, path, kept=True)))
     except Exception as error:
         raise DataError(f"{path} is no readable Parquet file: {error}.") from error
     yield from rows

@@ -13,6 +13,7 @@ from tests.faults.ways import (
     manifest,
     other_parquet,
     place_of,
+    repeated,
     summed_up,
     values_of,
 )
@@ -54,6 +55,7 @@ ST = (
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
     "1_Pooling/config.json", "2_Dense/config.json",
 )  # fmt: skip
+TATOEBA = ("source_sentence", "target_sentence", "source_lang", "target_lang")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -109,6 +111,12 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("Dense weights", "sentences", header_of("2_Dense/model.safetensors"), BUILD),
     Subject("parquet, bytes", "tables", bytes_of("t.parquet"), _input("t.parquet")),
     Subject("parquet, types", "tables", other_parquet, _input("t.parquet")),
+    Subject("parquet, one text over and over", "tables", repeated("t.parquet", ("text",)),
+            _input("t.parquet")),
+    Subject("data set, one text over and over", "tables",
+            repeated("data/tatoeba.tha/validation.parquet", TATOEBA), EVAL),
+    Subject("calibration texts, one over and over", "texts", repeated("t.parquet", ("text",)),
+            ("calibrate", "t.parquet", *CALIBRATE)),
     Subject("csv, bytes", "tables", bytes_of("t.csv"), _input("t.csv")),
     Subject("csv, lines", "tables", lines_of("t.csv"), _input("t.csv")),
     Subject("jsonl, bytes", "tables", bytes_of("t.jsonl"), _input("t.jsonl")),

@@ -13,7 +13,7 @@ from tests.faults.damage import damage_bytes, damage_json, damage_lines, damage_
 
 __all__ = [
     "Damage", "bomb", "bytes_of", "header_of", "lines_of", "manifest", "other_parquet", "place_of",
-    "summed_up", "values_of",
+    "repeated", "summed_up", "values_of",
 ]  # fmt: skip
 
 # Of the copy of a folder, and a seeded generator; says what was done.
@@ -159,6 +159,23 @@ def summed_up(inner: Damage, artifact: str) -> Damage:
         document["checksum"] = fingerprint(document)
         (root / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
         return f"{done}, summed up again"
+
+    return damage
+
+
+def repeated(name: str, columns: tuple[str, ...]) -> Damage:
+    """Put a Parquet file of a few hundred bytes there, whose rows hold gigabytes of one text."""
+
+    def damage(folder: Path, random: Random) -> str:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        rows, length = random.randint(2000, 6000), random.randint(800_000, 990_000)
+        places = pa.array([0] * rows, pa.int32())
+        column = pa.DictionaryArray.from_arrays(places, pa.array(["a" * length]))
+        table = pa.table(dict.fromkeys(columns, column))
+        parquet.write_table(table, folder / name, compression="zstd", store_schema=False)
+        return f"{name}: {rows} rows of {length} bytes"
 
     return damage
 

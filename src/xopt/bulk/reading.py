@@ -13,6 +13,7 @@ from typing import Any
 from xopt.bulk.columns import Columns
 from xopt.errors import DataError, InputError, did_you_mean, require
 from xopt.model.texts import LONGEST, Row
+from xopt.parquet import read_rows
 from xopt.reading import read_lines, read_objects
 
 __all__ = ["ENDINGS", "FileInput", "GivenInput", "Input", "open_input"]
@@ -22,8 +23,6 @@ ENDINGS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 OTHER_MARKS = {".csv": ";\t|", ".tsv": ";,|"}
 # Files that a message names.
 MOST_NAMED = 20
-# Rows of a .parquet file in memory at a time.
-BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -164,19 +163,19 @@ class FileInput:
                 if names.count(name) > 1:
                     raise DataError(f"{self.called} has {names.count(name)} columns {name!r}.")
             number = 0
-            batches = opened.iter_batches(batch_size=BATCH, columns=chosen)
+            batches = read_rows(opened, self.path, chosen, kept=False)
             while True:
                 try:
-                    batch = next(batches, None)
-                    if batch is None:
-                        return
                     # Nobody has looked so far whether a text is UTF-8.
-                    columns = [batch.column(name).to_pylist() for name in chosen]
+                    rows = next(batches, None)
                 except (OSError, ValueError) as error:
                     where = f"{self.called}, from row {number + 1} on"
                     raise DataError(f"{where}: {error}.") from error
-                for values in zip(*columns, strict=True):
+                if rows is None:
+                    return
+                for row in rows:
                     number += 1
+                    values = [row[name] for name in chosen]
                     yield self._row(values, f"{self.called}, row {number}", number)
 
     def _row(self, values: Sequence[Any], where: str, number: int) -> Row:
