@@ -279,11 +279,8 @@ def fake_tensorrt(driver: FakeDriver, limits: list[dict[str, tuple[int, ...]]]) 
     module.engines = []
     module.runtimes = []
 
-    class Logger:
+    class Logger(int):
         WARNING = 2
-
-        def __init__(self, severity: int) -> None:
-            pass
 
     class Runtime:
         engine_host_code_allowed = False

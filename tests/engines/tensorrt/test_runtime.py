@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import threading
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from tests.core.made import FACTS
 from tests.engines.tensorrt.fake_cuda import FakeDriver, fake_tensorrt
 
 from xopt.artifacts import Bundle, write_manifest
-from xopt.engines.base import open_engine
 from xopt.engines.tensorrt.compat import Machine, RunsOn
 from xopt.engines.tensorrt.profiles import LengthProfile
 from xopt.engines.tensorrt.runtime import TensorRtEngine
-from xopt.errors import ArtifactError, InputError, UnsupportedError
+from xopt.errors import InputError, UnsupportedError
 from xopt.packing import Encoding, PackedBatch, pack
 
 PROFILES = [LengthProfile(8, 32, 128), LengthProfile(4, 128, 256)]
@@ -258,47 +257,3 @@ def test_the_callers_buffer_is_filled(bundle: Bundle, trt: Any, driver: Any) -> 
         ):
             with pytest.raises(InputError, match="array for the answer"):
                 engine.run_into(batch, wrong)
-
-
-def test_nothing_is_deserialized_before_the_checksum(tmp_path: Path, trt: Any, driver: Any) -> None:
-    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"))
-    (bundle.folder / "engine.trt").write_bytes(b"plam")
-    with pytest.raises(ArtifactError, match="sha256"):
-        open_engine(bundle, driver=driver)
-    with pytest.raises(ArtifactError, match="sha256"):
-        TensorRtEngine(bundle, driver=driver)
-    assert trt.engines == []
-    assert (driver.streams, driver.contexts) == (0, 0)
-
-
-def test_another_machine_is_refused_before_the_engine_is_read(
-    tmp_path: Path, trt: Any, driver: Any
-) -> None:
-    elsewhere = replace(MACHINE, sm=90, gpu="NVIDIA H100")
-    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(elsewhere, "none"))
-    with pytest.raises(UnsupportedError, match=r"H100 \(SM 90\), this one is Fake GPU"):
-        TensorRtEngine(bundle, driver=driver)
-    assert trt.runtimes == []
-
-
-@pytest.mark.parametrize(("compat", "allowed"), [("none", False), ("version", True)])
-def test_code_inside_an_engine_runs_only_if_it_was_built_so(
-    tmp_path: Path, trt: Any, driver: Any, compat: str, allowed: bool
-) -> None:
-    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, compat))
-    with TensorRtEngine(bundle, driver=driver):
-        assert trt.runtimes[0].engine_host_code_allowed is allowed
-
-
-def test_an_engine_that_tensorrt_does_not_read(tmp_path: Path, trt: Any, driver: Any) -> None:
-    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"), b"other")
-    with pytest.raises(UnsupportedError, match="made no engine"):
-        TensorRtEngine(bundle, driver=driver)
-    assert (driver.streams, driver.contexts) == (0, 0)
-
-
-def test_a_manifest_without_an_engine(tmp_path: Path, trt: Any, driver: Any) -> None:
-    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"))
-    damaged = Bundle(bundle.folder, {**bundle.manifest, "engine": {}})
-    with pytest.raises(ArtifactError, match="does not describe its engine"):
-        TensorRtEngine(damaged, driver=driver)
