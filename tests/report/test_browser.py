@@ -85,3 +85,13 @@ def test_the_button_turns_the_page_dark_and_its_plots_with_it(
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.evaluate(ink) != light
     page.close()
+
+
+def test_on_paper_no_table_is_wider_than_the_page(browser: Any, page_file: Path) -> None:
+    # A4 at 96 dots an inch, without Chromium's margins of 1 cm.
+    page = browser.new_page(viewport={"width": 718, "height": 1000})
+    page.goto(page_file.as_uri())
+    page.emulate_media(media="print")
+    right = "[...document.querySelectorAll('table')].map(t => t.getBoundingClientRect().right)"
+    assert max(page.evaluate(right)) <= 718
+    page.close()
