@@ -4,7 +4,7 @@
     python -m tests.faults.fuzz toml --scratch /tmp/fuzz -max_total_time=60
 
 What stands behind is libFuzzer's. An input that ends in another error than the promised ones, takes
-10 s or 2 GiB stops the run and lies in the scratch folder then.
+10 s or 2.5 GiB stops the run and lies in the scratch folder then.
 """
 
 from __future__ import annotations
