@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,69 +155,18 @@ def _bytes(name: str, texts: list[str]) -> dict[str, Any]:
 LONG = "Habari za asubuhi, rafiki yangu. " * 60
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status", "said"),
-    [
-        ("/v1/embeddings", {"input": ""}, 400, "input is empty"),
-        ("/v1/embeddings", {"input": ["a", " \n"]}, 400, r"input[1] is empty"),
-        ("/v1/embeddings", {"input": []}, 400, "empty list"),
-        ("/v1/embeddings", {"input": 7}, 400, "token ids"),
-        ("/v1/embeddings", {}, 400, "no string"),
-        ("/v1/embeddings", {"input": LONG}, 400, 'Send "truncate": true'),
-        ("/v1/embeddings", {"input": "x" * 9000}, 413, "8 KiB"),
-        ("/v1/embeddings", {"input": ["x"] * 101}, 413, "101 texts"),
-        ("/v1/embeddings", {"input": "x" * 70_000}, 413, "body"),
-        ("/v1/embeddings", {"input": "x", "model": "nli"}, 400, "gives no embeddings"),
-        ("/v1/embeddings", {"input": "x", "model": 7}, 400, "no string"),
-        ("/v1/embeddings", {"input": "x", "encoding_format": "xml"}, 400, "float, base64"),
-        ("/v1/embeddings", {"input": "x", "prompt_name": "query"}, 400, "no prompt 'query'"),
-        ("/v1/embeddings", b"{", 400, "no JSON"),
-        ("/v1/embeddings", b"[1]", 400, "not a JSON object"),
-        ("/v1/embeddings", b'{"input": "\xff"}', 400, "no JSON"),
-        ("/v1/embeddings", b'{"input": "\\ud800"}', 400, "not valid UTF-8"),
-        ("/v1/embeddings", b'{"input": "a", "model": "\\ud800"}', 400, "not valid UTF-8"),
-        ("/v2/models/nli/infer", b'{"id": "\\ud800"}', 400, "not valid UTF-8"),
-        ("/embed", {"inputs": "x", "normalize": "yes"}, 400, "possible: true, false"),
-        ("/embed", {"inputs": "x", "model": "span"}, 400, "has the head 'span'"),
-        ("/predict", {"inputs": [["a", "b", "c"]], "model": "nli"}, 400, "one, or a pair"),
-        ("/predict", {"inputs": ["a", " "], "model": "nli"}, 400, "its pair, is empty"),
-        ("/rerank", {"query": "a", "texts": [], "model": "rerank"}, 400, "no list of texts"),
-        ("/rerank", {"query": "a", "texts": ["b", 3], "model": "rerank"}, 400, "texts[1]"),
-        ("/v2/models/span/infer", {"inputs": [_bytes("TEXT", ["a"])]}, 400, "no context"),
-        ("/v2/models/nli/infer", {"inputs": [_bytes("WORD", ["a"])]}, 400, "TEXT, PAIR"),
-        (
-            "/v2/models/nli/infer",
-            {"inputs": [_bytes("TEXT", ["a", "b"]), _bytes("PAIR", ["c"])]},
-            400,
-            "2 TEXT and 1 PAIR",
-        ),
-        (
-            "/v2/models/nli/infer",
-            {"inputs": [_bytes("TEXT", ["a"]) | {"shape": [2]}]},
-            400,
-            "has the shape [2] and 1 texts",
-        ),
-        ("/v2/models/none/infer", {"inputs": []}, 400, "No model 'none'"),
-    ],
-)
-def test_a_clients_mistake_is_told_in_words_and_is_no_server_error(
-    server: Any, path: str, body: Any, status: int, said: str
-) -> None:
-    found = server.ask(path, body)
-    assert found[0] == status, found
-    text = json.dumps(found[1], ensure_ascii=False).replace('\\"', '"')
-    assert said in text
-    assert "xopt run" not in text
-    assert "--help" not in text
-    assert "--truncate" not in text
-    # The server goes on as before.
-    assert server.ask("/embed", {"inputs": "Habari"})[0] == 200
-
-
 def test_truncate_cuts_what_is_too_long(server: Any, models: Any) -> None:
     status, found, _ = server.ask("/embed", {"inputs": LONG, "truncate": True})
     assert status == 200
     np.testing.assert_allclose(found, models["embed"].encode([LONG], truncate=True), atol=1e-5)
+
+
+def test_a_path_may_name_the_version(server: Any) -> None:
+    body = {"inputs": [_bytes("TEXT", TEXTS)]}
+    for way, asked in (("", None), ("/ready", None), ("/infer", body)):
+        found = server.ask(f"/v2/models/embed/versions/1{way}", asked)
+        assert found[:2] == server.ask(f"/v2/models/embed{way}", asked)[:2]
+        assert found[0] == 200
 
 
 def test_a_key_is_asked_of_everyone_but_a_probe(

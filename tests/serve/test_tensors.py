@@ -69,7 +69,7 @@ def test_lengths_that_do_not_fit_are_refused(behind: bytes, size: object, said: 
         read_request(*asked(behind, size))
 
 
-@pytest.mark.parametrize("stated", ["-1", "x", "9999", "²"])
+@pytest.mark.parametrize("stated", ["-1", "x", "9999", "²", "9" * 5000])
 def test_a_stated_length_that_cannot_be_is_refused(stated: str) -> None:
     with pytest.raises(InputError, match=HEADER):
         read_request(b"{}", stated)
@@ -80,6 +80,7 @@ def test_a_stated_length_that_cannot_be_is_refused(stated: str) -> None:
     [
         ([{"name": "embeddings"}, {"name": "other"}], "possible: embeddings, TOKENS"),
         ({"name": "embeddings"}, "outputs is no list"),
+        (["TOKENS"], "There is no output 'TOKENS'"),
         ([{"name": "TOKENS", "parameters": {"binary_data": 1}}], "possible: true, false"),
         ([{"name": "TOKENS", "parameters": []}], "no JSON object"),
     ],

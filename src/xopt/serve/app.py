@@ -10,12 +10,13 @@ import logging
 import math
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -28,7 +29,7 @@ from xopt.serve import kserve, openai, page, tei, tensors
 from xopt.serve.batching import ClosedError, FullError, LateError
 from xopt.serve.metrics import Metrics
 from xopt.serve.openapi import describe
-from xopt.serve.service import Service
+from xopt.serve.service import Served, Service
 from xopt.serve.wire import parse
 
 __all__ = ["make_app"]
@@ -76,14 +77,19 @@ def make_app(service: Service) -> Starlette:
         # kserve's client reads "ready".
         return JSONResponse({"ready": ready, "models": found}, 200 if ready else 503)
 
-    async def one_model(request: Request) -> Response:
+    def named(request: Request) -> Served:
         served = service.find(request.path_params["name"])
+        kserve.check_version(served, request.path_params.get("version", kserve.VERSION))
+        return served
+
+    async def one_model(request: Request) -> Response:
+        served = named(request)
         if request.url.path.endswith("/ready"):
             return JSONResponse({"name": served.name, "ready": True})
         return JSONResponse(kserve.metadata(served))
 
     async def infer(request: Request) -> Response:
-        served = service.find(request.path_params["name"])
+        served = named(request)
         body = await _body(request, service.options.max_body_kib * 2**10)
         asked = tensors.read_request(body, request.headers.get(tensors.HEADER))
         answer, behind = await kserve.infer(service, served, asked)
@@ -114,13 +120,17 @@ def make_app(service: Service) -> Starlette:
         Route("/v2", lambda _: JSONResponse(kserve.server_metadata())),
         Route("/v2/health/live", lambda _: JSONResponse({"live": True})),
         Route("/v2/health/ready", health),
-        Route("/v2/models/{name}", one_model),
-        Route("/v2/models/{name}/ready", one_model),
-        Route("/v2/models/{name}/infer", infer, methods=["POST"]),
     ]
+    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        routes += [
+            Route(path, one_model),
+            Route(f"{path}/ready", one_model),
+            Route(f"{path}/infer", infer, methods=["POST"]),
+        ]
     return Starlette(
         routes=routes,
         lifespan=lifespan,
+        exception_handlers={HTTPException: _no_route},
         middleware=[Middleware(_Guard, service=service, metrics=metrics)],
     )
 
@@ -214,20 +224,37 @@ class _Guard:
         return self._refuse(path, 500, f"xopt itself failed: {type(error).__name__}.")
 
     def _refuse(self, path: str, status: int, message: str) -> Response:
-        """An error in the form that the interface's own clients read."""
+        """An error, with when to ask again or what to send with it."""
         headers = {}
         if status == 429:
             waits = max((s.batcher.retry_after_s for s in self.service.models.values()), default=1)
             headers["Retry-After"] = str(max(1, math.ceil(waits)))
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        body: dict[str, Any]
-        if path.startswith("/v1/"):
-            kind = "invalid_request_error" if status < 429 else "server_error"
-            body = openai.error_body(message, kind)
-        elif path.startswith("/v2"):
-            body = {"error": message}
-        else:
-            kinds = {429: "overloaded", 503: "unhealthy", 500: "backend"}
-            body = {"error": message, "error_type": kinds.get(status, "validation")}
-        return JSONResponse(body, status, headers=headers)
+        return _in_form(path, status, message, headers)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """A path that there is not, or not with this method."""
+    assert isinstance(error, HTTPException)
+    path, ways = request.url.path, (error.headers or {}).get("Allow")
+    said = f"There is no {path:.200}; /docs lists what there is."
+    if ways is not None:
+        said = f"{path:.200} is asked with {ways}, not with {request.method}."
+    return _in_form(path, error.status_code, said, error.headers)
+
+
+def _in_form(
+    path: str, status: int, message: str, headers: Mapping[str, str] | None
+) -> JSONResponse:
+    """An error in the form that the clients of the path's interface read."""
+    body: dict[str, Any]
+    if path.startswith("/v1/"):
+        kind = "invalid_request_error" if status < 429 else "server_error"
+        body = openai.error_body(message, kind)
+    elif path.startswith("/v2"):
+        body = {"error": message}
+    else:
+        kinds = {429: "overloaded", 503: "unhealthy", 500: "backend"}
+        body = {"error": message, "error_type": kinds.get(status, "validation")}
+    return JSONResponse(body, status, headers=headers)

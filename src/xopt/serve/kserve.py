@@ -15,7 +15,10 @@ from xopt.serve.service import Served, Service
 from xopt.serve.tensors import parameters_of, wants_bytes, write_outputs
 from xopt.serve.wire import a_bool, text_rows
 
-__all__ = ["infer", "metadata", "server_metadata"]
+__all__ = ["check_version", "infer", "metadata", "server_metadata"]
+
+# Every model has one version, by which the protocol's paths may name it.
+VERSION = "1"
 
 Array = NDArray[np.float32]
 
@@ -38,7 +41,7 @@ def metadata(served: Served) -> dict[str, Any]:
         inputs.append({"name": "PAIR", "datatype": "BYTES", "shape": [-1, 1]})
     return {
         "name": served.name,
-        "versions": ["1"],
+        "versions": [VERSION],
         "platform": f"xopt_{served.model.bundle.target}",
         "inputs": inputs,
         "outputs": [
@@ -46,6 +49,16 @@ def metadata(served: Served) -> dict[str, Any]:
             {"name": "TOKENS", "datatype": "INT32", "shape": [-1, 1]},
         ],
     }
+
+
+def check_version(served: Served, version: str) -> None:
+    """Refuse a version that there is not.
+
+    Raises:
+        InputError: it is another one.
+    """
+    if version != VERSION:
+        raise InputError(f"{served.name} has no version {version!r:.40}; possible: {VERSION}.")
 
 
 async def infer(
@@ -60,7 +73,8 @@ async def infer(
         The answer's JSON, and the bytes behind it where outputs were asked for as bytes.
 
     Raises:
-        InputError: a tensor is missing, of another datatype, or of another shape than its data.
+        InputError: a tensor is missing, of another datatype, of another shape than its
+            data, without a text, or there twice.
     """
     tensors = _tensors(body)
     texts = tensors.get("TEXT")
@@ -78,7 +92,7 @@ async def infer(
     entries, behind = write_outputs(values, asked)
     answer = {
         "model_name": served.name,
-        "model_version": "1",
+        "model_version": VERSION,
         **({"id": body["id"]} if isinstance(body.get("id"), str) else {}),
         "outputs": entries,
     }
@@ -97,14 +111,19 @@ def _tensors(body: dict[str, Any]) -> dict[str, list[Any]]:
         name, data, shape = tensor["name"], tensor.get("data"), tensor.get("shape")
         if tensor.get("datatype") != "BYTES":
             raise InputError(f"{name} has the datatype {tensor.get('datatype')!r:.40}, not BYTES.")
+        if name in found:
+            raise InputError(f"The input {name} stands twice.")
         if not isinstance(data, list):
             raise InputError(f"{name} has no data.")
         flat = [v for item in data for v in (item if isinstance(item, list) else [item])]
-        if not isinstance(shape, list) or shape not in ([len(flat)], [len(flat), 1]):
+        sizes = isinstance(shape, list) and all(type(size) is int for size in shape)
+        if not sizes or shape not in ([len(flat)], [len(flat), 1]):
             raise InputError(
                 f"{name} has the shape {shape!r:.40} and {len(flat)} texts.",
                 hint=f"Possible: [{len(flat)}, 1].",
             )
+        if not flat:
+            raise InputError(f"{name} has no text.")
         found[name] = flat
     return found
 

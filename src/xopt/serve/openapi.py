@@ -12,6 +12,8 @@ TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "stri
 FLAG = {"type": "boolean"}
 NAME = {"type": "string"}
 NUMBER = {"type": "integer"}
+# Of text-embeddings-inference; only the side of the checkpoint's own library can be asked for.
+CUT = {"truncate": FLAG, "truncation_direction": {"enum": ["left", "right", "Left", "Right"]}}
 
 # path -> (method, what it does, properties of the body, those that it must have)
 PATHS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
@@ -27,7 +29,7 @@ PATHS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
     "/embed": (
         "post", "Embeddings, as text-embeddings-inference gives them.",
         {
-            "inputs": TEXTS, "truncate": FLAG, "normalize": FLAG, "prompt_name": NAME,
+            "inputs": TEXTS, **CUT, "normalize": FLAG, "prompt_name": NAME,
             "dimensions": NUMBER, "model": NAME,
         },
         ["inputs"],
@@ -36,7 +38,7 @@ PATHS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
         "post", "Labels with their probabilities or scores, the highest first.",
         {
             "inputs": {"description": "A text, a pair [a, b], or a list of [a] and [a, b]."},
-            "raw_scores": FLAG, "truncate": FLAG, "model": NAME,
+            "raw_scores": FLAG, **CUT, "model": NAME,
         },
         ["inputs"],
     ),
@@ -44,7 +46,7 @@ PATHS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
         "post", "Texts ordered by how well they fit a query.",
         {
             "query": NAME, "texts": {"type": "array", "items": NAME}, "raw_scores": FLAG,
-            "return_text": FLAG, "truncate": FLAG, "model": NAME,
+            "return_text": FLAG, **CUT, "model": NAME,
         },
         ["query", "texts"],
     ),
@@ -77,13 +79,25 @@ RESPONSES = {
 }
 
 
+# The protocol's paths may name the version too.
+MODEL = "/v2/models/{name}"
+PATHS |= {
+    path.replace(MODEL, MODEL + "/versions/{version}"): entry
+    for path, entry in PATHS.items()
+    if path.startswith(MODEL)
+}
+
+
 def describe() -> dict[str, Any]:
     """An OpenAPI 3.1 document."""
     paths: dict[str, Any] = {}
     for path, (method, summary, properties, required) in PATHS.items():
         entry: dict[str, Any] = {"summary": summary, "responses": RESPONSES}
-        if "{name}" in path:
-            entry["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": NAME}]
+        in_path = [part for part in ("name", "version") if f"{{{part}}}" in path]
+        if in_path:
+            entry["parameters"] = [
+                {"name": part, "in": "path", "required": True, "schema": NAME} for part in in_path
+            ]
         if method == "post":
             schema = {"type": "object", "properties": properties, "required": required}
             entry["requestBody"] = {

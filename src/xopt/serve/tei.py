@@ -19,7 +19,8 @@ __all__ = ["embed", "info", "predict", "rerank", "root"]
 
 
 async def embed(service: Service, body: dict[str, Any]) -> list[NDArray[np.float32]]:
-    """``inputs``, ``truncate``, ``normalize``, ``prompt_name``, ``dimensions``.
+    """``inputs``, ``truncate``, ``truncation_direction``, ``normalize``, ``prompt_name``,
+    ``dimensions``.
 
     Without ``normalize`` an embedding is what the checkpoint's own library gives.
 
@@ -32,7 +33,7 @@ async def embed(service: Service, body: dict[str, Any]) -> list[NDArray[np.float
     asking = served.model.asking(
         prompt_name=a_name(body, "prompt_name"),
         normalize=a_bool(body, "normalize", None),
-        truncate=_truncate(service, body),
+        truncate=_truncate(service, served, body),
     )
     found = await service.ask(served, rows, asking)
     return [cut(cast(Embedding, r).values, size) for r in found]
@@ -50,7 +51,7 @@ async def predict(service: Service, body: dict[str, Any]) -> Any:
     served = _of_kind(service, body, "classify")
     rows, single = _sequences(body.get("inputs"))
     raw = bool(a_bool(body, "raw_scores", False))
-    asking = served.model.asking(truncate=_truncate(service, body))
+    asking = served.model.asking(truncate=_truncate(service, served, body))
     found = [cast(Prediction, r) for r in await service.ask(served, rows, asking)]
     listed = [_labelled(r, raw) for r in found]
     return listed[0] if single else listed
@@ -75,7 +76,7 @@ async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]
     rows = text_rows([query] * len(texts), texts, ("query", "texts"))
     raw = bool(a_bool(body, "raw_scores", False))
     back = bool(a_bool(body, "return_text", False))
-    asking = served.model.asking(truncate=_truncate(service, body))
+    asking = served.model.asking(truncate=_truncate(service, served, body))
     found = [cast(Prediction, r) for r in await service.ask(served, rows, asking)]
     scores = [float((r.logits if raw else r.values)[0]) for r in found]
     order = sorted(range(len(texts)), key=lambda n: (-scores[n], n))
@@ -139,8 +140,18 @@ def _of_kind(service: Service, body: dict[str, Any], kind: str) -> Served:
     return served
 
 
-def _truncate(service: Service, body: dict[str, Any]) -> bool:
-    return bool(a_bool(body, "truncate", service.options.truncate))
+def _truncate(service: Service, served: Served, body: dict[str, Any]) -> bool:
+    """Whether what is too long is cut; only on the side where the checkpoint's library cuts."""
+    cut_off = bool(a_bool(body, "truncate", service.options.truncate))
+    side, own = a_name(body, "truncation_direction"), served.model.session.tokenizer.spec
+    if side is not None and side.lower() not in ("left", "right"):
+        raise InputError(f"truncation_direction is {side!r:.40}; possible: left, right.")
+    if cut_off and side is not None and side.lower() != own.truncation_side:
+        raise InputError(
+            f"truncation_direction is {side!r}; {served.name} is cut on the side "
+            f"{own.truncation_side!r}."
+        )
+    return cut_off
 
 
 def _text(value: Any, name: str) -> Row:

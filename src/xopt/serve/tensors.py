@@ -34,7 +34,9 @@ def read_request(body: bytes, stated: str | None) -> dict[str, Any]:
     """
     if stated is None:
         return parse(body)
-    if not (stated.isascii() and stated.isdecimal() and int(stated) <= len(body)):
+    # Twenty digits are more than any length has, and fewer than Python refuses to read.
+    known = stated.isascii() and stated.isdecimal() and len(stated) <= 20
+    if not (known and int(stated) <= len(body)):
         raise InputError(f"{HEADER} is {stated!r:.40}; the body has {len(body):,} bytes.")
     found, rest = parse(body[: int(stated)]), body[int(stated) :]
     given = found.get("inputs")
@@ -67,9 +69,10 @@ def wants_bytes(body: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, bo
         raise InputError("outputs is no list.")
     found = {}
     for output in asked:
-        name = output.get("name") if isinstance(output, dict) else output
+        name = output.get("name") if isinstance(output, dict) else None
         if name not in names:
-            raise InputError(f"There is no output {name!r:.60}; possible: {', '.join(names)}.")
+            wrong = output if name is None else name
+            raise InputError(f"There is no output {wrong!r:.60}; possible: {', '.join(names)}.")
         found[str(name)] = _flag(output, "binary_data", default=usual)
     return found
 

@@ -1,0 +1,111 @@
+"""What a client gets wrong: told in words, in the form of the interface that was asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+
+def _bytes(name: str, texts: list[str]) -> dict[str, Any]:
+    return {"name": name, "datatype": "BYTES", "shape": [len(texts), 1], "data": texts}
+
+
+LONG = "Habari za asubuhi, rafiki yangu. " * 60
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/v1/embeddings", {"input": ""}, 400, "input is empty"),
+        ("/v1/embeddings", {"input": ["a", " \n"]}, 400, r"input[1] is empty"),
+        ("/v1/embeddings", {"input": []}, 400, "empty list"),
+        ("/v1/embeddings", {"input": 7}, 400, "token ids"),
+        ("/v1/embeddings", {}, 400, "no string"),
+        ("/v1/embeddings", {"input": LONG}, 400, 'Send "truncate": true'),
+        ("/v1/embeddings", {"input": "x" * 9000}, 413, "8 KiB"),
+        ("/v1/embeddings", {"input": ["x"] * 101}, 413, "101 texts"),
+        ("/v1/embeddings", {"input": "x" * 70_000}, 413, "body"),
+        ("/v1/embeddings", {"input": "x", "model": "nli"}, 400, "gives no embeddings"),
+        ("/v1/embeddings", {"input": "x", "model": 7}, 400, "no string"),
+        ("/v1/embeddings", {"input": "x", "encoding_format": "xml"}, 400, "float, base64"),
+        ("/v1/embeddings", {"input": "x", "prompt_name": "query"}, 400, "no prompt 'query'"),
+        ("/v1/embeddings", b"{", 400, "no JSON"),
+        ("/v1/embeddings", b"[1]", 400, "not a JSON object"),
+        ("/v1/embeddings", b'{"input": "\xff"}', 400, "no JSON"),
+        ("/v1/embeddings", b'{"input": "\\ud800"}', 400, "not valid UTF-8"),
+        ("/v1/embeddings", b'{"input": "a", "model": "\\ud800"}', 400, "not valid UTF-8"),
+        ("/v2/models/nli/infer", b'{"id": "\\ud800"}', 400, "not valid UTF-8"),
+        ("/embed", {"inputs": "x", "normalize": "yes"}, 400, "possible: true, false"),
+        ("/embed", {"inputs": "x", "model": "span"}, 400, "has the head 'span'"),
+        ("/predict", {"inputs": [["a", "b", "c"]], "model": "nli"}, 400, "one, or a pair"),
+        ("/predict", {"inputs": ["a", " "], "model": "nli"}, 400, "its pair, is empty"),
+        ("/rerank", {"query": "a", "texts": [], "model": "rerank"}, 400, "no list of texts"),
+        ("/rerank", {"query": "a", "texts": ["b", 3], "model": "rerank"}, 400, "texts[1]"),
+        ("/v2/models/span/infer", {"inputs": [_bytes("TEXT", ["a"])]}, 400, "no context"),
+        ("/v2/models/nli/infer", {"inputs": [_bytes("WORD", ["a"])]}, 400, "TEXT, PAIR"),
+        (
+            "/v2/models/nli/infer",
+            {"inputs": [_bytes("TEXT", ["a", "b"]), _bytes("PAIR", ["c"])]},
+            400,
+            "2 TEXT and 1 PAIR",
+        ),
+        (
+            "/v2/models/nli/infer",
+            {"inputs": [_bytes("TEXT", ["a"]) | {"shape": [2]}]},
+            400,
+            "has the shape [2] and 1 texts",
+        ),
+        ("/v2/models/none/infer", {"inputs": []}, 400, "No model 'none'"),
+        (
+            "/v2/models/nli/infer",
+            {"inputs": [_bytes("TEXT", ["a"]), _bytes("TEXT", ["b"])]},
+            400,
+            "TEXT stands twice",
+        ),
+        (
+            "/v2/models/embed/infer",
+            {"inputs": [_bytes("TEXT", ["a"]) | {"shape": [True]}]},
+            400,
+            "has the shape [True]",
+        ),
+        ("/v2/models/embed/infer", {"inputs": [_bytes("TEXT", [])]}, 400, "has no text"),
+        ("/v2/models/embed/versions/2/infer", {"inputs": []}, 400, "no version '2'; possible: 1"),
+        ("/embed", {"inputs": "x", "truncation_direction": "up"}, 400, "possible: left, right"),
+        (
+            "/embed",
+            {"inputs": LONG, "truncate": True, "truncation_direction": "Left"},
+            400,
+            "is cut on the side 'right'",
+        ),
+        ("/v1/none", {}, 404, "There is no /v1/none"),
+        ("/v2/none", {}, 404, "There is no /v2/none"),
+        ("/health", {}, 405, "not with POST"),
+    ],
+)
+def test_a_clients_mistake_is_told_in_words_and_is_no_server_error(
+    server: Any, path: str, body: Any, status: int, said: str
+) -> None:
+    found = server.ask(path, body)
+    assert found[0] == status, found
+    text = json.dumps(found[1], ensure_ascii=False).replace('\\"', '"')
+    assert said in text
+    assert "xopt run" not in text
+    assert "--help" not in text
+    assert "--truncate" not in text
+    # In the form of the interface.
+    if path.startswith("/v1"):
+        assert found[1]["error"]["type"] == "invalid_request_error"
+    else:
+        assert found[1].get("error_type", "validation") == "validation"
+    # The server goes on as before.
+    assert server.ask("/embed", {"inputs": "Habari"})[0] == 200
+
+
+def test_a_side_is_taken_where_the_checkpoints_library_cuts(server: Any) -> None:
+    plain = server.ask("/embed", {"inputs": LONG, "truncate": True})
+    asked = {"inputs": LONG, "truncate": True, "truncation_direction": "Right"}
+    assert server.ask("/embed", asked)[:2] == plain[:2]
+    # Nothing is cut, so that no side is wrong.
+    assert server.ask("/embed", {"inputs": "x", "truncation_direction": "left"})[0] == 200
