@@ -17,6 +17,7 @@ import uvicorn
 from xopt.compile.build import build_bundle
 from xopt.compile.options import BuildOptions
 from xopt.serve.app import make_app
+from xopt.serve.http import Protocol
 from xopt.serve.options import ServeOptions
 from xopt.serve.service import Service
 
@@ -29,7 +30,9 @@ class Running:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        config = uvicorn.Config(make_app(service), port=0, log_level="error", lifespan="on")
+        config = uvicorn.Config(
+            make_app(service), port=0, http=Protocol, log_level="error", lifespan="on"
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 

@@ -63,9 +63,10 @@ def serve(
     options = resolve(ServeOptions, "serve", given)
     places = read_places(bundles)
     uvicorn = require("uvicorn", extra="serve", why="A server")
-    for name in ("starlette", "prometheus_client", "orjson"):
+    for name in ("starlette", "httptools", "prometheus_client", "orjson"):
         require(name, extra="serve", why="A server")
     from xopt.serve.app import make_app
+    from xopt.serve.http import Protocol
     from xopt.serve.service import Service
 
     shown = asdict(options) | {"api_key": "set" if options.api_key else None}
@@ -78,6 +79,7 @@ def serve(
         make_app(service),
         host=options.host,
         port=options.port,
+        http=Protocol,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=max(1, round(options.drain_s)),

@@ -1,0 +1,105 @@
+"""HTTP as uvicorn speaks it with httptools, with bounds that both leave to a proxy in front.
+
+What a client sends beside bodies (heads, trailers, chunks' own lines) is counted, and a head has to
+be complete in time. A request that offers another protocol is answered in this one, body included,
+as RFC 9110 (7.8) has it: Java's client offers HTTP/2 with every first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["BESIDE", "HEAD_S", "Protocol"]
+
+# Bytes of a message beside its body: twice what the event loop reads at a time, which may hold many
+# small messages, and so many more for each byte of the body, which may come in chunks of one.
+BESIDE, BESIDE_EACH = 2**19, 8
+# Seconds from a connection's, or a further request's, first byte to the end of its head.
+HEAD_S = 30.0
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has HEAD_S from here on."""
+        super().connection_made(transport)
+        self.beside = self.of_body = 0
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; refuse what is no HTTP, or too much of it."""
+        before = self.of_body
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as found:
+            self._stay(data[found.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refuse("Invalid HTTP request received.")
+            return
+        self.beside += len(data) - (self.of_body - before)
+        if self.beside > BESIDE + BESIDE_EACH * self.of_body:
+            self._refuse("The request has too much beside its body.")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self.beside = self.of_body = 0
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; where it offers another protocol it is read again without that."""
+        self._unset_keepalive_if_required()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self.of_body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close, unless an answer is still on its way."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._wait()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _wait(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(HEAD_S, self.timeout_keep_alive_handler)
+
+    def _stay(self, rest: bytes) -> None:
+        """Read the head again as one that offers no other protocol, and what comes behind it."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse("This server is no proxy.")
+            return
+        lines = [method + b" " + self.url + b" HTTP/" + version]
+        for name, value in self.headers:
+            if name == b"connection":
+                left = [token.strip() for token in value.lower().split(b",")]
+                value = b", ".join(token for token in left if token != b"upgrade")
+            if name != b"upgrade":
+                lines.append(name + b": " + value)
+        self.parser: Any = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    def _refuse(self, said: str) -> None:
+        self.logger.warning(said)
+        self.send_400_response(said)
