@@ -143,6 +143,21 @@ def test_a_full_queue_refuses_and_what_waits_too_long_is_told(engine: Recorder) 
     assert batcher.waiting_tokens == 0
 
 
+def test_a_probe_goes_before_all_that_waits_and_is_not_refused(engine: Recorder) -> None:
+    batcher = Batcher(engine, batch_tokens=100, queue_tokens=200, timeout_s=60.0)
+    batcher.submit([text(90)])
+    engine.asked.acquire()
+    batcher.submit([text(70)] * 2)
+    with pytest.raises(FullError):
+        batcher.submit([text(80)])
+    probe = batcher.submit([text(80)], first=True)
+    engine.gate.set()
+    probe.result()
+    batcher.close(60)
+    assert engine.batches == [[90], [80], [70], [70]]
+    assert batcher.waiting_tokens == 0
+
+
 def test_a_cancelled_request_is_not_answered(engine: Recorder, busy: Batcher) -> None:
     gone = busy.submit([text(50)])
     kept = busy.submit([text(20)])

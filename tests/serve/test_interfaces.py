@@ -191,6 +191,8 @@ def test_a_full_queue_is_429_with_the_time_to_wait(
         assert status == 429
         assert found["error_type"] == "overloaded"
         assert int(headers["retry-after"]) >= 1
+        # Who is busy is not ill: a probe that failed would end the server.
+        assert running.ask("/health")[0] == 200
 
 
 def test_health_is_an_answer_and_not_a_promise(

@@ -43,6 +43,12 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
         ("/predict", {"inputs": ["a", " "], "model": "nli"}, 400, "its pair, is empty"),
         ("/rerank", {"query": "a", "texts": [], "model": "rerank"}, 400, "no list of texts"),
         ("/rerank", {"query": "a", "texts": ["b", 3], "model": "rerank"}, 400, "texts[1]"),
+        (
+            "/rerank",
+            {"query": "a" * 4000, "texts": ["b"] * 20, "model": "rerank", "truncate": True},
+            413,
+            "more than 64 KiB together",
+        ),
         ("/v2/models/span/infer", {"inputs": [_bytes("TEXT", ["a"])]}, 400, "no context"),
         ("/v2/models/nli/infer", {"inputs": [_bytes("WORD", ["a"])]}, 400, "TEXT, PAIR"),
         (

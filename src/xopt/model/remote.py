@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xopt.errors import InputError
 from xopt.model.texts import Row
 
-__all__ = ["TooLargeError", "check_sizes", "for_clients"]
+__all__ = ["TooLargeError", "check_sizes", "check_together", "for_clients"]
 
 
 class TooLargeError(InputError):
@@ -25,6 +25,21 @@ def check_sizes(rows: Sequence[Row], max_text_kib: int) -> None:
         # A character has at most four bytes, so most texts need not be encoded for this.
         if row.characters * 4 > most and _size(row) > most:
             raise TooLargeError(f"{row.name} has more than {max_text_kib:,} KiB.", hint="Split it.")
+
+
+def check_together(rows: Sequence[Row], most_kib: int) -> None:
+    """Refuse what is more than a request can hold: a query counts once for each of its texts.
+
+    Raises:
+        TooLargeError: all texts and pairs together have more than ``most_kib`` KiB of UTF-8.
+    """
+    most = most_kib * 2**10
+    if sum(row.characters for row in rows) * 4 > most and sum(map(_size, rows)) > most:
+        raise TooLargeError(
+            f"The texts have more than {most_kib:,} KiB together; a query counts once for each "
+            "of its texts.",
+            hint="Send several requests; they are joined again.",
+        )
 
 
 def for_clients(error: InputError) -> InputError:

@@ -69,12 +69,12 @@ def numbered(
         yield Row(text, pair, f"Text {number + 1}", number + 1)
 
 
-def chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows in groups of at most :data:`ROWS` and about :data:`CHARACTERS` characters."""
+def chunked(rows: Iterable[Row], characters: int = CHARACTERS) -> Iterator[list[Row]]:
+    """Rows in groups of at most :data:`ROWS` and ``characters``; a longer one is by itself."""
     group: list[Row] = []
     size = 0
     for row in rows:
-        if group and (len(group) == ROWS or size + row.characters > CHARACTERS):
+        if group and (len(group) == ROWS or size + row.characters > characters):
             yield group
             group, size = [], 0
         group.append(row)

@@ -17,6 +17,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -149,10 +150,11 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, encodings: Sequence[Encoding]) -> Future[list[Array]]:
+    def submit(self, encodings: Sequence[Encoding], *, first: bool = False) -> Future[list[Array]]:
         """Queue a request; the future has the answer of each encoding, in order.
 
-        Cancelling the future takes what has not begun out of the queue.
+        Cancelling the future takes what has not begun out of the queue. ``first`` is for probes: it
+        goes before all that waits and is never refused, since a full queue is no sign of illness.
 
         Raises:
             FullError: too many tokens wait.
@@ -163,7 +165,8 @@ class Batcher:
         with self._change:
             if self._closing:
                 raise ClosedError("This server is stopping.", hint="Ask again.")
-            if self.waiting_tokens and self.waiting_tokens + tokens > self.queue_tokens:
+            full = self.waiting_tokens and self.waiting_tokens + tokens > self.queue_tokens
+            if full and not first:
                 raise FullError(
                     f"{self.waiting_tokens:,} tokens are waiting; at most {self.queue_tokens:,} "
                     "may.",
@@ -173,7 +176,7 @@ class Batcher:
             ahead = 0
             for index, encoding in enumerate(encodings):
                 ahead += len(encoding)
-                place = job.arrived + ahead / self._speed
+                place = -math.inf if first else job.arrived + ahead / self._speed
                 heapq.heappush(self._queue, (place, next(self._order), job, index))
             if self._busy < self.lanes:
                 self._change.notify()

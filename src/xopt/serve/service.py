@@ -17,9 +17,9 @@ from xopt.host import release_memory
 from xopt.model.asking import Asking, read_rows
 from xopt.model.core import Model
 from xopt.model.finishing import finish
-from xopt.model.remote import TooLargeError, check_sizes
+from xopt.model.remote import TooLargeError, check_sizes, check_together
 from xopt.model.results import Result
-from xopt.model.texts import Row
+from xopt.model.texts import Row, chunked
 from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError
 from xopt.serve.options import ServeOptions
@@ -29,6 +29,8 @@ __all__ = ["Served", "Service"]
 log = logging.getLogger(__name__)
 
 HEALTH_TEXT = "Habari"
+# Characters that are tokenized at a time, some 30 ms; then it is the turn of other requests.
+READ_CHARACTERS = 65_536
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Service:
         # Tokenizers leave Python; two threads keep up with two clients that send much at once.
         self.readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="xopt-reader")
         self.swapping = threading.Lock()
+        self._checking: asyncio.Future[dict[str, bool]] | None = None
         try:
             for name, place in bundles.items():
                 self.models[name] = self._open(name, place)
@@ -115,8 +118,10 @@ class Service:
             raise InputError(f"No model {name!r} is served.", hint=did_you_mean(name, self.models))
         return self.models[name]
 
-    async def ask(self, served: Served, rows: Sequence[Row], asking: Asking) -> list[Result]:
-        """The answers to a request, in order.
+    async def ask(
+        self, served: Served, rows: Sequence[Row], asking: Asking, *, first: bool = False
+    ) -> list[Result]:
+        """The answers to a request, in order; ``first`` is for probes, see ``Batcher.submit``.
 
         Raises:
             TooLargeError: too many texts, or one too long.
@@ -131,7 +136,8 @@ class Service:
             model = served.model
             parts = await self._read(model, rows, asking)
             try:
-                asked = served.batcher.submit([encoding for item in parts for encoding in item])
+                encodings = [encoding for item in parts for encoding in item]
+                asked = served.batcher.submit(encodings, first=first)
                 break
             except ClosedError:
                 # Replaced while its texts were read: who took its place reads them again.
@@ -149,14 +155,18 @@ class Service:
     async def _read(
         self, model: Model, rows: Sequence[Row], asking: Asking
     ) -> list[list[Encoding]]:
-        """The tokens of each row, by a thread that leaves Python."""
+        """The tokens of each row, by threads that leave Python; other requests come in between."""
 
-        def read() -> list[list[Encoding]]:
+        def read(part: Sequence[Row]) -> list[list[Encoding]]:
             return model.session.encode(
-                lambda tokenizer: read_rows(tokenizer, rows, model.head.kind, asking)
+                lambda tokenizer: read_rows(tokenizer, part, model.head.kind, asking)
             )
 
-        return await asyncio.get_running_loop().run_in_executor(self.readers, read)
+        loop = asyncio.get_running_loop()
+        found = []
+        for part in chunked(rows, READ_CHARACTERS):
+            found += await loop.run_in_executor(self.readers, read, part)
+        return found
 
     def _check(self, rows: Sequence[Row]) -> None:
         """Refuse what must not reach the tokenizer: its time grows with every byte."""
@@ -167,14 +177,20 @@ class Service:
                 hint="Send several requests; they are joined again.",
             )
         check_sizes(rows, options.max_text_kib)
+        check_together(rows, options.max_body_kib)
 
     async def check(self) -> dict[str, bool]:
-        """Whether each model answers just now."""
+        """Whether each model answers just now; who asks meanwhile gets the same answer."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.ensure_future(self._check_all())
+        return await asyncio.shield(self._checking)
+
+    async def _check_all(self) -> dict[str, bool]:
         found = {}
         for name, served in list(self.models.items()):
             pair = HEALTH_TEXT if served.model.head.kind == "span" else None
             try:
-                await self.ask(served, [Row(HEALTH_TEXT, pair)], Asking())
+                await self.ask(served, [Row(HEALTH_TEXT, pair)], Asking(), first=True)
                 found[name] = True
             except Exception as error:
                 log.error("%s does not answer: %s", name, error)
