@@ -13,7 +13,10 @@ import openai
 import pytest
 
 import xopt.model.core
+from xopt.errors import InputError
 from xopt.serve.openapi import PATHS
+from xopt.serve.options import ServeOptions
+from xopt.serve.service import Service
 
 TEXTS = ["Habari za asubuhi", "Guten Morgen, wie geht es Ihnen heute?", "おはよう", "شكرا"]
 PAIRS = [("Where is it?", "Beside the river."), ("Wo?", "Am Fluss, neben der alten Mühle.")]
@@ -43,6 +46,9 @@ def test_openai_client_gets_the_embeddings(server: Any, models: Any) -> None:
     tokens = [e.tokens for _, e in models["embed"].stream(_rows(TEXTS))]
     assert found.usage.prompt_tokens == sum(tokens)
     assert [m.id for m in client.models.list()] == ["embed", "rerank", "nli", "tag", "span"]
+    assert client.models.retrieve("nli").id == "nli"
+    with pytest.raises(openai.BadRequestError, match="No model 'nil'"):
+        client.models.retrieve("nil")
     with pytest.raises(openai.BadRequestError, match="token ids"):
         client.embeddings.create(model="embed", input=[[1, 2, 3]])
     with pytest.raises(openai.BadRequestError, match="No model 'embde'"):
@@ -172,13 +178,22 @@ def test_a_path_may_name_the_version(server: Any) -> None:
 def test_a_key_is_asked_of_everyone_but_a_probe(
     start: Callable[..., Any], bundles: dict[str, Path]
 ) -> None:
-    with start({"embed": bundles["embed"]}, api_key="secret") as running:
+    with start({"embed": bundles["embed"]}, api_key="secret ") as running:
         assert running.ask("/health")[0] == 200
         status, found, headers = running.ask("/v1/embeddings", {"input": "x"})
         assert (status, headers["www-authenticate"]) == (401, "Bearer")
         assert "API key" in found["error"]["message"]
         assert running.ask("/metrics", Authorization="Bearer wrong")[0] == 401
         assert running.ask("/embed", {"inputs": "x"}, Authorization="Bearer secret")[0] == 200
+        assert running.ask("/metrics", Authorization="bearer  secret")[0] == 200
+
+
+@pytest.mark.parametrize(("names", "size"), [(("rerank",), 16), (("embed", "nli"), 65)])
+def test_a_size_that_nothing_served_can_give_is_refused_at_the_start(
+    bundles: dict[str, Path], names: tuple[str, ...], size: int
+) -> None:
+    with pytest.raises(InputError, match=rf"--dimensions has {size}; "):
+        Service({name: bundles[name] for name in names}, ServeOptions(dimensions=(size,)))
 
 
 def test_a_full_queue_is_429_with_the_time_to_wait(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -115,3 +116,17 @@ def test_a_side_is_taken_where_the_checkpoints_library_cuts(server: Any) -> None
     assert server.ask("/embed", asked)[:2] == plain[:2]
     # Nothing is cut, so that no side is wrong.
     assert server.ask("/embed", {"inputs": "x", "truncation_direction": "left"})[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/embed", "/v2/models/nli/infer"])
+def test_a_compressed_body_is_refused_by_what_was_done_to_it(server: Any, path: str) -> None:
+    packed = {"Content-Encoding": "GZIP"}
+    status, found, headers = server.ask(path, gzip.compress(b"{}"), **packed)
+    assert (status, headers["accept-encoding"]) == (415, "identity")
+    assert "Content-Encoding 'GZIP'" in str(found)
+    assert "without compression" in str(found)
+
+
+def test_a_body_that_says_it_is_not_compressed_is_read(server: Any) -> None:
+    status, _, _ = server.ask("/embed", {"inputs": "x"}, **{"Content-Encoding": "identity"})
+    assert status == 200

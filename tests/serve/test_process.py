@@ -42,7 +42,11 @@ def test_sigterm_ends_the_server_after_what_runs(bundles: dict[str, Path]) -> No
 
 def test_names_of_bundles() -> None:
     assert read_places(["a/e5", "mini=b/c"]) == {"e5": Path("a/e5"), "mini": Path("b/c")}
-    for bundles, said in ((["a/e5", "b/e5"], "stands twice"), (["=b"], "has no name")):
+    for bundles, said in (
+        (["a/e5", "b/e5"], "stands twice"),
+        (["=b"], "has no name"),
+        (["a="], "no folder"),
+    ):
         with pytest.raises(InputError, match=said):
             read_places(bundles)
 

@@ -120,7 +120,7 @@ def read_places(bundles: list[str]) -> dict[str, Path]:
     """``NAME=FOLDER`` or ``FOLDER``, whose last part is then the name.
 
     Raises:
-        InputError: a name stands twice, or is empty.
+        InputError: a name stands twice, or it or its folder is empty.
     """
     places: dict[str, Path] = {}
     for text in bundles:
@@ -129,6 +129,8 @@ def read_places(bundles: list[str]) -> dict[str, Path]:
         name = name if sign else path.resolve().name
         if not name or "/" in name:
             raise InputError(f"{text!r} has no name.", hint="Type: NAME=FOLDER")
+        if sign and not folder:
+            raise InputError(f"{text!r} has no folder.", hint="Type: NAME=FOLDER")
         if name in places:
             raise InputError(f"The name {name} stands twice.", hint="Type: OTHER=FOLDER")
         places[name] = path

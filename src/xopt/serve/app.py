@@ -40,9 +40,16 @@ FOLDER = Path(__file__).parent
 OPEN = ("/health", "/v2/health/live", "/v2/health/ready")
 
 Answer = Callable[[Service, dict[str, Any]], Awaitable[Any]]
+
+
+class _EncodedError(InputError):
+    """A body that is compressed: this server reads bodies as they are."""
+
+
 # Errors of who asks, or of how much is asked -> status.
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TooLargeError, 413),
+    (_EncodedError, 415),
     (FullError, 429),
     (LateError, 503),
     (ClosedError, 503),
@@ -88,6 +95,9 @@ def make_app(service: Service) -> Starlette:
             return JSONResponse({"name": served.name, "ready": True})
         return JSONResponse(kserve.metadata(served))
 
+    async def one_for_openai(request: Request) -> Response:
+        return JSONResponse(openai.model(service.find(request.path_params["name"])))
+
     async def infer(request: Request) -> Response:
         served = named(request)
         body = await _body(request, service.options.max_body_kib * 2**10)
@@ -113,6 +123,7 @@ def make_app(service: Service) -> Starlette:
         Route("/metrics", lambda _: PlainTextResponse(metrics.text(), media_type=metrics.TYPE)),
         post("/v1/embeddings", openai.embeddings),
         Route("/v1/models", lambda _: JSONResponse(openai.models([*service.models.values()]))),
+        Route("/v1/models/{name}", one_for_openai),
         post("/embed", tei.embed),
         post("/predict", tei.predict),
         post("/rerank", tei.rerank),
@@ -147,6 +158,12 @@ class _Json(JSONResponse):
 
 async def _body(request: Request, most: int) -> bytes:
     """The request's body, never more than ``most`` bytes of it."""
+    encoding = request.headers.get("content-encoding", "identity").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise _EncodedError(
+            f"The body is sent with Content-Encoding {encoding!r:.40}; it is read as it is.",
+            hint="Send it without compression.",
+        )
     stated = request.headers.get("content-length", "0")
     if stated.isdecimal() and int(stated) > most:
         raise TooLargeError(f"The body has {int(stated):,} bytes; at most {most:,} are read.")
@@ -207,8 +224,11 @@ class _Guard:
         if key is None:
             return True
         headers = dict(scope["headers"])
-        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ").strip()
-        return hmac.compare_digest(given, key.encode())
+        given = headers.get(b"authorization", b"").strip()
+        # The scheme's name has no case (RFC 9110, 11.1); no header ends in a space, so no key does.
+        if given[:7].lower() == b"bearer ":
+            given = given[7:].strip()
+        return hmac.compare_digest(given, key.strip().encode())
 
     def _said(self, path: str, error: Exception) -> Response:
         for kind, status in STATUS:
@@ -231,6 +251,8 @@ class _Guard:
             headers["Retry-After"] = str(max(1, math.ceil(waits)))
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        if status == 415:
+            headers["Accept-Encoding"] = "identity"
         return _in_form(path, status, message, headers)
 
 

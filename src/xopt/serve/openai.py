@@ -15,7 +15,7 @@ from xopt.model.texts import Row
 from xopt.serve.service import Served, Service
 from xopt.serve.wire import a_bool, a_name, a_text, single_or_many
 
-__all__ = ["embeddings", "error_body", "models"]
+__all__ = ["embeddings", "error_body", "model", "models"]
 
 Array = NDArray[np.float32]
 
@@ -51,13 +51,13 @@ async def embeddings(service: Service, body: dict[str, Any]) -> dict[str, Any]:
 
 def models(served: Sequence[Served]) -> dict[str, Any]:
     """The list of what is served."""
-    return {
-        "object": "list",
-        "data": [
-            {"id": s.name, "object": "model", "created": int(s.opened), "owned_by": "xopt"}
-            for s in served
-        ],
-    }
+    return {"object": "list", "data": [model(s) for s in served]}
+
+
+def model(served: Served) -> dict[str, Any]:
+    """One of them."""
+    opened = int(served.opened)
+    return {"id": served.name, "object": "model", "created": opened, "owned_by": "xopt"}
 
 
 def error_body(message: str, kind: str) -> dict[str, Any]:

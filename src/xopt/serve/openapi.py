@@ -26,6 +26,7 @@ PATHS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
         ["input"],
     ),
     "/v1/models": ("get", "What is served.", {}, []),
+    "/v1/models/{name}": ("get", "One of what is served.", {}, []),
     "/embed": (
         "post", "Embeddings, as text-embeddings-inference gives them.",
         {
@@ -74,6 +75,7 @@ RESPONSES = {
     "400": {"description": "The request cannot be answered; the message says why."},
     "401": {"description": "The API key is missing or wrong."},
     "413": {"description": "A text, the number of texts, or the body is too large."},
+    "415": {"description": "The body is compressed; send it as it is."},
     "429": {"description": "Too much is waiting; Retry-After says when to ask again."},
     "503": {"description": "The request waited too long, or the server is stopping."},
 }

@@ -77,10 +77,22 @@ class Service:
         try:
             for name, place in bundles.items():
                 self.models[name] = self._open(name, place)
+            self._check_dimensions()
         except BaseException:
             self.close()
             raise
         release_memory()
+
+    def _check_dimensions(self) -> None:
+        """Refuse a size that no bundle can cut its embeddings to: it would never be taken."""
+        widths = {n: s.model.width for n, s in self.models.items() if s.model.head.kind == "embed"}
+        for size in self.options.dimensions:
+            if not any(size <= width for width in widths.values()):
+                told = ", ".join(f"{name} has {width}" for name, width in widths.items())
+                raise InputError(
+                    f"--dimensions has {size}; {told or 'no bundle here gives embeddings'}.",
+                    hint="Leave it out, or give sizes that the checkpoint was trained for.",
+                )
 
     def _open(self, name: str, place: Path) -> Served:
         model = Model.open(
