@@ -67,6 +67,29 @@ def test_a_replaced_bundle_is_served_without_a_lost_request(
         assert running.service.reload() == []
 
 
+def test_one_bundle_that_cannot_be_opened_keeps_no_other_from_being_replaced(
+    two: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for name in ("damaged", "good"):
+        shutil.copytree(two / "old", tmp_path / name)
+    service = Service({n: tmp_path / n for n in ("damaged", "good")}, ServeOptions())
+    try:
+        kept = service.find("damaged")
+        for name in ("damaged", "good"):
+            shutil.rmtree(tmp_path / name)
+            shutil.copytree(two / "new", tmp_path / name)
+        (tmp_path / "damaged" / "tokenizer.json").write_text("{")
+        assert service.reload() == ["good"]
+        assert service.find("damaged") is kept
+        assert len(kept.model.encode(["Habari"])) == 1
+        said = [record.message for record in caplog.records if record.name == "xopt.serve.service"]
+        assert said[0].startswith("damaged keeps its old bundle: ")
+        assert said[1:] == ["good is answered by its new bundle"]
+    finally:
+        service.close()
+
+
 def test_a_request_whose_bundle_is_replaced_while_its_texts_are_read_is_read_again(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,6 +231,7 @@ class Service:
         except Exception as error:
             log.error("%s keeps its old bundle: %s", name, error)
             return False
+        log.info("%s is answered by its new bundle", name)
         old.close(self.options.drain_s)
         return True
 
