@@ -46,6 +46,19 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
         ("/rerank", {"query": "a", "texts": ["b", 3], "model": "rerank"}, 400, "texts[1]"),
         (
             "/rerank",
+            {"query": "a", "texts": ["b", None], "model": "rerank"},
+            400,
+            "texts[1] is None",
+        ),
+        (
+            "/rerank",
+            {"query": "a", "texts": ["b", " "], "model": "rerank"},
+            400,
+            "texts[1], its pair",
+        ),
+        ("/rerank", {"query": " ", "texts": ["b"], "model": "rerank"}, 400, "query is empty"),
+        (
+            "/rerank",
             {"query": "a" * 4000, "texts": ["b"] * 20, "model": "rerank", "truncate": True},
             413,
             "more than 64 KiB together",

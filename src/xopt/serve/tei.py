@@ -13,7 +13,7 @@ from xopt.model.results import Embedding, Prediction
 from xopt.model.texts import Row
 from xopt.serve.openai import cut, read_dimensions
 from xopt.serve.service import Served, Service
-from xopt.serve.wire import a_bool, a_name, a_text, single_or_many, text_rows
+from xopt.serve.wire import a_bool, a_name, a_text, single_or_many
 
 __all__ = ["embed", "info", "predict", "rerank", "root"]
 
@@ -73,7 +73,10 @@ async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]
     texts = body.get("texts")
     if not isinstance(texts, list) or not texts:
         raise InputError("texts is no list of texts.")
-    rows = text_rows([query] * len(texts), texts, ("query", "texts"))
+    if not query.strip():
+        raise InputError("query is empty.", hint="Give at least one visible character.")
+    named = [(text, f"texts[{number}]") for number, text in enumerate(texts)]
+    rows = [Row(query, a_text(text, name), f"query with {name}") for text, name in named]
     raw = bool(a_bool(body, "raw_scores", False))
     back = bool(a_bool(body, "return_text", False))
     asking = served.model.asking(truncate=_truncate(service, served, body))
