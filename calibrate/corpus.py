@@ -28,7 +28,7 @@ LANGUAGE_COLUMNS = ("language", "lang")
 UNKNOWN = "und"
 KINDS_OF_TEXTS = (
     "Give a .txt, .jsonl or .parquet file, a folder of them named by language (sw.txt), or "
-    "hub:ID[:CONFIG]."
+    "hub:ID[:CONFIG]. xopt's own texts need nothing: xopt calibrate"
 )
 
 

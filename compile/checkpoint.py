@@ -12,6 +12,7 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.compile.head_reading import MULTIPLE_CHOICE, Choice, read_head
 from xopt.compile.head_spec import Head, read_pooling
+from xopt.compile.public import KINDS_OF_CHECKPOINTS
 from xopt.compile.sparse import with_sparse
 from xopt.compile.st_folder import (
     CONFIG,
@@ -216,7 +217,7 @@ class Checkpoint:
 def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        hint = "Give a Hugging Face folder, a hub id, or pip:multilingual-e5-small."
+        hint = KINDS_OF_CHECKPOINTS
         if (folder / MANIFEST).is_file():
             hint = f"It was made by xopt already; ask it with: xopt inspect {folder}"
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json.", hint=hint)

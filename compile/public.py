@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["PUBLIC", "PublicCheckpoint", "ways_to"]
+__all__ = ["KINDS_OF_CHECKPOINTS", "PUBLIC", "PublicCheckpoint", "ways_to"]
+
+# What a command takes as its checkpoint; the last word of it works without the hub.
+KINDS_OF_CHECKPOINTS = (
+    "Give a checkpoint folder, or a hub id such as intfloat/multilingual-e5-small. Without either: "
+    "xopt build pip:multilingual-e5-small"
+)
 
 
 @dataclass(frozen=True)

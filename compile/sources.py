@@ -12,7 +12,7 @@ from pathlib import Path
 from xopt.artifacts import publish, write_manifest
 from xopt.compile import e5s1
 from xopt.compile.hub import find_on_hub
-from xopt.compile.public import PUBLIC, ways_to
+from xopt.compile.public import KINDS_OF_CHECKPOINTS, PUBLIC, ways_to
 from xopt.errors import CheckpointError, InputError
 from xopt.hashing import cache_folder, sha256_file
 
@@ -68,14 +68,14 @@ def locate(name: str | None, *, task: str | None = None) -> Source:
                 f"{path} is a file; a checkpoint is a folder.",
                 hint=f"Give its folder: xopt build {path.parent}"
                 if (path.parent / "config.json").is_file()
-                else f"Give a checkpoint folder, a hub id such as {DEFAULT}, or {PIP_E5}.",
+                else KINDS_OF_CHECKPOINTS,
             )
         return Source(path, path.resolve().name)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name, offline=False)
     raise CheckpointError(
         f"There is no folder {name}.",
-        hint=f"Give a checkpoint folder, a hub id such as {DEFAULT}, or {PIP_E5}.",
+        hint=KINDS_OF_CHECKPOINTS,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,10 +57,28 @@ def weight_files(folder: Path) -> list[Path]:
         raise CheckpointError(
             f"{folder} has its weights as a pickle ({pickled[0]}); xopt reads safetensors "
             "only, because loading a pickle can run any code.",
-            hint="Convert it where you trust it: AutoModel.from_pretrained(FOLDER)"
-            ".save_pretrained(NEW)",
+            hint=_conversion(folder),
         )
     raise CheckpointError(f"{folder} has no {', '.join(missing)}.")
+
+
+def _conversion(folder: Path) -> str:
+    """The command that writes safetensors beside a pickle, with the head that the folder has.
+
+    ``AutoModel`` would leave the head out. A class that is no plain name is not repeated: the
+    line is typed into a shell.
+    """
+    try:
+        named = (read_json(folder / "config.json").get("architectures") or [""])[0]
+    except (CheckpointError, AttributeError, LookupError, TypeError):
+        named = ""
+    plain = isinstance(named, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", named)
+    kind = named if plain else "AutoModel"
+    return (
+        "Where you trust it, write safetensors beside it, and type your command again: "
+        f'python -c "import sys; from transformers import {kind} as M; '
+        f'M.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])" {shlex.quote(str(folder))}'
+    )
 
 
 def refuse_special(*folders: Path) -> None:

@@ -31,7 +31,8 @@ def on_sample(task: TrainingTask) -> TrainingTask:
     if place is None:
         raise InputError(
             f"The sample has no rows for {task.name}.",
-            hint=f"It has rows for: {', '.join(PLACES)}.",
+            hint=f"It has rows for: {', '.join(PLACES)}. Without an intermediate task: "
+            "xopt tune --intermediate none --target xnli --data sample",
         )
     folder, split, changes = place
     recipe = replace(RECIPE, max_tokens=max(RECIPE.max_tokens, task.recipe.max_tokens))

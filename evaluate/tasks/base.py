@@ -73,9 +73,15 @@ class Task(ABC):
             InputError: with what the task needs.
         """
         if head["kind"] != self.head:
+            hint = f"Build one that was tuned for it: xopt build --task {self.name}"
+            if self.head != "embed":
+                hint += (
+                    "\n  or, with no download, to see every step: xopt tune --intermediate none "
+                    f"--target {self.name} --data sample -o tuned/{self.name}"
+                )
             raise InputError(
                 f"{what} has the head {head['kind']!r}; the task {self.name} needs {self.head!r}.",
-                hint=f"Build one that was tuned for it: xopt build --task {self.name}",
+                hint=hint,
             )
 
     def config_of(self, language: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,7 +168,7 @@ def _split(
             if len(rest) < len(codecs.BOM_UTF8) and not last:
                 continue
             if rest.startswith(UTF_16):
-                raise error(f"{name} is UTF-16, not UTF-8.", hint=_advice("utf-16"))
+                raise error(f"{name} is UTF-16, not UTF-8.", hint=_advice(name, "utf-16"))
             if rest.startswith(codecs.BOM_UTF8):
                 rest, place = rest[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
         taken = 0
@@ -196,16 +197,21 @@ def _decode(raw: bytes, name: str, number: int, place: int, error: type[XoptErro
     if nul >= 0:
         raise error(
             f"{name} holds a NUL, which no text has: line {number}, byte {place + nul}.",
-            hint=f"If it is UTF-16: {_advice('utf-16')}",
+            hint=f"If it is UTF-16: {_advice(name, 'utf-16')}",
         )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as found:
         raise error(
             f"{name} is not valid UTF-8: line {number}, byte {place + found.start}.",
-            hint=_advice("latin1"),
+            hint=_advice(name, "latin1"),
         ) from found
 
 
-def _advice(encoding: str) -> str:
-    return f"Convert it to UTF-8 first: iconv -f {encoding} -t utf-8 FILE"
+def _advice(name: str, encoding: str) -> str:
+    """The command that makes the file UTF-8; iconv alone would print it, or spoil it in place."""
+    file = shlex.quote(name) if Path(name).is_file() else "FILE"
+    return (
+        f"Convert it to UTF-8 first: iconv -f {encoding} -t utf-8 {file} > converted && "
+        f"mv converted {file}"
+    )

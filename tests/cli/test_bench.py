@@ -81,6 +81,18 @@ def test_a_reference_of_the_cache_is_not_called_by_its_digest() -> None:
     assert list(bench_command._bundles(bundle, None, quiet=True)) == ["reference (fp32)"]
 
 
+def test_cases_longer_than_the_bundle_takes_are_left_out(
+    make_checkpoint: Factory, tmp_path: Path
+) -> None:
+    checkpoint = str(make_checkpoint("bert", "embed", max_position_embeddings=64))
+    options = BuildOptions(checkpoint=checkpoint, precision="fp32", out=str(tmp_path / "short"))
+    short = str(build_bundle(options, record=False).bundle.folder)
+    done = CliRunner().invoke(app, ["bench", short, "--repeat", "1"])
+    assert done.exit_code == 0, done.output
+    assert "at most 64 tokens: b8_s128, mixed32 left out" in done.output
+    assert "--work b1_s32,b8_s64" in refused(short, "--work", "b8_s128")
+
+
 def test_lengths_of_numbers_are_taken_as_they_are(bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "lengths.txt"
     file.write_text("7\n31\n\n12\n")

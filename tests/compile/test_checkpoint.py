@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
+from xopt.compile.weight_files import weight_files
 from xopt.errors import CheckpointError
 
 Factory = Callable[..., Path]
@@ -79,6 +81,27 @@ def test_pickled_weights_are_refused(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="pickle") as caught:
         Checkpoint.open(folder)
     assert "save_pretrained" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("named", "kind"),
+    [
+        (["XLMRobertaForSequenceClassification"], "XLMRobertaForSequenceClassification"),
+        (None, "AutoModel"),
+        # Typed into a shell, so no more than a name.
+        (['M"; touch spoiled; "'], "AutoModel"),
+    ],
+)
+def test_a_converted_pickle_keeps_its_head(folder: Path, named: object, kind: str) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": named}))
+    with pytest.raises(CheckpointError, match="pickle") as caught:
+        weight_files(folder)
+    code = shlex.split(caught.value.hint.split("again: ")[1])
+    assert code[:2] == ["python", "-c"]
+    assert code[2].startswith(f"import sys; from transformers import {kind} as M; ")
+    assert code[3:] == [str(folder)]
 
 
 def test_missing_files_are_named(folder: Path) -> None:

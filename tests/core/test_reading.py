@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,19 @@ def test_what_is_no_text_is_named_with_line_and_byte(raw: bytes, message: str) -
     with pytest.raises(InputError, match=message) as caught:
         lines(raw)
     assert "iconv" in caught.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin1"])
+def test_the_command_for_another_encoding_makes_the_file_readable(
+    encoding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "de texte.txt"
+    path.write_bytes("Grüße\n".encode(encoding))
+    with pytest.raises(InputError) as caught:
+        read_text(path, error=InputError)
+    _, command = caught.value.hint.split("first: ")
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert read_text(path, error=InputError) == "Grüße\n"
 
 
 def test_a_line_without_end_is_refused_before_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

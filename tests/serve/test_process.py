@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -42,13 +43,15 @@ def test_sigterm_ends_the_server_after_what_runs(bundles: dict[str, Path]) -> No
 
 def test_names_of_bundles() -> None:
     assert read_places(["a/e5", "mini=b/c"]) == {"e5": Path("a/e5"), "mini": Path("b/c")}
-    for bundles, said in (
-        (["a/e5", "b/e5"], "stands twice"),
-        (["=b"], "has no name"),
-        (["a="], "no folder"),
+    for bundles, said, typed in (
+        (["a/e5", "b/e5"], "stands twice", {"e5": Path("a/e5"), "e5-2": Path("b/e5")}),
+        (["=b c"], "has no name", {"NAME": Path("b c")}),
+        (["a="], "no folder", {"a": Path("FOLDER")}),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=said) as caught:
             read_places(bundles)
+        _, command = caught.value.hint.split("xopt serve ")
+        assert read_places(shlex.split(command)) == typed
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "a..b"])

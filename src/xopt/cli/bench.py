@@ -21,7 +21,7 @@ from xopt.cli.common import (
     find_bundle,
 )
 from xopt.cli.eval_bundles import NoWishes, with_reference
-from xopt.cli.output import bars, console, print_json, table
+from xopt.cli.output import bars, console, error_console, print_json, table
 from xopt.cli.speed_gate import speed_note
 from xopt.engines.base import Engine, open_engine
 from xopt.engines.opening import EngineOptions
@@ -90,6 +90,7 @@ def bench(
     bundles = _bundles(find_bundle(bundle), against, quiet=as_json)
     cores = EngineOptions(threads, streams)
     options = {title: cores.of(b.target, b.folder.name) for title, b in bundles.items()}
+    names = _that_fit(names, bundles, asked=work is not None)
     cases: dict[str, Lengths] = {name: [WORK[name]] for name in names}
     real: dict[str, RealLengths] = {}
     if lengths is not None:
@@ -169,6 +170,33 @@ def _facts(found: RealLengths) -> dict[str, Any]:
         "longest": int(tokens.max()),
         "cut": found.cut,
     }
+
+
+def _that_fit(names: list[str], bundles: Mapping[str, Bundle], *, asked: bool) -> list[str]:
+    """The cases whose sentences every bundle takes.
+
+    Raises:
+        InputError: one that was asked for does not fit, or none does.
+    """
+    title, longest = min(
+        ((title, int(b.manifest["signature"]["max_tokens"])) for title, b in bundles.items()),
+        key=lambda found: found[1],
+    )
+    fit = [name for name in names if max(WORK[name]) <= longest]
+    if fit == names:
+        return names
+    said = f"{title} takes sentences of at most {longest} tokens"
+    if asked or not fit:
+        possible = [name for name in WORK if max(WORK[name]) <= longest]
+        raise InputError(
+            f"{said}; longer are those of {', '.join(n for n in names if n not in fit)}.",
+            hint=f"Type it again with --work {','.join(possible)}"
+            if possible
+            else "Time your own texts, or rows of a task: --lengths xnli --data sample",
+        )
+    left_out = ", ".join(name for name in names if name not in fit)
+    error_console().print(f"{said}: {left_out} left out.", highlight=False, markup=False)
+    return fit
 
 
 def _described(lengths: Sequence[int]) -> str:

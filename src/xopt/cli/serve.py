@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import socket
 from dataclasses import asdict
 from pathlib import Path
@@ -128,11 +129,17 @@ def read_places(bundles: list[str]) -> dict[str, Path]:
         path = Path(folder if sign else text)
         name = name if sign else path.resolve().name
         if not name or "/" in name:
-            raise InputError(f"{text!r} has no name.", hint="Type: NAME=FOLDER")
+            given = folder if sign else text
+            raise InputError(
+                f"{text!r} has no name.", hint=f"Type: xopt serve NAME={shlex.quote(given)}"
+            )
         if sign and not folder:
-            raise InputError(f"{text!r} has no folder.", hint="Type: NAME=FOLDER")
+            raise InputError(f"{text!r} has no folder.", hint=f"Type: xopt serve {name}=FOLDER")
         if name in places:
-            raise InputError(f"The name {name} stands twice.", hint="Type: OTHER=FOLDER")
+            both = shlex.join([f"{name}={places[name]}", f"{name}-2={path}"])
+            raise InputError(
+                f"The name {name} stands twice.", hint=f"Give two names: xopt serve {both}"
+            )
         places[name] = path
     return places
 

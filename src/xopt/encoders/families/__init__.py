@@ -21,7 +21,6 @@ from xopt.errors import CheckpointError
 __all__ = ["FAMILIES", "family_of"]
 
 # A small checkpoint of a family that every target has.
-EXAMPLE = "intfloat/multilingual-e5-small"
 
 FAMILIES: tuple[Family, ...] = (
     bert.FAMILY,
@@ -55,5 +54,6 @@ def family_of(model_type: str, where: str) -> Family:
     names = [name for family in FAMILIES for name in family.types]
     raise CheckpointError(
         f"{where} is of the architecture {model_type!r}, which xopt does not compile.",
-        hint=f"Possible: {', '.join(sorted(names))}. One that is: xopt build {EXAMPLE}",
+        hint=f"Possible: {', '.join(sorted(names))}. One that is: "
+        "xopt build pip:multilingual-e5-small",
     )
