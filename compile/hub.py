@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from xopt.compile.public import KINDS_OF_CHECKPOINTS
 from xopt.compile.st_folder import CONFIG, MODULES, encoder_folder, module_paths
 from xopt.compile.token_library import VOCABULARIES
 from xopt.compile.weight_files import weight_files
@@ -55,12 +56,18 @@ def find_on_hub(name: str, *, offline: bool) -> tuple[Path, str]:
         offline: whether the hub must not be asked.
 
     Raises:
-        CheckpointError: it is not at hand and cannot be fetched.
+        CheckpointError: it is not at hand and cannot be fetched, or is no id of the hub.
         MissingExtraError: huggingface_hub is not installed.
     """
     label = f"hub:{name}"
     library = require("huggingface_hub", extra="build", why=f"Looking for {name}")
-    local, knows_modules = _snapshot(library, name)
+    try:
+        local, knows_modules = _snapshot(library, name)
+    except library.errors.HFValidationError as error:
+        raise CheckpointError(
+            f"There is no folder {name}, and no checkpoint of the hub has such a name.",
+            hint=KINDS_OF_CHECKPOINTS,
+        ) from error
     if local is not None and knows_modules:
         return local, label
     if offline:
