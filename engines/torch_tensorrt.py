@@ -10,7 +10,6 @@ import functools
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from xopt.engines.tensorrt.filling import Sizes
@@ -37,13 +36,11 @@ class TorchTensorRtEngine(TensorRtEngine):
     extra = EXTRA
 
     def _arrays(self, batch: PackedBatch, sizes: Sizes) -> dict[str, NDArray[Any]]:
-        arrays: dict[str, NDArray[Any]] = {}
-        for name, array in super()._arrays(batch, sizes).items():
-            # The last axis of an index is for ONNX's GatherND.
-            flat = array[..., 0] if name in ("pad_index", "unpad_index") else array
-            kept = flat.dtype if flat.dtype == np.float16 else np.dtype(np.int32)
-            arrays[name] = np.ascontiguousarray(flat, kept)
-        return arrays
+        # The last axis of an index is for ONNX's GatherND.
+        return {
+            name: array[..., 0] if name in ("pad_index", "unpad_index") else array
+            for name, array in super()._arrays(batch, sizes).items()
+        }
 
 
 def load_torch_tensorrt() -> ModuleType:

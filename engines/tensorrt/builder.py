@@ -13,6 +13,7 @@ from xopt.artifacts import LoweredGraph
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.tensorrt.child import run_child
 from xopt.engines.tensorrt.compat import RunsOn
+from xopt.engines.tensorrt.feeds import INDEX_TYPE
 from xopt.engines.tensorrt.graph import check_graph, graph_inputs
 from xopt.engines.tensorrt.network import Request
 from xopt.engines.tensorrt.options import SlotOptions
@@ -123,6 +124,7 @@ def engine_facts(
         "runs_on_text": runs_on.describe(),
         "profiles": [profile.bounds() for profile in profiles],
         "inputs": inputs,
+        "indices": INDEX_TYPE,
         "build_s": round(seconds, 2),
         "engine_mib": round((out / ENGINE).stat().st_size / 2**20, 2),
     }

@@ -7,16 +7,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.artifacts import Bundle
+from xopt.errors import ArtifactError
 from xopt.packing import MASKED, PackedBatch
 
-__all__ = ["tensorrt_arrays"]
+__all__ = ["INDEX_TYPE", "input_names", "tensorrt_arrays"]
+
+# Of ids and indices; an engine's facts say so, since one that reads int64 would read past them.
+INDEX_TYPE = "int32"
+
+
+def input_names(bundle: Bundle) -> list[str]:
+    """What a bundle's engine reads.
+
+    Raises:
+        ArtifactError: its manifest does not say, or the engine reads indices of another type.
+    """
+    try:
+        facts = bundle.manifest["engine"]
+        names, found = list(facts["inputs"]), facts.get("indices", "int64")
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
+            hint="Build it again.",
+        ) from error
+    if found != INDEX_TYPE:
+        raise ArtifactError(
+            f"{bundle.folder}: its engine reads ids as {found}; this xopt gives {INDEX_TYPE}.",
+            hint="Build it again with this version of xopt.",
+        )
+    return names
 
 
 def tensorrt_arrays(batch: PackedBatch, window: int | None = None) -> dict[str, NDArray[Any]]:
     """Every array by its name in the graph.
 
-    Indices are int64 because ONNX's GatherND takes no other, and have a last axis of 1 because an
-    index shaped inside of the graph makes TensorRT's gather a scalar kernel.
+    Indices have a last axis of 1 because an index shaped inside of the graph makes TensorRT's
+    gather a scalar kernel.
 
     Args:
         batch: of which they are made.
@@ -25,21 +52,21 @@ def tensorrt_arrays(batch: PackedBatch, window: int | None = None) -> dict[str, 
 
     Returns:
         ``input_ids``, ``position_ids`` and ``token_type_ids`` ``[T]``, ``pad_index`` ``[B, S, 1]``,
-        ``unpad_index`` ``[T, 1]``, ``first_index`` ``[B, 1]``, all int64, and ``attention_bias``
+        ``unpad_index`` ``[T, 1]``, ``first_index`` ``[B, 1]``, all int32, and ``attention_bias``
         ``[B, 1, 1, S]`` float16, and, for attention as our own plugin, ``cu_seqlens`` ``[B + 1]``
-        int32; ``prompt_tokens`` ``[B, 1]`` int64 where the prompt is left out of the pooling.
+        int32; ``prompt_tokens`` ``[B, 1]`` int32 where the prompt is left out of the pooling.
     """
     windows = {} if window is None else {"window_mask": _window_mask(batch.longest, window)}
     return windows | {
-        "input_ids": batch.input_ids.astype(np.int64),
-        "position_ids": batch.position_ids.astype(np.int64),
-        "token_type_ids": batch.token_type_ids.astype(np.int64),
-        "pad_index": batch.pad_index.astype(np.int64)[:, :, None],
-        "unpad_index": batch.unpad_index.astype(np.int64)[:, None],
+        "input_ids": batch.input_ids.astype(np.int32, copy=False),
+        "position_ids": batch.position_ids.astype(np.int32, copy=False),
+        "token_type_ids": batch.token_type_ids.astype(np.int32, copy=False),
+        "pad_index": batch.pad_index.astype(np.int32, copy=False)[:, :, None],
+        "unpad_index": batch.unpad_index.astype(np.int32, copy=False)[:, None],
         "attention_bias": batch.attention_bias.astype(np.float16),
-        "first_index": batch.cu_seqlens[:-1].astype(np.int64)[:, None],
+        "first_index": batch.cu_seqlens[:-1].astype(np.int32, copy=False)[:, None],
         "cu_seqlens": batch.cu_seqlens,
-        "prompt_tokens": batch.prompt_tokens.astype(np.int64)[:, None],
+        "prompt_tokens": batch.prompt_tokens.astype(np.int32, copy=False)[:, None],
     }
 
 

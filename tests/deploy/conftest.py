@@ -29,6 +29,7 @@ def tensorrt(tmp_path: Path, tokenizer_file: Path) -> Bundle:
     engine = {
         "profiles": [asdict(profile) for profile in profiles],
         "inputs": INPUTS,
+        "indices": "int32",
         "version": "11.4.0.106",
         "runs_on": RUNS_ON.manifest(),
         "runs_on_text": RUNS_ON.describe(),

@@ -36,7 +36,7 @@ def test_the_engines_inputs_are_the_bundles(tensorrt: Bundle, tmp_path: Path) ->
     assert "dynamic_batching" not in config
     plan = out / "models" / "embed_engine" / "1" / config["default_model_filename"][0]
     assert plan.read_bytes() == b"plan"
-    kinds = {"TYPE_INT64": np.int64, "TYPE_INT32": np.int32, "TYPE_FP16": np.float16}
+    kinds = {"TYPE_INT32": np.int32, "TYPE_FP16": np.float16}
     tokenizer = Tokenizer.open(tensorrt.folder / "tokenizer.json", 64)
     arrays = tensorrt_arrays(pack(tokenizer.encode(["a b c"]), first_position=2))
     for entry, (name, shape) in zip(config["input"], INPUTS.items(), strict=True):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
-from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.engines.tensorrt.feeds import input_names, tensorrt_arrays
 from xopt.engines.tensorrt.profiles import LengthProfile, split_batch
 from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.asking import read_rows
@@ -52,7 +52,7 @@ class BackendEngine(Engine):
         self.triton = triton
         self.model = model
         self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
-        self.inputs = list(facts["inputs"])
+        self.inputs = input_names(bundle)
 
     def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
         """Sentences that one of the engine's profiles takes together."""

@@ -30,14 +30,14 @@ from xopt.deploy.places import (
 from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
 from xopt.engines.base import Signature
 from xopt.engines.tensorrt.compat import RunsOn
-from xopt.engines.tensorrt.feeds import tensorrt_arrays
+from xopt.engines.tensorrt.feeds import input_names, tensorrt_arrays
 from xopt.engines.tensorrt.runtime import ENGINE as PLAN
 from xopt.errors import InputError
 from xopt.packing import Encoding, pack
 
 __all__ = ["TritonOptions", "write_repository"]
 
-TYPES = {"int64": "TYPE_INT64", "int32": "TYPE_INT32", "float16": "TYPE_FP16"}
+TYPES = {"int32": "TYPE_INT32", "float16": "TYPE_FP16"}
 WARM_TOKENS = 16
 # Most texts of one request; they are answered in batches of the engine's own size.
 MOST_TEXTS = 2048
@@ -140,7 +140,8 @@ def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
     batch = pack([Encoding(zeros, zeros)], first_position=signature.first_position)
     warm = tensorrt_arrays(batch, signature.window)
     inputs, samples = [], []
-    for name, shape in facts["inputs"].items():
+    for name in input_names(bundle):
+        shape = facts["inputs"][name]
         kind = TYPES[str(warm[name].dtype)]
         inputs.append(_input(name, kind, [-1 if isinstance(d, str) else d for d in shape]))
         samples.append(_sample(name, kind, list(warm[name].shape)))

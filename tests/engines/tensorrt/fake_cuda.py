@@ -233,7 +233,7 @@ class Context:
         return True
 
     def _compute(self) -> None:
-        ids = self._read("input_ids", np.int64)
+        ids = self._read("input_ids", np.int32)
         begins = self._read("cu_seqlens", np.int32)
         rows = [(ids[a:b].sum(), b - a) for a, b in itertools.pairwise(begins)]
         answer = np.array(rows, np.float32)

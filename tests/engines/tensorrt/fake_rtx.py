@@ -75,7 +75,7 @@ class FakeContext:
         feed = {}
         self.library.runs.append(self.shapes["input_ids"] + self.shapes["attention_bias"])
         for name, shape in self.shapes.items():
-            dtype = np.dtype(TYPES.get(name, np.int64))
+            dtype = np.dtype(TYPES.get(name, np.int32))
             size = int(np.prod(shape)) * dtype.itemsize
             raw = ctypes.string_at(self.library.driver.at(self.addresses[name], size), size)
             feed[name] = np.frombuffer(raw, dtype).reshape(shape)
