@@ -56,9 +56,9 @@ class Weights:
         return self.tensors[name].to(self.device, torch.float32)
 
     def steps(self, site: str) -> float | Tensor:
-        """The scale that quantizes a site: one per channel where it is smoothed."""
+        """What quantizes a site: a number, or scales per channel where it is smoothed."""
         if site + ".steps" in self.tensors:
-            return self.full(site + ".steps")
+            return kernels.channel_scales(self.full(site + ".steps"))
         return float(self.tensors[site + ".scale"])
 
     def turn(self, number: int) -> tuple[Tensor, Tensor]:
@@ -154,8 +154,9 @@ class Layer:
         self.turn = None if table is None else weights.turn(table)
         self.qkv_scale: Tensor | None = None
         if f"{name}.qkv_out.scale" in weights.tensors:
-            self.qkv_scale = weights.full(f"{name}.qkv_out.scale")
-            self.part_scale = self.qkv_scale.view(3, -1)[:, 0].contiguous()
+            scale = weights.full(f"{name}.qkv_out.scale")
+            self.qkv_scale = kernels.channel_scales(scale)
+            self.part_scale = scale.view(3, -1)[:, 0].contiguous()
 
     def attend(self, x: Tensor, ids: PackedIds) -> Tensor:
         """``[T, hidden]``, what the joint projection reads -> what is added to the stream."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from xopt.engines.kernels.pooling import mean_pool, mean_pool_reference
     from xopt.engines.kernels.ptx import assemble_ptx
     from xopt.engines.kernels.rotary import rotate, rotate_reference
+    from xopt.engines.kernels.rounding import channel_scales
 
 __all__ = [
     "AotKernel",
@@ -49,6 +50,7 @@ __all__ = [
     "assemble_ptx",
     "bias_gelu",
     "bias_gelu_reference",
+    "channel_scales",
     "compile_kernel",
     "embed_layer_norm",
     "embed_layer_norm_int8",
@@ -97,6 +99,7 @@ _MODULES = {
     "norms": ("pre_norm", "pre_norm_reference"),
     "ptx": ("assemble_ptx",),
     "rotary": ("rotate", "rotate_reference"),
+    "rounding": ("channel_scales",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -150,8 +150,8 @@ def varlen_attention_kernel(
     out_ptrs = context_ptrs(out, start, first, HEADS, HEAD_DIM, BLOCK_M)
     if QUANTIZE:
         column = (head * HEAD_DIM + dim)[None, :]
-        step = load_scale(out_scale, column, column >= 0, PER_CHANNEL)
-        tl.store(out_ptrs, quantize(context, step, False), mask=exists)
+        step, inverse = load_scale(out_scale, column, None, HEADS * HEAD_DIM, PER_CHANNEL)
+        tl.store(out_ptrs, quantize(context, step, inverse, False), mask=exists)
     else:
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
@@ -221,7 +221,7 @@ def varlen_attention(
         max_seqlen: length of the longest sentence, or any bound on it, at least 1. Other kernels of
             this signature size their grid by it; this one does not need to.
         scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
-        out_scale: scale of an int8 result, above 0, or ``[heads · head_dim]`` fp32, one per
+        out_scale: scale of an int8 result, above 0, or ``channel_scales`` of one per
             channel; without it the result has ``qkv``'s dtype.
         kv_heads: where given, ``qkv`` is ``[T, heads + 2 · kv_heads, head_dim]``, and each head of
             keys and values serves ``heads / kv_heads`` of the queries'.
@@ -294,5 +294,5 @@ def varlen_attention_reference(
     if out_scale is None:
         return context
     if isinstance(out_scale, torch.Tensor):
-        out_scale = out_scale.view(context.shape[1:])
+        return quantize_reference(context, out_scale[0].view(context.shape[1:]))
     return quantize_reference(context, out_scale)

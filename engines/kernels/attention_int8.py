@@ -151,8 +151,8 @@ def varlen_attention_int8_kernel(
     context = acc * (probs_scale * scale_v)
     if QUANTIZE:
         column = (head * HEAD_DIM + dim)[None, :]
-        step = load_scale(out_scale, column, column >= 0, PER_CHANNEL)
-        tl.store(out_ptrs, quantize(context, step, True), mask=exists)
+        step, inverse = load_scale(out_scale, column, None, HEADS * HEAD_DIM, PER_CHANNEL)
+        tl.store(out_ptrs, quantize(context, step, inverse, True), mask=exists)
     else:
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
@@ -184,7 +184,7 @@ def varlen_attention_int8(
         qkv_scale: ``[3]`` or ``[3, heads]`` fp32: the scales of Q, K and V, above 0.
         scale: factor of the scores before the softmax, above 0; ``head_dim ** -0.5`` by default.
         probs_scale: scale of the quantized probabilities.
-        out_scale: scale of an int8 result, above 0, or ``[heads · head_dim]`` fp32, one per
+        out_scale: scale of an int8 result, above 0, or ``channel_scales`` of one per
             channel; without it the result is ``out_dtype``.
         out_dtype: fp16, bf16 or fp32.
 
@@ -286,7 +286,7 @@ def varlen_attention_int8_reference(
     if out_scale is None:
         return context.to(out_dtype)
     if isinstance(out_scale, torch.Tensor):
-        out_scale = out_scale.view(context.shape[1:])
+        return quantize_reference(context, out_scale[0].view(context.shape[1:]))
     return quantize_reference(context, out_scale)
 
 

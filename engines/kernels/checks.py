@@ -131,9 +131,9 @@ def require_positive(**numbers: float | None) -> None:
 
 
 def require_scale(name: str, scale: float | torch.Tensor | None, columns: int) -> None:
-    """Check a scale: a number above 0, or ``[columns]`` float32, whose values are not read."""
+    """Check a scale: a number above 0, or ``channel_scales``, whose values are not read."""
     if isinstance(scale, torch.Tensor):
-        require_shape(name, scale, (columns,))
+        require_shape(name, scale, (2, columns))
         require_dtype(name, scale, [torch.float32])
     else:
         require_positive(**{name: scale})

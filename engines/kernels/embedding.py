@@ -26,7 +26,7 @@ from xopt.engines.kernels.layer_norm import (
     layer_norm_row,
     layer_norm_row_reference,
 )
-from xopt.engines.kernels.rounding import narrow, quantize_reference
+from xopt.engines.kernels.rounding import narrow, quantize_reference, scale_of
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 
 __all__ = [
@@ -128,7 +128,7 @@ def embed_layer_norm_int8(
     """:func:`embed_layer_norm`, and the same rows quantized for an INT8 matrix product.
 
     Args:
-        out_scale: scale of the int8 result, above 0, or ``[hidden]`` fp32, one per channel; the
+        out_scale: scale of the int8 result, above 0, or ``channel_scales`` of one per channel; the
             rest as for :func:`embed_layer_norm`.
 
     Returns:
@@ -237,7 +237,7 @@ def embed_layer_norm_int8_reference(
         eps,
         word_scale=word_scale,
     )
-    return out, quantize_reference(out, out_scale)
+    return out, quantize_reference(out, scale_of(out_scale))
 
 
 def embed_layer_norm_specs(

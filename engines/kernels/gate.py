@@ -27,7 +27,7 @@ from xopt.engines.kernels.checks import (
 )
 from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.layer_norm import FLOATS
-from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
+from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference, scale_of
 from xopt.engines.kernels.spec import OPTIONS
 
 __all__ = ["GATES", "gated", "gated_reference"]
@@ -54,8 +54,8 @@ def _gated_kernel(
     y *= tl.load(x + place + WIDTH, mask=exists, other=0.0).to(tl.float32)
     place = row * WIDTH + column
     if QUANTIZE:
-        step = load_scale(out_scale, column, exists, PER_CHANNEL)
-        tl.store(out + place, quantize(y, step, False), mask=exists)
+        step, inverse = load_scale(out_scale, column, exists, WIDTH, PER_CHANNEL)
+        tl.store(out + place, quantize(y, step, inverse, False), mask=exists)
     else:
         tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
 
@@ -68,8 +68,8 @@ def gated(
     Args:
         x: ``[T, 2 · width]`` fp16, bf16 or fp32, contiguous.
         activation: ``gelu``, the exact form, or ``silu``.
-        out_scale: scale of an int8 result, above 0, or ``[width]`` fp32, one per channel; without
-            it the result has ``x``'s dtype.
+        out_scale: scale of an int8 result, above 0, or ``channel_scales`` of one per channel;
+            without it the result has ``x``'s dtype.
 
     Returns:
         ``[T, width]``.
@@ -105,4 +105,4 @@ def gated_reference(
     """What :func:`gated` computes; fp32, or int8 with ``out_scale``, ``[T, width]``."""
     first, second = x.float().chunk(2, dim=1)
     out = GATES[activation](first) * second
-    return out if out_scale is None else quantize_reference(out, out_scale)
+    return out if out_scale is None else quantize_reference(out, scale_of(out_scale))

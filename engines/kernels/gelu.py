@@ -23,7 +23,7 @@ from xopt.engines.kernels.checks import (
     require_shape,
 )
 from xopt.engines.kernels.layer_norm import FLOATS
-from xopt.engines.kernels.rounding import narrow, quantize, quantize_reference
+from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 
 __all__ = ["bias_gelu", "bias_gelu_reference", "bias_gelu_specs", "gelu"]
@@ -75,7 +75,8 @@ def _bias_gelu_kernel(
     y = tl.load(x + place, mask=exists, other=0.0).to(tl.float32)
     y = gelu(y + tl.load(bias + column, mask=exists, other=0.0).to(tl.float32), False)
     if QUANTIZE:
-        tl.store(out + place, quantize(y, out_scale, False), mask=exists)
+        step, inverse = load_scale(out_scale, column, exists, WIDTH, False)
+        tl.store(out + place, quantize(y, step, inverse, False), mask=exists)
     else:
         tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
 

@@ -24,7 +24,7 @@ from xopt.engines.kernels.checks import (
     require_scale,
     require_shape,
 )
-from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
+from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference, scale_of
 from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
 
 __all__ = [
@@ -72,8 +72,8 @@ def layer_norm_row(
     if out is not None:
         tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
     if out_int8 is not None:
-        scale = load_scale(out_scale, column, exists, PER_CHANNEL)
-        tl.store(out_int8 + place, quantize(y, scale, False), mask=exists)
+        scale, inverse = load_scale(out_scale, column, exists, HIDDEN, PER_CHANNEL)
+        tl.store(out_int8 + place, quantize(y, scale, inverse, False), mask=exists)
 
 
 @triton.jit
@@ -132,7 +132,7 @@ def add_layer_norm_int8(
     """:func:`add_layer_norm`, and the same rows quantized for an INT8 matrix product.
 
     Args:
-        out_scale: scale of the int8 result, above 0, or ``[hidden]`` fp32, one per channel; the
+        out_scale: scale of the int8 result, above 0, or ``channel_scales`` of one per channel; the
             rest as for :func:`add_layer_norm`.
 
     Returns:
@@ -242,7 +242,7 @@ def add_layer_norm_int8_reference(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What :func:`add_layer_norm_int8` computes; fp32 and int8 ``[T, hidden]``."""
     out = add_layer_norm_reference(x, residual, weight, bias, eps)
-    return out, quantize_reference(out, out_scale)
+    return out, quantize_reference(out, scale_of(out_scale))
 
 
 def add_layer_norm_specs(

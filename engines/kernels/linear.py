@@ -27,7 +27,14 @@ from xopt.engines.kernels.checks import (
 )
 from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.layer_norm import FLOATS
-from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
+from xopt.engines.kernels.rounding import (
+    load_columns,
+    load_scale,
+    narrow,
+    quantize,
+    quantize_reference,
+    scale_of,
+)
 from xopt.engines.kernels.spec import OPTIONS
 from xopt.engines.kernels.tiles import Tile
 
@@ -43,13 +50,16 @@ __all__ = [
 @triton.jit
 def _finish(
     acc, weight_scale, bias, x_scale, out_scale, out, row, column, exists,
-    OUT_FEATURES: tl.constexpr, BLOCK_M: tl.constexpr, GELU: tl.constexpr, QUANTIZE: tl.constexpr,
-    PER_CHANNEL: tl.constexpr,
+    OUT_FEATURES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    GELU: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
 ):  # fmt: skip
     """Dequantize the int32 sums [rows, columns], add the bias, apply GELU, requantize, store."""
-    in_columns = column < OUT_FEATURES
-    scale = tl.load(weight_scale + column, mask=in_columns, other=0.0) * x_scale
-    shift = tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)
+    in_columns = None
+    if OUT_FEATURES % BLOCK_N != 0:
+        in_columns = column < OUT_FEATURES
+        exists = exists & in_columns[None, :]
+    scale = load_columns(weight_scale, column, in_columns, 0.0) * x_scale
+    shift = load_columns(bias, column, in_columns, 0.0).to(tl.float32)
     y = acc.to(tl.float32) * scale[None, :] + shift[None, :]
     if GELU:
         # Sums of whole numbers are finite.
@@ -59,8 +69,8 @@ def _finish(
     out += first.to(tl.int64) * OUT_FEATURES
     out_ptrs = out + (row - first)[:, None] * OUT_FEATURES + column[None, :]
     if QUANTIZE:
-        step = load_scale(out_scale, column[None, :], in_columns[None, :], PER_CHANNEL)
-        tl.store(out_ptrs, quantize(y, step, True), mask=exists)
+        step, inverse = load_scale(out_scale, column, in_columns, OUT_FEATURES, PER_CHANNEL)
+        tl.store(out_ptrs, quantize(y, step[None, :], inverse[None, :], True), mask=exists)
     else:
         tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=exists)
 
@@ -77,8 +87,8 @@ def _epilogue_kernel(
     place = row[:, None].to(tl.int64) * OUT_FEATURES + column[None, :]
     sums = tl.load(acc + place, mask=exists, other=0)
     _finish(
-        sums, weight_scale, bias, x_scale, out_scale, out, row, column, exists,
-        OUT_FEATURES, BLOCK_M, GELU, QUANTIZE, PER_CHANNEL,
+        sums, weight_scale, bias, x_scale, out_scale, out, row, column, row[:, None] < tokens,
+        OUT_FEATURES, BLOCK_M, BLOCK_N, GELU, QUANTIZE, PER_CHANNEL,
     )  # fmt: skip
 
 
@@ -112,8 +122,8 @@ def linear_int8_kernel(
             b = tl.load(w_ptrs + start, mask=w_mask, other=0)
             acc = tl.dot(a, b, acc, out_dtype=tl.int32)
     _finish(
-        acc, weight_scale, bias, x_scale, out_scale, out, row, column,
-        in_rows & in_columns[None, :], OUT_FEATURES, BLOCK_M, GELU, QUANTIZE, PER_CHANNEL,
+        acc, weight_scale, bias, x_scale, out_scale, out, row, column, in_rows,
+        OUT_FEATURES, BLOCK_M, BLOCK_N, GELU, QUANTIZE, PER_CHANNEL,
     )  # fmt: skip
 
 
@@ -161,8 +171,8 @@ def linear_int8(
         bias: ``[out]`` fp16, bf16 or fp32.
         x_scale: scale of ``x``, above 0.
         gelu: whether exact GELU follows.
-        out_scale: scale of an int8 result, above 0, or ``[out]`` fp32, one per channel; without it
-            the result is ``out_dtype``.
+        out_scale: scale of an int8 result, above 0, or ``channel_scales`` of one per channel;
+            without it the result is ``out_dtype``.
         out_dtype: fp16, bf16 or fp32.
 
     Returns:
@@ -253,7 +263,7 @@ def linear_int8_reference(
     y = product * (weight_scale * x_scale) + bias.float()
     if gelu:
         y = torch.nn.functional.gelu(y)
-    return y.to(out_dtype) if out_scale is None else quantize_reference(y, out_scale)
+    return y.to(out_dtype) if out_scale is None else quantize_reference(y, scale_of(out_scale))
 
 
 def _check(

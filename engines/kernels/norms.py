@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from xopt.engines.kernels.layer_norm import check_norm, launch_norm, layer_norm_row_reference
-from xopt.engines.kernels.rounding import quantize_reference
+from xopt.engines.kernels.rounding import quantize_reference, scale_of
 
 __all__ = ["pre_norm", "pre_norm_reference"]
 
@@ -32,7 +32,7 @@ def pre_norm(
         bias: as ``weight``; None for none.
         eps: added to the variance or the mean square, above 0.
         rms: whether the mean stays in.
-        out_scale: scale of an int8 norm, above 0, or ``[hidden]`` fp32, one per channel; without
+        out_scale: scale of an int8 norm, above 0, or ``channel_scales`` of one per channel; without
             it the norm has ``x``'s dtype.
 
     Returns:
@@ -71,4 +71,4 @@ def pre_norm_reference(
         out = out if bias is None else out + bias.float()
     else:
         out = layer_norm_row_reference(total, weight, bias, eps)
-    return total, out if out_scale is None else quantize_reference(out, out_scale)
+    return total, out if out_scale is None else quantize_reference(out, scale_of(out_scale))

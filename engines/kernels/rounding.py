@@ -14,13 +14,16 @@ import triton.language as tl
 
 __all__ = [
     "INTERPRETED",
+    "channel_scales",
     "fused_multiply_add",
+    "load_columns",
     "load_scale",
     "narrow",
     "quantize",
     "quantize_reference",
     "reciprocal",
     "round_to_whole",
+    "scale_of",
 ]
 
 # Adding 1.5 * 2**23 to a float32 of magnitude below 2**22 leaves the nearest integer, halves to
@@ -49,12 +52,27 @@ def round_to_whole(x):
 
 
 @triton.jit
-def load_scale(scale, column, exists, PER_CHANNEL: tl.constexpr):
-    """The scale of each ``column``: ``scale`` itself, or what it points to."""
-    if PER_CHANNEL:
-        return tl.load(scale + column, mask=exists, other=1.0)
+def load_columns(values, column, exists, other: tl.constexpr):
+    """``values`` [columns] at each ``column``; where all of them exist, ``exists`` is None."""
+    if exists is None:
+        return tl.load(values + column)
     else:
-        return scale
+        return tl.load(values + column, mask=exists, other=other)
+
+
+@triton.jit
+def load_scale(scale, column, exists, COLUMNS: tl.constexpr, PER_CHANNEL: tl.constexpr):
+    """The scale of each ``column`` and its reciprocal, for :func:`quantize`.
+
+    ``scale`` is a number, or points to what :func:`channel_scales` made.
+    """
+    if PER_CHANNEL:
+        step = load_columns(scale, column, exists, 1.0)
+        inverse = load_columns(scale + COLUMNS, column, exists, 1.0)
+    else:
+        step = tl.full([1], scale, tl.float32)
+        inverse = reciprocal(step)
+    return step, inverse
 
 
 @triton.jit
@@ -92,26 +110,44 @@ def reciprocal(x):
 
 
 @triton.jit
-def quantize(x, scale, FINITE: tl.constexpr):
+def quantize(x, scale, inverse, FINITE: tl.constexpr):
     """QuantizeLinear(x, scale) with zero point 0: divide, round half to even, saturate.
 
     The integer is that of the correctly rounded quotient, for scales and quotients within
     float32's normal range, at three operations a value instead of a division's eighteen: the
-    product with the reciprocal, its remainder, and one correction (Markstein, 1990).
-    ``test_rounding.py`` holds this to every quotient that lies close enough to the edge of a half
-    step to be in doubt. Unless every value is ``FINITE``, what lies beyond the ends is moved to
-    them first, since the remainder of an infinite quotient is NaN, which would become -128.
+    product with the scale's ``inverse``, which is the nearest float32 to its reciprocal, the
+    remainder, and one correction (Markstein, 1990). ``test_rounding.py`` holds this to every
+    quotient that lies close enough to the edge of a half step to be in doubt. Unless every value
+    is ``FINITE``, what lies beyond the ends is moved to them first, since the remainder of an
+    infinite quotient is NaN, which would become -128.
     """
-    scale = scale + tl.zeros_like(x)
+    # Not a sum with zeros, which is an instruction a value: it would turn -0 into 0.
+    scale, _ = tl.broadcast(scale, x)
+    inverse, _ = tl.broadcast(inverse, x)
     if not FINITE:
         x = tl.minimum(tl.maximum(x, -128.0 * scale), 127.0 * scale)
-    inverse = reciprocal(scale)
     quotient = x * inverse
     remainder = fused_multiply_add(-quotient, scale, x)
     quotient = fused_multiply_add(remainder, inverse, quotient)
     if FINITE:
         quotient = tl.minimum(tl.maximum(quotient, -128.0), 127.0)
     return (quotient + ROUNDER).to(tl.int32, bitcast=True).to(tl.int8)
+
+
+def channel_scales(scale: torch.Tensor) -> torch.Tensor:
+    """What kernels take as one scale per channel: ``[columns]`` -> ``[2, columns]`` fp32.
+
+    Each scale, and the nearest float32 to its reciprocal. It is found once, since in a tile of a
+    matrix product a column's reciprocal would serve two values only.
+    """
+    scale = scale.float()
+    # A device's own division may be an approximation; the CPU's is exact.
+    return torch.stack([scale, (1 / scale.cpu()).to(scale.device)])
+
+
+def scale_of(scale: float | torch.Tensor) -> float | torch.Tensor:
+    """The scale itself of what kernels take."""
+    return scale[0] if isinstance(scale, torch.Tensor) else scale
 
 
 def quantize_reference(x: torch.Tensor, scale: float | torch.Tensor) -> torch.Tensor:

@@ -111,7 +111,7 @@ GELU_TILE = linear_gelu_candidates(8192, torch.float16)[0]
 assert GELU_TILE is not None
 CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
     ("ffn_in", FFN_IN, (80, 86, 90, 120)),
-    ("ffn_in, a scale per channel", per_channel(FFN_IN), (90,)),
+    ("ffn_in, a scale per channel", per_channel(FFN_IN), (80, 86, 90, 120)),
     ("ffn_in fp16", linear_gelu(GELU_TILE), (86, 90)),
     ("ffn_out", linear(768, 3072), (80, 90)),
     ("attention fp16", attention_specs(heads=12, head_dim=64)[0], (80, 86, 90, 120)),

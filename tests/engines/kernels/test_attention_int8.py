@@ -82,16 +82,17 @@ def test_one_output_scale_per_channel(
     qkv, scale = make_inputs(50, 2, 32, False, device)
     cu = cu_seqlens([20, 30])
     steps = torch.linspace(0.01, 0.05, 64).to(device)
+    given = kernels.channel_scales(steps)
     if attention == "int8":
         options = {"qkv_scale": scale, "out_dtype": torch.float32}
         exact = kernels.varlen_attention_int8(qkv, cu, 30, **options)
-        out = kernels.varlen_attention_int8(qkv, cu, 30, qkv_scale=scale, out_scale=steps)
+        out = kernels.varlen_attention_int8(qkv, cu, 30, qkv_scale=scale, out_scale=given)
     else:
         full = qkv * scale[:, None, None]
         exact = kernels.varlen_attention(full, cu, 30)
-        out = kernels.varlen_attention(full, cu, 30, out_scale=steps)
+        out = kernels.varlen_attention(full, cu, 30, out_scale=given)
         assert (
-            out == kernels.varlen_attention_reference(full, cu, 30, out_scale=steps)
+            out == kernels.varlen_attention_reference(full, cu, 30, out_scale=given)
         ).float().mean() > 0.99
     assert torch.equal(out, quantize_reference(exact, steps.view(2, 32)))
 

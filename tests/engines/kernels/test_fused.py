@@ -181,16 +181,17 @@ def test_one_scale_per_channel(device: torch.device, generator: torch.Generator)
     x = torch.randn(tokens, width, generator=generator).to(device)
     ones, zeros = torch.ones(width, device=device), torch.zeros(width, device=device)
     steps = (0.01 + 0.05 * torch.rand(width, generator=generator)).to(device)
-    _, out = kernels.add_layer_norm_int8(x, x, ones, zeros, 1e-5, steps)
+    given = kernels.channel_scales(steps)
+    _, out = kernels.add_layer_norm_int8(x, x, ones, zeros, 1e-5, given)
     exact = kernels.add_layer_norm_reference(x, x, ones, zeros, 1e-5)
     assert_quantized(out, exact / steps, 1.0)
     integers = (x * 40).round().clamp(-128, 127).to(torch.int8)
     arguments = (integers, integers.repeat(5, 1)[:width].contiguous(), steps / 50, zeros)
     exact = kernels.linear_int8_reference(*arguments, x_scale=0.02, out_dtype=torch.float32)
-    out = kernels.linear_int8(*arguments, x_scale=0.02, out_scale=steps)
+    out = kernels.linear_int8(*arguments, x_scale=0.02, out_scale=given)
     assert_quantized(out, exact / steps, 1.0)
-    with pytest.raises(kernels.KernelInputError, match=r"out_scale has shape \[95\]"):
-        kernels.linear_int8(*arguments, x_scale=0.02, out_scale=steps[1:])
+    with pytest.raises(kernels.KernelInputError, match=r"out_scale has shape \[2, 95\]"):
+        kernels.linear_int8(*arguments, x_scale=0.02, out_scale=given[:, 1:])
 
 
 @pytest.mark.parametrize("gelu", [False, True])

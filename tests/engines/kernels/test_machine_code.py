@@ -23,7 +23,7 @@ def test_shared_memory_is_not_read_byte_by_byte(rows: list[dict[str, Any]]) -> N
 
 
 def test_gelu_and_quantization_take_twenty_instructions(rows: list[dict[str, Any]]) -> None:
-    most = {"ffn_in": 20, "ffn_in, a scale per channel": 25, "ffn_in fp16": 14, "ffn_out": 6}
+    most = {"ffn_in": 20, "ffn_in, a scale per channel": 20, "ffn_in fp16": 14, "ffn_out": 6}
     linear = [row for row in rows if row["kernel"] in most]
     assert {row["kernel"] for row in linear} == set(most)
     assert not [row for row in linear if row["epilogue"] > most[row["kernel"]]]

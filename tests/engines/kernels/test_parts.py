@@ -44,7 +44,7 @@ def test_pre_norm(
     assert read.dtype == dtype
     assert largest_error(read, exact) <= 2 * largest_error(normed, exact) + EPS
     steps = (0.01 + 0.05 * torch.rand(100, generator=generator)).to(device)
-    stream, read = kernels.pre_norm(*given, rms=rms, out_scale=steps)
+    stream, read = kernels.pre_norm(*given, rms=rms, out_scale=kernels.channel_scales(steps))
     assert torch.equal(stream, total.to(dtype))
     assert_quantized(read, exact, steps)
 
@@ -59,7 +59,9 @@ def test_gated(activation: str, device: torch.device, generator: torch.Generator
     assert out.dtype == x.dtype
     assert largest_error(out, exact) <= 2 * largest_error(peer, exact) + EPS
     steps = (0.01 + 0.05 * torch.rand(1100, generator=generator)).to(device)
-    assert_quantized(kernels.gated(x, activation, out_scale=steps), exact, steps)
+    assert_quantized(
+        kernels.gated(x, activation, out_scale=kernels.channel_scales(steps)), exact, steps
+    )
     with pytest.raises(kernels.KernelInputError, match="there are gelu, silu"):
         kernels.gated(x, "relu")
 
