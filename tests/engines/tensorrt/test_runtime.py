@@ -229,15 +229,6 @@ def test_a_full_gpu_costs_nothing_that_was_not_used(
     assert driver.streams == 0
 
 
-def test_an_engine_that_reads_wider_ids_is_refused(bundle: Bundle, trt: Any, driver: Any) -> None:
-    """One that was built before would read behind what it is given."""
-    engine = {k: v for k, v in bundle.manifest["engine"].items() if k != "indices"}
-    older = replace(bundle, manifest=bundle.manifest | {"engine": engine})
-    with pytest.raises(ArtifactError, match="reads ids as int64"):
-        TensorRtEngine(older, driver=driver)
-    assert driver.contexts == 0
-
-
 def test_no_memory_that_can_be_locked_is_an_error(bundle: Bundle, trt: Any, driver: Any) -> None:
     batch = batch_of([3, 17, 8])
     with TensorRtEngine(bundle, driver=driver) as engine:

@@ -61,3 +61,13 @@ def test_a_manifest_without_an_engine(tmp_path: Path, trt: Any, driver: Any) -> 
     damaged = Bundle(bundle.folder, {**bundle.manifest, "engine": {}})
     with pytest.raises(ArtifactError, match="does not describe its engine"):
         TensorRtEngine(damaged, driver=driver)
+
+
+def test_an_engine_that_reads_wider_ids_is_refused(tmp_path: Path, trt: Any, driver: Any) -> None:
+    """One that was built before would read behind what it is given."""
+    bundle = make_bundle(tmp_path / "bundle", RunsOn.of_build(MACHINE, "none"))
+    engine = {k: v for k, v in bundle.manifest["engine"].items() if k != "indices"}
+    older = replace(bundle, manifest=bundle.manifest | {"engine": engine})
+    with pytest.raises(ArtifactError, match="reads ids as int64"):
+        TensorRtEngine(older, driver=driver)
+    assert driver.contexts == 0
