@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any, cast
 
 import pytest
@@ -99,4 +100,7 @@ def test_bars_are_for_terminals(terminal: bool, monkeypatch: pytest.MonkeyPatch)
             # What a thread does ten times a second.
             cast(Any, shown)._progress.refresh()
     assert ("left" in stream.getvalue()) is terminal
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert bool(re.search(r"60% +\d+\.\d %/s", plain)) is terminal
+    assert max(map(cell_len, re.split(r"[\r\n]", plain))) <= 80
     assert bool(stream.getvalue()) is terminal

@@ -142,6 +142,17 @@ class Bars:
             self._current = None
 
 
+class _Rate(ProgressColumn):
+    """How much of a bar is done in a second, or in a minute where that is less than 1 %."""
+
+    def render(self, task: Task) -> Text:
+        """``2.5 %/s``."""
+        percent = 100 * (task.finished_speed or task.speed or 0.0)
+        if not percent:
+            return Text("")
+        return Text(f"{percent:.1f} %/s" if percent >= 1 else f"{60 * percent:.1f} %/min")
+
+
 class _Left(ProgressColumn):
     """How long a bar still takes, once it has moved."""
 
@@ -162,8 +173,9 @@ def bars(quiet: bool) -> Iterator[Bars]:
     progress = Progress(
         SpinnerColumn(finished_text="[green]✓[/green]"),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=12),
         TextColumn("{task.percentage:>3.0f}%"),
+        _Rate(),
         TimeElapsedColumn(),
         _Left(),
         console=shown_on,
