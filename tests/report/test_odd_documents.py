@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 
 from xopt.errors import InputError
 from xopt.languages import MORE_NAMES, NAMES
-from xopt.report.documents import read_runs
+from xopt.report.documents import Run, read_runs
 from xopt.report.families import OTHER, script_and_family
 from xopt.report.figures import changes, heat_map, mean_change, plots, titles
 from xopt.report.markdown import escape
 from xopt.report.render import render_html, render_markdown
+from xopt.report.speed import command_section
 
 Write = Callable[[str, Mapping[str, Any]], Path]
 HOST = {"cpu": "a CPU", "cores": 2}
@@ -248,3 +250,8 @@ def test_a_bench_without_a_profile_is_shown(write: Write) -> None:
     notes = ["lone: INT8 is not faster than fp32"]
     found = read_runs([write("x.json", BENCH | {"profile": None, "speed_notes": notes})])
     assert notes[0] in render_html(found, "t")
+
+
+def test_the_facts_of_a_bundle_have_a_command_too() -> None:
+    _, told = command_section([Run("bundle", "b", {}, "my bundles/b")]).parts
+    assert shlex.split(told.command) == ["xopt", "inspect", "my bundles/b", "--json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -128,6 +129,8 @@ def command_section(runs: Sequence[Run]) -> Section:
     parts: list[Part] = []
     for run in runs:
         command = run.document.get("command")
+        if run.kind == "bundle":
+            command = f"xopt inspect {shlex.quote(run.place)} --json"
         if command:
             parts += [Part(heading=f"{run.kind.capitalize()} {_what(run)}"), Part(command=command)]
     return Section("commands", "Commands that make these numbers", [], parts)
