@@ -244,8 +244,8 @@ class Load:
             self.sent += 1
             if self.sent % EVERY == 1:
                 status = Path(f"/proc/{self.pid}/status").read_text()
-                kib = dict(re.findall(r"(VmRSS|RssAnon):\s+(\d+)", status))
-                self.memory.append((self.sent, *(int(kib[k]) / 1024 for k in ("VmRSS", "RssAnon"))))
+                mib = {k: int(n) / 1024 for k, n in re.findall(r"(VmRSS|RssAnon):\s+(\d+)", status)}
+                self.memory.append((self.sent, mib["VmRSS"], mib["RssAnon"]))
             return True
 
     def _note(self, what: str) -> None:
