@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
-
 from xopt.evaluate.tasks import TASKS
 from xopt.host import host_facts
 from xopt.languages import NAMES
@@ -32,26 +30,31 @@ REPEAT = 9
 DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
+def language_row(draw: random.Random) -> dict[str, Any]:
+    """One language of an evaluation; no figure of it is another's."""
+    reference, difference = draw.uniform(20, 99), draw.gauss(0, 1.2)
+    return {
+        "n": draw.randint(100, 9999),
+        "reference": reference,
+        "candidate": reference + difference,
+        "difference": difference,
+        "ci95": [difference - draw.uniform(0, 2), difference + draw.uniform(0, 2)],
+        "agreement": draw.random(),
+    }
+
+
 def evaluation(task: str, draw: random.Random) -> dict[str, Any]:
     """An evaluation of forty languages, of figures that nobody measured."""
     found = json.loads((RESULTS / "tatoeba-e5-small-int8.json").read_text(encoding="utf-8"))
-    for code in NAMES:
-        reference, difference = draw.uniform(20, 99), draw.gauss(0, 1.2)
-        found["languages"][code] = {
-            "n": draw.randint(100, 9999),
-            "reference": reference,
-            "candidate": reference + difference,
-            "difference": difference,
-            "ci95": [difference - draw.uniform(0, 2), difference + draw.uniform(0, 2)],
-            "agreement": draw.random(),
-        }
-    found["languages"] = {code: found["languages"][code] for code in NAMES}
+    found["languages"] = {code: language_row(draw) for code in NAMES}
     found["throughput"]["length_percentiles"] = sorted(draw.uniform(3, 300) for _ in range(101))
     return found | {"task": task, "worst": {"language": "ka"}}
 
 
 def openings(page_file: Path) -> Iterator[float]:
     """Seconds until the page is loaded and drawn."""
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as started:
         browser = started.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scripts import load_script
 
 from xopt.languages import language_name
 from xopt.report.documents import read_runs
@@ -19,6 +20,7 @@ from xopt.report.render import render_html
 
 Write = Callable[[str, Mapping[str, Any]], Path]
 NUMBER = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?")
+MADE = load_script(Path(__file__).parents[2] / "benchmarks" / "report_page.py")
 SPEEDS = ("sentences_per_s", "tokens_per_s")
 
 
@@ -85,15 +87,7 @@ def unlike(many: dict[str, Any]) -> dict[str, Any]:
     many = copy.deepcopy(many)
     for entry in many["tasks"]:
         for code in entry["languages"]:
-            reference, difference = draw.uniform(20, 99), draw.gauss(0, 1.2)
-            entry["languages"][code] = {
-                "n": draw.randint(100, 9999),
-                "reference": reference,
-                "candidate": reference + difference,
-                "difference": difference,
-                "ci95": [difference - draw.uniform(0, 2), difference + draw.uniform(0, 2)],
-                "agreement": draw.random(),
-            }
+            entry["languages"][code] = MADE.language_row(draw)
         worst = min(entry["languages"].items(), key=lambda item: item[1]["difference"])
         entry["worst"] = {"language": worst[0], "difference": worst[1]["difference"]}
         means = {k: draw.uniform(-50, 90) for k in ("reference", "candidate", "difference")}

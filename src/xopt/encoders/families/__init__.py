@@ -20,7 +20,8 @@ from xopt.errors import CheckpointError
 
 __all__ = ["FAMILIES", "family_of"]
 
-# A small checkpoint of a family that every target has.
+# A small checkpoint of a family that every target has, without the hub too.
+EXAMPLE = "pip:multilingual-e5-small"
 
 FAMILIES: tuple[Family, ...] = (
     bert.FAMILY,
@@ -54,6 +55,5 @@ def family_of(model_type: str, where: str) -> Family:
     names = [name for family in FAMILIES for name in family.types]
     raise CheckpointError(
         f"{where} is of the architecture {model_type!r}, which xopt does not compile.",
-        hint=f"Possible: {', '.join(sorted(names))}. One that is: "
-        "xopt build pip:multilingual-e5-small",
+        hint=f"Possible: {', '.join(sorted(names))}. One that is: xopt build {EXAMPLE}",
     )
