@@ -98,6 +98,20 @@ def served(
     return model
 
 
-def request(*texts: str | bytes) -> dict[str, Tensor]:
-    values = [text.encode() if isinstance(text, str) else text for text in texts]
-    return {"TEXT": Tensor("TEXT", np.array(values, object)[:, None])}
+class Request(dict[str, Tensor]):
+    """Inputs by name, and parameters as JSON; the empty string where none were sent."""
+
+    asked: str = ""
+
+    def parameters(self) -> str:
+        return self.asked
+
+
+def request(*texts: str | bytes, pairs: tuple[str, ...] = (), parameters: str = "") -> Request:
+    found = Request()
+    found.asked = parameters
+    for name, given in (("TEXT", texts), ("PAIR", pairs)):
+        values = [text.encode() if isinstance(text, str) else text for text in given]
+        if values:
+            found[name] = Tensor(name, np.array(values, object)[:, None])
+    return found

@@ -9,32 +9,30 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
-import socket
 import subprocess
-import sys
+import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from tests.deploy.real_triton import HOME, Triton, make_repository, started
 
-import xopt
 from xopt.artifacts import Bundle
 from xopt.compile.build import build_bundle
 from xopt.compile.options import BuildOptions
-from xopt.deploy.triton import TritonOptions, write_repository
 from xopt.model.core import load
 
-HOME = os.environ.get("XOPT_TRITON", "")
 pytestmark = pytest.mark.skipif(
     not HOME, reason="no Triton server: XOPT_TRITON names no environment with nvidia-pytriton"
 )
-VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 TEXTS = ["Habari za asubuhi", "Guten Morgen, wie geht es Ihnen?", "おはよう"]
 
 
@@ -51,74 +49,41 @@ def bundle(
 
 
 @pytest.fixture(scope="module")
-def server(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    site = Path(HOME).resolve() / "lib" / f"python{VERSION}" / "site-packages"
-    triton = tmp_path_factory.mktemp("triton") / "tritonserver"
-    shutil.copytree(site / "pytriton" / "tritonserver", triton, copy_function=os.link)
-    stub = triton / "python_backend_stubs" / VERSION / "triton_python_backend_stub"
-    shutil.copy(stub, triton / "backends" / "python")
-    for program in ("bin/tritonserver", "backends/python/triton_python_backend_stub"):
-        shutil.copy(triton / program, triton / "copy")
-        (triton / "copy").replace(triton / program)
-        (triton / program).chmod(0o755)
-    out = tmp_path_factory.mktemp("serving") / "r"
-    write_repository(bundle, out, TritonOptions(name="nli"))
-    # Triton's Python ignores PYTHONPATH; its images have xopt installed.
-    model = out / "models" / "nli" / "1" / "model.py"
-    source = Path(xopt.__file__).parents[1]
-    places = [str(source), str(site)]
-    model.write_text(f"import sys\nsys.path[:0] = {places!r}\n" + model.read_text())
-    port = free_port()
-    libraries = [
-        triton / "external_libs",
-        site / "nvidia_pytriton.libs",
-        Path(sys.base_prefix, "lib"),
-    ]
-    command = [
-        str(triton / "bin" / "tritonserver"),
-        f"--model-repository={out / 'models'}",
-        f"--backend-directory={triton / 'backends'}",
-        f"--http-port={port}",
-        "--http-address=127.0.0.1",
-        "--allow-grpc=false",
-        f"--metrics-port={free_port()}",
-        "--exit-on-error=true",
-        "--exit-timeout-secs=10",
-    ]
-    environment = os.environ | {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            # The last of what it starts: HTTP is listened to by then.
-            if "Started Metrics Service" in line:
-                break
-        else:
-            pytest.fail("".join(said[-40:]))
-        yield f"http://127.0.0.1:{port}"
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
-        assert process.returncode == 0
+def repository(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_repository(bundle, tmp_path_factory.mktemp("triton"))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="module")
+def triton(repository: Path) -> Iterator[Triton]:
+    with started(repository) as running:
+        yield running
+    assert running.process.returncode == 0
 
 
-def ask(server: str, texts: list[str]) -> tuple[int, Any]:
-    tensor = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": texts}
-    body = json.dumps({"inputs": [tensor]}).encode()
+@pytest.fixture(scope="module")
+def server(triton: Triton) -> str:
+    return triton.url
+
+
+def post(server: str, path: str, body: Any) -> tuple[int, Any]:
+    data = json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(f"{server}/v2/models/nli/infer", body) as answer:
+        with urllib.request.urlopen(f"{server}/v2/models/nli/{path}", data) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
+
+
+def ask(
+    server: str, texts: list[str], pairs: list[str] | None = None, **more: Any
+) -> tuple[int, Any]:
+    inputs = [
+        {"name": name, "shape": [len(given), 1], "datatype": "BYTES", "data": given}
+        for name, given in (("TEXT", texts), ("PAIR", pairs))
+        if given is not None
+    ]
+    return post(server, "infer", {"inputs": inputs, **more})
 
 
 def test_answers_are_the_models(server: str, bundle: Bundle) -> None:
@@ -144,3 +109,102 @@ def test_a_clients_mistake_is_400(server: str, texts: list[str], said: str) -> N
     assert said in found["error"]
     assert "--truncate" not in found["error"]
     assert ask(server, TEXTS)[0] == 200
+
+
+def test_a_request_says_whether_what_is_too_long_is_cut(server: str, bundle: Bundle) -> None:
+    long = ["Habari " * 200]
+    status, found = ask(server, long, parameters={"truncate": True})
+    assert status == 200
+    with load(bundle.folder) as model:
+        right = model.predict(long, truncate=True)[0].logits
+    [logits] = [o for o in found["outputs"] if o["name"] == "logits"]
+    np.testing.assert_allclose(logits["data"], right, atol=1e-5)
+    status, found = ask(server, long, parameters={"truncate": "yes"})
+    assert (status, found["error"]) == (400, 'truncate is "yes"; possible: true, false.')
+
+
+def test_good_requests_beside_bad_ones_are_answered(server: str) -> None:
+    right = [ask(server, [text])[1]["outputs"] for text in TEXTS]
+
+    def mixed(number: int) -> None:
+        if number % 2:
+            status, found = ask(server, [TEXTS[0], ("", "\u200b", "Habari " * 200)[number % 3]])
+            assert status == 400
+            assert "TEXT[1] " in found["error"]
+        else:
+            status, found = ask(server, [TEXTS[number % 3]])
+            assert (status, found["outputs"]) == (200, right[number % 3])
+
+    with ThreadPoolExecutor(12) as clients:
+        list(clients.map(mixed, range(120)))
+
+
+def test_pairs_stand_beside_single_texts(server: str, bundle: Bundle) -> None:
+    with load(bundle.folder) as model:
+        single, paired = (
+            model.predict([row])[0].logits for row in (TEXTS[0], (TEXTS[0], TEXTS[1]))
+        )
+
+    def one(number: int) -> None:
+        pairs, right = ([TEXTS[1]], paired) if number % 2 else (None, single)
+        status, found = ask(server, [TEXTS[0]], pairs)
+        assert status == 200, found
+        [logits] = [o for o in found["outputs"] if o["name"] == "logits"]
+        np.testing.assert_allclose(logits["data"], right, atol=1e-5)
+
+    with ThreadPoolExecutor(12) as clients:
+        list(clients.map(one, range(60)))
+
+
+def test_labels_come_by_name(server: str, bundle: Bundle) -> None:
+    outputs = [{"name": "logits", "parameters": {"classification": 1}}]
+    _, found = ask(server, [TEXTS[0]], outputs=outputs)
+    with load(bundle.folder) as model:
+        right = model.predict([TEXTS[0]])[0].label
+    # Triton's form: value, index, label.
+    assert found["outputs"][0]["data"][0].split(":")[2] == right
+
+
+def test_refused_requests_are_counted(triton: Triton) -> None:
+    def count() -> float:
+        with urllib.request.urlopen(f"{triton.metrics}/metrics") as answer:
+            text = answer.read().decode()
+        [found] = re.findall(
+            r'^xopt_refused_requests\{model="nli"\} (\S+)', text, re.MULTILINE
+        ) or [0]
+        return float(found)
+
+    before = count()
+    assert ask(triton.url, [""])[0] == 400
+    assert ask(triton.url, TEXTS)[0] == 200
+    assert count() == before + 1
+
+
+def test_the_readme_asks_as_it_says(triton: Triton) -> None:
+    text = (triton.out / "README.md").read_text().replace("localhost:8000", triton.place)
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
+    curl, _, python = (
+        textwrap.dedent(next(b for b in blocks if "curl" in b)).strip().partition("\n")
+    )
+    found = subprocess.run(curl, shell=True, capture_output=True, check=True)
+    assert "logits" in json.loads(found.stdout)
+    client = str(Path(HOME, "bin", "python"))
+    if subprocess.run([client, "-c", "import tritonclient.http"], check=False).returncode:
+        pytest.skip("no tritonclient[http] in XOPT_TRITON")
+    said = subprocess.run([client, "-c", python], capture_output=True, text=True, check=False)
+    assert said.stdout.startswith("(2, 3) [["), said.stderr
+
+
+def test_the_health_check_ends_a_server_whose_model_has_died(repository: Path) -> None:
+    compose = yaml.safe_load((repository / "compose.yaml").read_text())
+    kind, check = compose["services"]["triton"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    with started(repository) as running:
+        check = check.replace("http://localhost:8000", running.url).replace("$$", "$")
+        check = check.replace("kill 1", f"kill {running.process.pid}")
+        assert subprocess.run(["sh", "-c", check], check=False).returncode == 0
+        os.kill(running.stub(), signal.SIGKILL)
+        found = subprocess.run(["sh", "-c", check], check=False, capture_output=True, text=True)
+        assert found.returncode == 1
+        assert "is not healthy" in found.stdout
+        running.process.wait(60)

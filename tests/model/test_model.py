@@ -166,6 +166,8 @@ def test_what_is_too_long_is_refused_by_name_or_cut_when_asked(bundles: Bundles)
             model.predict([("short", " ")])
         with pytest.raises(InputError, match="Text 3 is empty"):
             model.predict(["a", "b", "\n"])
+        with pytest.raises(InputError, match="Text 2 has spaces and control or format characters"):
+            model.predict(["a\u200b", "\u200b \ufeff\u0007"])
         with pytest.raises(InputError, match="Text 1 is not valid UTF-8"):
             model.predict(["\udcff"])
     with xopt.load(bundles("qa").folder) as model:

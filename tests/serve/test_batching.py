@@ -162,9 +162,49 @@ def test_a_cancelled_request_is_not_answered(engine: Recorder, busy: Batcher) ->
     gone = busy.submit([text(50)])
     kept = busy.submit([text(20)])
     assert gone.cancel()
+    # At once, not when its turn comes.
+    assert (busy.waiting_tokens, busy.cancelled_texts) == (20, 1)
     engine.gate.set()
     kept.result()
     assert engine.batches[1:] == [[20]]
+
+
+def test_what_has_begun_of_a_cancelled_request_is_finished(engine: Recorder, busy: Batcher) -> None:
+    gone = busy.submit([text(60, n) for n in range(20, 24)])
+    engine.own[20] = threading.Event()
+    engine.gate.set()
+    engine.asked.acquire()
+    kept = busy.submit([text(10, 30)])
+    assert gone.cancel()
+    assert (busy.waiting_tokens, busy.cancelled_texts) == (10, 3)
+    engine.own[20].set()
+    assert float(kept.result()[0][0]) == 30
+    assert engine.batches[1:] == [[60], [10]]
+
+
+def test_a_queue_that_many_leave_keeps_nothing_of_them(busy: Batcher) -> None:
+    for round_ in range(50):
+        for job in [busy.submit([text(9)] * 10) for _ in range(10)]:
+            assert job.cancel()
+        assert busy.waiting_tokens == 0, round_
+        assert len(busy._queue._heap) == 0
+    kept = [busy.submit([text(2)] * 2) for _ in range(100)]
+    for job in kept[:-1]:
+        job.cancel()
+        assert len(busy._queue._heap) <= 2 * len(busy._queue)
+    assert (busy.waiting_tokens, busy.cancelled_texts) == (4, 5_000 + 198)
+
+
+def test_one_text_that_fails_takes_the_rest_of_its_request_out(
+    engine: Recorder, busy: Batcher
+) -> None:
+    failing = busy.submit([text(60, 13), *[text(60, 20)] * 3])
+    other = busy.submit([text(60, 21)])
+    engine.gate.set()
+    with pytest.raises(ValueError, match="thirteen"):
+        failing.result()
+    other.result()
+    assert engine.batches[1:] == [[60], [60]]
 
 
 def test_closing_finishes_what_waits_and_refuses_what_comes(

@@ -201,7 +201,7 @@ def test_a_full_queue_is_429_with_the_time_to_wait(
 ) -> None:
     with start({"embed": bundles["embed"]}, queue_tokens=8) as running:
         batcher = running.service.models["embed"].batcher
-        monkeypatch.setattr(batcher, "waiting_tokens", 20_000)
+        monkeypatch.setattr(batcher._queue, "tokens", 20_000)
         status, found, headers = running.ask("/embed", {"inputs": "Habari"})
         assert status == 429
         assert found["error_type"] == "overloaded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from typing import Any
 
 import pytest
@@ -23,13 +24,18 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
         ("/v1/embeddings", {"input": ["a", " \n"]}, 400, r"input[1] is empty"),
         ("/v1/embeddings", {"input": []}, 400, "empty list"),
         ("/v1/embeddings", {"input": 7}, 400, "token ids"),
-        ("/v1/embeddings", {}, 400, "no string"),
+        ("/v1/embeddings", {}, 400, "input is missing. Send a text"),
         ("/v1/embeddings", {"input": LONG}, 400, 'Send "truncate": true'),
         ("/v1/embeddings", {"input": "x" * 9000}, 413, "8 KiB"),
         ("/v1/embeddings", {"input": ["x"] * 101}, 413, "101 texts"),
         ("/v1/embeddings", {"input": "x" * 70_000}, 413, "body"),
-        ("/v1/embeddings", {"input": "x", "model": "nli"}, 400, "gives no embeddings"),
-        ("/v1/embeddings", {"input": "x", "model": 7}, 400, "no string"),
+        (
+            "/v1/embeddings",
+            {"input": "x", "model": "nli"},
+            400,
+            "nli gives labels of texts, not embeddings. Ask /predict",
+        ),
+        ("/v1/embeddings", {"input": "x", "model": 7}, 400, "model is 7; it has to be a string"),
         ("/v1/embeddings", {"input": "x", "encoding_format": "xml"}, 400, "float, base64"),
         ("/v1/embeddings", {"input": "x", "prompt_name": "query"}, 400, "no prompt 'query'"),
         ("/v1/embeddings", b"{", 400, "no JSON"),
@@ -39,22 +45,22 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
         ("/v1/embeddings", b'{"input": "a", "model": "\\ud800"}', 400, "not valid UTF-8"),
         ("/v2/models/nli/infer", b'{"id": "\\ud800"}', 400, "not valid UTF-8"),
         ("/embed", {"inputs": "x", "normalize": "yes"}, 400, "possible: true, false"),
-        ("/embed", {"inputs": "x", "model": "span"}, 400, "has the head 'span'"),
+        ("/embed", {"inputs": "x", "model": "span"}, 400, "Ask /v2/models/span/infer"),
         ("/predict", {"inputs": [["a", "b", "c"]], "model": "nli"}, 400, "one, or a pair"),
         ("/predict", {"inputs": ["a", " "], "model": "nli"}, 400, "its pair, is empty"),
-        ("/rerank", {"query": "a", "texts": [], "model": "rerank"}, 400, "no list of texts"),
+        ("/rerank", {"query": "a", "texts": [], "model": "rerank"}, 400, "texts is an empty list"),
         ("/rerank", {"query": "a", "texts": ["b", 3], "model": "rerank"}, 400, "texts[1]"),
         (
             "/rerank",
             {"query": "a", "texts": ["b", None], "model": "rerank"},
             400,
-            "texts[1] is None",
+            "texts[1] is null; it has to be a string",
         ),
         (
             "/rerank",
             {"query": "a", "texts": ["b", " "], "model": "rerank"},
             400,
-            "texts[1], its pair",
+            "texts[1] is empty",
         ),
         ("/rerank", {"query": " ", "texts": ["b"], "model": "rerank"}, 400, "query is empty"),
         (
@@ -88,7 +94,7 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
             "/v2/models/embed/infer",
             {"inputs": [_bytes("TEXT", ["a"]) | {"shape": [True]}]},
             400,
-            "has the shape [True]",
+            "has the shape [true]",
         ),
         ("/v2/models/embed/infer", {"inputs": [_bytes("TEXT", [])]}, 400, "has no text"),
         ("/v2/models/embed/versions/2/infer", {"inputs": []}, 400, "no version '2'; possible: 1"),
@@ -98,6 +104,40 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
             {"inputs": LONG, "truncate": True, "truncation_direction": "Left"},
             400,
             "is cut on the side 'right'",
+        ),
+        ("/embed", {"inputs": None}, 400, "inputs is null"),
+        ("/embed", {"inputs": {"a": 1}}, 400, "inputs is an object"),
+        ("/embed", {"inputs": ["a", True]}, 400, "inputs[1] is true"),
+        ("/embed", {"inputs": "\u200b \ufeff\u0007"}, 400, "at least one visible character"),
+        ("/embed", {"inputs": "x", "prompt_name": "z"}, 400, "This model has no prompt 'z'"),
+        ("/embed", b"", 400, "The body is empty. Send a JSON object"),
+        ("/embed", b"null", 400, "The body is null, not a JSON object"),
+        ("/predict", {"inputs": "x", "model": "tag"}, 400, "gives tags of words, not labels"),
+        ("/predict", {"inputs": "x", "model": "tag"}, 400, "Ask /v2/models/tag/infer"),
+        (
+            "/rerank",
+            {"query": "a", "model": "rerank"},
+            400,
+            "texts is missing. Send a list of texts",
+        ),
+        (
+            "/rerank",
+            {"query": "a", "texts": "b", "model": "rerank"},
+            400,
+            'texts is "b"; it has to be a list',
+        ),
+        ("/v2/models/embed/infer", {"inputs": [None]}, 400, "no input null; possible: TEXT, PAIR"),
+        (
+            "/v2/models/embed/infer",
+            {"inputs": 1},
+            400,
+            'inputs is 1; it has to be a list. Send "inputs"',
+        ),
+        (
+            "/v2/models/tag/infer",
+            {"inputs": [_bytes("TEXT", ["a"]), _bytes("PAIR", ["b"])]},
+            400,
+            "this model tags single texts. Leave the second text out",
         ),
         ("/v1/none", {}, 404, "There is no /v1/none"),
         ("/v2/none", {}, 404, "There is no /v2/none"),
@@ -114,6 +154,10 @@ def test_a_clients_mistake_is_told_in_words_and_is_no_server_error(
     assert "xopt run" not in text
     assert "--help" not in text
     assert "--truncate" not in text
+    # JSON's words, and those of who knows the model by its name alone.
+    words = re.search(r"\b(None|NoneType|True|False|dict|str|list'|tuple|NAME|bundle)\b", text)
+    # What langchain is told is Python.
+    assert words is None or "langchain" in text
     # In the form of the interface.
     if path.startswith("/v1"):
         assert found[1]["error"]["type"] == "invalid_request_error"

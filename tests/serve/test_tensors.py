@@ -14,6 +14,7 @@ import pytest
 from xopt.errors import InputError
 from xopt.model.core import load
 from xopt.serve.tensors import HEADER, read_request
+from xopt.serve.wire import parse
 
 TEXTS = ["Habari", "おはよう\n", "x" * 30]
 
@@ -55,34 +56,38 @@ def test_texts_as_bytes_are_read_and_answers_written_as_bytes(
 @pytest.mark.parametrize(
     ("behind", "size", "said"),
     [
-        (packed(b"a"), 6, "binary_data_size of TEXT is 6; 5 are left"),
+        (packed(b"a"), 6, "binary_data_size of TEXT is 6; 5 bytes are left"),
         (packed(b"a"), -1, "is -1"),
-        (packed(b"a"), True, "is True"),
+        (packed(b"a"), True, "is true"),
         (packed(b"a"), 4, r"TEXT\[0\] is longer than the tensor"),
         (packed(b"a") + b"\0\0", 7, "ends within the length"),
         (packed(b"a") + b"more", 5, "4 bytes stand behind"),
+        (packed(*[b""] * 101), 404, "TEXT has more than 100 texts"),
         (packed(b"a", b"\xff"), 10, r"TEXT\[1\] is not valid UTF-8"),
     ],
 )
 def test_lengths_that_do_not_fit_are_refused(behind: bytes, size: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        read_request(*asked(behind, size))
+        read_request(*asked(behind, size), parse, 100)
 
 
 @pytest.mark.parametrize("stated", ["-1", "x", "9999", "²", "9" * 5000])
 def test_a_stated_length_that_cannot_be_is_refused(stated: str) -> None:
     with pytest.raises(InputError, match=HEADER):
-        read_request(b"{}", stated)
+        read_request(b"{}", stated, parse, 100)
 
 
 @pytest.mark.parametrize(
     ("outputs", "said"),
     [
         ([{"name": "embeddings"}, {"name": "other"}], "possible: embeddings, TOKENS"),
-        ({"name": "embeddings"}, "outputs is no list"),
-        (["TOKENS"], "There is no output 'TOKENS'"),
+        ({"name": "embeddings"}, "outputs is an object; it has to be a list"),
+        (["TOKENS"], 'There is no output "TOKENS"'),
         ([{"name": "TOKENS", "parameters": {"binary_data": 1}}], "possible: true, false"),
-        ([{"name": "TOKENS", "parameters": []}], "no JSON object"),
+        (
+            [{"name": "TOKENS", "parameters": []}],
+            "parameters is a list; it has to be a JSON object",
+        ),
     ],
 )
 def test_outputs_that_cannot_be_written_are_refused(server: Any, outputs: Any, said: str) -> None:

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from xopt.model.asking import read_rows
 from xopt.model.core import Model
 from xopt.model.remote import check_sizes, for_clients
 from xopt.model.session import BATCH_TOKENS, Session
-from xopt.model.texts import numbered
+from xopt.model.texts import Row
 from xopt.packing import Encoding, PackedBatch, plan_batches
 
 __all__ = ["BackendEngine", "TritonPythonModel"]
@@ -158,28 +159,47 @@ class TritonPythonModel:
         """Encode a request's texts or pairs.
 
         Raises:
-            InputError: a text is empty, not UTF-8, or too long.
+            InputError: a text is missing, empty, not UTF-8, or too long.
         """
         texts = self._strings(request, "TEXT")
         pairs = self._strings(request, "PAIR")
-        if pairs and len(pairs) != len(texts):
-            raise InputError(f"There are {len(texts)} texts and {len(pairs)} pairs.")
         if not texts:
-            raise InputError("There is no text.")
-        rows = list(numbered(texts, pairs or None))
+            raise InputError("The input TEXT is missing.", hint="Send at least one text.")
+        if pairs and len(pairs) != len(texts):
+            raise InputError(
+                f"There are {len(texts)} TEXT and {len(pairs)} PAIR.",
+                hint="Send as many of each, or no second texts.",
+            )
+        rows = [
+            Row(text, pair, f"TEXT[{number}]", number + 1)
+            for number, (text, pair) in enumerate(zip_longest(texts, pairs))
+        ]
         check_sizes(rows, self.max_text_kib)
+        asking = replace(self.asking, truncate=self._truncate(request))
         kind = self.model.head.kind
-        read = self.model.session.encode(lambda t: read_rows(t, rows, kind, self.asking))
+        read = self.model.session.encode(lambda t: read_rows(t, rows, kind, asking))
         return [encoding for encodings in read for encoding in encodings]
+
+    def _truncate(self, request: Any) -> bool:
+        """Whether what is too long is cut: as the request's parameter says, else the server's."""
+        given = json.loads(request.parameters() or "{}").get("truncate")
+        if given is None:
+            return self.asking.truncate
+        if not isinstance(given, bool):
+            raise InputError(f"truncate is {json.dumps(given):.40}; possible: true, false.")
+        return given
 
     def _strings(self, request: Any, name: str) -> list[str]:
         tensor = self.triton.get_input_tensor_by_name(request, name)
-        if tensor is None:
-            return []
-        try:
-            return [value.decode("utf-8") for value in tensor.as_numpy().reshape(-1)]
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name} is not valid UTF-8.") from error
+        found: list[str] = []
+        for value in () if tensor is None else tensor.as_numpy().reshape(-1):
+            try:
+                found.append(value.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{name}[{len(found)}] is not valid UTF-8.", hint="Convert it to UTF-8 first."
+                ) from error
+        return found
 
     def _answer(self, encodings: list[Encoding]) -> Rows:
         """``[width]`` or ``[tokens, width]`` of each text."""
@@ -220,7 +240,10 @@ def _attempt(work: Callable[[], Any]) -> Any:
 
 
 def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, XoptError) else f"{type(error).__name__}: {error}"
+    """What a client is told of an error that is none of its own; the log has the rest."""
+    if isinstance(error, XoptError):
+        return error.message
+    return "The model failed at this request; the server's log says why."
 
 
 def _device(target: str, args: dict[str, str]) -> int | None:

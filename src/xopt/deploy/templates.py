@@ -132,10 +132,15 @@ services:
     command: [$command$flags]
     restart: unless-stopped
     stop_grace_period: 40s
-    # A server can be ready and its model gone: only an answer says that it works.
+    # A server can be ready and its model gone: only an answer says that it works. One whose model's
+    # process has died says so to every request for ever; it is ended, and started again.
     healthcheck:
-      test: ["CMD", "curl", "-sf", "-m", "10", "-d", '$probe',
-             "http://localhost:8000/v2/models/$name/generate"]
+      test:
+        - CMD-SHELL
+        - >-
+          said=$$$$(curl -sS --fail-with-body -m 10 -d '$probe'
+          http://localhost:8000/v2/models/$name/generate 2>&1) && exit 0;
+          case "$$$$said" in *"is not healthy"*) kill 1;; esac; echo "$$$$said"; exit 1
       interval: 15s
       timeout: 12s
       retries: 3
@@ -186,12 +191,18 @@ $more
     answer = client.infer("$name", [tensor])
     print(answer.as_numpy("$output").shape, answer.as_numpy("TOKENS"))
 
-The compose file restarts the server when it ends, and calls it unhealthy when a text is not
-answered; Docker itself does not restart what is unhealthy (Swarm, Kubernetes and autoheal do).
-A text of more than `max_text_kib` (1,024) is refused before it is tokenized, and `truncate` cuts
-texts that are too long: both are parameters in `models/$name/config.pbtxt`.
+The compose file restarts the server when it ends, calls it unhealthy when a text is not answered,
+and ends it when the model's process has died. A text of more than `max_text_kib` (1,024) is refused
+before it is tokenized, and `truncate` cuts texts that are too long, unless a request's own
+parameter `truncate` says otherwise: both are parameters in `models/$name/config.pbtxt`.
 
-Seen with Triton 2.51: its Python backend ends at the first answer under numpy 2, so the image keeps
-the numpy that it came with.
+Seen with Triton 2.51:
+
+- Its Python backend ends at the first answer under numpy 2, so the image keeps the numpy that it
+  came with.
+- What is no request at all (JSON that ends early, a number for a text, a tensor without a name) is
+  refused by Triton itself, with 500 and its reason; no model sees it.
+- Told to end, it answers on over connections that clients keep open, for 30 seconds, and then cuts
+  what runs. Whoever sends through a proxy takes the server out of it first; others ask again.
 """
 )

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from xopt.errors import InputError
 from xopt.model.texts import Row
 
 __all__ = ["TooLargeError", "check_sizes", "check_together", "for_clients"]
+
+
+# What marks a hint as one for who types a command; what a client can do instead, by a word of it.
+COMMANDS = ("xopt ", "--", "Type:")
+OPENED = re.compile(r"\b([Tt])his (trimmed )?(?:bundle|encoder)\b")
+ADVICE = (
+    ("--truncate", 'Send "truncate": true, or split the text.'),
+    ("Leave the pair", "Leave the second text out."),
+    ("the context", "Send the context as the second text."),
+)
 
 
 class TooLargeError(InputError):
@@ -45,11 +56,11 @@ def check_together(rows: Sequence[Row], most_kib: int) -> None:
 def for_clients(error: InputError) -> InputError:
     """The same error without hints that are for who types a command, the kind's own included."""
     hint = error.hint
-    if "--truncate" in hint:
-        hint = 'Send "truncate": true, or split the text.'
-    elif any(word in hint for word in ("xopt ", "--", "Type:")):
-        hint = ""
-    found = InputError(error.message)
+    other = (advice for word, advice in ADVICE if word in hint)
+    if any(word in hint for word in COMMANDS):
+        hint = next(other, "")
+    # The message names what was opened; a client asks a model by its name.
+    found = InputError(OPENED.sub(r"\1his \2model", error.message))
     found.hint = hint
     return found
 

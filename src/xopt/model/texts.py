@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from unicodedata import category
 
 from xopt.errors import InputError
 from xopt.packing import Encoding
@@ -18,6 +19,9 @@ ROWS = 2048
 CHARACTERS = 1_000_000
 # No encoder takes more; to tokenize it would need memory without end.
 LONGEST = 1_000_000
+# Unicode's categories of what nobody sees: controls, formats (U+200B, U+FEFF), spaces and ends of
+# lines.
+UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ def check_row(row: Row, *, truncate: bool) -> None:
             continue
         if not text.strip():
             raise InputError(f"{name} is empty.", hint="Give at least one visible character.")
+        if all(category(character) in UNSEEN for character in text):
+            raise InputError(
+                f"{name} has spaces and control or format characters alone.",
+                hint="Give at least one visible character.",
+            )
         if not is_unicode(text):
             raise InputError(f"{name} is not valid UTF-8.", hint="Convert it to UTF-8 first.")
         if len(text) > LONGEST and not truncate:

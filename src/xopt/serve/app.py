@@ -10,11 +10,11 @@ import logging
 import math
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -23,13 +23,14 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xopt.errors import InputError, XoptError
-from xopt.model.remote import TooLargeError, for_clients
+from xopt.model.remote import TooLargeError
 from xopt.serve import kserve, openai, page, tei, tensors
-from xopt.serve.batching import ClosedError, FullError, LateError
+from xopt.serve.http import GONE
+from xopt.serve.large import LARGE, count_values, parse_in_steps, write, write_in_steps
 from xopt.serve.metrics import Metrics
 from xopt.serve.openapi import describe
-from xopt.serve.service import Served, Service
+from xopt.serve.refusing import EncodedError, no_route, refuse, told
+from xopt.serve.service import ASIDE, Served, Service
 from xopt.serve.wire import parse
 
 __all__ = ["make_app"]
@@ -39,22 +40,10 @@ FOLDER = Path(__file__).parent
 # What everyone may ask, with or without a key: a probe has none.
 OPEN = ("/health", "/v2/health/live", "/v2/health/ready")
 
+# What to do where a body is too large.
+SEVERAL = "Send several requests; they are joined again."
+
 Answer = Callable[[Service, dict[str, Any]], Awaitable[Any]]
-
-
-class _EncodedError(InputError):
-    """A body that is compressed: this server reads bodies as they are."""
-
-
-# Errors of who asks, or of how much is asked -> status.
-STATUS: tuple[tuple[type[Exception], int], ...] = (
-    (TooLargeError, 413),
-    (_EncodedError, 415),
-    (FullError, 429),
-    (LateError, 503),
-    (ClosedError, 503),
-    (InputError, 400),
-)
 
 
 def make_app(service: Service) -> Starlette:
@@ -73,8 +62,9 @@ def make_app(service: Service) -> Starlette:
 
     def post(path: str, answer: Answer) -> Route:
         async def endpoint(request: Request) -> Response:
-            body = parse(await _body(request, service.options.max_body_kib * 2**10))
-            return _Json(await answer(service, body))
+            body = await _body(request, service.options.max_body_kib * 2**10)
+            found = await answer(service, await _read(service, body))
+            return Response(await _written(service, found), media_type="application/json")
 
         return Route(path, endpoint, methods=["POST"])
 
@@ -101,11 +91,11 @@ def make_app(service: Service) -> Starlette:
     async def infer(request: Request) -> Response:
         served = named(request)
         body = await _body(request, service.options.max_body_kib * 2**10)
-        asked = tensors.read_request(body, request.headers.get(tensors.HEADER))
+        asked = await _read(service, body, request.headers.get(tensors.HEADER))
         answer, behind = await kserve.infer(service, served, asked)
+        written = await _written(service, answer)
         if behind is None:
-            return _Json(answer)
-        written = _written(answer)
+            return Response(written, media_type="application/json")
         headers = {tensors.HEADER: str(len(written))}
         return Response(written + behind, headers=headers, media_type="application/octet-stream")
 
@@ -141,37 +131,50 @@ def make_app(service: Service) -> Starlette:
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _no_route},
+        exception_handlers={HTTPException: no_route},
         middleware=[Middleware(_Guard, service=service, metrics=metrics)],
     )
 
 
-def _written(answer: Any) -> bytes:
-    """As JSON; arrays too, in the fewest digits that are the same float32."""
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+async def _read(service: Service, body: bytes, stated: str | None = None) -> dict[str, Any]:
+    """The request's JSON, with its tensors where ``stated`` says that some stand behind it."""
+    most = service.options.max_texts
+    large = len(body) > LARGE
+    read = partial(_parse_large, service) if large else parse
+    work = partial(tensors.read_request, body, stated, read, most)
+    return await service.aside(ASIDE if large else 0, work)
 
 
-class _Json(JSONResponse):
-    def render(self, content: Any) -> bytes:
-        return _written(content)
+def _parse_large(service: Service, body: bytes) -> dict[str, Any]:
+    options = service.options
+    # A text may be in a list of its own, with a pair that is too; the rest is spare.
+    most = 4 * options.max_texts + 4096
+    return parse(body, lambda body: parse_in_steps(body, most, options.max_text_kib))
+
+
+async def _written(service: Service, answer: Any) -> bytes:
+    large = 4 * count_values(answer) > LARGE
+    return await service.aside(ASIDE, partial(write_in_steps, answer)) if large else write(answer)
 
 
 async def _body(request: Request, most: int) -> bytes:
     """The request's body, never more than ``most`` bytes of it."""
     encoding = request.headers.get("content-encoding", "identity").strip()
     if encoding.lower() not in ("", "identity"):
-        raise _EncodedError(
+        raise EncodedError(
             f"The body is sent with Content-Encoding {encoding!r:.40}; it is read as it is.",
             hint="Send it without compression.",
         )
     stated = request.headers.get("content-length", "0")
     if stated.isdecimal() and int(stated) > most:
-        raise TooLargeError(f"The body has {int(stated):,} bytes; at most {most:,} are read.")
+        raise TooLargeError(
+            f"The body has {int(stated):,} bytes; at most {most:,} are read.", hint=SEVERAL
+        )
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > most:
-            raise TooLargeError(f"The body has more than {most:,} bytes.")
+            raise TooLargeError(f"The body has more than {most:,} bytes.", hint=SEVERAL)
     return bytes(body)
 
 
@@ -196,6 +199,11 @@ class _Guard:
             await send(message)
 
         path = str(scope["path"])
+        task = asyncio.current_task()
+        gone: asyncio.Future[None] | None = scope.get("state", {}).get(GONE)
+        leave = partial(_leave, task)
+        if gone is not None:
+            gone.add_done_callback(leave)
         try:
             async with asyncio.timeout(self.service.options.timeout_s + 5):
                 if path not in OPEN and not self._has_key(scope):
@@ -206,11 +214,18 @@ class _Guard:
                     await self.app(scope, receive, note)
         except ClientDisconnect:
             status = 499
+        except asyncio.CancelledError:
+            if task is None or gone is None or not gone.done():
+                raise
+            task.uncancel()
+            status = 499
         except Exception as error:
             if sent:
                 raise
-            await self._said(path, error)(scope, receive, note)
+            await self._refuse(path, *told(error))(scope, receive, note)
         finally:
+            if gone is not None:
+                gone.remove_done_callback(leave)
             spent = time.perf_counter() - begin
             self.metrics.count(scope, status, spent)
             record = {
@@ -230,19 +245,6 @@ class _Guard:
             given = given[7:].strip()
         return hmac.compare_digest(given, key.strip().encode())
 
-    def _said(self, path: str, error: Exception) -> Response:
-        for kind, status in STATUS:
-            if isinstance(error, kind):
-                said = for_clients(error) if isinstance(error, InputError) else error
-                return self._refuse(path, status, str(said).replace("\n", " "))
-        if isinstance(error, TimeoutError):
-            return self._refuse(path, 503, "The request took too long.")
-        if isinstance(error, XoptError):
-            log.error("%s", error)
-            return self._refuse(path, 500, error.message)
-        log.exception("a request failed")
-        return self._refuse(path, 500, f"xopt itself failed: {type(error).__name__}.")
-
     def _refuse(self, path: str, status: int, message: str) -> Response:
         """An error, with when to ask again or what to send with it."""
         headers = {}
@@ -253,30 +255,10 @@ class _Guard:
             headers["WWW-Authenticate"] = "Bearer"
         if status == 415:
             headers["Accept-Encoding"] = "identity"
-        return _in_form(path, status, message, headers)
+        return refuse(path, status, message, headers)
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
-    """A path that there is not, or not with this method."""
-    assert isinstance(error, HTTPException)
-    path, ways = request.url.path, (error.headers or {}).get("Allow")
-    said = f"There is no {path:.200}; /docs lists what there is."
-    if ways is not None:
-        said = f"{path:.200} is asked with {ways}, not with {request.method}."
-    return _in_form(path, error.status_code, said, error.headers)
-
-
-def _in_form(
-    path: str, status: int, message: str, headers: Mapping[str, str] | None
-) -> JSONResponse:
-    """An error in the form that the clients of the path's interface read."""
-    body: dict[str, Any]
-    if path.startswith("/v1/"):
-        kind = "invalid_request_error" if status < 429 else "server_error"
-        body = openai.error_body(message, kind)
-    elif path.startswith("/v2"):
-        body = {"error": message}
-    else:
-        kinds = {429: "overloaded", 503: "unhealthy", 500: "backend"}
-        body = {"error": message, "error_type": kinds.get(status, "validation")}
-    return JSONResponse(body, status, headers=headers)
+def _leave(task: asyncio.Task[None] | None, gone: asyncio.Future[None]) -> None:
+    """Nobody waits for this answer any more: what of it has not begun is not begun."""
+    if task is not None:
+        task.cancel()

@@ -13,16 +13,15 @@ Shenker, 1989).
 
 from __future__ import annotations
 
-import contextlib
-import heapq
 import itertools
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from xopt.errors import XoptError
 from xopt.packing import Encoding
+from xopt.serve.waiting import Item, Job, Waiting
 
 __all__ = ["Batcher", "ClosedError", "FullError", "LateError"]
 
@@ -70,43 +70,9 @@ class Starts(Protocol):
         ...
 
 
-@dataclass
-class _Job:
-    """A request: its encodings, and what is known of their answers."""
-
-    encodings: Sequence[Encoding]
-    done: Future[list[Array]]
-    arrived: float
-    answers: list[Array | None] = field(default_factory=list)
-    left: int = 0
-
-    def __post_init__(self) -> None:
-        self.answers = [None] * len(self.encodings)
-        self.left = len(self.encodings)
-
-    def put(self, index: int, answer: Array | Exception) -> None:
-        if isinstance(answer, Exception):
-            self.fail(answer)
-            return
-        self.answers[index] = answer
-        self.left -= 1
-        if self.left == 0:
-            # It may be cancelled at any moment.
-            with contextlib.suppress(InvalidStateError):
-                self.done.set_result([a for a in self.answers if a is not None])
-
-    def fail(self, error: Exception) -> None:
-        with contextlib.suppress(InvalidStateError):
-            self.done.set_exception(error)
-
-
-# (place in the queue, order of arrival, job, which of its encodings)
-_Item = tuple[float, int, _Job, int]
-
-
 @dataclass(frozen=True)
 class _Batch:
-    items: Sequence[_Item]
+    items: Sequence[Item]
     tokens: int
     lanes: int
 
@@ -134,11 +100,10 @@ class Batcher:
         self.engine, self.clock = engine, clock
         self.lanes = engine.lanes
         self.batch_tokens, self.queue_tokens, self.timeout_s = batch_tokens, queue_tokens, timeout_s
-        self.waiting_tokens = 0
         self.batches = 0
         self.batched_texts = 0
-        self._queue: list[_Item] = []
-        self._order = itertools.count()
+        self.cancelled_texts = 0
+        self._queue = Waiting()
         self._speed = FIRST_SPEED
         self._busy = 0
         self._change = threading.Condition()
@@ -153,34 +118,44 @@ class Batcher:
     def submit(self, encodings: Sequence[Encoding], *, first: bool = False) -> Future[list[Array]]:
         """Queue a request; the future has the answer of each encoding, in order.
 
-        Cancelling the future takes what has not begun out of the queue. ``first`` is for probes: it
-        goes before all that waits and is never refused, since a full queue is no sign of illness.
+        Cancelling the future takes what has not begun out of the queue at once. ``first`` is for
+        probes: it goes before all that waits and is never refused, since a full queue is no sign of
+        illness.
 
         Raises:
             FullError: too many tokens wait.
             ClosedError: the batcher is being closed.
         """
-        job = _Job(encodings, Future(), self.clock())
-        tokens = sum(map(len, encodings))
+        job = Job(encodings, Future(), self.clock())
+        sizes = list(map(len, encodings))
         with self._change:
             if self._closing:
                 raise ClosedError("This server is stopping.", hint="Ask again.")
-            full = self.waiting_tokens and self.waiting_tokens + tokens > self.queue_tokens
-            if full and not first:
+            waiting = self.waiting_tokens
+            if waiting and waiting + sum(sizes) > self.queue_tokens and not first:
                 raise FullError(
-                    f"{self.waiting_tokens:,} tokens are waiting; at most {self.queue_tokens:,} "
-                    "may.",
+                    f"{waiting:,} tokens are waiting; at most {self.queue_tokens:,} may.",
                     hint="Ask again in a moment.",
                 )
-            self.waiting_tokens += tokens
-            ahead = 0
-            for index, encoding in enumerate(encodings):
-                ahead += len(encoding)
-                place = -math.inf if first else job.arrived + ahead / self._speed
-                heapq.heappush(self._queue, (place, next(self._order), job, index))
+            ends = itertools.accumulate(sizes)
+            own = (job.arrived + end / self._speed for end in ends)
+            self._queue.put(job, itertools.repeat(-math.inf, len(sizes)) if first else own)
             if self._busy < self.lanes:
                 self._change.notify()
+        job.done.add_done_callback(partial(self._cancelled, job))
         return job.done
+
+    def _cancelled(self, job: Job, done: Future[list[Array]]) -> None:
+        """Take out a request that nobody waits for any more; what runs of it runs on."""
+        if done.cancelled():
+            with self._change:
+                self.cancelled_texts += self._queue.remove(job)
+                self._change.notify_all()
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens in the queue."""
+        return self._queue.tokens
 
     @property
     def retry_after_s(self) -> float:
@@ -196,9 +171,7 @@ class Batcher:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         with self._change:
-            for *_, job, _index in self._queue:
-                job.fail(ClosedError("This server has stopped.", hint="Ask again."))
-            self._queue.clear()
+            self._queue.clear(ClosedError("This server has stopped.", hint="Ask again."))
             self._change.notify_all()
         for thread in self._threads:
             thread.join()
@@ -210,7 +183,11 @@ class Batcher:
                 # Before anybody is told, or who asks again at once would find no idle engine.
                 self._busy -= batch.lanes
                 for (_, _, job, index), answer in zip(batch.items, answers, strict=True):
-                    job.put(index, answer)
+                    if isinstance(answer, Exception):
+                        self._queue.remove(job)
+                        job.fail(answer)
+                    else:
+                        job.put(index, answer)
 
     def _next(self) -> _Batch | None:
         """The next batch, as soon as there are a text and a lane for it; None at the end."""
@@ -240,15 +217,14 @@ class Batcher:
         if not alone and self.lanes > 1:
             share = max(LANE_TOKENS // free, self.waiting_tokens // self.lanes)
             most = min(most, max(LEAST_TOKENS, share))
-        taken: list[_Item] = []
+        taken: list[Item] = []
         tokens = 0
         now = self.clock()
         while self._queue:
-            _, _, job, index = item = self._queue[0]
+            _, _, job, index = self._queue.head()
             size = len(job.encodings[index])
-            if job.done.done():
-                pass
-            elif now - job.arrived > self.timeout_s:
+            if now - job.arrived > self.timeout_s:
+                self._queue.remove(job)
                 job.fail(
                     LateError(
                         f"This request waited longer than {self.timeout_s:g} s.",
@@ -258,10 +234,8 @@ class Batcher:
             elif taken and tokens + size > most:
                 break
             else:
-                taken.append(item)
+                taken.append(self._queue.pop())
                 tokens += size
-            heapq.heappop(self._queue)
-            self.waiting_tokens -= size
         return _Batch(taken, tokens, self.lanes if alone else 1)
 
     def _answer(self, batch: _Batch) -> list[Array | Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,16 @@ from xopt.host import tool_versions
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
 from xopt.serve.service import Served, Service
 from xopt.serve.tensors import parameters_of, wants_bytes, write_outputs
-from xopt.serve.wire import a_bool, text_rows
+from xopt.serve.wire import a_bool, shown, text_rows, there
 
 __all__ = ["check_version", "infer", "metadata", "server_metadata"]
 
 # Every model has one version, by which the protocol's paths may name it.
 VERSION = "1"
+# What to do about inputs that are something else.
+TENSORS = (
+    'Send "inputs": [{"name": "TEXT", "datatype": "BYTES", "shape": [1, 1], "data": ["a text"]}].'
+)
 
 Array = NDArray[np.float32]
 
@@ -79,7 +84,7 @@ async def infer(
     tensors = _tensors(body)
     texts = tensors.get("TEXT")
     if texts is None:
-        raise InputError("The input TEXT is missing.")
+        raise InputError("The input TEXT is missing.", hint=TENSORS)
     output = served.model.session.engine.signature.output
     asked = wants_bytes(body, (output, "TOKENS"))
     rows = text_rows(texts, tensors.get("PAIR"), ("TEXT", "PAIR"))
@@ -100,30 +105,31 @@ async def infer(
 
 
 def _tensors(body: dict[str, Any]) -> dict[str, list[Any]]:
-    given = body.get("inputs")
+    given = there(body, "inputs", "a list of tensors")
     if not isinstance(given, list):
-        raise InputError("inputs is no list of tensors.")
+        raise InputError(f"inputs is {shown(given)}; it has to be a list.", hint=TENSORS)
     found: dict[str, list[Any]] = {}
     for tensor in given:
         if not isinstance(tensor, dict) or tensor.get("name") not in ("TEXT", "PAIR"):
             name = tensor.get("name") if isinstance(tensor, dict) else tensor
-            raise InputError(f"There is no input {name!r:.60}; possible: TEXT, PAIR.")
+            raise InputError(f"There is no input {shown(name)}; possible: TEXT, PAIR.")
         name, data, shape = tensor["name"], tensor.get("data"), tensor.get("shape")
         if tensor.get("datatype") != "BYTES":
-            raise InputError(f"{name} has the datatype {tensor.get('datatype')!r:.40}, not BYTES.")
+            kind = shown(tensor.get("datatype"))
+            raise InputError(f"{name} has the datatype {kind}; possible: BYTES.", hint=TENSORS)
         if name in found:
             raise InputError(f"The input {name} stands twice.")
         if not isinstance(data, list):
-            raise InputError(f"{name} has no data.")
+            raise InputError(f"{name} has no list of data.", hint=TENSORS)
         flat = [v for item in data for v in (item if isinstance(item, list) else [item])]
         sizes = isinstance(shape, list) and all(type(size) is int for size in shape)
         if not sizes or shape not in ([len(flat)], [len(flat), 1]):
             raise InputError(
-                f"{name} has the shape {shape!r:.40} and {len(flat)} texts.",
+                f"{name} has the shape {json.dumps(shape):.40} and {len(flat)} texts.",
                 hint=f"Possible: [{len(flat)}, 1].",
             )
         if not flat:
-            raise InputError(f"{name} has no text.")
+            raise InputError(f"{name} has no text.", hint="Send at least one text.")
         found[name] = flat
     return found
 

@@ -55,13 +55,18 @@ class Metrics:
         replaced = CounterMetricFamily(
             "xopt_replaced_tokens", "Tokens that a trimmed vocabulary lacks.", labels=["model"]
         )
+        cancelled = CounterMetricFamily(
+            "xopt_cancelled_texts", "Texts taken out of the queue: their client was gone, or late.",
+            labels=["model"],
+        )  # fmt: skip
         for name, served in list(self.service.models.items()):
             waiting.add_metric([name], served.batcher.waiting_tokens)
             batches.add_metric([name], served.batcher.batches)
             texts.add_metric([name], served.batcher.batched_texts)
+            cancelled.add_metric([name], served.batcher.cancelled_texts)
             tokens.add_metric([name], served.model.session.usage.tokens)
             replaced.add_metric([name], served.model.session.usage.replaced)
-        yield from (waiting, batches, texts, tokens, replaced)
+        yield from (waiting, batches, texts, cancelled, tokens, replaced)
 
     def text(self) -> str:
         """The page that Prometheus reads."""

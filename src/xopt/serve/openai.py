@@ -13,9 +13,19 @@ from xopt.errors import InputError
 from xopt.model.results import Embedding
 from xopt.model.texts import Row
 from xopt.serve.service import Served, Service
-from xopt.serve.wire import a_bool, a_name, a_text, single_or_many
+from xopt.serve.wire import a_bool, a_name, a_text, shown, single_or_many, there
 
-__all__ = ["embeddings", "error_body", "model", "models"]
+__all__ = [
+    "GIVES", "cut", "embeddings", "error_body", "model", "models", "read_dimensions", "wrong_kind",
+]  # fmt: skip
+
+# Kind of head -> what it gives, as a client calls it.
+GIVES = {
+    "embed": "embeddings",
+    "classify": "labels of texts",
+    "tag": "tags of words",
+    "span": "answers from a context",
+}
 
 Array = NDArray[np.float32]
 
@@ -29,20 +39,22 @@ async def embeddings(service: Service, body: dict[str, Any]) -> dict[str, Any]:
     served = _embedding_model(service, a_name(body, "model"))
     form = a_name(body, "encoding_format") or "float"
     if form not in ("float", "base64"):
-        raise InputError(f"encoding_format is {form!r}; possible: float, base64.")
+        raise InputError(f"encoding_format is {shown(form)}; possible: float, base64.")
     size = read_dimensions(service, served, body.get("dimensions"))
-    rows, _ = single_or_many(body.get("input"), "input", _row)
+    rows, _ = single_or_many(there(body, "input", "a text, or a list of texts,"), "input", _row)
     asking = served.model.asking(
         prompt_name=a_name(body, "prompt_name"),
         truncate=bool(a_bool(body, "truncate", service.options.truncate)),
     )
     found = [cast(Embedding, r) for r in await service.ask(served, rows, asking)]
     tokens = sum(r.tokens for r in found)
+    values = await service.aside(
+        len(found), lambda: [_written(cut(r.values, size), form) for r in found]
+    )
     return {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": n, "embedding": _written(cut(r.values, size), form)}
-            for n, r in enumerate(found)
+            {"object": "embedding", "index": n, "embedding": one} for n, one in enumerate(values)
         ],
         "model": served.name,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
@@ -77,9 +89,8 @@ def read_dimensions(service: Service, served: Served, asked: Any) -> int | None:
     allowed = [*(n for n in service.options.dimensions if n < width), width]
     if type(asked) is not int or asked not in allowed:
         raise InputError(
-            f"dimensions is {asked!r:.40}; {served.name} gives {', '.join(map(str, allowed))}.",
-            hint="A checkpoint that was trained for shorter embeddings is served with "
-            "--dimensions 64,128,256.",
+            f"dimensions is {shown(asked)}; {served.name} gives {', '.join(map(str, allowed))}.",
+            hint="Send one of these, or leave it out; whoever runs the server can allow more.",
         )
     return asked
 
@@ -98,18 +109,26 @@ def cut(values: Array, size: int | None) -> Array:
 def _embedding_model(service: Service, name: str | None) -> Served:
     served = service.find(name)
     if served.model.head.kind != "embed":
-        raise InputError(
-            f"{served.name} has the head {served.model.head.kind!r}; it gives no embeddings."
-        )
+        raise wrong_kind(served, GIVES["embed"])
     return served
 
 
+def wrong_kind(served: Served, asked: str) -> InputError:
+    """A model that gives something else than was asked, and where it gives that."""
+    kind = served.model.head.kind
+    way = {"embed": "/embed", "classify": "/predict"}.get(kind, f"/v2/models/{served.name}/infer")
+    return InputError(
+        f"{served.name} gives {GIVES[kind]}, not {asked}.",
+        hint=f"Ask {way}, or another model (/v1/models lists them).",
+    )
+
+
 def _row(value: Any, name: str) -> Row:
-    if isinstance(value, int) or (isinstance(value, list) and value):
+    if type(value) is int or (isinstance(value, list) and value and type(value[0]) is int):
         raise InputError(
             f"{name} holds token ids; this server reads texts, because ids of another tokenizer "
             "mean nothing to this checkpoint.",
-            hint="With langchain: OpenAIEmbeddings(check_embedding_ctx_length=False).",
+            hint="Send texts. With langchain: OpenAIEmbeddings(check_embedding_ctx_length=False).",
         )
     return Row(a_text(value, name), None, name)
 

@@ -55,7 +55,7 @@ async def ask(service: Service, body: dict[str, Any]) -> dict[str, Any]:
     served = service.find(a_name(body, "model"))
     texts, pair = body.get("texts"), a_name(body, "pair")
     if not isinstance(texts, list) or not 1 <= len(texts) <= MOST:
-        raise InputError(f"texts is no list of 1 to {MOST} texts.")
+        raise InputError(f"texts has to be a list of 1 to {MOST} texts.")
     rows = text_rows(texts, [pair] * len(texts) if pair else None, ("Text", "second text"))
     begin = time.perf_counter()
     found = await service.ask(served, rows, served.model.asking(truncate=True))

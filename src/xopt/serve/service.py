@@ -6,10 +6,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, did_you_mean
@@ -17,6 +22,7 @@ from xopt.host import release_memory
 from xopt.model.asking import Asking, read_rows
 from xopt.model.core import Model
 from xopt.model.finishing import finish
+from xopt.model.head import Head
 from xopt.model.remote import TooLargeError, check_sizes, check_together
 from xopt.model.results import Result
 from xopt.model.texts import Row, chunked
@@ -24,13 +30,17 @@ from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError
 from xopt.serve.options import ServeOptions
 
-__all__ = ["Served", "Service"]
+__all__ = ["ASIDE", "Served", "Service"]
 
 log = logging.getLogger(__name__)
 
 HEALTH_TEXT = "Habari"
 # Characters that are tokenized at a time, some 30 ms; then it is the turn of other requests.
 READ_CHARACTERS = 65_536
+# So many texts, or windows of them, are worth the wait for a thread.
+ASIDE = 64
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -72,6 +82,7 @@ class Service:
         self.models: dict[str, Served] = {}
         # Tokenizers leave Python; two threads keep up with two clients that send much at once.
         self.readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="xopt-reader")
+        self.workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="xopt-worker")
         self.swapping = threading.Lock()
         self._checking: asyncio.Future[dict[str, bool]] | None = None
         try:
@@ -157,12 +168,15 @@ class Service:
                 if now is None or now is served:
                     raise
                 served = now
-        listed = await asyncio.wrap_future(asked)
-        answers = iter(listed)
-        return [
-            finish(model.head, row, item, [next(answers) for _ in item], asking.normalize)
-            for row, item in zip(rows, parts, strict=True)
-        ]
+        answers = await asyncio.wrap_future(asked)
+        work = partial(_finished, model.head, rows, parts, iter(answers), asking.normalize)
+        return await self.aside(len(encodings), work)
+
+    async def aside(self, size: int, work: Callable[[], T]) -> T:
+        """What ``work`` gives; by a thread where it is of many texts, so that others go on."""
+        if size < ASIDE:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
     async def _read(
         self, model: Model, rows: Sequence[Row], asking: Asking
@@ -198,16 +212,18 @@ class Service:
         return await asyncio.shield(self._checking)
 
     async def _check_all(self) -> dict[str, bool]:
-        found = {}
-        for name, served in list(self.models.items()):
-            pair = HEALTH_TEXT if served.model.head.kind == "span" else None
-            try:
-                await self.ask(served, [Row(HEALTH_TEXT, pair)], Asking(), first=True)
-                found[name] = True
-            except Exception as error:
-                log.error("%s does not answer: %s", name, error)
-                found[name] = False
-        return found
+        models = dict(self.models)
+        found = await asyncio.gather(*map(self._answers, models.values()))
+        return dict(zip(models, found, strict=True))
+
+    async def _answers(self, served: Served) -> bool:
+        pair = HEALTH_TEXT if served.model.head.kind == "span" else None
+        try:
+            await self.ask(served, [Row(HEALTH_TEXT, pair)], Asking(), first=True)
+        except Exception as error:
+            log.error("%s does not answer: %s", served.name, error)
+            return False
+        return True
 
     def reload(self) -> list[str]:
         """Open every bundle that was replaced in its folder; what runs is finished by the old one.
@@ -241,3 +257,17 @@ class Service:
         for served in models:
             served.close(self.options.drain_s)
         self.readers.shutdown()
+        self.workers.shutdown()
+
+
+def _finished(
+    head: Head,
+    rows: Sequence[Row],
+    parts: Sequence[Sequence[Encoding]],
+    answers: Iterator[NDArray[np.float32]],
+    normalize: bool | None,
+) -> list[Result]:
+    return [
+        finish(head, row, item, [next(answers) for _ in item], normalize)
+        for row, item in zip(rows, parts, strict=True)
+    ]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from xopt.errors import InputError
 from xopt.host import tool_versions
 from xopt.model.results import Embedding, Prediction
-from xopt.model.texts import Row
-from xopt.serve.openai import cut, read_dimensions
+from xopt.model.texts import Row, check_row
+from xopt.serve.openai import GIVES, cut, read_dimensions, wrong_kind
 from xopt.serve.service import Served, Service
-from xopt.serve.wire import a_bool, a_name, a_text, single_or_many
+from xopt.serve.wire import a_bool, a_name, a_text, shown, single_or_many, there
 
 __all__ = ["embed", "info", "predict", "rerank", "root"]
 
@@ -29,7 +29,7 @@ async def embed(service: Service, body: dict[str, Any]) -> list[NDArray[np.float
     """
     served = _of_kind(service, body, "embed")
     size = read_dimensions(service, served, body.get("dimensions"))
-    rows, _ = single_or_many(body.get("inputs"), "inputs", _text)
+    rows, _ = single_or_many(there(body, "inputs", "a text, or a list of texts,"), "inputs", _text)
     asking = served.model.asking(
         prompt_name=a_name(body, "prompt_name"),
         normalize=a_bool(body, "normalize", None),
@@ -49,11 +49,11 @@ async def predict(service: Service, body: dict[str, Any]) -> Any:
         InputError: what the request asks cannot be done.
     """
     served = _of_kind(service, body, "classify")
-    rows, single = _sequences(body.get("inputs"))
+    rows, single = _sequences(there(body, "inputs", "a text, a pair of texts, or a list of them,"))
     raw = bool(a_bool(body, "raw_scores", False))
     asking = served.model.asking(truncate=_truncate(service, served, body))
     found = [cast(Prediction, r) for r in await service.ask(served, rows, asking)]
-    listed = [_labelled(r, raw) for r in found]
+    listed = await service.aside(len(found), lambda: [_labelled(r, raw) for r in found])
     return listed[0] if single else listed
 
 
@@ -66,17 +66,18 @@ async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]
     served = _of_kind(service, body, "classify")
     if len(served.model.labels) != 1:
         raise InputError(
-            f"{served.name} has {len(served.model.labels)} labels; a reranker has one score.",
-            hint="Serve a cross-encoder, or ask /predict.",
+            f"{served.name} gives {len(served.model.labels)} labels; a reranker gives one score.",
+            hint="Ask /predict, or another model.",
         )
-    query = a_text(body.get("query"), "query")
-    texts = body.get("texts")
-    if not isinstance(texts, list) or not texts:
-        raise InputError("texts is no list of texts.")
-    if not query.strip():
-        raise InputError("query is empty.", hint="Give at least one visible character.")
-    named = [(text, f"texts[{number}]") for number, text in enumerate(texts)]
-    rows = [Row(query, a_text(text, name), f"query with {name}") for text, name in named]
+    query = a_text(there(body, "query", "a text"), "query")
+    texts = there(body, "texts", "a list of texts")
+    if not isinstance(texts, list):
+        raise InputError(f"texts is {shown(texts)}; it has to be a list of texts.")
+    passages, _ = single_or_many(texts, "texts", _text)
+    for row in (Row(query, name="query"), *passages):
+        # Here, where each has its own name.
+        check_row(row, truncate=True)
+    rows = [Row(query, row.first, f"query with {row.name}") for row in passages]
     raw = bool(a_bool(body, "raw_scores", False))
     back = bool(a_bool(body, "return_text", False))
     asking = served.model.asking(truncate=_truncate(service, served, body))
@@ -135,11 +136,7 @@ def _labelled(found: Prediction, raw: bool) -> list[dict[str, Any]]:
 def _of_kind(service: Service, body: dict[str, Any], kind: str) -> Served:
     served = service.find(a_name(body, "model"))
     if served.model.head.kind != kind:
-        ways = {"embed": "/embed", "classify": "/predict"}
-        other = ways.get(served.model.head.kind, "/v2/models/NAME/infer")
-        raise InputError(
-            f"{served.name} has the head {served.model.head.kind!r}.", hint=f"Ask {other}."
-        )
+        raise wrong_kind(served, GIVES[kind])
     return served
 
 
@@ -148,11 +145,12 @@ def _truncate(service: Service, served: Served, body: dict[str, Any]) -> bool:
     cut_off = bool(a_bool(body, "truncate", service.options.truncate))
     side, own = a_name(body, "truncation_direction"), served.model.session.tokenizer.spec
     if side is not None and side.lower() not in ("left", "right"):
-        raise InputError(f"truncation_direction is {side!r:.40}; possible: left, right.")
+        raise InputError(f"truncation_direction is {shown(side)}; possible: left, right.")
     if cut_off and side is not None and side.lower() != own.truncation_side:
         raise InputError(
-            f"truncation_direction is {side!r}; {served.name} is cut on the side "
-            f"{own.truncation_side!r}."
+            f"truncation_direction is {shown(side)}; what is too long for {served.name} is cut on "
+            f"the side {own.truncation_side!r}.",
+            hint="Leave it out, or cut the text yourself.",
         )
     return cut_off
 

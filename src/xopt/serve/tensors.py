@@ -7,29 +7,37 @@ Source: the protocol's Binary Tensor Data Extension, as KServe and Triton publis
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.errors import InputError
-from xopt.serve.wire import parse
+from xopt.model.remote import TooLargeError
+from xopt.serve.wire import shown
 
 __all__ = ["HEADER", "parameters_of", "read_request", "wants_bytes", "write_outputs"]
 
 # In a request or an answer with tensors as bytes: how many bytes of JSON come before them.
+# What to do about texts as bytes that do not fit.
+LENGTHS = "Send each text behind its length in four bytes, the lowest first."
 HEADER = "Inference-Header-Content-Length"
 
 
-def read_request(body: bytes, stated: str | None) -> dict[str, Any]:
+def read_request(
+    body: bytes, stated: str | None, parse: Callable[[bytes], dict[str, Any]], most_texts: int
+) -> dict[str, Any]:
     """A request whose inputs all have ``data``, also those that came as bytes.
 
     Args:
         body: JSON, and the bytes of tensors where ``stated`` says how long the JSON is.
         stated: the header of this name, if it was sent.
+        parse: reads the JSON.
+        most_texts: of one tensor in bytes.
 
     Raises:
+        TooLargeError: more texts.
         InputError: lengths that do not fit each other, or a text that is not UTF-8.
     """
     if stated is None:
@@ -37,8 +45,12 @@ def read_request(body: bytes, stated: str | None) -> dict[str, Any]:
     # Twenty digits are more than any length has, and fewer than Python refuses to read.
     known = stated.isascii() and stated.isdecimal() and len(stated) <= 20
     if not (known and int(stated) <= len(body)):
-        raise InputError(f"{HEADER} is {stated!r:.40}; the body has {len(body):,} bytes.")
-    found, rest = parse(body[: int(stated)]), body[int(stated) :]
+        raise InputError(
+            f"{HEADER} is {stated!r:.40}; the body has {len(body):,} bytes.",
+            hint="It is the number of bytes of the JSON before the tensors.",
+        )
+    place = int(stated)
+    found = parse(body[:place])
     given = found.get("inputs")
     for tensor in given if isinstance(given, list) else ():
         if not isinstance(tensor, dict) or tensor.get("datatype") != "BYTES":
@@ -47,11 +59,19 @@ def read_request(body: bytes, stated: str | None) -> dict[str, Any]:
         if size is None:
             continue
         name = f"{tensor.get('name')!s:.40}"
-        if type(size) is not int or not 0 <= size <= len(rest):
-            raise InputError(f"binary_data_size of {name} is {size!r:.40}; {len(rest):,} are left.")
-        tensor["data"], rest = _texts(rest[:size], name), rest[size:]
-    if rest:
-        raise InputError(f"{len(rest):,} bytes stand behind the last tensor.")
+        left = len(body) - place
+        if type(size) is not int or not 0 <= size <= left:
+            raise InputError(
+                f"binary_data_size of {name} is {shown(size)}; {left:,} bytes are left.",
+                hint="It is the number of bytes of this tensor behind the JSON.",
+            )
+        tensor["data"] = _texts(body[place : place + size], name, most_texts)
+        place += size
+    if place < len(body):
+        raise InputError(
+            f"{len(body) - place:,} bytes stand behind the last tensor.",
+            hint=f"Send what {HEADER} and binary_data_size say.",
+        )
     return found
 
 
@@ -66,13 +86,16 @@ def wants_bytes(body: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, bo
     if asked is None or asked == []:
         return dict.fromkeys(names, usual)
     if not isinstance(asked, list):
-        raise InputError("outputs is no list.")
+        raise InputError(
+            f"outputs is {shown(asked)}; it has to be a list.",
+            hint=f'Send [{{"name": "{names[0]}"}}].',
+        )
     found = {}
     for output in asked:
         name = output.get("name") if isinstance(output, dict) else None
         if name not in names:
             wrong = output if name is None else name
-            raise InputError(f"There is no output {wrong!r:.60}; possible: {', '.join(names)}.")
+            raise InputError(f"There is no output {shown(wrong)}; possible: {', '.join(names)}.")
         found[str(name)] = _flag(output, "binary_data", default=usual)
     return found
 
@@ -100,16 +123,21 @@ def write_outputs(
     return entries, b"".join(parts) if any(asked.values()) else None
 
 
-def _texts(data: bytes, name: str) -> list[str]:
+def _texts(data: bytes, name: str, most: int) -> list[str]:
     texts: list[str] = []
     place = 0
     while place < len(data):
+        if len(texts) == most:
+            raise TooLargeError(
+                f"{name} has more than {most:,} texts.",
+                hint="Send several requests; they are joined again.",
+            )
         if place + 4 > len(data):
-            raise InputError(f"{name} ends within the length of a text.")
+            raise InputError(f"{name} ends within the length of a text.", hint=LENGTHS)
         (size,) = struct.unpack_from("<I", data, place)
         place += 4
         if place + size > len(data):
-            raise InputError(f"{name}[{len(texts)}] is longer than the tensor.")
+            raise InputError(f"{name}[{len(texts)}] is longer than the tensor.", hint=LENGTHS)
         try:
             texts.append(data[place : place + size].decode())
         except UnicodeDecodeError as error:
@@ -128,12 +156,12 @@ def parameters_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise InputError("parameters is no JSON object.")
+        raise InputError(f"parameters is {shown(found)}; it has to be a JSON object.")
     return found
 
 
 def _flag(entry: Mapping[str, Any], name: str, *, default: bool) -> bool:
     value = parameters_of(entry).get(name, default)
     if not isinstance(value, bool):
-        raise InputError(f"{name} is {value!r:.60}; possible: true, false.")
+        raise InputError(f"{name} is {shown(value)}; possible: true, false.")
     return value

@@ -1,0 +1,76 @@
+"""Errors as answers: their status, and the form that each interface's clients read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from xopt.errors import InputError, XoptError
+from xopt.model.remote import TooLargeError, for_clients
+from xopt.serve import openai
+from xopt.serve.batching import ClosedError, FullError, LateError
+
+__all__ = ["EncodedError", "no_route", "refuse", "told"]
+
+log = logging.getLogger(__name__)
+
+
+class EncodedError(InputError):
+    """A body that is compressed: this server reads bodies as they are."""
+
+
+# Errors of who asks, or of how much is asked -> status.
+STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (TooLargeError, 413),
+    (EncodedError, 415),
+    (FullError, 429),
+    (LateError, 503),
+    (ClosedError, 503),
+    (InputError, 400),
+)
+
+
+def told(error: Exception) -> tuple[int, str]:
+    """The status of an error and what a client is told; the rest goes to the log."""
+    for kind, status in STATUS:
+        if isinstance(error, kind):
+            said = for_clients(error) if isinstance(error, InputError) else error
+            return status, str(said).replace("\n", " ")
+    if isinstance(error, TimeoutError):
+        return 503, "The request took too long. Ask again later, or with fewer texts."
+    if isinstance(error, XoptError):
+        log.error("%s", error)
+        return 500, error.message
+    log.error("a request failed", exc_info=error)
+    return 500, "The server failed at this request; its log says why."
+
+
+def refuse(
+    path: str, status: int, message: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """An error in the form that the clients of the path's interface read."""
+    body: dict[str, Any]
+    if path.startswith("/v1/"):
+        kind = "invalid_request_error" if status < 429 else "server_error"
+        body = openai.error_body(message, kind)
+    elif path.startswith("/v2"):
+        body = {"error": message}
+    else:
+        kinds = {429: "overloaded", 503: "unhealthy", 500: "backend"}
+        body = {"error": message, "error_type": kinds.get(status, "validation")}
+    return JSONResponse(body, status, headers=headers)
+
+
+async def no_route(request: Request, error: Exception) -> JSONResponse:
+    """A path that there is not, or not with this method."""
+    assert isinstance(error, HTTPException)
+    path, ways = request.url.path, (error.headers or {}).get("Allow")
+    said = f"There is no {path:.200}; /docs lists what there is."
+    if ways is not None:
+        said = f"{path:.200} is asked with {ways}, not with {request.method}."
+    return refuse(path, error.status_code, said, error.headers)

@@ -1,0 +1,96 @@
+"""A client that goes away takes what of its request has not begun out of the queue."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEXTS = ["Habari za asubuhi", "Guten Morgen", "おはよう"]
+
+
+def tensor(name: str) -> dict[str, Any]:
+    return {"name": name, "datatype": "BYTES", "shape": [len(TEXTS), 1], "data": TEXTS}
+
+
+INTERFACES = [
+    ("/v1/embeddings", "embed", {"input": TEXTS}),
+    ("/embed", "embed", {"inputs": TEXTS}),
+    ("/", "embed", {"inputs": TEXTS}),
+    ("/predict", "nli", {"inputs": [[text] for text in TEXTS]}),
+    ("/rerank", "rerank", {"query": "Wo?", "texts": TEXTS}),
+    ("/v2/models/{name}/infer", "span", {"inputs": [tensor("TEXT"), tensor("PAIR")]}),
+    ("/page/ask", "tag", {"texts": TEXTS}),
+]
+
+
+class Held:
+    """A model's engine that answers when it is let, and its queue, watched."""
+
+    def __init__(self, served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batcher, self.go = served.batcher, threading.Event()
+        self.began, self.queued, self.removed = (threading.Semaphore(0) for _ in range(3))
+        start, queue = served.model.session.start, served.batcher._queue
+        put, remove = queue.put, queue.remove
+
+        def held(encodings: Any, **options: Any) -> Any:
+            self.began.release()
+            self.go.wait()
+            return start(encodings, **options)
+
+        def watched_put(*given: Any) -> None:
+            put(*given)
+            self.queued.release()
+
+        def watched_remove(job: Any) -> int:
+            found: int = remove(job)
+            self.removed.release()
+            return found
+
+        monkeypatch.setattr(served.model.session, "start", held)
+        monkeypatch.setattr(queue, "put", watched_put)
+        monkeypatch.setattr(queue, "remove", watched_remove)
+
+
+@pytest.mark.parametrize(("path", "name", "body"), INTERFACES)
+def test_who_leaves_is_not_answered_and_gives_the_queue_back(
+    start: Callable[..., Any],
+    bundles: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    name: str,
+    body: dict[str, Any],
+) -> None:
+    with start({name: bundles[name]}) as running:
+        held = Held(running.service.models[name], monkeypatch)
+        found: list[Any] = []
+        # Its texts have the whole engine, or all of its lanes.
+        probe = threading.Thread(target=lambda: found.append(running.ask("/health")))
+        probe.start()
+        assert held.began.acquire(timeout=60)
+        assert held.queued.acquire(timeout=60)
+        data = json.dumps(body).encode()
+        way = path.replace("{name}", name)
+        head = f"POST {way} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+        port = int(running.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            client.sendall(head.encode() + data)
+            assert held.queued.acquire(timeout=60)
+            assert held.batcher.waiting_tokens > 0
+        assert held.removed.acquire(timeout=60)
+        assert held.batcher.waiting_tokens == 0
+        held.go.set()
+        probe.join()
+        assert found[0][0] == 200
+        # What comes next is answered, and nothing of who left ever was.
+        assert running.ask(way, body)[0] == 200
+        assert held.batcher.batched_texts == 1 + len(TEXTS)
+        _, text, _ = running.ask("/metrics")
+    assert f'xopt_cancelled_texts_total{{model="{name}"}} {len(TEXTS):.1f}' in text
+    assert f'xopt_requests_total{{route="{path}",status="499"}} 1.0' in text
+    assert 'status="500"' not in text
