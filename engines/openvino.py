@@ -29,13 +29,13 @@ from xopt.engines.openvino_graph import (
     same_blocks,
     share_products,
 )
-from xopt.engines.openvino_layer import packed_layers, suits_here
+from xopt.engines.openvino_layer import FORMS, packed_layers, suits_here
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
 from xopt.engines.openvino_sizes import fill, whole
 from xopt.engines.openvino_tidy import name_nodes, tidy
 from xopt.errors import BuildError, InputError, UnsupportedError, XoptError, require
-from xopt.host import check_count, cpu_count, cpu_flags, release_memory
+from xopt.host import check_count, cpu_count, cpu_flags, int8_instructions, release_memory
 from xopt.packing import PackedBatch, balanced_groups, length_groups
 from xopt.progress import Progress
 from xopt.publishing import disk_error
@@ -252,7 +252,7 @@ class OpenVinoEngine(Engine):
             if kind == "Reference" and "PackedLayer" in str(
                 info["originalLayersNames"].astype(str)
             ):
-                kind, form = "PackedLayer", "avx512_vnni_I8"
+                kind, form = "PackedLayer", FORMS[int8_instructions()]
             if kind in SHOWN:
                 kernels[f"{kind} {form}"] = kernels.get(f"{kind} {form}", 0) + 1
         return {

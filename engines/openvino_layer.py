@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from xopt.engines.openvino_match import constant, redirect, source
 from xopt.host import int8_instructions
 
-__all__ = ["packed_layers", "suits_here"]
+__all__ = ["FORMS", "packed_layers", "suits_here"]
 
 Numbers = NDArray[np.float64]
 LAYER = re.compile(r"^layers\.(\d+)\.")
 # Columns of a panel, and neighbours in a sum that one instruction multiplies.
 PANEL, QUAD = 32, 4
 CODES = 255
+# Instructions that we have a layer for -> how its products are called beside OpenVINO's.
+FORMS = {
+    "AVX-512 VNNI": "avx512_vnni_I8",
+    "AVX-512 without VNNI": "avx512_I8",
+    "AVX2 without VNNI": "avx2_I8",
+}
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,11 @@ class Layer:
 
 
 def suits_here() -> bool:
-    """Whether the instruction that we use is the fastest one for 8-bit numbers here.
+    """Whether the instructions that we use are the fastest ones for 8-bit numbers here.
 
-    Tiles of AMX, which OpenVINO uses, multiply more at a time.
+    Tiles of AMX, which OpenVINO uses, multiply more at a time. AVX VNNI was never at hand.
     """
-    return int8_instructions() == "AVX-512 VNNI"
+    return int8_instructions() in FORMS
 
 
 def packed_layers(openvino: Any, model: Any, factory: Any) -> int:

@@ -27,13 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.hashing import cache_folder
-from xopt.host import cpu_facts, cpu_flags
+from xopt.host import cpu_facts, cpu_flags, cpu_flags_left
 
 __all__ = ["NativeAttention", "load_attention", "obstacle"]
 
 log = logging.getLogger(__name__)
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+# What the compiler must not use where it is withheld; the first takes the second along.
+WITHHELD = {"avx512f": "-mno-avx512f", "avx512_vnni": "-mno-avx512vnni"}
 COMPILE_S = 600
 NO_COMPILER = "there is no C++ compiler (Debian and Ubuntu: apt install g++)"
 
@@ -81,8 +83,8 @@ def obstacle() -> str:
     """Why it cannot be had here, as far as that shows without compiling; empty if nothing shows."""
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         return "it is compiled on Linux x86-64 only"
-    if "avx512f" not in cpu_flags():
-        return "this CPU has no AVX-512"
+    if "avx2" not in cpu_flags_left():
+        return "this CPU has no AVX2"
     return "" if _compiler() else NO_COMPILER
 
 
@@ -122,7 +124,8 @@ def _library() -> Path:
         if part.name.endswith((".cpp", ".h"))
     }
     root = Path(openvino.__file__).parent
-    flags = [*FLAGS, *_abi(root)]
+    withheld = set(cpu_flags()) - set(cpu_flags_left())
+    flags = [*FLAGS, *(no for flag, no in WITHHELD.items() if flag in withheld), *_abi(root)]
     facts = [openvino.get_version(), *flags, *sorted(cpu_facts().items()), _version(compiler)]
     digest = hashlib.sha256(repr([sources, facts]).encode()).hexdigest()[:20]
     folder = cache_folder() / "native" / digest

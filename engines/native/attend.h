@@ -12,11 +12,8 @@ namespace xopt {
 constexpr int64_t kWholeRows = 160;
 
 // A sentence's own length decides, so that its answer does not depend on its neighbours.
-inline decltype(&attend_float) attention_of([[maybe_unused]] bool whole, [[maybe_unused]] int64_t rows) {
-#ifdef XOPT_WHOLE_ATTENTION
-    if (whole && rows >= kWholeRows) return attend_whole;
-#endif
-    return attend_float;
+inline decltype(&attend_float) attention_of(bool whole, int64_t rows) {
+    return whole && rows >= kWholeRows ? attend_whole : attend_float;
 }
 
 }  // namespace xopt

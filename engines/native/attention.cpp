@@ -2,8 +2,7 @@
 //
 // PackedAttention: q, k, v: [T, heads * d] float32, or one [T, 3 * heads * d] that holds the three side
 // by side; cu_seqlens: [B + 1] int32. Output: [T, heads * d]. Scores are multiplied by ``scale``.
-// ``whole``: the products of a long sentence are sums of whole numbers (whole_attention.h) where this CPU has
-// instructions for them.
+// ``whole``: the products of a long sentence are sums of whole numbers (whole_attention.h).
 // PackedLayer: x: [T, width] float32, as the norm before the layer leaves it without weight and bias;
 // cu_seqlens; four weights in panels (products.h); a number for each column (layer.h). Output: as x, of the
 // layer's last norm.
@@ -129,7 +128,6 @@ public:
     }
 };
 
-#ifdef XOPT_LAYER
 class PackedLayer : public ov::op::Op {
 public:
     OPENVINO_OP("PackedLayer", "xopt");
@@ -181,12 +179,9 @@ extern "C" void xopt_spent(int64_t layer, int64_t* spent) {
     for (int64_t kind = 0; kind < kKinds; ++kind)
         spent[kind] = layer < kLayers ? g_spent[layer][kind].load() : 0;
 }
-#endif
 
 OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({
     std::make_shared<ov::OpExtension<PackedAttention>>(),
-#ifdef XOPT_LAYER
     std::make_shared<ov::OpExtension<PackedLayer>>(),
-#endif
     std::make_shared<ov::OpExtension<PackedMean>>(),
 }));

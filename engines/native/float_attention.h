@@ -6,9 +6,11 @@
 
 namespace xopt {
 
+// A function of its own: where GCC 12 takes two of them together, sums lie in memory.
+//
 // scores[rows][vectors of 16 from j] = q[rows][d] * keys[d][j..]
 template <int ROWS, int VECTORS>
-inline void scores_block(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded,
+__attribute__((noinline)) void scores_block(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded,
                          float* scores) {
     Vector sum[ROWS][VECTORS] = {};
     for (int64_t c = 0; c < d; ++c) {
@@ -27,29 +29,26 @@ template <int ROWS>
 inline void scores_of(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded,
                       float* scores) {
     int64_t j = 0;
-    for (; j + 2 * kLanes <= padded; j += 2 * kLanes)
-        scores_block<ROWS, 2>(q, stride, keys + j, d, padded, scores + j);
+    for (; j + kWide * kLanes <= padded; j += kWide * kLanes)
+        scores_block<ROWS, kWide>(q, stride, keys + j, d, padded, scores + j);
     if (j < padded) scores_block<ROWS, 1>(q, stride, keys + j, d, padded, scores + j);
 }
 
-// out[rows][32 columns from c] = probs[rows][n] * v[n][c..]
-template <int ROWS>
-inline void context_of(const float* probs, int64_t padded, int64_t n, const float* v, int64_t stride,
-                       const float* inverse, float* out, int64_t out_stride, bool two) {
-    Vector sum[ROWS][2] = {};
+// out[rows][vectors of 16 columns from c] = probs[rows][n] * v[n][c..]
+template <int ROWS, int VECTORS>
+__attribute__((noinline)) void context_of(const float* probs, int64_t padded, int64_t n, const float* v, int64_t stride,
+                       const float* inverse, float* out, int64_t out_stride) {
+    Vector sum[ROWS][VECTORS] = {};
     for (int64_t j = 0; j < n; ++j) {
-        const Vector a = load(v + j * stride);
-        const Vector b = two ? load(v + j * stride + kLanes) : Vector{};
+        Vector value[VECTORS];
+        for (int i = 0; i < VECTORS; ++i) value[i] = load(v + j * stride + i * kLanes);
         for (int r = 0; r < ROWS; ++r) {
             const float one = probs[r * padded + j];
-            sum[r][0] += one * a;
-            sum[r][1] += one * b;
+            for (int i = 0; i < VECTORS; ++i) sum[r][i] += one * value[i];
         }
     }
-    for (int r = 0; r < ROWS; ++r) {
-        store(out + r * out_stride, sum[r][0] * inverse[r]);
-        if (two) store(out + r * out_stride + kLanes, sum[r][1] * inverse[r]);
-    }
+    for (int r = 0; r < ROWS; ++r)
+        for (int i = 0; i < VECTORS; ++i) store(out + r * out_stride + i * kLanes, sum[r][i] * inverse[r]);
 }
 
 template <int ROWS>
@@ -68,16 +67,17 @@ inline void rows_of(const float* q, const float* keys, const float* v, float* ou
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
         for (int64_t j = 0; j < padded; j += kLanes) {
-            const Vector p = power_of_two(load(row + j) * factor - top[r]);
+            const Vector p = power_of_two(fused(load(row + j), all(factor), all(0.0f) - top[r]));
             store(row + j, p);
             sum[r] += p;
         }
     }
     float inverse[ROWS];
-    for (int r = 0; r < ROWS; ++r) inverse[r] = 1.0f / total(sum[r])[0];
-    for (int64_t c = 0; c < d; c += 2 * kLanes)
-        context_of<ROWS>(scores, padded, n, v + c, stride, inverse, out + c, out_stride,
-                         c + kLanes < d);
+    for (int r = 0; r < ROWS; ++r) inverse[r] = 1.0f / first(total(sum[r]));
+    int64_t c = 0;
+    for (; c + kWide * kLanes <= d; c += kWide * kLanes)
+        context_of<ROWS, kWide>(scores, padded, n, v + c, stride, inverse, out + c, out_stride);
+    if (c < d) context_of<ROWS, 1>(scores, padded, n, v + c, stride, inverse, out + c, out_stride);
 }
 
 // One head of one sentence; q, k, v and out point at its first row and column. ``factor`` is what the

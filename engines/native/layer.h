@@ -5,10 +5,6 @@
 
 #pragma once
 
-#include "products.h"
-
-#ifdef XOPT_LAYER
-
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
@@ -18,6 +14,7 @@
 #include <utility>
 
 #include "attend.h"
+#include "products.h"
 
 namespace xopt {
 
@@ -78,7 +75,7 @@ inline void each_row(int64_t rows, const Body& body) {
 
 inline void quantize(const float* row, int64_t width, const float* steps, const float* zero, uint8_t* to) {
     for (int64_t c = 0; c < width; c += kLanes)
-        put_codes(to + c, _mm512_fmadd_ps(_mm512_loadu_ps(row + c), _mm512_loadu_ps(steps + c), _mm512_loadu_ps(zero + c)));
+        put_codes(to + c, fused(load(row + c), load(steps + c), load(zero + c)));
 }
 
 // A row without its mean and of variance 1. ``row`` and ``to`` may be the same.
@@ -89,9 +86,9 @@ inline void normalize(const float* row, int64_t width, float epsilon, float* to)
     const Vector mean = total(sum) * share;
     for (int64_t c = 0; c < width; c += kLanes) {
         const Vector off = load(row + c) - mean;
-        square += off * off;
+        square = fused(off, off, square);
     }
-    const Vector inverse = all(1.0f / std::sqrt(total(square)[0] * share + epsilon));
+    const Vector inverse = all(1.0f / std::sqrt(first(total(square)) * share + epsilon));
     for (int64_t c = 0; c < width; c += kLanes) store(to + c, (load(row + c) - mean) * inverse);
 }
 
@@ -175,5 +172,3 @@ inline void pass_all(const Layer& l, const float* x, float* out, const int32_t* 
 }
 
 }  // namespace xopt
-
-#endif

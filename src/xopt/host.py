@@ -23,6 +23,7 @@ __all__ = [
     "cpu_count",
     "cpu_facts",
     "cpu_flags",
+    "cpu_flags_left",
     "host_facts",
     "int8_instructions",
     "needs_newer_glibc",
@@ -99,19 +100,24 @@ INT8_NAMES = {
 X86 = ("x86_64", "AMD64", "i686")
 
 
-def int8_instructions() -> str:
-    """The instruction set that OpenVINO multiplies INT8 with here, as reports name it.
+def cpu_flags_left() -> list[str]:
+    """Those of :func:`cpu_flags` that ``ONEDNN_MAX_CPU_ISA`` does not withhold.
 
-    ``ONEDNN_MAX_CPU_ISA`` can withhold some from it, which is how another CPU is tried.
+    OpenVINO reads it, which is how another CPU is tried; what we compile keeps to it too.
     """
+    asked = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    left = ISA_LEAVES.get(asked.upper(), tuple(INT8_NAMES))
+    return [flag for flag in cpu_flags() if flag in left or flag not in INT8_NAMES]
+
+
+def int8_instructions() -> str:
+    """The instruction set that INT8 is multiplied with here, as reports name it."""
     if platform.machine() not in X86:
         features = _cpuinfo().get("Features", "").split()
         dot = next((name for name in ("i8mm", "asimddp") if name in features), "")
         return f"{platform.machine()} {dot}".strip()
-    asked = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    flags = cpu_flags()
-    left = ISA_LEAVES.get(asked.upper(), tuple(flags))
-    return next((INT8_NAMES[f] for f in INT8_NAMES if f in flags and f in left), "SSE without VNNI")
+    left = cpu_flags_left()
+    return next((INT8_NAMES[flag] for flag in INT8_NAMES if flag in left), "SSE without VNNI")
 
 
 def saturates() -> bool:
