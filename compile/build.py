@@ -26,7 +26,6 @@ from xopt.card import render_card
 from xopt.compile.builders import BUILDERS
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.context import BuildContext
-from xopt.compile.external import WEIGHTS
 from xopt.compile.lower import lowered_fingerprint
 from xopt.compile.options import BuildOptions
 from xopt.compile.public import ways_to
@@ -34,6 +33,7 @@ from xopt.compile.ranging import choose_recipe, ranges_of, sample_of, trimmed_of
 from xopt.compile.recipes import Lowering, check_encoder, check_head, lowering_for
 from xopt.compile.sources import locate
 from xopt.compile.trace import graph_fingerprint, trace_checkpoint
+from xopt.compile.traced import WEIGHTS
 from xopt.compile.trimming import Trimmed
 from xopt.encoders.plan import needs, plan, site_names
 from xopt.engines.building import Built

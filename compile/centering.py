@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.calibrate.sites import Site
+from xopt.compile.traced import array, bias_of, input_name, linears
 
 if TYPE_CHECKING:
     from xopt.compile.editing import GraphEditor
@@ -46,16 +47,11 @@ def centered_biases(
 
 def center_attention(editor: GraphEditor, sites: Mapping[str, Site]) -> None:
     """Change the biases of the traced graph; every lowering then finds them in its place."""
-    # The rest of this file is also for machines without ONNX.
-    from xopt.compile.traced import bias_of, linear_of
-
-    nodes = {linear: node for node in editor.source if (linear := linear_of(node))}
+    nodes = linears(editor.source)
     for layer in dict.fromkeys(layer for layer, _ in nodes):
         qkv, output = nodes[layer, "qkv"], nodes[layer, "attention_output"]
-        weight = editor.array(output.input[1])
-        biases = bias_of(editor, qkv), bias_of(editor, output)
-        moved = centered_biases(layer, sites, *biases, weight)
-        for node, values in zip((qkv, output), moved, strict=True):
-            name = node.input[1].removesuffix("weight") + "bias.centered"
-            del node.input[2:]
-            node.input.append(editor.offer(name, values))
+        given = bias_of(qkv), bias_of(output), array(output.inputs[1])
+        moved = centered_biases(layer, sites, *given)
+        for node, bias in zip((qkv, output), moved, strict=True):
+            name = input_name(node, 1).removesuffix("weight") + "bias.centered"
+            editor.set_bias(node, name, bias)

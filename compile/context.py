@@ -7,9 +7,9 @@ from typing import Any
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.external import WEIGHTS
 from xopt.compile.lower import lower_graph
 from xopt.compile.recipes import Lowering
+from xopt.compile.traced import WEIGHTS
 from xopt.compile.trimming import Trimmed
 from xopt.host import collect_cycles
 from xopt.progress import Progress

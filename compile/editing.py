@@ -1,122 +1,122 @@
-"""A small editor for ONNX graphs: nodes in topological order, fresh names, new constants."""
+"""A small editor for ONNX graphs: new nodes before the one at hand, new constants."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import helper
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from xopt.compile.external import Weights, WeightsWriter
-from xopt.errors import BuildError
+from xopt.compile.external import WeightsWriter
 
 __all__ = ["GraphEditor"]
 
-# Constants up to this many bytes are kept, since a later step may read them: biases and norms.
-READ_AGAIN = 1 << 20
+Inputs = Sequence[ir.Value | None]
+Output = str | ir.Value
 
 
 class GraphEditor:
-    """Rebuilds a graph node by node.
+    """Puts other nodes in the place of a graph's nodes.
 
-    A pass walks ``source`` and either keeps a node or emits others in its place, in order, so the
-    result stays topologically sorted. Unused initializers disappear when it is finished.
+    A pass goes over nodes with :meth:`walk`. What it emits stands before the node at hand, so the
+    graph stays sorted. A node that it does nothing about stays; one that nothing reads any more,
+    since its values were replaced, is passed over and taken out.
+
+    Attributes:
+        source: the nodes, as they were before any was changed.
+        weights: the initializers by name, as they were; written at last if a node still reads them.
+        inputs: the inputs by name.
     """
 
-    def __init__(self, model: onnx.ModelProto, weights: Weights, writer: WeightsWriter) -> None:
-        self.model, self.weights, self.writer = model, weights, writer
-        self.source = list(model.graph.node)
-        self.nodes: list[onnx.NodeProto] = []
-        self.dropped: set[str] = set()
-        self._consumers: dict[str, list[onnx.NodeProto]] = {}
-        for node in self.source:
-            for name in node.input:
-                self._consumers.setdefault(name, []).append(node)
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self.added: dict[str, NDArray[Any]] = {}
-        self.offered: dict[str, NDArray[Any]] = {}
+    def __init__(self, model: ir.Model, writer: WeightsWriter) -> None:
+        self.model, self.graph, self.writer = model, model.graph, writer
+        self.source = tuple(self.graph)
+        self.inputs = {str(value.name): value for value in self.graph.inputs}
+        self.weights = dict(self.graph.initializers)
+        # What is written is registered anew.
+        self.graph.initializers.clear()
+        self._offered: list[ir.Value] = []
+        # Emitted nodes stand before it; None: at the end.
+        self._at: ir.Node | None = self.source[0]
+        self._replaced: list[ir.Node] = []
 
-    def keep(self, node: onnx.NodeProto) -> None:
-        """Take ``node`` over as it is, unless it was dropped."""
-        if node.output[0] not in self.dropped:
-            self.nodes.append(node)
+    def walk(self, nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:
+        """Those of ``nodes`` that something reads; afterwards nodes are emitted at the end."""
+        for node in nodes:
+            if node.graph is not None:
+                self._at = node
+                yield node
+                self._take_out()
+        self._at = None
 
-    def drop(self, node: onnx.NodeProto) -> None:
-        """Leave ``node`` out when it is reached."""
-        self.dropped.add(node.output[0])
+    def _take_out(self) -> None:
+        """Nodes whose values were replaced, and what only they have read."""
+        while self._replaced:
+            node = self._replaced.pop()
+            read = any(value.uses() or value.is_graph_output() for value in node.outputs)
+            if node.graph is not None and not read:
+                self._replaced += node.predecessors()
+                self.graph.remove(node, safe=True)
 
-    def readers(self, name: str) -> list[onnx.NodeProto]:
-        """The nodes of the source that read ``name``."""
-        return list(self._consumers.get(name, []))
+    def input(self, name: str) -> ir.Value:
+        """An input, which may be one that the traced graph does not have."""
+        return self.inputs.setdefault(name, ir.Value(name=name))
 
-    def consumer(self, name: str, operator: str) -> onnx.NodeProto:
-        """The one node that reads ``name``, which must be an ``operator``.
-
-        Raises:
-            BuildError: the graph has another form than this pass knows.
-        """
-        found = self._consumers.get(name, [])
-        if len(found) != 1 or found[0].op_type != operator:
-            kinds = [node.op_type for node in found]
-            raise BuildError(f"{name} should be read by one {operator}, not by {kinds}.")
-        return found[0]
-
-    def emit(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add a node of one output and return the output's name."""
-        self.emit_all(operator, inputs, [output], **attributes)
-        return output
+    def emit(self, operator: str, inputs: Inputs, output: Output, **attributes: Any) -> ir.Value:
+        """Add a node of one output and return that; see :meth:`emit_all`."""
+        return self.emit_all(operator, inputs, [output], **attributes)[0]
 
     def emit_all(
-        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
-    ) -> None:
-        """Add a node of several outputs."""
-        self.nodes.append(
-            helper.make_node(operator, list(inputs), list(outputs), name=outputs[0], **attributes)
+        self, operator: str, inputs: Inputs, outputs: Sequence[Output], **attributes: Any
+    ) -> list[ir.Value]:
+        """Add a node; an output is a new name, or a value whose name and readers it takes over."""
+        made = [
+            ir.Value(name=output)
+            if isinstance(output, str)
+            else ir.Value(name=output.name, type=output.type, shape=output.shape)
+            for output in outputs
+        ]
+        domain, given = attributes.pop("domain", ""), dict(sorted(attributes.items()))
+        node = ir.node(operator, inputs, given, domain=domain, outputs=made, name=made[0].name)
+        if self._at is None:
+            self.graph.append(node)
+        else:
+            self.graph.insert_before(self._at, node)
+        for output, value in zip(outputs, made, strict=True):
+            if isinstance(output, ir.Value):
+                output.replace_all_uses_with(value, replace_graph_outputs=True)
+                self._replaced += filter(None, [output.producer()])
+        return made
+
+    def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
+        """Add an initializer, or find the one of this name that was added before."""
+        known = self.graph.initializers
+        if name not in known:
+            known.add(ir.Value(name=name, const_value=self.writer.add(array)))
+        return known[name]
+
+    def take_rows(self, constant: ir.Value, rows: NDArray[np.int32]) -> None:
+        """From now on a constant is these rows of it, copied when they are read."""
+        whole = constant.const_value
+        assert whole is not None
+        shape = ir.Shape((len(rows), *whole.shape.numpy()[1:]))
+        constant.const_value = ir.LazyTensor(
+            lambda: ir.Tensor(whole.numpy()[rows]), whole.dtype, shape
         )
 
-    def prune(self, output: str) -> None:
-        """Leave out every node that ``output`` does not depend on."""
-        needed, kept = {output}, []
-        for node in reversed(self.nodes):
-            if needed.intersection(node.output):
-                needed.update(node.input)
-                kept.append(node)
-        self.nodes = kept[::-1]
+    def set_bias(self, node: ir.Node, name: str, bias: NDArray[np.float32]) -> None:
+        """Another third input of a Gemm or LayerNormalization, written if that is there at last."""
+        self._offered.append(ir.Value(name=name, const_value=ir.Tensor(bias)))
+        node.resize_inputs(3)
+        node.replace_input_with(2, self._offered[-1])
 
-    def array(self, name: str) -> NDArray[np.float32]:
-        """An initializer of the source, or a small one that was added since, as float32."""
-        if name in self.weights:
-            return np.asarray(self.weights[name], np.float32)
-        return np.asarray((self.offered if name in self.offered else self.added)[name], np.float32)
-
-    def offer(self, name: str, value: NDArray[Any]) -> str:
-        """As :meth:`constant`, written only if a node still reads it in the end."""
-        self.offered[name] = value
-        return name
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Add an initializer and return its name."""
-        if name not in self.constants:
-            self.constants[name] = self.writer.add(name, value)
-            if value.nbytes <= READ_AGAIN:
-                self.added[name] = value
-        return name
-
-    def finish(self) -> onnx.ModelProto:
-        """The edited model, its kept initializers written to the new weights file."""
-        used = {name for node in self.nodes for name in node.input}
-        for name, value in self.offered.items():
-            if name in used:
-                self.constant(name, value)
-        for tensor in self.model.graph.initializer:
-            if tensor.name in used and tensor.name not in self.constants:
-                self.constant(tensor.name, np.asarray(self.weights[tensor.name]))
-        graph = self.model.graph
-        del graph.node[:]
-        graph.node.extend(self.nodes)
-        del graph.initializer[:]
-        graph.initializer.extend(self.constants[name] for name in self.constants if name in used)
-        return self.model
+    def finish(self) -> None:
+        """Take out what no output depends on, and write the initializers that are read at last."""
+        RemoveUnusedNodesPass()(self.model)
+        for value in (*self._offered, *self.weights.values()):
+            if value.uses() and value.const_value is not None:
+                value.const_value = self.writer.add(value.const_value.numpy())
+                self.graph.initializers.add(value)

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xopt.calibrate.quantized import QuantizedLinear
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import bias_of, drop_inputs, linear_of
+from xopt.compile.traced import array, bias_of, find_inputs, input_name, linear_of, linears
 from xopt.encoders.spec import SITES
 
 __all__ = ["AffineLowerer"]
@@ -55,84 +55,80 @@ class AffineLowerer:
             how = self.affine[name]
             self.affine[name] = replace(how, middle=0 * how.middle)
         self._pair_sum = lowering.pair_sum
-        self._producers = {name: node for node in editor.source for name in node.output}
-        named = ((linear_of(node), node) for node in editor.source)
-        self._linears = {linear: node for linear, node in named if linear is not None}
+        nodes = linears(editor.source)
+        # Rows of each linear layer's weight.
+        self._heights = {linear: len(array(node.inputs[1])) for linear, node in nodes.items()}
         # Site -> what is left of its value once it is quantized.
-        self._done: dict[str, str] = {}
+        self._done: dict[str, ir.Value] = {}
         # Sites whose middle is gone before they are reached.
         self._moved: set[str] = set()
-        for (layer, linear), node in self._linears.items():
+        for (layer, linear), node in nodes.items():
             site = f"{layer}.{SITES[linear]}"
             if SITES[linear] in ("qkv_in", "ffn_in") and site not in self._exact:
-                self._move(node.input[0], site)
+                self._move(node.inputs[0], site)
 
-    def _move(self, value: str, site: str) -> None:
+    def _move(self, value: ir.Value | None, site: str) -> None:
         """Take a site's middle out of the norm before it, if only a residual reads that too."""
-        norm = self._producers.get(value)
-        others = [reader for reader in self.editor.readers(value) if linear_of(reader) is None]
+        norm = None if value is None else value.producer()
         if site in self._moved or norm is None or norm.op_type != "LayerNormalization":
             return
+        others = [reader for reader in norm.successors() if linear_of(reader) is None]
         middle = self.affine[site].middle
         if others:
             if len(others) != 1 or others[0].op_type != "Add":
                 return
-            other = next(name for name in others[0].input if name != value)
-            partner = self._producers.get(other)
+            partner = next((n for n in others[0].predecessors() if n is not norm), None)
             if partner is None or linear_of(partner) is None:
                 return
-            name = f"{site}.residual.bias"
-            self._set_bias(partner, name, bias_of(self.editor, partner) + middle)
-        bias = self.editor.array(norm.input[2]) if len(norm.input) > 2 else np.zeros_like(middle)
+            self._set_bias(partner, f"{site}.residual.bias", bias_of(partner) + middle)
+        bias = array(norm.inputs[2]) if len(norm.inputs) > 2 else np.zeros_like(middle)
         self._set_bias(norm, f"{site}.norm.bias", bias - middle)
         self._moved.add(site)
 
-    def _set_bias(self, node: onnx.NodeProto, name: str, value: NDArray[np.floating]) -> None:
-        del node.input[2:]
-        node.input.append(self.editor.offer(name, value.astype(np.float32)))
+    def _set_bias(self, node: ir.Node, name: str, value: NDArray[np.floating]) -> None:
+        self.editor.set_bias(node, name, value.astype(np.float32))
 
-    def lower(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
+    def lower(self, node: ir.Node, layer: str, linear: str) -> None:
         """Replace ``Gemm(x, W, b)`` by its quantized form."""
         site = f"{layer}.{SITES[linear]}"
         if site in self._exact:
             self._keep(node, layer, linear)
             return
-        name, out = node.input[1], node.output[0]
-        weight, rows = self.editor.array(name), self._rows(layer, linear)
+        name, [out] = input_name(node, 1), node.outputs
+        weight, rows = array(node.inputs[1]), self._rows(layer, linear)
         found = self.sites[site].linear(weight, rows, self._pair_sum)
-        bias = bias_of(self.editor, node) + found.correction
+        bias = bias_of(node) + found.correction
         # Where the values' bias is ours, it holds the context's middle.
-        if linear == "attention_output" and (layer, "qkv") in self._linears:
+        if linear == "attention_output" and (layer, "qkv") in self._heights:
             self._moved.add(site)
         if site not in self._done:
-            self._done[site] = self._quantize(node.input[0], site)
+            self._done[site] = self._quantize(node.inputs[0], site)
         source = self._done[site]
         if linear == "qkv":
-            self._split(source, node, layer, found, bias)
+            self._split(source, out, layer, found, bias)
         elif linear in ("q", "k", "v"):
-            self._product(source, found.values, found.scales, bias, name, out + ".exact")
-            _bar(self.editor, out + ".exact", out)
+            given = source, found.values, found.scales, bias, name
+            _bar(self.editor, self._product(*given, f"{out.name}.exact"), out)
         else:
             self._product(source, found.values, found.scales, bias, name, out)
 
-    def _keep(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
+    def _keep(self, node: ir.Node, layer: str, linear: str) -> None:
         """The layer as it stands; a joint one gives the values without the context's middle."""
         if linear == "qkv":
-            bias = bias_of(self.editor, node).copy()
+            bias = bias_of(node).copy()
             bias[2 * len(bias) // 3 :] -= self.affine[f"{layer}.context"].middle
             self._set_bias(node, f"{layer}.qkv.bias.moved", bias)
-        self.editor.keep(node)
 
     def _split(
         self,
-        source: str,
-        node: onnx.NodeProto,
+        source: ir.Value,
+        projection: ir.Value,
         layer: str,
         found: QuantizedLinear,
         bias: Array,
     ) -> None:
         """Three projections in place of the joint one, and their gathers."""
-        editor, inputs = self.editor, drop_inputs(self.editor, node.output[0])
+        editor, inputs = self.editor, find_inputs(projection)
         context = self.affine[f"{layer}.context"]
         hidden = len(bias) // 3
         bias[2 * hidden :] -= context.middle
@@ -142,8 +138,8 @@ class AffineLowerer:
         for number, (part, factor) in enumerate(zip("qkv", factors, strict=True)):
             rows, out = slice(number * hidden, (number + 1) * hidden), f"{layer}.{part}"
             exact = found.scales[rows] * factor, bias[rows] * factor
-            self._product(source, found.values[rows], *exact, f"{out}.weight", out)
-            barred = _bar(editor, out, out + ".clip")
+            product = self._product(source, found.values[rows], *exact, f"{out}.weight", out)
+            barred = _bar(editor, product, out + ".clip")
             padded = editor.emit("Gather", [barred, inputs.pad_index], out + ".padded", axis=0)
             split = editor.emit("Reshape", [padded, heads], out + ".heads")
             editor.emit("Transpose", [split], inputs.outputs[number], perm=[0, 2, 1, 3])
@@ -152,14 +148,14 @@ class AffineLowerer:
         """Where a layer's rows lie among those of its site."""
         start = 0
         for reader, site in SITES.items():
-            if site == SITES[linear] and (layer, reader) in self._linears:
-                height = self.editor.weights[self._linears[layer, reader].input[1]].shape[0]
+            if site == SITES[linear] and (layer, reader) in self._heights:
+                height = self._heights[layer, reader]
                 if reader == linear:
                     return slice(start, start + height)
                 start += height
         raise AssertionError(f"{linear} reads no site")
 
-    def _quantize(self, source: str, site: str) -> str:
+    def _quantize(self, source: ir.Value | None, site: str) -> ir.Value:
         """QuantizeLinear and DequantizeLinear behind the division by SmoothQuant's divisor.
 
         Behind a GELU, OpenVINO makes both a part of the product before it. Elsewhere the division
@@ -174,8 +170,8 @@ class AffineLowerer:
         ]
         smoothed = bool((how.divisor != 1).any())
         apart = smoothed and not site.endswith(".ffn_act")
+        axis = editor.constant("axis.0", np.array([0], np.int64)) if apart else None
         if apart:
-            axis = editor.constant("axis.0", np.array([0], np.int64))
             source = editor.emit("Unsqueeze", [source, axis], site + ".3d")
         if site not in self._moved and how.middle.any():
             middle = editor.constant(site + ".middle", how.middle)
@@ -185,17 +181,17 @@ class AffineLowerer:
             source = editor.emit("Mul", [source, inverse], site + ".smoothed")
         q = editor.emit("QuantizeLinear", [source, *parts], site + ".q")
         dq = editor.emit("DequantizeLinear", [q, *parts], site + ".dq")
-        return editor.emit("Squeeze", [dq, "axis.0"], site + ".2d") if apart else dq
+        return editor.emit("Squeeze", [dq, axis], site + ".2d") if apart else dq
 
     def _product(
         self,
-        source: str,
+        source: ir.Value,
         values: NDArray[np.int8],
         scales: Array,
         bias: Array,
         name: str,
-        out: str,
-    ) -> None:
+        out: str | ir.Value,
+    ) -> ir.Value:
         """``out = source · (values · scales)^T + bias``; values ``[out, in]``."""
         editor = self.editor
         parts = [
@@ -205,12 +201,13 @@ class AffineLowerer:
         ]
         full = editor.emit("DequantizeLinear", parts, name + ".dequantized", axis=0)
         transposed = editor.emit("Transpose", [full], name + ".t", perm=[1, 0])
-        product = editor.emit("MatMul", [source, transposed], out + ".product")
-        added = editor.constant(out + ".bias.rounded", bias.astype(np.float32))
-        editor.emit("Add", [product, added], out)
+        to = out if isinstance(out, str) else out.name
+        product = editor.emit("MatMul", [source, transposed], f"{to}.product")
+        added = editor.constant(f"{to}.bias.rounded", bias.astype(np.float32))
+        return editor.emit("Add", [product, added], out)
 
 
-def _bar(editor: GraphEditor, source: str, out: str) -> str:
+def _bar(editor: GraphEditor, source: ir.Value, out: str | ir.Value) -> ir.Value:
     """A Clip that bounds nothing.
 
     Without it OpenVINO moves the dequantization behind the gather, where it runs by itself over

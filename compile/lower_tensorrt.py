@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 
 from xopt.calibrate.quantized import quantize_rows
 from xopt.calibrate.sites import Site
@@ -25,7 +25,7 @@ from xopt.compile.recipes import Lowering
 from xopt.compile.tensorrt_head import emit_head, pool_slots
 from xopt.compile.tensorrt_inputs import declare
 from xopt.compile.tensorrt_linear import Array, LinearLowerer
-from xopt.compile.traced import WORDS, drop_attention, linear_of
+from xopt.compile.traced import WORDS, array, find_context, find_inputs, input_name, linear_of
 
 __all__ = ["Lowerer", "lower_tensorrt"]
 
@@ -37,46 +37,37 @@ def lower_tensorrt(
     lowering: Lowering,
     sites: Mapping[str, Site],
     facts: Mapping[str, Any],
-    lowerer: type[Lowerer] | None = None,
-) -> onnx.ModelProto:
-    """Rebuild the traced graph.
+    lowerer: type[Lowerer],
+) -> None:
+    """Change the traced graph.
 
     Args:
         editor, lowering, sites, facts: as
             :class:`~xopt.compile.tensorrt_linear.LinearLowerer` takes them.
-        lowerer: another one than :class:`Lowerer`.
+        lowerer: of this form of attention.
 
     Raises:
         UnsupportedError: a weight leaves the range of fp16.
         BuildError: the graph has another form than the tracer gives it.
     """
-    work = (lowerer or Lowerer)(editor, lowering, sites, facts)
+    work = lowerer(editor, lowering, sites, facts)
     norms = [i for i, n in enumerate(editor.source) if n.op_type == "LayerNormalization"]
     # A LayerNorm of the head is none of the encoder's: two a layer, and the embeddings' own.
     end = norms[2 * facts["layers"]] + 1
-    for node in editor.source[:end]:
-        if node.output[0] not in editor.dropped:
-            work.lower(node)
-    emit_head(
-        editor,
-        editor.source[end - 1].output[0],
-        editor.source[end:],
-        facts,
-        work,
-    )
-    editor.prune(facts["output"])
-    model = editor.finish()
-    declare(model, facts["output"], per_token=facts["head"]["kind"] in ("tag", "span"))
-    return model
+    for node in editor.walk(editor.source[:end]):
+        work.lower(node)
+    emit_head(editor, editor.source[end - 1].outputs[0], editor.source[end:], facts, work)
+    editor.finish()
+    declare(editor, per_token=facts["head"]["kind"] in ("tag", "span"))
 
 
 class Lowerer(LinearLowerer):
     """Lowers node after node."""
 
-    def lower(self, node: onnx.NodeProto) -> None:
+    def lower(self, node: ir.Node) -> None:
         """Emit what stands for ``node``."""
         linear = linear_of(node)
-        if node.op_type == "Gather" and node.input[1] in IDS:
+        if node.op_type == "Gather" and input_name(node, 1) in IDS:
             self.lookup(node)
         elif linear and linear[1] == "qkv":
             self.attention(node, linear[0])
@@ -85,71 +76,67 @@ class Lowerer(LinearLowerer):
         else:
             self.keep(node)
 
-    def keep(self, node: onnx.NodeProto) -> None:
+    def keep(self, node: ir.Node) -> None:
         """The node as it is, its weights in fp16."""
-        copied = onnx.NodeProto()
-        copied.CopyFrom(node)
-        for number, name in enumerate(node.input):
-            if name in self.editor.weights and self.editor.weights[name].dtype == np.float32:
-                copied.input[number] = self.half(name + ".fp16", self.editor.array(name))
-        self.editor.keep(copied)
+        for number, value in enumerate(node.inputs):
+            if value and value.const_value and value.dtype == ir.DataType.FLOAT:
+                node.replace_input_with(number, self.half(f"{value.name}.fp16", array(value)))
 
-    def lookup(self, node: onnx.NodeProto) -> None:
+    def lookup(self, node: ir.Node) -> None:
         """``[T, hidden]``: one row of a table per token."""
-        table, ids = node.input[0], node.input[1]
-        out = node.output[0]
-        index = self.index(ids)
+        table, index, [out] = input_name(node, 0), self.index(input_name(node, 1)), node.outputs
+        values = array(node.inputs[0])
         if table != WORDS or self.lowering.embeddings != "int8":
-            values = self.editor.array(table)
             self.editor.emit("GatherND", [self.half(table + ".fp16", values), index], out)
             return
-        rows, scales = quantize_rows(self.editor.weights[WORDS])
+        rows, scales = quantize_rows(values)
         # A row of zeros has no step, and must not make that of the others coarser.
         scales[~rows.any(axis=1)] = 0
         step = in_half(np.float32(scales.max()))
         full = self._dequantized(self.editor.constant(WORDS + ".int8", rows), WORDS, step)
-        exact = self.editor.emit("GatherND", [full, index], out + ".rows")
+        exact = self.editor.emit("GatherND", [full, index], f"{out.name}.rows")
         ratios = self.half(WORDS + ".ratio", (scales / step)[:, None])
-        ratio = self.editor.emit("GatherND", [ratios, index], out + ".ratio")
+        ratio = self.editor.emit("GatherND", [ratios, index], f"{out.name}.ratio")
         self.editor.emit("Mul", [exact, ratio], out)
 
-    def index(self, ids: str) -> str:
+    def index(self, ids: str) -> ir.Value:
         """``[T, 1]``: ids as GatherND takes them."""
-        index = f"{ids}.index"
-        if all(index not in n.output for n in self.editor.nodes):
+        if ids not in self.once:
             last = self.editor.constant("axis.last", np.array([-1], np.int64))
-            self.editor.emit("Unsqueeze", [ids, last], index)
-        return index
+            given = [self.editor.input(ids), last]
+            self.once[ids] = self.editor.emit("Unsqueeze", given, f"{ids}.index")
+        return self.once[ids]
 
-    def attention(self, node: onnx.NodeProto, layer: str) -> None:
+    def attention(self, node: ir.Node, layer: str) -> None:
         """The joint projection and all that follows it, up to the context ``[T, hidden]``.
 
         The scale of the scores goes into the query's rows, and SmoothQuant's divisor of the context
         into the value's: a context is a mean of values, so its channels shrink with theirs, and
         nothing stands between the attention kernel and its quantization.
         """
-        scale, read = drop_attention(self.editor, node.output[0])
+        inputs = find_inputs(node.outputs[0])
         hidden, heads = self.facts["hidden"], self.facts["heads"]
         factors = np.ones(3 * hidden, np.float32)
-        factors[:hidden] = scale
+        factors[:hidden] = inputs.scale
         out = self.project([node], layer, factors)
         parts = [f"{layer}.{part}" for part in "qkv"]
         sizes = self.editor.constant("qkv.sizes", np.array([hidden] * 3, np.int64))
-        self.editor.emit_all("Split", [out, sizes], parts, axis=-1)
+        rows = self.editor.emit_all("Split", [out, sizes], parts, axis=-1)
         shape = self.editor.constant(
             "heads.shape", np.array([0, 0, heads, hidden // heads], np.int64)
         )
+        orders = ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
         reach = [factors[0] * self.reach(layer, "q"), self.reach(layer, "k"), self.value(layer)]
         q, k, v = (
-            self.padded(part, shape, [0, 2, 3, 1] if part.endswith("k") else [0, 2, 1, 3], amax)
-            for part, amax in zip(parts, reach, strict=True)
+            self.padded(part, shape, name, order, amax)
+            for part, name, order, amax in zip(rows, parts, orders, reach, strict=True)
         )
-        self.mixed(layer, q, k, v, "attention_bias", read)
+        self.mixed(layer, q, k, v, self.editor.input("attention_bias"), find_context(inputs))
 
     def project(
-        self, nodes: list[onnx.NodeProto], layer: str, factors: Array, steps: Array | None = None
-    ) -> str:
-        """Queries, keys and values of ``[T, hidden]`` as one product; its name.
+        self, nodes: list[ir.Node], layer: str, factors: Array, steps: Array | None = None
+    ) -> ir.Value:
+        """Queries, keys and values of ``[T, hidden]`` as one product.
 
         Args:
             nodes: one, or those of the three.
@@ -159,7 +146,7 @@ class Lowerer(LinearLowerer):
             steps: ``[3 · width]``, what they are divided by then.
         """
         weight, bias = self.joined(nodes)
-        source, out, middle = nodes[0].input[0], f"{layer}.qkv", None
+        source, out, middle = nodes[0].inputs[0], f"{layer}.qkv", None
         if self.int8:
             source, weight, middle = self.quantized(source, f"{layer}.qkv_in", weight)
             divisor = self.sites[f"{layer}.context"].divisor
@@ -168,15 +155,17 @@ class Lowerer(LinearLowerer):
                 factors = np.concatenate([factors[: -len(divisor)], inverse])
         if steps is not None:
             factors = factors / steps
-        self.product(source, out, weight * factors[:, None], bias * factors, out, middle)
-        return out
+        weight, bias = weight * factors[:, None], bias * factors
+        return self.product(source, out, weight, bias, out, middle)
 
-    def joined(self, nodes: Sequence[onnx.NodeProto]) -> tuple[Array, Array]:
+    def joined(self, nodes: Sequence[ir.Node]) -> tuple[Array, Array]:
         """Weights and biases, one below the other."""
         weights, biases = zip(*(self.weight_and_bias(node) for node in nodes), strict=True)
         return np.concatenate(weights), np.concatenate(biases)
 
-    def mixed(self, layer: str, q: str, k: str, v: str, mask: str, out: str) -> None:
+    def mixed(
+        self, layer: str, q: ir.Value, k: ir.Value, v: ir.Value, mask: ir.Value, out: ir.Value
+    ) -> None:
         """The context ``[T, hidden]``, of ``[B, heads, S, d]`` (keys: ``[B, heads, d, S]``)."""
         emit, context = self.editor.emit, f"{layer}.context"
         scores = emit("MatMul", [q, k], f"{layer}.qk.matmul")
@@ -191,10 +180,11 @@ class Lowerer(LinearLowerer):
         mixed = emit("Transpose", [mixed], f"{layer}.mixed.rows", perm=[0, 2, 1, 3])
         flat = self.editor.constant("rows.shape", np.array([-1, self.facts["hidden"]], np.int64))
         mixed = emit("Reshape", [mixed, flat], f"{layer}.mixed.flat")
+        index = self.editor.input("unpad_index")
         if not self.int8:
-            emit("GatherND", [mixed, "unpad_index"], out)
+            emit("GatherND", [mixed, index], out)
             return
-        packed = emit("GatherND", [mixed, "unpad_index"], f"{context}.packed")
+        packed = emit("GatherND", [mixed, index], f"{context}.packed")
         self.dequantize(packed, context, out)
 
     def reach(self, layer: str, part: str) -> float:
@@ -206,18 +196,20 @@ class Lowerer(LinearLowerer):
         found = self.sites[f"{layer}.v"].smoothed if self.lowering.attention else None
         return self.reach(layer, "v") if found is None else found
 
-    def padded(self, source: str, shape: str, order: list[int], amax: float) -> str:
+    def padded(
+        self, rows: ir.Value, shape: ir.Value, name: str, order: list[int], amax: float
+    ) -> ir.Value:
         """``[T, hidden]`` -> per head and padded, quantized on the way in INT8 attention."""
-        emit, rows = self.editor.emit, source
+        emit = self.editor.emit
         if self.lowering.attention:
-            rows = self.quantize(source, source, in_half(np.float32(amax / 127)))
-        rows = emit("GatherND", [rows, "pad_index"], source + ".padded")
-        rows = emit("Reshape", [rows, shape], source + ".split")
-        rows = emit("Transpose", [rows], source + ".heads", perm=order)
-        if self.lowering.attention:
-            rows = self.dequantize(rows, source, source + ".dq")
-        return rows
+            rows = self.quantize(rows, name, in_half(np.float32(amax / 127)))
+        rows = emit("GatherND", [rows, self.editor.input("pad_index")], name + ".padded")
+        rows = emit("Reshape", [rows, shape], name + ".split")
+        rows = emit("Transpose", [rows], name + ".heads", perm=order)
+        return self.dequantize(rows, name, name + ".dq") if self.lowering.attention else rows
 
-    def pool(self, hidden: str, modes: Sequence[str], *, include_prompt: bool) -> list[str]:
+    def pool(
+        self, hidden: ir.Value, modes: Sequence[str], *, include_prompt: bool
+    ) -> list[ir.Value]:
         """``[B, hidden]`` fp32 for each mode."""
         return pool_slots(self.editor, hidden, modes, include_prompt=include_prompt)

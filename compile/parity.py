@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.external import WEIGHTS
 from xopt.compile.padded import padded_answer
 from xopt.compile.reference import Asked, Reference, open_reference, reference_model
 from xopt.compile.sparse import FILE, reference_weights
+from xopt.compile.traced import WEIGHTS
 from xopt.engines.openvino import open_core
 from xopt.errors import ParityError
 from xopt.host import collect_cycles, release_memory

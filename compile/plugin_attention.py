@@ -14,15 +14,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.lower_tensorrt import Lowerer, lower_tensorrt
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import drop_attention
+from xopt.compile.traced import find_context, find_inputs
 from xopt.engines.cuda_weights import HEAD_DIMS
 from xopt.engines.tensorrt.plugin import ATTENTION, ATTENTION_INT8, NAMESPACE, VERSION
 from xopt.errors import BuildError, UnsupportedError
@@ -37,49 +36,49 @@ def lower_plugin(
     lowering: Lowering,
     sites: Mapping[str, Site],
     facts: Mapping[str, Any],
-) -> onnx.ModelProto:
-    """Rebuild the traced graph; arguments and errors as for :func:`lower_tensorrt`."""
-    model = lower_tensorrt(editor, lowering, sites, facts, PluginLowerer)
-    model.opset_import.append(helper.make_opsetid(NAMESPACE, int(VERSION)))
-    return model
+) -> None:
+    """Change the traced graph; arguments and errors as for :func:`lower_tensorrt`."""
+    lower_tensorrt(editor, lowering, sites, facts, PluginLowerer)
+    editor.model.opset_imports[NAMESPACE] = int(VERSION)
 
 
 class PluginLowerer(Lowerer):
     """Lowers node after node as its base does, but for attention and what reads the padded form."""
 
-    def attention(self, node: onnx.NodeProto, layer: str) -> None:
+    def attention(self, node: ir.Node, layer: str) -> None:
         """The joint projection and one plugin node, up to the context ``[T, hidden]``.
 
         Raises:
             UnsupportedError: the kernels do not take this head size.
             BuildError: the graph scales its scores in another way than the kernel does.
         """
-        scale, read = drop_attention(self.editor, node.output[0])
+        inputs = find_inputs(node.outputs[0])
+        read = find_context(inputs)
         hidden, heads = self.facts["hidden"], self.facts["heads"]
         head_dim = hidden // heads
-        self._check(head_dim, scale)
-        context = f"{layer}.context"
+        self._check(head_dim, inputs.scale)
+        context, joint = f"{layer}.context", f"{layer}.qkv"
         steps: Array = np.ones(3, np.float32)
         if self.lowering.attention:
             reach = [self.reach(layer, "q"), self.reach(layer, "k"), self.value(layer)]
             steps = np.array(reach, np.float32) / np.float32(127)
         factors = np.ones(3 * hidden, np.float32)
         out = self.project([node], layer, factors, np.repeat(steps, hidden))
-        sizes = {"heads": heads, "head_dim": head_dim}
+        bounds, sizes = self.editor.input("cu_seqlens"), {"heads": heads, "head_dim": head_dim}
         if self.lowering.attention:
             steps[2] /= self.step(context)
-            packed = self.quantize(out, out, np.float32(1))
-            scales = self.editor.constant(out + ".scales", steps)
-            inputs = [packed, "cu_seqlens", scales]
-            self._plugin(ATTENTION_INT8, inputs, context + ".q", **sizes, out_int8=1)
+            packed = self.quantize(out, joint, np.float32(1))
+            scales = self.editor.constant(joint + ".scales", steps)
+            given = [packed, bounds, scales]
+            mixed = self._plugin(ATTENTION_INT8, given, context + ".q", **sizes, out_int8=1)
         elif self.int8:
-            self._plugin(ATTENTION, [out, "cu_seqlens"], f"{layer}.mixed", **sizes)
-            self.quantize(f"{layer}.mixed", context, self.step(context))
+            mixed = self._plugin(ATTENTION, [out, bounds], f"{layer}.mixed", **sizes)
+            mixed = self.quantize(mixed, context, self.step(context))
         else:
-            self._plugin(ATTENTION, [out, "cu_seqlens"], read, **sizes)
+            self._plugin(ATTENTION, [out, bounds], read, **sizes)
             return
         self._scale(context, self.step(context))
-        self.dequantize(context + ".q", context, read)
+        self.dequantize(mixed, context, read)
 
     def _check(self, head_dim: int, scale: float) -> None:
         if head_dim not in HEAD_DIMS:
@@ -94,9 +93,11 @@ class PluginLowerer(Lowerer):
                 hint="Build with TensorRT's own attention: --attention native",
             )
 
-    def _plugin(self, operator: str, inputs: list[str], out: str, **attributes: int) -> None:
+    def _plugin(
+        self, operator: str, inputs: list[ir.Value], out: str | ir.Value, **attributes: int
+    ) -> ir.Value:
         """A node that TensorRT's parser takes for our plugin, compiled ahead of time."""
-        self.editor.emit(
+        return self.editor.emit(
             operator,
             inputs,
             out,
@@ -107,11 +108,13 @@ class PluginLowerer(Lowerer):
             **attributes,
         )
 
-    def pool(self, hidden: str, modes: Sequence[str], *, include_prompt: bool) -> list[str]:
+    def pool(
+        self, hidden: ir.Value, modes: Sequence[str], *, include_prompt: bool
+    ) -> list[ir.Value]:
         """``[B, hidden]`` fp32 for each mode, which is the mean: the rest was refused before."""
         return [self.mean(hidden) for _ in modes]
 
-    def mean(self, hidden: str) -> str:
+    def mean(self, hidden: ir.Value) -> ir.Value:
         """``[B, hidden]`` fp32: the mean over a sentence's tokens, as a product with 0 and 1."""
         emit, constant = self.editor.emit, self.editor.constant
         zero, one = constant("index.0", np.array(0, np.int64)), constant("one", np.array(1))
@@ -120,7 +123,9 @@ class PluginLowerer(Lowerer):
         rows = emit("Shape", [hidden], "head.rows", end=1)
         rows = emit("Squeeze", [rows, first], "head.tokens")
         tokens = emit("Range", [zero, rows, one], "head.token")
-        bounds = emit("Cast", ["cu_seqlens"], "head.bounds", to=TensorProto.INT64)
+        bounds = emit(
+            "Cast", [self.editor.input("cu_seqlens")], "head.bounds", to=ir.DataType.INT64
+        )
         starts = emit("Slice", [bounds, first, last, first], "head.starts")
         ends = emit("Slice", [bounds, ones, end, first], "head.ends")
         started = emit("Unsqueeze", [starts, last], "head.start")
@@ -128,9 +133,9 @@ class PluginLowerer(Lowerer):
         after = emit("GreaterOrEqual", [tokens, started], "head.after")
         before = emit("Less", [tokens, ended], "head.before")
         inside = emit("And", [after, before], "head.inside")
-        members = emit("Cast", [inside], "head.members", to=TensorProto.FLOAT)
-        values = emit("Cast", [hidden], "head.values", to=TensorProto.FLOAT)
+        members = emit("Cast", [inside], "head.members", to=ir.DataType.FLOAT)
+        values = emit("Cast", [hidden], "head.values", to=ir.DataType.FLOAT)
         total = emit("MatMul", [members, values], "head.sum")
         lengths = emit("Sub", [ended, started], "head.lengths")
-        length = emit("Cast", [lengths], "head.length", to=TensorProto.FLOAT)
+        length = emit("Cast", [lengths], "head.length", to=ir.DataType.FLOAT)
         return emit("Div", [total, length], "head.mean")

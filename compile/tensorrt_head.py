@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from xopt.compile.editing import GraphEditor
+from xopt.compile.traced import array, input_name
 
 __all__ = ["emit_head", "pool_slots"]
 
@@ -22,23 +22,25 @@ LOWEST = np.finfo(np.float32).min
 class HeadParts(Protocol):
     """What the lowering gives to its head."""
 
-    def half(self, name: str, values: Array) -> str:
+    def half(self, name: str, values: Array) -> ir.Value:
         """A constant in fp16."""
         ...
 
-    def weight_and_bias(self, node: onnx.NodeProto) -> tuple[Array, Array]:
+    def weight_and_bias(self, node: ir.Node) -> tuple[Array, Array]:
         """``[out, in]`` and ``[out]`` of a Gemm."""
         ...
 
-    def pool(self, hidden: str, modes: Sequence[str], *, include_prompt: bool) -> list[str]:
+    def pool(
+        self, hidden: ir.Value, modes: Sequence[str], *, include_prompt: bool
+    ) -> list[ir.Value]:
         """``[B, hidden]`` fp32 for each mode that reads more than the first token."""
         ...
 
 
 def emit_head(
     editor: GraphEditor,
-    hidden: str,
-    behind: Sequence[onnx.NodeProto],
+    hidden: ir.Value,
+    behind: Sequence[ir.Node],
     facts: Mapping[str, Any],
     lowerer: HeadParts,
 ) -> None:
@@ -48,7 +50,7 @@ def emit_head(
         editor: over the traced graph.
         hidden: the encoder's last output.
         behind: the traced nodes behind the encoder.
-        facts: ``head`` and ``output`` of the graph's manifest.
+        facts: ``head`` of the graph's manifest.
         lowerer: the lowering.
     """
     head = facts["head"]
@@ -56,21 +58,21 @@ def emit_head(
         answer = _embedding(editor, hidden, behind, head, lowerer)
     else:
         if head["kind"] == "classify":
-            hidden = editor.emit("GatherND", [hidden, "first_index"], "head.first")
+            hidden = editor.emit("GatherND", [hidden, editor.input("first_index")], "head.first")
         layers = [node for node in behind if node.op_type == "Gemm"]
         answer = _logits(editor, hidden, layers, lowerer)
-    editor.emit("Cast", [answer], facts["output"], to=TensorProto.FLOAT)
+    editor.emit("Cast", [answer], editor.graph.outputs[0], to=ir.DataType.FLOAT)
 
 
 def _logits(
-    editor: GraphEditor, hidden: str, layers: Sequence[onnx.NodeProto], lowerer: HeadParts
-) -> str:
+    editor: GraphEditor, hidden: ir.Value, layers: Sequence[ir.Node], lowerer: HeadParts
+) -> ir.Value:
     """The head's linear layers, a tanh between each two."""
     for number, node in enumerate(layers):
         if number:
             hidden = editor.emit("Tanh", [hidden], "head.tanh")
         weight, bias = lowerer.weight_and_bias(node)
-        name = node.input[1]
+        name = input_name(node, 1)
         values = lowerer.half(name + ".fp16", np.ascontiguousarray(weight.T))
         exact = editor.emit("MatMul", [hidden, values], name + ".product")
         shift = lowerer.half(name + ".bias", bias)
@@ -80,11 +82,11 @@ def _logits(
 
 def _embedding(
     editor: GraphEditor,
-    hidden: str,
-    behind: Sequence[onnx.NodeProto],
+    hidden: ir.Value,
+    behind: Sequence[ir.Node],
     head: Mapping[str, Any],
     lowerer: HeadParts,
-) -> str:
+) -> ir.Value:
     modes, whole = head["pooling"], head["include_prompt"]
     firsts = [mode for mode in modes if mode == "cls" and whole]
     others = lowerer.pool(
@@ -94,8 +96,8 @@ def _embedding(
     parts = []
     for mode in modes:
         if mode in firsts:
-            first = editor.emit("GatherND", [hidden, "first_index"], "head.first")
-            parts.append(editor.emit("Cast", [first], "head.first.full", to=TensorProto.FLOAT))
+            first = editor.emit("GatherND", [hidden, editor.input("first_index")], "head.first")
+            parts.append(editor.emit("Cast", [first], "head.first.full", to=ir.DataType.FLOAT))
         else:
             parts.append(next(pooled))
     answer = parts[0]
@@ -106,11 +108,11 @@ def _embedding(
 
 def _modules(
     editor: GraphEditor,
-    x: str,
-    behind: Sequence[onnx.NodeProto],
+    x: ir.Value,
+    behind: Sequence[ir.Node],
     modules: Sequence[Mapping[str, Any]],
     lowerer: HeadParts,
-) -> str:
+) -> ir.Value:
     """What follows the pooling, in fp32: a row a sentence costs nothing."""
     linear = iter([node for node in behind if node.op_type == "Gemm"])
     norms = iter([node for node in behind if node.op_type == "LayerNormalization"])
@@ -130,8 +132,8 @@ def _modules(
             case "LayerNorm":
                 node = next(norms)
                 values = [
-                    editor.constant(f"{name}.norm.{i}", editor.array(part))
-                    for i, part in enumerate(node.input[1:])
+                    editor.constant(f"{name}.norm.{i}", array(part))
+                    for i, part in enumerate(node.inputs[1:])
                 ]
                 x = editor.emit(
                     "LayerNormalization",
@@ -155,28 +157,28 @@ def _modules(
 
 
 def _linear(
-    editor: GraphEditor, x: str, name: str, nodes: Iterator[onnx.NodeProto], lowerer: HeadParts
-) -> str:
+    editor: GraphEditor, x: ir.Value, name: str, nodes: Iterator[ir.Node], lowerer: HeadParts
+) -> ir.Value:
     weight, bias = lowerer.weight_and_bias(next(nodes))
     values = editor.constant(name + ".weight", np.ascontiguousarray(weight.T))
     product = editor.emit("MatMul", [x, values], name + ".product")
     return editor.emit("Add", [product, editor.constant(name + ".bias", bias)], name + ".out")
 
 
-def _activate(editor: GraphEditor, kind: str, x: str, name: str) -> str:
+def _activate(editor: GraphEditor, kind: str, x: ir.Value, name: str) -> ir.Value:
     """A class of ``torch.nn`` with its usual options, as ONNX operators."""
     emit = editor.emit
 
-    def number(value: float) -> str:
+    def number(value: float) -> ir.Value:
         return editor.constant(f"number.{value}", np.array(value, np.float32))
 
-    def clip(source: str, low: float, high: float, out: str) -> str:
+    def clip(source: ir.Value, low: float, high: float, out: str) -> ir.Value:
         return emit("Clip", [source, number(low), number(high)], out)
 
-    def gated(gate: str) -> str:
+    def gated(gate: ir.Value) -> ir.Value:
         return emit("Mul", [x, gate], name + ".act")
 
-    def negated() -> str:
+    def negated() -> ir.Value:
         return emit("Neg", [x], name + ".neg")
 
     simple = {
@@ -185,7 +187,7 @@ def _activate(editor: GraphEditor, kind: str, x: str, name: str) -> str:
     }  # fmt: skip
     if kind in simple:
         return emit(simple[kind], [x], name + ".act")
-    made: dict[str, Callable[[], str]] = {
+    made: dict[str, Callable[[], ir.Value]] = {
         "Identity": lambda: x,
         "LeakyReLU": lambda: emit("LeakyRelu", [x], name + ".act", alpha=0.01),
         "Hardsigmoid": lambda: emit("HardSigmoid", [x], name + ".act", alpha=1 / 6, beta=0.5),
@@ -210,8 +212,8 @@ def _activate(editor: GraphEditor, kind: str, x: str, name: str) -> str:
 
 
 def pool_slots(
-    editor: GraphEditor, hidden: str, modes: Sequence[str], *, include_prompt: bool
-) -> list[str]:
+    editor: GraphEditor, hidden: ir.Value, modes: Sequence[str], *, include_prompt: bool
+) -> list[ir.Value]:
     """``[B, hidden]`` fp32 for each mode, over the padded slots, summed in fp32.
 
     A single token is a sum with one weight: an index made in the graph would be a scalar kernel.
@@ -224,42 +226,42 @@ def pool_slots(
     over = constant("axis.slots", np.array([1], np.int64))
     zero = constant("zero.fp16", np.array(0, np.float16))
     one = constant("one.full", np.array(1, np.float32))
-    bias = emit("Squeeze", ["attention_bias", middle], "head.bias")
+    bias = emit("Squeeze", [editor.input("attention_bias"), middle], "head.bias")
     real = emit("GreaterOrEqual", [bias, zero], "head.real")
-    counted = emit("Cast", [real], "head.counted", to=TensorProto.FLOAT)
+    counted = emit("Cast", [real], "head.counted", to=ir.DataType.FLOAT)
     everything = counted
     least = constant("least.total", np.array(1e-9, np.float32))
-    rows = emit("GatherND", [hidden, "pad_index"], "head.padded")
-    rows = emit("Cast", [rows], "head.rows", to=TensorProto.FLOAT)
+    index = editor.input("pad_index")
+    rows = emit("GatherND", [hidden, index], "head.padded")
+    rows = emit("Cast", [rows], "head.rows", to=ir.DataType.FLOAT)
 
-    def places() -> str:
+    def places() -> ir.Value:
         """``[B, S]``: the place of each slot in its sentence, from 0 on."""
-        slots = emit("Squeeze", ["pad_index", last], "head.slots")
-        within = emit("Sub", [slots, "first_index"], "head.within")
-        return emit("Cast", [within], "head.places", to=TensorProto.FLOAT)
+        slots = emit("Squeeze", [index, last], "head.slots")
+        within = emit("Sub", [slots, editor.input("first_index")], "head.within")
+        return emit("Cast", [within], "head.places", to=ir.DataType.FLOAT)
 
-    def at(place: str, name: str) -> str:
+    def at(place: ir.Value, name: str) -> ir.Value:
         """1 at one place of each sentence."""
         found = emit("Equal", [within, place], f"head.{name}.here")
-        found = emit("Cast", [found], f"head.{name}.one", to=TensorProto.FLOAT)
+        found = emit("Cast", [found], f"head.{name}.one", to=ir.DataType.FLOAT)
         return emit("Mul", [found, everything], f"head.{name}.weights")
 
-    within = ""
+    within = prompt = length = None
     if not include_prompt or set(modes) & {"weightedmean", "lasttoken"}:
         within = places()
-    prompt = length = ""
     if not include_prompt or "lasttoken" in modes:
         length = emit("ReduceSum", [everything, over], "head.tokens", keepdims=1)
     if not include_prompt:
-        prompt = emit("Cast", ["prompt_tokens"], "head.prompt", to=TensorProto.FLOAT)
+        prompt = emit("Cast", [editor.input("prompt_tokens")], "head.prompt", to=ir.DataType.FLOAT)
         behind = emit("GreaterOrEqual", [within, prompt], "head.behind")
-        behind = emit("Cast", [behind], "head.behind.one", to=TensorProto.FLOAT)
+        behind = emit("Cast", [behind], "head.behind.one", to=ir.DataType.FLOAT)
         counted = emit("Mul", [everything, behind], "head.kept")
     made = []
     for mode in modes:
         name = f"head.{mode}"
         if mode == "max":
-            kept = emit("Cast", [counted], f"{name}.real", to=TensorProto.BOOL)
+            kept = emit("Cast", [counted], f"{name}.real", to=ir.DataType.BOOL)
             kept = emit("Unsqueeze", [kept, last], f"{name}.rows")
             low = constant("lowest", np.array(LOWEST, np.float32))
             masked = emit("Where", [kept, rows, low], f"{name}.masked")
@@ -273,7 +275,7 @@ def pool_slots(
             weights = at(emit("Sub", [length, one], f"{name}.place"), mode)
         elif mode == "cls":
             inside = emit("Less", [prompt, length], f"{name}.inside")
-            inside = emit("Cast", [inside], f"{name}.inside.one", to=TensorProto.FLOAT)
+            inside = emit("Cast", [inside], f"{name}.inside.one", to=ir.DataType.FLOAT)
             weights = at(emit("Mul", [prompt, inside], f"{name}.place"), mode)
         total = emit("ReduceSum", [weights, over], f"{name}.all", keepdims=1)
         total = emit("Max", [total, least], f"{name}.total")

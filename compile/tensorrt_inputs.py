@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import onnx
-from onnx import TensorProto, helper
+import onnx_ir as ir
+
+from xopt.compile.editing import GraphEditor
 
 __all__ = ["INPUTS", "declare"]
 
 # name -> element type and shape; which of them a graph reads depends on its head.
-INPUTS: dict[str, tuple[int, list[str | int]]] = {
-    "input_ids": (TensorProto.INT32, ["T"]),
-    "position_ids": (TensorProto.INT32, ["T"]),
-    "token_type_ids": (TensorProto.INT32, ["T"]),
-    "pad_index": (TensorProto.INT32, ["B", "S", 1]),
-    "unpad_index": (TensorProto.INT32, ["T", 1]),
-    "attention_bias": (TensorProto.FLOAT16, ["B", 1, 1, "S"]),
-    "window_mask": (TensorProto.FLOAT16, [1, 1, "S", "S"]),
-    "first_index": (TensorProto.INT32, ["B", 1]),
-    "cu_seqlens": (TensorProto.INT32, ["B_plus_1"]),
-    "prompt_tokens": (TensorProto.INT32, ["B", 1]),
+INPUTS: dict[str, tuple[ir.DataType, list[str | int]]] = {
+    "input_ids": (ir.DataType.INT32, ["T"]),
+    "position_ids": (ir.DataType.INT32, ["T"]),
+    "token_type_ids": (ir.DataType.INT32, ["T"]),
+    "pad_index": (ir.DataType.INT32, ["B", "S", 1]),
+    "unpad_index": (ir.DataType.INT32, ["T", 1]),
+    "attention_bias": (ir.DataType.FLOAT16, ["B", 1, 1, "S"]),
+    "window_mask": (ir.DataType.FLOAT16, [1, 1, "S", "S"]),
+    "first_index": (ir.DataType.INT32, ["B", 1]),
+    "cu_seqlens": (ir.DataType.INT32, ["B_plus_1"]),
+    "prompt_tokens": (ir.DataType.INT32, ["B", 1]),
 }
 # What operators of ONNX take as int64 alone.
 INDICES = (
@@ -26,30 +27,29 @@ INDICES = (
 )  # fmt: skip
 
 
-def declare(model: onnx.ModelProto, output: str, *, per_token: bool) -> None:
+def declare(editor: GraphEditor, *, per_token: bool) -> None:
     """Declare the inputs that are read, and the output.
 
     Indices are int32, half as much to copy for each batch. ONNX's GatherND takes int64, so each is
     cast first: TensorRT makes the cast a part of the kernel that reads it, where it turned int64
     into int32 before.
     """
-    read = {name for node in model.graph.node for name in node.input}
-    width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    del model.graph.input[:], model.graph.output[:], model.graph.value_info[:]
+    graph, first = editor.graph, editor.graph[0]
+    graph.inputs.clear()
     for name, (kind, shape) in INPUTS.items():
-        if name in read:
-            model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
-    kept = list(model.graph.node)
-    casts = [
-        helper.make_node("Cast", [name], [f"{name}.int64"], f"{name}.cast", to=TensorProto.INT64)
-        for name in INDICES
-        if name in read
-    ]
-    for node in kept:
-        node.input[:] = [f"{n}.int64" if n in INDICES else n for n in node.input]
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *kept])
-    rows = "T" if per_token else "B"
-    model.graph.output.append(
-        helper.make_tensor_value_info(output, TensorProto.FLOAT, [rows, width])
-    )
+        value = editor.input(name)
+        uses = value.uses()
+        if not uses:
+            continue
+        value.type, value.shape = ir.TensorType(kind), ir.Shape(shape)
+        graph.inputs.append(value)
+        if name in INDICES:
+            wide = ir.Value(name=f"{name}.int64")
+            to = {"to": ir.DataType.INT64}
+            cast = ir.node("Cast", [value], to, outputs=[wide], name=f"{name}.cast")
+            graph.insert_before(first, cast)
+            for node, index in uses:
+                node.replace_input_with(index, wide)
+    [answer] = graph.outputs
+    assert answer.shape is not None
+    answer.shape = ir.Shape(["T" if per_token else "B", answer.shape[1]])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xopt.calibrate.quantized import Affine, round_to_nearest
@@ -18,7 +18,7 @@ from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.quantize import HALF, in_half, weight_step
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import bias_of
+from xopt.compile.traced import array, bias_of
 from xopt.encoders.spec import SITES
 from xopt.errors import UnsupportedError
 
@@ -46,8 +46,10 @@ class LinearLowerer:
     ) -> None:
         self.editor, self.lowering, self.sites, self.facts = editor, lowering, sites, facts
         self.int8 = lowering.weights == "int8"
+        # What every layer reads and is emitted for the first of them.
+        self.once: dict[str, ir.Value] = {}
 
-    def half(self, name: str, values: Array) -> str:
+    def half(self, name: str, values: Array) -> ir.Value:
         """A constant in fp16."""
         if np.abs(values).max(initial=0) > HALF.max:
             raise UnsupportedError(
@@ -57,30 +59,32 @@ class LinearLowerer:
             )
         return self.editor.constant(name, values.astype(np.float16))
 
-    def linear(self, node: onnx.NodeProto, layer: str, linear: str) -> None:
+    def linear(self, node: ir.Node, layer: str, linear: str) -> None:
         """``x · W^T + b`` of one of the encoder's linear layers."""
         site = f"{layer}.{SITES[linear]}"
         weight, bias = self.weight_and_bias(node)
-        source, middle = node.input[0], None
+        source, middle = node.inputs[0], None
         if self.int8:
             if linear != "attention_output":
                 source, weight, middle = self.quantized(source, site, weight)
             elif (divisor := self.sites[site].divisor) is not None:
                 weight = weight * divisor[None, :]
-        self.product(source, f"{layer}.{linear}", weight, bias, node.output[0], middle)
+        self.product(source, f"{layer}.{linear}", weight, bias, node.outputs[0], middle)
 
-    def weight_and_bias(self, node: onnx.NodeProto) -> tuple[Array, Array]:
+    def weight_and_bias(self, node: ir.Node) -> tuple[Array, Array]:
         """``[out, in]`` and ``[out]``."""
-        return self.editor.array(node.input[1]), bias_of(self.editor, node)
+        return array(node.inputs[1]), bias_of(node)
 
-    def quantized(self, source: str, site: str, weight: Array) -> tuple[str, Array, Array | None]:
+    def quantized(
+        self, source: ir.Value | None, site: str, weight: Array
+    ) -> tuple[ir.Value, Array, Array | None]:
         """Q/DQ of a linear layer's input, which is smoothed and moved to its middle first.
 
         The weight takes the divisor back, and in :meth:`product` the bias takes the middle
         (channel-wise shifting, Outlier Suppression+, Wei et al., 2023): the layer stays the same.
 
         Returns:
-            The input's name, the weight, and the middle ``[in]``, None where nothing is moved.
+            The input, the weight, and the middle ``[in]``, None where nothing is moved.
         """
         divisor, shift = self.sites[site].divisor, self.sites[site].middle
         # Both take back what fp16 has made of them.
@@ -88,26 +92,26 @@ class LinearLowerer:
         inverse = np.ones(1, np.float16)
         if divisor is not None:
             inverse = (1 / divisor).astype(np.float16).clip(HALF.tiny)
-            name = self.editor.constant(site + ".smooth", inverse)
-            source = self.editor.emit("Mul", [source, name], site + ".smoothed")
+            factor = self.editor.constant(site + ".smooth", inverse)
+            source = self.editor.emit("Mul", [source, factor], site + ".smoothed")
             weight = weight / inverse.astype(np.float32)[None, :]
         if shift is not None:
             half = (shift * inverse.astype(np.float32)).astype(np.float16)
-            name = self.editor.constant(site + ".middle", half)
-            source = self.editor.emit("Sub", [source, name], site + ".shifted")
+            moved = self.editor.constant(site + ".middle", half)
+            source = self.editor.emit("Sub", [source, moved], site + ".shifted")
             middle = half.astype(np.float32)
         stored = self.quantize(source, site, self.step(site))
         return self.dequantize(stored, site, site + ".dq"), weight, middle
 
     def product(
         self,
-        source: str,
+        source: ir.Value | None,
         name: str,
         weight: Array,
         bias: Array,
-        out: str,
+        out: str | ir.Value,
         middle: Array | None = None,
-    ) -> None:
+    ) -> ir.Value:
         """The product of a linear layer with its weight ``[out, in]``, and the bias.
 
         What ``middle`` took from the input comes back through the rounded weight, not the exact
@@ -131,16 +135,18 @@ class LinearLowerer:
             stored = self.editor.constant(name + ".weight.int8", rows)
             full = self._dequantized(stored, name + ".weight", step)
             exact = emit("MatMul", [source, full], name + ".matmul")
-            ratio = self.half(name + ".weight.ratio", scales / step)
-            product = emit("Mul", [exact, ratio], name + ".scaled")
-            bias = (bias + found.taken * self.editor.array(ratio) * step).astype(np.float32)
-        emit("Add", [product, self.half(name + ".bias", bias)], out)
+            ratio = scales / step
+            stored = self.half(name + ".weight.ratio", ratio)
+            product = emit("Mul", [exact, stored], name + ".scaled")
+            held = ratio.astype(np.float16).astype(np.float32)
+            bias = (bias + found.taken * held * step).astype(np.float32)
+        return emit("Add", [product, self.half(name + ".bias", bias)], out)
 
-    def _dequantized(self, stored: str, name: str, step: np.float32) -> str:
+    def _dequantized(self, stored: ir.Value, name: str, step: np.float32) -> ir.Value:
         parts = [stored, *self._scale(name, step)]
         return self.editor.emit("DequantizeLinear", parts, name + ".dequantized")
 
-    def _scale(self, site: str, step: np.float32) -> list[str]:
+    def _scale(self, site: str, step: np.float32) -> list[ir.Value]:
         return [
             self.half(site + ".scale", np.array(step, np.float32)),
             self.editor.constant(site + ".zero", np.array(0, np.int8)),
@@ -151,11 +157,12 @@ class LinearLowerer:
         reach = self.sites[site].reach(self.lowering.attention, moved=True)
         return in_half(np.float32(reach / 127))
 
-    def quantize(self, source: str, site: str, step: np.float32) -> str:
+    def quantize(self, source: ir.Value | None, site: str, step: np.float32) -> ir.Value:
         """QuantizeLinear with one step."""
         return self.editor.emit("QuantizeLinear", [source, *self._scale(site, step)], site + ".q")
 
-    def dequantize(self, source: str, site: str, out: str) -> str:
+    def dequantize(self, source: ir.Value, site: str, out: str | ir.Value) -> ir.Value:
         """DequantizeLinear with the step that :meth:`quantize` took for this site."""
-        parts = [source, site + ".scale", site + ".zero"]
+        known = self.editor.graph.initializers
+        parts = [source, known[site + ".scale"], known[site + ".zero"]]
         return self.editor.emit("DequantizeLinear", parts, out)

@@ -9,14 +9,15 @@ layers. The products of attention are fp16.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xopt.compile.lower_tensorrt import Lowerer
-from xopt.compile.traced import linear_of
+from xopt.compile.traced import array, input_name, linear_of, linears
 from xopt.errors import BuildError
 
 __all__ = ["RotaryLowerer"]
@@ -29,25 +30,20 @@ Array = NDArray[np.float32]
 class RotaryLowerer(Lowerer):
     """Lowers node after node; see :func:`~xopt.compile.lower_tensorrt.lower_tensorrt`."""
 
-    @cached_property
-    def linears(self) -> dict[tuple[str, str], onnx.NodeProto]:
-        """Layer and name of each linear layer of the encoder -> its node."""
-        found = ((linear_of(node), node) for node in self.editor.source)
-        return {linear: node for linear, node in found if linear is not None}
-
-    @cached_property
-    def turns(self) -> dict[str, str]:
-        """Values that are the cosines of a batch -> the number of their table."""
-        found: dict[str, str] = {}
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.linears = linears(self.editor.source)
+        # Values that are the cosines of a batch, by name -> the number of their table.
+        self.turns: dict[str, str] = {}
         for node in self.editor.source:
-            table = COSINES.match(node.input[0]) if node.input else None
+            source, [out, *_] = input_name(node, 0), node.outputs
+            table = COSINES.match(source)
             if node.op_type == "Gather" and table:
-                found[node.output[0]] = table[1]
-            elif node.op_type in ("Unsqueeze", "Reshape") and node.input[0] in found:
-                found[node.output[0]] = found[node.input[0]]
-        return found
+                self.turns[str(out.name)] = table[1]
+            elif node.op_type in ("Unsqueeze", "Reshape") and source in self.turns:
+                self.turns[str(out.name)] = self.turns[source]
 
-    def lower(self, node: onnx.NodeProto) -> None:
+    def lower(self, node: ir.Node) -> None:
         """Emit what stands for ``node``."""
         layer, linear = linear_of(node) or ("", "")
         if linear == "q":
@@ -57,91 +53,90 @@ class RotaryLowerer(Lowerer):
         elif linear not in ("k", "v", "ffn_gate"):
             super().lower(node)
 
-    def gated(self, node: onnx.NodeProto, layer: str) -> None:
+    def gated(self, node: ir.Node, layer: str) -> None:
         """Both halves of a gated part as one product."""
         nodes = [node, self.linears[layer, "ffn_gate"]]
         out = f"{layer}.ffn_in"
         weight, bias = self.joined(nodes)
-        source, middle = node.input[0], None
+        source, middle = node.inputs[0], None
         if self.int8:
             source, weight, middle = self.quantized(source, out, weight)
-        self.product(source, out, weight, bias, out, middle)
+        both = self.product(source, out, weight, bias, out, middle)
         sizes = self.editor.constant("ffn.sizes", np.array([len(weight) // 2] * 2, np.int64))
-        self.editor.emit_all("Split", [out, sizes], [n.output[0] for n in nodes], axis=-1)
+        self.editor.emit_all("Split", [both, sizes], [n.outputs[0] for n in nodes], axis=-1)
 
-    def rotated(self, node: onnx.NodeProto, layer: str) -> None:
+    def rotated(self, node: ir.Node, layer: str) -> None:
         """The projections and all that follows them, up to the context ``[T, hidden]``."""
         nodes = [self.linears[layer, part] for part in "qkv"]
-        context = self.linears[layer, "attention_output"].input[0]
-        turn, windowed = self._drop_between(nodes, context)
+        [context] = self.linears[layer, "attention_output"].inputs[:1]
+        assert context is not None
+        turn, windowed = self._between(nodes, context)
         hidden, heads = self.facts["hidden"], self.facts["heads"]
-        width = self.editor.weights[node.input[1]].shape[0] // heads
+        width = len(array(node.inputs[1])) // heads
         factors = np.ones(3 * heads * width, np.float32)
         factors[: heads * width] = width**-0.5
         out = self.project(nodes, layer, factors)
         emit, constant = self.editor.emit, self.editor.constant
         parts = [f"{layer}.{part}" for part in "qkv"]
         sizes = constant("qkv.sizes", np.array([hidden] * 3, np.int64))
-        self.editor.emit_all("Split", [out, sizes], parts, axis=-1)
+        joint = self.editor.emit_all("Split", [out, sizes], parts, axis=-1)
         shape = constant("rows.heads", np.array([0, heads, width], np.int64))
-        split = [emit("Reshape", [part, shape], part + ".split") for part in parts]
+        split = [emit("Reshape", [part, shape], f"{part.name}.split") for part in joint]
         split[:2] = [self._turned(part, turn) for part in split[:2]]
-        orders = ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
+        index, orders = self.editor.input("pad_index"), ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
         q, k, v = (
-            emit("Transpose", [emit("GatherND", [rows, "pad_index"], rows + ".padded")],
-                 rows + ".heads", perm=order)
+            emit("Transpose", [emit("GatherND", [rows, index], f"{rows.name}.padded")],
+                 f"{rows.name}.heads", perm=order)
             for rows, order in zip(split, orders, strict=True)
         )  # fmt: skip
         self.mixed(layer, q, k, v, self._mask(windowed), context)
 
-    def _drop_between(self, nodes: list[onnx.NodeProto], context: str) -> tuple[str, bool]:
-        """Leave out what leads from the projections to the context.
+    def _between(self, nodes: Sequence[ir.Node], context: ir.Value) -> tuple[str, bool]:
+        """What leads from the projections to the context.
 
         Returns:
             The number of the table of angles, and whether only a window of the text is seen.
         """
-        names = [node.output[0] for node in nodes]
-        turn, windowed = "", False
-        while names:
-            for node in self.editor.readers(names.pop()):
-                turn = next((self.turns[n] for n in node.input if n in self.turns), turn)
-                windowed |= "window_bias" in node.input
-                if node.output[0] not in self.editor.dropped and linear_of(node) is None:
-                    self.editor.drop(node)
-                    names += [] if node.output[0] == context else node.output
-        if not turn or context not in self.editor.dropped:
+        seen = list(nodes)
+        for node in seen:
+            if node is not context.producer():
+                seen += [reader for reader in node.successors() if reader not in seen]
+        read = {input_name(node, number) for node in seen for number in range(len(node.inputs))}
+        turns = {self.turns[name] for name in read if name in self.turns}
+        if len(turns) != 1 or context.producer() not in seen:
             raise BuildError("The traced attention has no rotary positions before its context.")
-        return turn, windowed
+        return turns.pop(), "window_bias" in read
 
-    def _turned(self, rows: str, table: str) -> str:
+    def _turned(self, rows: ir.Value, table: str) -> ir.Value:
         """``[T, heads, d]`` rotated by each token's position; halves of a head are the pairs."""
         emit = self.editor.emit
         cosine, sine = (self._angles(table, kind) for kind in ("cos", "sin"))
-        halves = [rows + ".first", rows + ".second"]
-        self.editor.emit_all("Split", [rows], halves, axis=-1, num_outputs=2)
-        first, second = halves
-        ahead = emit("Mul", [first, cosine], first + ".cos")
-        taken = emit("Mul", [second, sine], second + ".sin")
-        behind = emit("Mul", [second, cosine], second + ".cos")
-        added = emit("Mul", [first, sine], first + ".sin")
+        one, two = halves = [f"{rows.name}.first", f"{rows.name}.second"]
+        first, second = self.editor.emit_all("Split", [rows], halves, axis=-1, num_outputs=2)
+        ahead = emit("Mul", [first, cosine], one + ".cos")
+        taken = emit("Mul", [second, sine], two + ".sin")
+        behind = emit("Mul", [second, cosine], two + ".cos")
+        added = emit("Mul", [first, sine], one + ".sin")
         parts = [
-            emit("Sub", [ahead, taken], first + ".turned"),
-            emit("Add", [behind, added], second + ".turned"),
+            emit("Sub", [ahead, taken], one + ".turned"),
+            emit("Add", [behind, added], two + ".turned"),
         ]
-        return emit("Concat", parts, rows + ".turned", axis=-1)
+        return emit("Concat", parts, f"{rows.name}.turned", axis=-1)
 
-    def _angles(self, table: str, kind: str) -> str:
+    def _angles(self, table: str, kind: str) -> ir.Value:
         """``[T, 1, d / 2]``: cosine or sine of each token's angles."""
-        out = f"rotary.{table}.{kind}.rows"
-        if any(out in node.output for node in self.editor.nodes):
-            return out
-        values = self.editor.array(f"rotary.{table}.{kind}")
-        half = self.half(f"rotary.{table}.{kind}.half", values[:, None, : values.shape[1] // 2])
-        return self.editor.emit("GatherND", [half, self.index("position_ids")], out)
+        name = f"rotary.{table}.{kind}"
+        if name not in self.once:
+            values = array(self.editor.weights[name])
+            half = self.half(f"{name}.half", values[:, None, : values.shape[1] // 2])
+            given = [half, self.index("position_ids")]
+            self.once[name] = self.editor.emit("GatherND", given, f"{name}.rows")
+        return self.once[name]
 
-    def _mask(self, windowed: bool) -> str:
+    def _mask(self, windowed: bool) -> ir.Value:
         """What is added to the scores."""
-        out = "attention_bias.window"
-        if windowed and all(out not in node.output for node in self.editor.nodes):
-            self.editor.emit("Add", ["attention_bias", "window_mask"], out)
-        return out if windowed else "attention_bias"
+        mask, name = self.editor.input("attention_bias"), "attention_bias.window"
+        if windowed and name not in self.once:
+            window = self.editor.input("window_mask")
+            self.once[name] = self.editor.emit("Add", [mask, window], name)
+        return self.once[name] if windowed else mask

@@ -15,7 +15,6 @@ import numpy as np
 
 from xopt.artifacts import Graph, fingerprint, publish, write_manifest
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.external import WEIGHTS, WeightsWriter
 from xopt.compile.parity import check_parity
 from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.errors import require
@@ -24,7 +23,7 @@ from xopt.host import collect_cycles, release_memory, tool_versions
 from xopt.packing import Encoding, pack
 
 if TYPE_CHECKING:
-    import onnx
+    import onnx_ir as ir
     import torch
 
     from xopt.compile.head_spec import Head
@@ -71,7 +70,7 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
     cached = Graph.find(digest)
     if cached is not None:
         return cached
-    for module in ("torch", "onnx", "onnxscript"):
+    for module in ("torch", "onnx", "onnx_ir", "onnxscript"):
         require(module, extra="build", why="Tracing a checkpoint")
     from xopt.compile.packed_encoder import PackedEncoder
 
@@ -89,7 +88,7 @@ def trace_checkpoint(checkpoint: Checkpoint) -> Graph:
         "max_tokens": checkpoint.text.max_tokens,
         "types": max(checkpoint.config.types, 1),
         "window": checkpoint.config.window,
-        "tools": tool_versions("xopt", "torch", "onnx", "onnxscript"),
+        "tools": tool_versions("xopt", "torch", "onnx", "onnx-ir", "onnxscript"),
     }
     with publish(Graph.place(digest)) as work:
         _export_into(work, checkpoint, skeleton)
@@ -197,50 +196,34 @@ class _quiet:
         self._warnings.__exit__(*reason)
 
 
-def _save(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+def _save(model: ir.Model, state: dict[str, torch.Tensor], folder: Path) -> None:
     """Write ``graph.onnx`` and ``weights.bin``; a weight is never copied in memory."""
-    import onnx
-    import onnx_ir
+    from xopt.compile.external import WeightsWriter, save_model
 
-    initializers: list[onnx.TensorProto] = []
+    _tidy(model)
     with WeightsWriter(folder) as writer:
         for name, value in model.graph.initializers.items():
+            assert value.const_value is not None
             array = state[name].numpy() if name in state else value.const_value.numpy()
-            initializers.append(writer.add(name, array))
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        value.const_value = onnx_ir.ExternalTensor(
-            WEIGHTS, 0, 0, tensor.dtype, shape=tensor.shape, name=value.name, base_dir=folder
-        )
-    proto = onnx_ir.serde.serialize_model(model)
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(initializers)
-    _tidy(proto)
-    onnx.save(proto, folder / "graph.onnx")
-    onnx.checker.check_model(str(folder / "graph.onnx"))
+            value.const_value = writer.add(array)
+    save_model(model, folder / "graph.onnx")
 
 
-def _tidy(proto: onnx.ModelProto) -> None:
+def _tidy(model: ir.Model) -> None:
     """Name the axes T, B, S; drop the exporter's private notes (they hold paths of the machine)."""
-    proto.producer_name = "xopt"
-    proto.doc_string = ""
-    del proto.metadata_props[:]
-    del proto.graph.metadata_props[:]
-    del proto.graph.value_info[:]
-    for node in proto.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in proto.graph.input:
-        value.doc_string = ""
-        del value.metadata_props[:]
-        for axis, name in AXES[value.name].items():
-            value.type.tensor_type.shape.dim[axis].dim_param = name
-    for value in proto.graph.output:
-        del value.metadata_props[:]
-        first = "B" if value.name == "embeddings" or _per_sentence(proto) else "T"
-        first = "T" if value.name == TOKEN_WEIGHTS else first
-        value.type.tensor_type.shape.dim[0].dim_param = first
+    import onnx_ir as ir
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-
-def _per_sentence(proto: onnx.ModelProto) -> bool:
-    return any(value.name == "cu_seqlens" for value in proto.graph.input)
+    ClearMetadataAndDocStringPass()(model)
+    model.producer_name, model.doc_string = "xopt", None
+    model.metadata_props.clear()
+    named = {value: AXES[str(value.name)] for value in model.graph.inputs}
+    per_sentence = any(value.name == "cu_seqlens" for value in named)
+    for value in model.graph.outputs:
+        first = "B" if value.name == "embeddings" or per_sentence else "T"
+        named[value] = {0: "T" if value.name == TOKEN_WEIGHTS else first}
+    for value, axes in named.items():
+        value.doc_string = None
+        value.metadata_props.clear()
+        assert value.shape is not None
+        value.shape = ir.Shape([axes.get(axis, size) for axis, size in enumerate(value.shape)])

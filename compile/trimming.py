@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from xopt.calibrate.corpus import Corpus
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.cutting import cut_pieces
-from xopt.compile.editing import GraphEditor
 from xopt.compile.scripts import read_languages
 from xopt.compile.traced import WORDS
 from xopt.compile.vocabulary import Vocabulary, choose_pieces
@@ -22,6 +21,9 @@ from xopt.errors import DataError
 from xopt.kept_pieces import KeptPieces
 from xopt.languages import language_name, to_iso1
 from xopt.tokenization import Tokenizer
+
+if TYPE_CHECKING:
+    from xopt.compile.editing import GraphEditor
 
 __all__ = ["Trimmed", "trim", "trim_words"]
 
@@ -157,8 +159,9 @@ def trim_words(editor: GraphEditor, trimmed: Trimmed) -> None:
 
     It goes on taking the checkpoint's ids, so that every reader of the graph has one numbering.
     """
-    editor.weights.take(WORDS, trimmed.rows)
-    for node in editor.readers(WORDS):
-        table = editor.constant(f"{WORDS}.row_of", trimmed.row_of)
-        row = editor.emit("Gather", [table, node.input[1]], f"{node.output[0]}.row", axis=0)
-        node.input[1] = row
+    words = editor.weights[WORDS]
+    editor.take_rows(words, trimmed.rows)
+    table = editor.constant(f"{WORDS}.row_of", trimmed.row_of)
+    for node in words.consumers():
+        out = f"{node.outputs[0].name}.row"
+        node.replace_input_with(1, editor.emit("Gather", [table, node.inputs[1]], out, axis=0))

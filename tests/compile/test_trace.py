@@ -12,11 +12,12 @@ import torch
 from xopt.artifacts import Graph
 from xopt.compile import parity, trace
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.external import WEIGHTS, load_model
+from xopt.compile.external import load_model
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.parity import reference_answers
 from xopt.compile.reference import reference_model
 from xopt.compile.trace import trace_checkpoint
+from xopt.compile.traced import WEIGHTS
 from xopt.errors import ArtifactError, ParityError
 from xopt.packing import pack
 from xopt.tokenization import Tokenizer
@@ -100,6 +101,25 @@ def test_weights_lie_outside_of_the_protobuf(make_checkpoint: Factory) -> None:
     graph = trace_checkpoint(Checkpoint.open(make_checkpoint()))
     assert graph.path.stat().st_size < 100_000
     assert (graph.folder / WEIGHTS).stat().st_size > 300_000
+
+
+def test_a_weight_that_was_read_is_let_go_again(make_checkpoint: Factory) -> None:
+    graph = trace_checkpoint(Checkpoint.open(make_checkpoint()))
+    expected = {
+        t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(graph.path).graph.initializer
+    }
+    model = load_model(graph.path)
+    found = {name: t.numpy() for name, t in model.graph.initializers.tensor_items()}
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert all(found[name].dtype == expected[name].dtype for name in expected)
+
+    def mapped() -> bool:
+        return str(graph.folder / WEIGHTS) in Path("/proc/self/maps").read_text()
+
+    assert mapped()
+    found.clear()
+    assert not mapped()
 
 
 @pytest.mark.parametrize("location", ["../weights.bin", "/etc/hostname"])

@@ -23,9 +23,10 @@ MEMORY_MIB = 2048
 MOST_BYTES = 6 * 2**30
 LIGHT = ("openvino", "pyarrow.parquet", "tokenizers", "xopt.cli", "xopt.report.render")
 HEAVY = (
-    "datasets", "modelopt.torch.quantization", "onnx", "onnxscript", "openvino", "pyarrow.parquet",
-    "torch", "transformers", "xopt.cli", "xopt.compile.build", "xopt.compile.parity",
-    "xopt.compile.reference", "xopt.engines.openvino", "xopt.report.render", "xopt.model.core",
+    "datasets", "modelopt.torch.quantization", "onnx", "onnx_ir", "onnxscript", "openvino",
+    "pyarrow.parquet", "torch", "transformers", "xopt.cli", "xopt.compile.build",
+    "xopt.compile.external", "xopt.compile.parity", "xopt.compile.reference",
+    "xopt.engines.openvino", "xopt.report.render", "xopt.model.core",
 )  # fmt: skip
 
 

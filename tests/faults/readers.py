@@ -101,7 +101,7 @@ def readers(root: Path, bundle: Path) -> dict[str, Reader]:
             _file(root / "t.safetensors", lambda path: read_tensors([path])),
             (save({"a": np.zeros(3, np.float32), "b": np.ones((2, 2), np.float16)}),),
         ),
-        "onnx": Reader(_file(root / "t.onnx", load_model), (_onnx(),)),
+        "onnx": Reader(_file(root / "t.onnx", load_model), (_onnx(), _onnx(outside=True))),
     }  # fmt: skip
 
 
@@ -180,11 +180,17 @@ def _npz(folder: Path) -> bytes:
     return (folder / "a.npz").read_bytes()
 
 
-def _onnx() -> bytes:
+def _onnx(*, outside: bool = False) -> bytes:
+    """A model of one weight, inside of it or, as it says, in its own file."""
     from onnx import TensorProto, helper, numpy_helper
 
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     weight = numpy_helper.from_array(np.zeros(1, np.float32), "w")
+    if outside:
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", "t.onnx"), ("offset", "0"), ("length", "4")):
+            weight.external_data.add(key=key, value=value)
     node = helper.make_node("Add", ["x", "w"], ["y"])
     graph = helper.make_graph([node], "g", ends[:1], ends[1:], [weight])
     found: bytes = helper.make_model(graph).SerializeToString()

@@ -26,6 +26,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "torch": "torch",
         "transformers": "transformers",
         "onnx": "onnx",
+        "onnx_ir": "onnx-ir",
         "onnxscript": "onnxscript",
         "safetensors": "safetensors",
         "huggingface_hub": "huggingface-hub",

@@ -11,11 +11,11 @@ from typing import Any
 from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
 from xopt.compile.build import BuildOptions, choose_lowering, open_checkpoint
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.external import WEIGHTS
 from xopt.compile.hub import ENCODER_FILES
 from xopt.compile.lower import lower_graph
 from xopt.compile.ranging import ranges_of, sample_of
 from xopt.compile.trace import trace_checkpoint
+from xopt.compile.traced import WEIGHTS
 from xopt.errors import InputError, UnsupportedError
 from xopt.evidence import known_builds
 from xopt.export.readme import onnx_readme
