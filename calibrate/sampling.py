@@ -13,6 +13,7 @@ import numpy as np
 from xopt.artifacts import Ranges, fingerprint
 from xopt.calibrate.corpus import Corpus
 from xopt.errors import ArtifactError
+from xopt.forms import in_words
 from xopt.packing import Encoding
 from xopt.reading import parse_json
 from xopt.tokenization import Tokenizer
@@ -170,5 +171,7 @@ def read_sample(ranges: Ranges, tokenizer: Tokenizer) -> Sample:
         rows = tuple(tuple(map(str, row)) for row in map(parse_json, lines))
         encodings = encode_rows(rows, tokenizer)
     except (OSError, ValueError, TypeError, LookupError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}.", hint="Calibrate again.") from error
+        raise ArtifactError(
+            f"{path} is damaged: {in_words(error)}.", hint="Calibrate again."
+        ) from error
     return Sample(tuple(encodings), rows, dict(ranges.manifest["sample"]))

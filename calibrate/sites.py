@@ -15,7 +15,7 @@ from xopt.arrays import read_arrays
 from xopt.artifacts import Ranges
 from xopt.calibrate.quantized import Affine, QuantizedLinear, round_to_nearest
 from xopt.errors import ArtifactError
-from xopt.forms import Exactly, Table, misfit
+from xopt.forms import Exactly, Table, in_words, misfit
 from xopt.reading import parse_json
 
 __all__ = ["Site", "read_sites", "write_sites"]
@@ -142,7 +142,7 @@ def read_sites(ranges: Ranges) -> dict[str, Site]:
         return {name: _site(name, dict(found), arrays) for name, found in numbers.items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ArtifactError(
-            f"{ranges.folder} holds no ranges that this xopt reads: {error}.",
+            f"{ranges.folder} holds no ranges that this xopt reads: {in_words(error)}.",
             hint="Calibrate again: xopt calibrate CORPUS -o DIR",
         ) from error
 

@@ -13,6 +13,7 @@ from xopt.encoders.config import Config
 from xopt.encoders.family import Family
 from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = ["MULTIPLE_CHOICE", "Choice", "read_head"]
 
@@ -69,14 +70,14 @@ def read_head(
     kind = sentence.get("model_type", "SentenceTransformer")
     if kind not in ("SentenceTransformer", "CrossEncoder"):
         raise CheckpointError(
-            f"{CONFIG}: the model_type is {kind!r}, which xopt does not do.",
+            f"{CONFIG}: the model_type is {spelled(kind)}, which xopt does not do.",
             hint="xopt does SentenceTransformer and CrossEncoder.",
         )
     raw = asked.raw
     if modules is not None and modules.task == "feature-extraction":
         if (kind == "CrossEncoder") != (modules.scores is not None):
             raise CheckpointError(
-                f"{CONFIG}: the model_type is {kind!r}, and what modules.json lists ends in "
+                f"{CONFIG}: the model_type is {spelled(kind)}, and what modules.json lists ends in "
                 f"{'an embedding' if modules.scores is None else 'scores'}.",
                 hint="A CrossEncoder ends in a classifier, or in a Dense whose module_output_name "
                 "is 'scores'; a SentenceTransformer in an embedding.",
@@ -87,7 +88,9 @@ def read_head(
         return _scorer(raw, config, modules, modules.scores, sentence)
     names = raw.get("architectures")
     if names is not None and not (isinstance(names, list) and names):
-        raise CheckpointError(f"config.json: architectures is {names!r}, not a list of names.")
+        raise CheckpointError(
+            f"config.json: architectures is {spelled(names)}, not a list of names."
+        )
     prefix = family.types[raw["model_type"]][0]
     name = str(names[0]) if names else prefix + "Model"
     if _is_cross_encoder(raw, sentence, modules):
@@ -212,7 +215,7 @@ def _named(modules: tuple[HeadModule, ...]) -> str:
 def _truncated(head: Head, cut: Any, hidden: int) -> Head:
     """With ``truncate_dim``: what was made length 1 is cut and not made length 1 again."""
     if type(cut) is not int or cut < 1:
-        raise CheckpointError(f"{CONFIG}: truncate_dim is {cut!r}.")
+        raise CheckpointError(f"{CONFIG}: truncate_dim is {spelled(cut)}.")
     width = head.width(hidden)
     if cut >= width:
         return head
@@ -229,7 +232,8 @@ def _classifier(
     problem = raw.get("problem_type")
     if problem is not None and problem not in PROBLEMS:
         raise CheckpointError(
-            f"config.json: problem_type is {problem!r}.", hint=f"Possible: {', '.join(PROBLEMS)}."
+            f"config.json: problem_type is {spelled(problem)}.",
+            hint=f"Possible: {', '.join(PROBLEMS)}.",
         )
     if problem == "single_label_classification" and len(labels) == 1:
         raise CheckpointError(
@@ -286,7 +290,7 @@ def _cross_encoder(
     module, _, name = str(path).rpartition(".")
     if not module.startswith("torch.nn") or name.lower() not in ACTIVATIONS:
         raise CheckpointError(
-            f"The cross-encoder's activation is {path!r}, which xopt does not do.",
+            f"The cross-encoder's activation is {spelled(path)}, which xopt does not do.",
             hint=f"xopt does these of torch.nn, in any case: {', '.join(ACTIVATIONS)}.",
         )
     return name.lower()

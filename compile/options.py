@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from xopt.compile.scripts import read_languages
 from xopt.engines.building import BuilderOptions
 from xopt.engines.options import TargetOptions
 from xopt.errors import InputError, UnsupportedError
+from xopt.evaluate.options import check_max_drop
 from xopt.evaluate.tasks import TASKS
 from xopt.hashing import cache_folder
 from xopt.settings import option
@@ -138,10 +138,7 @@ class BuildOptions(TargetOptions):
             if self.data is not None:
                 raise InputError("--data is for --max-drop alone.", hint="Give both, or neither.")
             return
-        if not 0 <= self.max_drop < math.inf:
-            raise InputError(
-                f"--max-drop is {self.max_drop}; possible: 0 and above, in points of the score."
-            )
+        check_max_drop(self.max_drop)
         if self.task is None:
             raise InputError(
                 "--max-drop needs the task whose score it is about.",

@@ -12,7 +12,8 @@ from xopt.calibrate.sampling import Form, Sample, draw_sample, read_sample
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.options import BuildOptions
 from xopt.compile.trimming import Trimmed, trim
-from xopt.errors import ArtifactError, InputError
+from xopt.errors import InputError
+from xopt.forms import reads
 from xopt.progress import Progress
 from xopt.publishing import MANIFEST
 from xopt.reading import parse_json
@@ -165,10 +166,6 @@ def _stored(options: BuildOptions) -> Ranges | None:
         return None
     found = Ranges.open(path.parent)
     found.verify()
-    try:
+    with reads(f"{path} is damaged, or of another xopt", hint="Calibrate again."):
         CalibrationRecipe(**found.manifest["recipe"])
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path} is damaged, or of another xopt: {error}.", hint="Calibrate again."
-        ) from error
     return found

@@ -22,6 +22,7 @@ from xopt.compile.head_spec import (
 )
 from xopt.compile.st_transformer import read_json, read_transformer
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = [
     "CONFIG",
@@ -94,14 +95,14 @@ def module_paths(folder: Path) -> list[tuple[str, str]]:
         try:
             kind, place = str(entry["type"]), str(entry["path"])
         except (TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} is damaged: {entry!r} is no module.") from error
+            raise CheckpointError(f"{path} is damaged: {spelled(entry)} is no module.") from error
         parts = PurePosixPath(place.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts:
             raise CheckpointError(f"{path} names {place!r} outside of its folder.")
         if not kind.startswith("sentence_transformers."):
             raise CheckpointError(
-                f"{path} names the module {kind!r}, whose code is not sentence-transformers' own; "
-                "xopt runs no code of a checkpoint."
+                f"{path} names the module {spelled(entry['type'])}, whose code is not "
+                "sentence-transformers' own; xopt runs no code of a checkpoint."
             )
         found.append((kind.rsplit(".", 1)[-1], parts.as_posix() if place else ""))
     return found
@@ -205,7 +206,8 @@ class _Reader:
             modes = [mode for flag, mode in FLAGS.items() if config.get(flag)] or ["mean"]
         modes = [modes] if isinstance(modes, str) else modes
         if not (isinstance(modes, list) and modes and set(map(str, modes)) <= set(POOLING_MODES)):
-            raise self._wrong(f"{place}/config.json", f"it pools by {modes!r}", POOLING_MODES)
+            what = f"it pools by {spelled(modes)}"
+            raise self._wrong(f"{place}/config.json", what, POOLING_MODES)
         self.pooling = tuple(map(str, modes))
         self.include_prompt = bool(config.get("include_prompt", True))
         self.width = self.hidden * len(modes)
@@ -216,23 +218,17 @@ class _Reader:
         self._on_sentences({**config, "module_output_name": None} if scores else config, name)
         activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
         if not isinstance(activation, str):
-            raise self._wrong(name, f"its activation is {activation!r}", CLASSES)
+            raise self._wrong(name, f"its activation is {spelled(activation)}", CLASSES)
         if not activation.startswith("torch."):
             # sentence-transformers runs no other code either, and takes its default.
             activation = "torch.nn.modules.activation.Tanh"
         kind = activation.rsplit(".", 1)[-1]
         if kind not in CLASSES:
-            raise self._wrong(name, f"its activation is {activation!r}", CLASSES)
+            raise self._wrong(name, f"its activation is {spelled(activation)}", CLASSES)
         inputs, outputs = (self._size(config, key, name) for key in ("in_features", "out_features"))
         self._fits(inputs, name)
-        made = Dense(
-            place,
-            inputs,
-            outputs,
-            bias=bool(config.get("bias", True)),
-            activation=kind,
-            residual=bool(config.get("use_residual", False)),
-        )
+        bias, residual = bool(config.get("bias", True)), bool(config.get("use_residual", False))
+        made = Dense(place, inputs, outputs, bias=bias, activation=kind, residual=residual)
         self._weights(place)
         self.modules.append(made)
         self.width = outputs
@@ -269,12 +265,12 @@ class _Reader:
     def _on_sentences(self, config: Mapping[str, Any], name: str) -> None:
         for key in ("module_input_name", "module_output_name"):
             if config.get(key) not in (None, SENTENCE):
-                raise self._wrong(name, f"{key} is {config[key]!r}, not {SENTENCE!r}")
+                raise self._wrong(name, f"{key} is {spelled(config[key])}, not {SENTENCE!r}")
 
     def _size(self, config: Mapping[str, Any], key: str, name: str) -> int:
         value = config.get(key)
         if type(value) is not int or value < 1:
-            raise self._wrong(name, f"{key} is {value!r}")
+            raise self._wrong(name, f"{key} is {spelled(value)}")
         return value
 
     def _fits(self, inputs: int, name: str) -> None:

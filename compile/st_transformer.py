@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 from xopt.reading import parse_json
 
 __all__ = ["read_json", "read_transformer"]
@@ -80,10 +81,10 @@ def _check_transformer(options: Mapping[str, Any], path: Path) -> None:
 
     task = options.get("transformer_task", "feature-extraction")
     if task not in ("feature-extraction", "sequence-classification"):
-        raise refuse(f"transformer_task is {task!r}")
+        raise refuse(f"transformer_task is {spelled(task)}")
     for key in ("query_length", "document_length", "query_expansion", "tokenizer_name_or_path"):
         if options.get(key) is not None:
-            raise refuse(f"{key} is {options[key]!r}")
+            raise refuse(f"{key} is {spelled(options[key])}")
     for name, followed in ARGUMENTS.items():
         unknown = sorted(set(options.get(name) or {}) - followed)
         if unknown:
@@ -91,11 +92,11 @@ def _check_transformer(options: Mapping[str, Any], path: Path) -> None:
     for part in (options.get("processing_kwargs") or {}).values():
         known = not part or set(part) <= {"padding", "truncation", "return_tensors"}
         if not known or (part or {}).get("truncation", True) not in (True, "longest_first"):
-            raise refuse(f"processing_kwargs holds {part!r}")
+            raise refuse(f"processing_kwargs holds {spelled(part)}")
     modalities = options.get("modality_config") or {}
     if "message" in modalities:
         raise refuse("it writes every text into a chat template (the modality message)")
     reads = modalities.get("text")
     wanted = "logits" if task == "sequence-classification" else "last_hidden_state"
     if reads and (reads.get("method"), reads.get("method_output_name")) != ("forward", wanted):
-        raise refuse(f"it takes {reads!r} from the encoder, not {wanted}")
+        raise refuse(f"it takes {spelled(reads)} from the encoder, not {wanted}")

@@ -11,6 +11,7 @@ from xopt.compile.st_transformer import read_json
 from xopt.compile.tokens import TokenizerFile, normalizer_steps
 from xopt.encoders.spec import EncoderSpec
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 from xopt.model.texts import is_unicode
 from xopt.text_spec import Normalize, TextSpec
 
@@ -56,14 +57,14 @@ def read_text_spec(
         prompt is None or (isinstance(prompt, str) and is_unicode(prompt))
         for prompt in prompts.values()
     ):
-        raise CheckpointError(f"{CONFIG}: prompts is {prompts!r}, not names with texts.")
+        raise CheckpointError(f"{CONFIG}: prompts is {spelled(prompts)}, not names with texts.")
     # encode_query and encode_document of sentence-transformers find these two in every folder.
     known = {"query": "", "document": ""} if modules or prompts else {}
     known |= {str(name): prompt or "" for name, prompt in prompts.items()}
     default = sentence.get("default_prompt_name")
     if default is not None and (not isinstance(default, str) or default not in known):
         raise CheckpointError(
-            f"{CONFIG}: the default prompt {default!r} is not among its prompts "
+            f"{CONFIG}: the default prompt {spelled(default)} is not among its prompts "
             f"({', '.join(known) or 'none'}).",
             hint="sentence-transformers refuses the folder too: correct default_prompt_name.",
         )
@@ -113,7 +114,7 @@ def _limit(folder: Path, modules: Modules | None, *, strict: bool) -> int | None
 
 def _positive(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
-        raise CheckpointError(f"{name} is {value!r}, not a number of tokens.")
+        raise CheckpointError(f"{name} is {spelled(value)}, not a number of tokens.")
     return int(min(value, 2**31))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xopt.compile.st_folder import MODULES
 from xopt.compile.st_transformer import read_json
 from xopt.errors import CheckpointError, require
+from xopt.forms import reads
 
 if TYPE_CHECKING:
     import torch
@@ -41,10 +42,8 @@ def weight_files(folder: Path) -> list[Path]:
     paths = [folder / WHOLE]
     index = folder / INDEX
     if not paths[0].is_file() and index.is_file():
-        try:
+        with reads(f"{index} is damaged", hint="", error=CheckpointError):
             names = sorted({str(name) for name in read_json(index)["weight_map"].values()})
-        except (KeyError, AttributeError, TypeError) as error:
-            raise CheckpointError(f"{index} is damaged: {error!r}.") from error
         paths = [folder / name for name in names]
         for path in paths:
             if path.parent.resolve() != folder.resolve():

@@ -17,6 +17,7 @@ from xopt.closing import Closing
 from xopt.engines.part import Arrays, Done, Part, Pending, drop
 from xopt.engines.signature import TOKEN_WEIGHTS, Signature
 from xopt.errors import ArtifactError, InputError, MissingExtraError, UnsupportedError, XoptError
+from xopt.forms import reads
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.registry import Registry
 
@@ -58,13 +59,8 @@ class Engine(Closing):
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        try:
+        with reads(f"{bundle.folder}: its manifest has no usable signature"):
             self.signature = Signature.read(bundle.manifest)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"{bundle.folder}: its manifest has no usable signature: {error!r}.",
-                hint="Build it again.",
-            ) from error
         self.prepare_s = 0.0
         self.busy_s = 0.0
         self._busy_until = 0.0

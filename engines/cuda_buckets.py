@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xopt.artifacts import Bundle
 from xopt.engines.buckets import eighths
 from xopt.engines.cuda_traffic import SMALL, Kinds, traffic
-from xopt.errors import ArtifactError
+from xopt.forms import reads
 from xopt.packing import PackedBatch
 
 __all__ = ["Buckets", "choose_buckets"]
@@ -65,16 +65,12 @@ class Buckets:
         Raises:
             ArtifactError: the bundle was built without buckets.
         """
-        try:
+        what = f"{bundle.folder}: its manifest names no buckets of batches"
+        with reads(what, hint="Build it again with this version of xopt."):
             facts = bundle.manifest["engine"]
             shapes = tuple((int(tokens), int(sentences)) for tokens, sentences in facts["buckets"])
             waste = facts["expected_waste"]
             return cls(shapes, float(waste["average"]), float(waste["below_128"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"{bundle.folder}: its manifest names no buckets of batches: {error!r}.",
-                hint="Build it again with this version of xopt.",
-            ) from error
 
     def manifest(self) -> dict[str, Any]:
         """For the manifest, with a line for people."""

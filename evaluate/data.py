@@ -12,6 +12,7 @@ from typing import Any
 
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, XoptError, require
+from xopt.forms import WORDS, spelled
 from xopt.hub import MIRROR, hub_at_hand
 from xopt.parquet import read_rows
 from xopt.reading import read_objects
@@ -63,8 +64,8 @@ class Source:
                     )
                 if not isinstance(row[name], kind):
                     raise DataError(
-                        f"{config}/{split}, row {number}: {name!r} is {row[name]!r:.60}, "
-                        f"not a {kind.__name__}."
+                        f"{config}/{split}, row {number}: {name!r} is {spelled(row[name])}, "
+                        f"not {WORDS[kind]}."
                     )
         if not rows:
             raise DataError(f"{config}/{split} holds no row.")

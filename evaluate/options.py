@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from xopt.errors import InputError
 
-__all__ = ["EvalOptions"]
+__all__ = ["EvalOptions", "check_max_drop"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,16 @@ class EvalOptions:
         for name, least in (("batch_tokens", 1), ("resamples", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; possible: {least} and above.")
+
+
+def check_max_drop(points: float) -> None:
+    """Refuse a loss in points of the score that no gate can be about.
+
+    Raises:
+        InputError: it is negative, infinite or no number.
+    """
+    if not 0 <= points < math.inf:
+        raise InputError(
+            f"--max-drop is {points}; possible: 0 and above, in points of the score.",
+            hint="A gate of one point: --max-drop 1",
+        )

@@ -13,6 +13,7 @@ import numpy as np
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
 from xopt.evaluate.data import SAMPLE, Row, Source
+from xopt.forms import WORDS, in_words, spelled
 from xopt.hub import MIRROR, hub_at_hand
 from xopt.tune.ccgbank import read_ccgbank
 from xopt.tune.sample import on_sample
@@ -166,7 +167,7 @@ def _read(
         try:
             example = task.read(row)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{where}: {error}.") from error
+            raise DataError(f"{where}: {in_words(error)}.") from error
         if example is not None:
             yield example
 
@@ -179,7 +180,9 @@ def _check_columns(task: TrainingTask, row: Row, where: str) -> None:
                 hint=f"{task.name} needs the columns {', '.join(task.columns)}.",
             )
         if not isinstance(row[name], kind) or isinstance(row[name], bool):
-            raise DataError(f"{where}: {name!r} is {row[name]!r:.60}, of the wrong type.")
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            wanted = " or ".join(WORDS[one] for one in kinds)
+            raise DataError(f"{where}: {name!r} is {spelled(row[name])}, not {wanted}.")
 
 
 def _rows(task: TrainingTask, folder: Path | None, split: str) -> list[Iterator[tuple[str, Row]]]:

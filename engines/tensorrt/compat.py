@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from xopt.engines.tensorrt.device import Device
 from xopt.engines.tensorrt.options import RTX_SM
-from xopt.errors import ArtifactError, UnsupportedError
+from xopt.errors import UnsupportedError
+from xopt.forms import reads
 
 __all__ = ["Machine", "RunsOn", "this_machine", "version_of"]
 
@@ -98,14 +99,10 @@ class RunsOn:
         Raises:
             ArtifactError: it does not say.
         """
-        try:
+        what = "The bundle does not say what its engine runs on"
+        with reads(what, hint="Build it again with this version of xopt."):
             facts = dict(engine["runs_on"])
             return cls(**{**facts, "sm": tuple(facts["sm"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"The bundle does not say what its engine runs on: {error!r}.",
-                hint="Build it again with this version of xopt.",
-            ) from error
 
     def manifest(self) -> dict[str, Any]:
         """As a JSON object."""

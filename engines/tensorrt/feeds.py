@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,22 @@ from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
 from xopt.errors import ArtifactError
+from xopt.forms import reads
 from xopt.packing import MASKED, PackedBatch
 
-__all__ = ["INDEX_TYPE", "input_names", "tensorrt_arrays"]
+__all__ = ["INDEX_TYPE", "described", "input_names", "tensorrt_arrays"]
 
 # Of ids and indices; an engine's facts say so, since one that reads int64 would read past them.
 INDEX_TYPE = "int32"
+
+
+def described(bundle: Bundle) -> AbstractContextManager[None]:
+    """Around what reads the engine's part of a bundle's manifest.
+
+    Raises:
+        ArtifactError: where that has another form.
+    """
+    return reads(f"{bundle.folder}: its manifest does not describe its engine")
 
 
 def input_names(bundle: Bundle) -> list[str]:
@@ -23,14 +34,9 @@ def input_names(bundle: Bundle) -> list[str]:
     Raises:
         ArtifactError: its manifest does not say, or the engine reads indices of another type.
     """
-    try:
+    with described(bundle):
         facts = bundle.manifest["engine"]
         names, found = list(facts["inputs"]), facts.get("indices", "int64")
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
-            hint="Build it again.",
-        ) from error
     if found != INDEX_TYPE:
         raise ArtifactError(
             f"{bundle.folder}: its engine reads ids as {found}; this xopt gives {INDEX_TYPE}.",

@@ -15,7 +15,7 @@ from xopt.artifacts import Bundle
 from xopt.engines.base import Engine, plain_batch
 from xopt.engines.tensorrt.compat import RunsOn, this_machine
 from xopt.engines.tensorrt.device import Device
-from xopt.engines.tensorrt.feeds import input_names, tensorrt_arrays
+from xopt.engines.tensorrt.feeds import described, input_names, tensorrt_arrays
 from xopt.engines.tensorrt.filling import Sizes, bucket_of, fill
 from xopt.engines.tensorrt.pool import SessionPool
 from xopt.engines.tensorrt.profiles import LengthProfile, choose_profile, split_batch
@@ -61,14 +61,9 @@ class TensorRtEngine(Engine):
         for name, number in (("programs", programs), ("sessions", sessions)):
             if number < 1:
                 raise InputError(f"{name} is {number}; at least 1 is needed.")
-        try:
+        with described(bundle):
             facts = bundle.manifest["engine"]
             self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{bundle.folder}: its manifest does not describe its engine: {error!r}.",
-                hint="Build it again.",
-            ) from error
         self.inputs = input_names(bundle)
         self.runs_on = RunsOn.read(facts)
         self.trt = require(self.module, extra=self.extra, why="Running this bundle")

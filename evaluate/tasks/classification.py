@@ -13,6 +13,7 @@ from xopt.evaluate.data import Row
 from xopt.evaluate.statistics import Scored, accuracy
 from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, Task, is_absent
 from xopt.evaluate.tasks.labels import match_labels
+from xopt.forms import spelled
 from xopt.model.session import Session
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
@@ -51,7 +52,7 @@ class PairClassification(Task):
         for number, row in rows:
             if row[label] not in self.classes:
                 raise DataError(
-                    f"{where}, row {number}: the label {row[label]!r} is none of "
+                    f"{where}, row {number}: the label {spelled(row[label])} is none of "
                     f"{', '.join(self.classes)}.",
                     hint=NO_LABELS if is_absent(row[label]) else "",
                 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row, Source
+from xopt.forms import spelled
 
 __all__ = ["PARTS", "Corpora", "Mining", "Pair", "corpus_config", "ids_by_text", "read_corpora"]
 
@@ -79,7 +80,7 @@ def _side(source: Source, place: str, side: str) -> dict[str, str]:
     for number, row in enumerate(source.rows(place, side, {"id": str, "text": str}), 1):
         if row["id"] in found:
             raise DataError(
-                f"{place}, {side}, row {number}: the id {row['id']!r} stands there twice.",
+                f"{place}, {side}, row {number}: the id {spelled(row['id'])} stands there twice.",
                 hint="Give every sentence an id of its own; the gold pairs name sentences by id.",
             )
         found[row["id"]] = row["text"]

@@ -17,6 +17,7 @@ from xopt.evaluate.data import Row, Source
 from xopt.evaluate.metrics import squad
 from xopt.evaluate.statistics import Scored, mean_of
 from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, Task, is_absent
+from xopt.forms import spelled
 from xopt.model.session import Session
 from xopt.model.spans import (
     DOC_STRIDE,
@@ -177,9 +178,9 @@ def _answers(row: Row, place: str, *, stripped: bool) -> list[str]:
         )
     for text, start in zip(texts, starts, strict=True):
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{place}: the answer {text!r:.60} is no text, or an empty one.")
+            raise DataError(f"{place}: the answer {spelled(text)} is no text, or an empty one.")
         if not isinstance(start, int) or isinstance(start, bool) or start < 0:
-            raise DataError(f"{place}: answer_start {start!r:.60} is no number from 0 on.")
+            raise DataError(f"{place}: answer_start {spelled(start)} is no number from 0 on.")
         there = row["context"][start : start + len(text)]
         if there != text and not (stripped and text in row["context"]):
             raise DataError(

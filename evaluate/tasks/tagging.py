@@ -14,6 +14,7 @@ from xopt.evaluate.metrics.chunks import SEQEVAL, chunk_f1, token_accuracy
 from xopt.evaluate.statistics import Scored
 from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, Task, is_absent
 from xopt.evaluate.tasks.labels import match_labels
+from xopt.forms import spelled
 from xopt.model.layout import read_words
 from xopt.model.session import Session
 from xopt.packing import Encoding
@@ -36,7 +37,7 @@ def tag_name(tag: object, names: Sequence[str]) -> str:
         return names[tag]
     if isinstance(tag, str) and (tag in names or not names):
         return tag
-    raise ValueError(f"the tag {tag!r:.60} is no number from 0 to {len(names) - 1} and no name")
+    raise ValueError(f"the tag {spelled(tag)} is no number from 0 to {len(names) - 1} and no name")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Tagging(Task):
             )
         for token in tokens:
             if not isinstance(token, str):
-                raise DataError(f"{where}: the token {token!r:.60} is no text.")
+                raise DataError(f"{where}: the token {spelled(token)} is no text.")
         try:
             named = [tag_name(tag, self.tags) for tag in tags]
         except ValueError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.card import render_card
 from xopt.errors import ArtifactError
+from xopt.forms import reads
 from xopt.hashing import cache_folder, locked
 from xopt.publishing import LOCK, MANIFEST, write_whole
 from xopt.reading import parse_json
@@ -111,14 +112,10 @@ def _with_report(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
 
 
 def _card(bundle: Bundle, facts: Mapping[str, Any], reports: list[dict[str, Any]]) -> str:
-    try:
+    # No engine needs what only a card says, so no form of a manifest asks for it.
+    hint = "Build it again; without the report in the bundle: xopt eval --no-record"
+    with reads(f"{bundle.folder}: its manifest lacks what its card says", hint=hint):
         return render_card(facts, reports)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # No engine needs what only a card says, so no form asks for it.
-        raise ArtifactError(
-            f"{bundle.folder}: its manifest lacks what its card says: {error!r:.80}.",
-            hint="Build it again; without the report in the bundle: xopt eval --no-record",
-        ) from error
 
 
 # A signature is one of the bundle as it was.

@@ -9,14 +9,23 @@ ends in ``?`` may be absent. Keys that a form does not name are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COUNT", "Either", "Exactly", "Maybe", "Table", "misfit"]
+from xopt.errors import ArtifactError, XoptError
+
+__all__ = [
+    "COUNT", "WORDS", "Either", "Exactly", "Maybe", "Table", "in_words", "misfit", "reads",
+    "spelled",
+]  # fmt: skip
 
 # No figure of ours is larger; neither infinity nor "not a number" is below it.
 MOST = 1e300
+# Begins of what Python says where a value is no number, or not as many as are taken.
+OF_PYTHON = ("could not convert", "invalid literal", "too many values", "not enough values")
 WORDS = {
     bool: "true or false", dict: "an object", float: "a number", int: "a whole number",
     list: "a list", str: "text",
@@ -133,4 +142,42 @@ def _behind(place: str, key: str) -> str:
 
 
 def _said(place: str, value: Any, wanted: str) -> str:
-    return f"{place or 'it'} is {value!r:.60}, not {wanted}"
+    return f"{place or 'it'} is {spelled(value)}, not {wanted}"
+
+
+def spelled(value: Any) -> str:
+    """A value of a JSON or TOML document, up to 60 characters of it, as the document has it.
+
+    So null and true, where Python would say None and True; text stands in single quotes, as every
+    name in a message does.
+    """
+    if isinstance(value, str):
+        return f"{value!r:.60}"
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)[:60]
+    except (TypeError, ValueError):
+        return f"{value!r:.60}"
+
+
+def in_words(error: Exception) -> str:
+    """What an error says of a document whose reader met it, without names of Python's types."""
+    if isinstance(error, KeyError):
+        return f"it lacks {', '.join(map(spelled, error.args))}"
+    if not isinstance(error, ValueError | OSError) or str(error).startswith(OF_PYTHON):
+        return "something in it has another form than this xopt reads"
+    return str(error)
+
+
+@contextlib.contextmanager
+def reads(
+    what: str, *, hint: str = "Build it again.", error: type[XoptError] = ArtifactError
+) -> Iterator[None]:
+    """Around what takes a document apart: says ``what`` and why where its form is another.
+
+    Raises:
+        XoptError: of the kind ``error``.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as fault:
+        raise error(f"{what}: {in_words(fault)}.", hint=hint) from fault

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xopt.errors import InputError, XoptError, did_you_mean
+from xopt.forms import spelled
 from xopt.reading import parse_toml, read_text
 
 __all__ = [
@@ -112,7 +113,7 @@ def read_section(kind: type, section: str, folder: Path | None = None) -> dict[s
     table = document.get(section, {})
     if not isinstance(table, dict):
         raise InputError(
-            f"{_place(path, text, section)}: {section} is {table!r:.60}, not a section "
+            f"{_place(path, text, section)}: {section} is {spelled(table)}, not a section "
             f"[{section}].",
             hint=EXAMPLE,
         )
@@ -134,7 +135,7 @@ def read_section(kind: type, section: str, folder: Path | None = None) -> dict[s
             )
         if not fits(value, hints[key]):
             raise InputError(
-                f"{_place(path, text, section, written)}: [{section}] {key} is {value!r:.60}, "
+                f"{_place(path, text, section, written)}: [{section}] {key} is {spelled(value)}, "
                 "which is of the wrong type.",
                 hint=f"Possible: {possible(hints[key])}.",
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xopt.errors import ArtifactError
+from xopt.forms import reads, spelled
 
 __all__ = ["NORMALIZE", "SIDES", "Normalize", "Side", "TextSpec"]
 
@@ -82,18 +82,10 @@ class TextSpec:
         facts: Mapping[str, Any] = manifest.get("text") or {
             "max_tokens": int(manifest["signature"]["max_tokens"])
         }
-        try:
+        what = "The bundle reads texts in a way that this xopt does not know"
+        with reads(what, hint="Build it again with this version."):
             spec = cls(**{**facts, "special_ids": tuple(facts.get("special_ids", ()))})
-        except TypeError as error:
-            raise ArtifactError(
-                f"The bundle reads texts in a way that this xopt does not know: {error}.",
-                hint="Build it again with this version.",
-            ) from error
-        for name, possible in (("normalize", NORMALIZE), ("truncation_side", SIDES)):
-            if getattr(spec, name) not in possible:
-                raise ArtifactError(
-                    "The bundle reads texts in a way that this xopt does not know: "
-                    f"{name} is {getattr(spec, name)!r}.",
-                    hint="Build it again with this version.",
-                )
+            for name, possible in (("normalize", NORMALIZE), ("truncation_side", SIDES)):
+                if getattr(spec, name) not in possible:
+                    raise ValueError(f"{name} is {spelled(getattr(spec, name))}")
         return spec

@@ -162,7 +162,7 @@ def test_an_empty_cell_of_a_table_is_named(tmp_path: Path) -> None:
 
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a", None]}), path)
-    with pytest.raises(DataError, match=r"a\.parquet, row 2: None is no text"):
+    with pytest.raises(DataError, match=r"a\.parquet, row 2: null is no text"):
         list(open_input(path, Columns(), None).rows())
 
 

@@ -118,8 +118,9 @@ def test_eval_has_the_documented_form_and_records_its_evidence(place: Path) -> N
 def test_the_gate_fails_with_1(place: Path) -> None:
     arguments = ("eval", "bundle", "--data", "sample", "--languages", "sw", "--resamples", "50")
     assert xopt(*arguments, "--max-drop", "100", cwd=place).returncode == 0
-    # A fall of -101 points, a rise of more than 100, is not possible.
-    failed = xopt(*arguments, "--max-drop", "-101", cwd=place)
+    # An embedding answers no premise: the task is not scored.
+    both = ("--task", "tatoeba,xnli", "--bundle", "tatoeba=bundle", "--bundle", "xnli=bundle")
+    failed = xopt("eval", *both, *arguments[2:], "--max-drop", "100", cwd=place)
     assert failed.returncode == 1
     assert "gate failed" in failed.stdout
 
@@ -213,7 +214,9 @@ BAD = [
     (["build", "OWNER/"], "There is no folder OWNER/, and no checkpoint"),
     (["build", "encoder", "--seed", "-1"], "--seed is -1"),
     (["eval", "bundle", "--task", ","], "names no task"),
-    (["eval", "bundle", "--max-drop", "nan"], "not a number of points"),
+    (["eval", "bundle", "--max-drop", "nan"], "possible: 0 and above"),
+    (["eval", "bundle", "--max-drop", "inf"], "possible: 0 and above"),
+    (["eval", "bundle", "--max-drop", "-1"], "possible: 0 and above"),
     (["eval", "bundle", "--reference", "classifier", "--data", "sample"], "another checkpoint"),
 ]
 

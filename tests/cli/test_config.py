@@ -94,10 +94,10 @@ def test_a_value_that_cannot_be_is_named_with_its_line(
             '[build]\ncheckpoint = """\nprecision = "x"\n"""\nprecision = "int9"',
             "line 5: Unknown precision",
         ),
-        ("[build]\n\n[build.precision]\na = 1", "line 3: [build] precision is {'a': 1}"),
+        ("[build]\n\n[build.precision]\na = 1", 'line 3: [build] precision is {"a": 1}'),
         ("[eval]\n[build.extra]\na = 1", "line 2: [build] has no 'extra'"),
         ("[build]\n[bild]\na = 1", "line 2: there is no section 'bild'"),
-        ("[[build]]\na = 1", "line 1: build is [{'a': 1}], not a section [build]"),
+        ("[[build]]\na = 1", 'line 1: build is [{"a": 1}], not a section [build]'),
         (
             '[build]\nfp32_sites = "a"\nfp32-sites = "b"',
             "line 2: [build] fp32_sites is there twice",

@@ -159,7 +159,7 @@ def test_a_dense_that_cannot_be_followed_is_named(folder: Path) -> None:
     write(place / "config.json", config)
     assert Checkpoint.open(folder).head.width(64) == 8
     refused(r"2_Dense/config\.json.*reads 32 values where 64", in_features=32)
-    refused(r"2_Dense/config\.json.*its activation is None", activation_function=None)
+    refused(r"2_Dense/config\.json.*its activation is null", activation_function=None)
     refused("does not fit its config.json", out_features=9)
     refused("does not fit its config.json", bias=True)
     refused("Bilinear", activation_function="torch.nn.Bilinear")

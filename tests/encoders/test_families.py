@@ -261,7 +261,7 @@ def test_scaled_rotary_positions(scaled: dict[str, Any], tmp_path: Path) -> None
         ("Gte", {"rope_type": "dynamic", "factor": 4.0}, "dynamic"),
         ("EuroBert", {"type": "ntk", "factor": 4.0}, "ntk"),
         ("ModernBert", {"rope_type": "yarn", "factor": 4.0}, "yarn"),
-        ("Gte", {"rope_type": "yarn"}, "factor of its rotary positions is None"),
+        ("Gte", {"rope_type": "yarn"}, "factor of its rotary positions is null"),
         ("Gte", {"rope_type": "linear", "factor": 0}, "factor of its rotary positions is 0"),
         (
             "Gte",

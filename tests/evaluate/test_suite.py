@@ -19,7 +19,7 @@ from xopt.evaluate.data import SAMPLE as DATA
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import compare_sessions
-from xopt.evaluate.suite import split_languages
+from xopt.evaluate.suite import retention_gate, split_languages
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.model.session import Session
@@ -61,14 +61,32 @@ def test_all_tasks_in_one_table_and_one_document(bundles: Bundles, tmp_path: Pat
     assert found["average"]["reference"] == pytest.approx(sum(means) / 9)
     for name, ending in ((n, "json" if TASKS.resolve(n).head == "span" else "tsv") for n in TASKS):
         assert (tmp_path / "out" / name / f"test-sw.{ending}").is_file(), name
-    two = [*chosen["xnli"], *chosen["panx"]]
-    table = xopt("eval", "--task", "xnli,panx", *common, *two, "--max-drop", "-101", cwd=tmp_path)
+    # A bundle that cannot tag.
+    two = [*chosen["xnli"], "--bundle", f"panx={bundles('nli', 'int8').folder}"]
+    table = xopt("eval", "--task", "xnli,panx", *common, *two, "--max-drop", "100", cwd=tmp_path)
     assert table.returncode == 1
     assert "xnli" in table.stdout
     assert "gate failed" in table.stdout
-    assert "panx sw" in table.stdout.replace("\n", " ")
+    assert "panx (not scored)" in table.stdout.replace("\n", " ")
     assert "no mean of the nine" in table.stdout
     assert "not comparable with XTREME's scores" in table.stdout
+
+
+def test_the_gate_names_what_fell_further() -> None:
+    languages = {code: {"difference": lost} for code, lost in (("sw", -1.5), ("de", -1), ("ar", 2))}
+    entries: list[dict[str, Any]] = [
+        {"task": "xnli", "languages": languages},
+        {"task": "panx", "skipped": "needs 'tag'"},
+        {"task": "mlqa", "skipped": "no sw", "absent": True},
+    ]
+    assert retention_gate(entries, None) is None
+    assert retention_gate(entries, 1.0) == {
+        "max_drop": 1.0, "passed": False, "failed": ["xnli sw", "panx (not scored)"],
+    }  # fmt: skip
+    assert retention_gate(entries[:1], 0.0) == {
+        "max_drop": 0.0, "passed": False, "failed": ["sw", "de"],
+    }  # fmt: skip
+    assert retention_gate(entries[:1], 1.5) == {"max_drop": 1.5, "passed": True, "failed": []}
 
 
 def test_a_bundle_that_does_not_fit_is_listed(bundles: Bundles, tmp_path: Path) -> None:

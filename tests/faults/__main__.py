@@ -14,6 +14,7 @@ from tests.faults.child import prepare
 from tests.faults.damaged import run_case, run_damaged, show
 from tests.faults.jobs import JOBS, NEEDED
 from tests.faults.ragged import run_ragged
+from tests.faults.ragged_engines import forms
 from tests.faults.stopped import run_stopped, run_together
 from tests.faults.subjects import SUBJECTS
 from tests.faults.workshop import Workshop
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after these")
-    parser.add_argument("--only", help="kinds of files whose name holds this")
+    parser.add_argument("--only", help="kinds of files, jobs or engines whose name holds this")
     parser.add_argument("--commands", help="kinds of files that these commands read: run,eval")
     parser.add_argument("--case", help="one case again, by the key behind its fault")
     parser.add_argument("--scratch", type=Path, required=True, help="a folder that may be filled")
@@ -90,13 +91,15 @@ def _together(given: argparse.Namespace) -> int:
 
 def _ragged(given: argparse.Namespace) -> int:
     os.environ["XOPT_CACHE"] = str(given.scratch / "cache")
-    found = run_ragged(
-        given.scratch, given.count, given.seed, time.monotonic() + 60 * given.minutes
-    )
+    chosen = [form for form in forms(given.scratch) if (given.only or "") in form.name]
+    if not chosen:
+        raise SystemExit(f"no form's name holds {given.only}")
+    found = run_ragged(chosen, given.count, given.seed, time.monotonic() + 60 * given.minutes)
     for name, ragged in found.items():
+        allowed = "none promised" if ragged.bound is None else f"allowed {ragged.bound:g}"
         print(f"{name}: {ragged.batches} batches, {ragged.answers} answers alone and together; "
-              f"largest difference {ragged.largest:.2e}, allowed {ragged.bound:.0e}, "
-              f"{ragged.above} above")  # fmt: skip
+              f"largest difference {ragged.largest:.2e}, {allowed}, {ragged.above} above; "
+              f"{ragged.shifted} above 1e-3")  # fmt: skip
     return int(any(ragged.above for ragged in found.values()))
 
 

@@ -187,7 +187,7 @@ def test_ccgbank_files_are_read_and_asked_for(tmp_path: Path) -> None:
     ("name", "rows", "message"),
     [
         ("mnli", [{"premise": "a", "hypothesis": "b"}], "'label' is missing"),
-        ("mnli", [{"premise": 1, "hypothesis": "b", "label": 0}], "wrong type"),
+        ("mnli", [{"premise": 1, "hypothesis": "b", "label": 0}], "'premise' is 1, not text"),
         ("mnli", [{"premise": "a", "hypothesis": "b", "label": 7}], "label 7"),
         ("mnli", [], "no example"),
         ("panx", [{"tokens": ["a"], "ner_tags": [0, 1]}], "1 tokens and 2 tags"),

@@ -214,7 +214,7 @@ def test_settings_of_a_task_stand_above_those_of_its_phase() -> None:
         ("{base}\n[eval.conventions.panx]\nsplit = 3", "wrong type"),
         ("{base}\n[eval.conventions]\npanx = 3", "not a section"),
         ("{base}\neval = 3", "not a section"),
-        ("{base}\ndata = 3", "name of a folder"),
+        ("{base}\ndata = 3", "names a folder"),
         ("{base}\n[ray]\ncpus = 0", "less than one CPU"),
     ],
 )

@@ -14,6 +14,7 @@ from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.options import EvalOptions
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.conventions import make_task
+from xopt.forms import spelled
 from xopt.reading import parse_toml, read_text
 from xopt.settings import fits
 from xopt.tune.options import TuneOptions
@@ -57,10 +58,10 @@ class CellOptions(EvalOptions):
         if self.limit is not None and self.limit < 1:
             raise InputError(f"[eval] limit is {self.limit}; possible: 1 and above.")
         if not isinstance(self.conventions, Mapping):
-            raise InputError(f"[eval] conventions is {self.conventions!r}, not a section.")
+            raise InputError(f"[eval] conventions is {spelled(self.conventions)}, not a section.")
         for name, asked in self.conventions.items():
             if not isinstance(asked, Mapping):
-                raise InputError(f"[eval.conventions] {name} is {asked!r}, not a section.")
+                raise InputError(f"[eval.conventions] {name} is {spelled(asked)}, not a section.")
             own = {entry.name: entry.default for entry in fields(TASKS.resolve(name))}
             for key, value in asked.items():
                 if key not in own:
@@ -68,7 +69,7 @@ class CellOptions(EvalOptions):
                         f"The task {name} has no convention {key!r}.", hint=did_you_mean(key, own)
                     )
                 if type(value) is not type(own[key]):
-                    raise InputError(f"{name}: {key} is {value!r}, which is of the wrong type.")
+                    raise InputError(f"{name}: {key} is {spelled(value)}, of the wrong type.")
             make_task(name, asked)
 
 
@@ -238,30 +239,32 @@ def _check_axes(experiment: Experiment) -> None:
     for axis, fits_axis in kinds.items():
         values = getattr(experiment, axis)
         if not isinstance(values, list | tuple) or not values:
-            raise InputError(f"{axis} is {values!r}; it is a list of at least one value.")
+            raise InputError(f"{axis} is {spelled(values)}; it is a list of at least one value.")
         wrong = [value for value in values if not fits_axis(value)]
         if wrong:
-            raise InputError(f"{axis} cannot hold {wrong[0]!r}.")
+            raise InputError(f"{axis} cannot hold {spelled(wrong[0])}.")
         if len(set(values)) != len(values):
-            raise InputError(f"{axis} names a value twice: {list(values)}.")
+            raise InputError(f"{axis} names a value twice: {spelled(list(values))}.")
         object.__setattr__(experiment, axis, tuple(values))
+    named = spelled(experiment.name)
     if not isinstance(experiment.name, str) or not experiment.name.strip("."):
-        raise InputError(f"name is {experiment.name!r}; it is a word that can name a folder.")
+        raise InputError(f"name is {named}; it is a word that can name a folder.")
     if "/" in experiment.name or "\\" in experiment.name:
-        raise InputError(f"name is {experiment.name!r}; it names a folder and has no slash.")
+        raise InputError(f"name is {named}; it names a folder and has no slash.")
     if not isinstance(experiment.data, str | None):
-        raise InputError(f"data is {experiment.data!r}; it is the name of a folder, or hub.")
+        raise InputError(f"data is {spelled(experiment.data)}; it names a folder, or is hub.")
     if not isinstance(experiment.keep_bundles, bool):
-        raise InputError(f"keep_bundles is {experiment.keep_bundles!r}; possible: true, false.")
+        kept = spelled(experiment.keep_bundles)
+        raise InputError(f"keep_bundles is {kept}; possible: true, false.")
     for name in ("tune", "build"):
         table = getattr(experiment, name)
         if not isinstance(table, Mapping):
-            raise InputError(f"{name} is {table!r}, not a section [{name}].")
+            raise InputError(f"{name} is {spelled(table)}, not a section [{name}].")
 
 
 def _check_keys(section: str, table: Any, kind: type, taken: Sequence[str]) -> None:
     if not isinstance(table, Mapping):
-        raise InputError(f"[{section}] is {table!r}, not a section.")
+        raise InputError(f"[{section}] is {spelled(table)}, not a section.")
     for key in table:
         if key in taken:
             raise InputError(f"[{section}] {key} is set by the sweep itself.")
@@ -270,12 +273,12 @@ def _check_keys(section: str, table: Any, kind: type, taken: Sequence[str]) -> N
         if key not in possible:
             raise InputError(f"[{section}] has no {key!r}.", hint=did_you_mean(key, possible))
         if not fits(value, possible[key]):
-            raise InputError(f"[{section}] {key} is {value!r}, which is of the wrong type.")
+            raise InputError(f"[{section}] {key} is {spelled(value)}, which is of the wrong type.")
 
 
 def _settings(kind: type[Any], section: str, table: Any) -> Any:
     if not isinstance(table, Mapping):
-        raise InputError(f"{section} is {table!r}, not a section [{section}].")
+        raise InputError(f"{section} is {spelled(table)}, not a section [{section}].")
     _check_keys(section, {k: v for k, v in table.items() if k != "conventions"}, kind, ())
     return kind(**table)
 
@@ -283,7 +286,7 @@ def _settings(kind: type[Any], section: str, table: Any) -> Any:
 def _list(given: Table, key: str) -> list[Any]:
     value = given[key]
     if not isinstance(value, list):
-        raise InputError(f"{key} is {value!r}; it is a list of at least one value.")
+        raise InputError(f"{key} is {spelled(value)}; it is a list of at least one value.")
     return value
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from xopt.evaluate.data import REVISION, Row
 from xopt.evaluate.tasks.pawsx import PawsX
 from xopt.evaluate.tasks.xnli import Xnli
+from xopt.forms import spelled
 from xopt.tune.tasks.base import JIANT, RECALLED, Example, HubPart, Recipe, TrainingTask
 
 __all__ = ["ANLI", "MNLI", "PAWSX", "QQP", "XNLI", "XNLI_VALIDATION"]
@@ -33,7 +34,7 @@ def pair_reader(
                 raise ValueError(f"{label} {value} is none of 0 to {len(names) - 1}")
             value = names[value]
         if value not in names:
-            raise ValueError(f"{label} {value!r} is none of {', '.join(names)}")
+            raise ValueError(f"{label} {spelled(value)} is none of {', '.join(names)}")
         return {"first": row[first], "second": row[second], "label": value}
 
     return read

@@ -12,6 +12,7 @@ from typing import Any
 
 from xopt.bulk.columns import Columns
 from xopt.errors import DataError, InputError, did_you_mean, require
+from xopt.forms import spelled
 from xopt.model.texts import LONGEST, Row
 from xopt.parquet import read_rows
 from xopt.reading import read_lines, read_objects
@@ -187,9 +188,9 @@ class FileInput:
         elif isinstance(values[0], str):
             text = values[0]
         else:
-            raise DataError(f"{where}: {values[0]!r:.60} is no text.")
+            raise DataError(f"{where}: {spelled(values[0])} is no text.")
         if second is not None and not isinstance(second, str):
-            raise DataError(f"{where}: {second!r:.60} is no text.")
+            raise DataError(f"{where}: {spelled(second)} is no text.")
         if second is None and len(values) > 1:
             raise DataError(f"{where} has no pair.", hint="Give every row one.")
         return Row(text, second, where, number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError, XoptError
 from xopt.evaluate.comparing import compare_bundles
 from xopt.evaluate.data import open_source
-from xopt.evaluate.options import EvalOptions
+from xopt.evaluate.options import EvalOptions, check_max_drop
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import choose_languages
 from xopt.evaluate.splits import settle_split
@@ -63,8 +62,8 @@ class EvalCommand(EvalOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         EngineOptions(self.threads, self.streams)
-        if self.max_drop is not None and not math.isfinite(self.max_drop):
-            raise InputError(f"--max-drop is {self.max_drop}, not a number of points.")
+        if self.max_drop is not None:
+            check_max_drop(self.max_drop)
         if not self.tasks:
             raise InputError("--task names no task.", hint=f"Possible: {', '.join(TASKS)}, all.")
         for name in self.tasks:

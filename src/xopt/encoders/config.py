@@ -8,6 +8,7 @@ from typing import Any
 
 from xopt.encoders.spec import ACTIVATIONS, Activation
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = ["Config"]
 
@@ -41,7 +42,7 @@ class Config:
         # What is present and null is no default: the checkpoint's own library would not take it.
         value = self.raw.get(name) if default is None or name in self.raw else default
         if type(value) is not int or not least <= value < MOST:
-            raise CheckpointError(f"config.json lacks a number: {name} is {value!r}.")
+            raise CheckpointError(f"config.json lacks a number: {name} is {spelled(value)}.")
         return value
 
     def padding(self, default: int) -> int:
@@ -61,9 +62,9 @@ class Config:
         value = self.get(name, default)
         try:
             return float(value)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{self.where}/config.json has a wrong number: {name}: {error}."
+                f"{self.where}/config.json has a wrong number: {name} is {spelled(value)}."
             ) from error
 
     def epsilon(self, name: str, default: float) -> float:
@@ -85,7 +86,7 @@ class Config:
         """
         value = self.get(name, default)
         if not isinstance(value, bool):
-            raise CheckpointError(f"config.json: {name} is {value!r}, not true or false.")
+            raise CheckpointError(f"config.json: {name} is {spelled(value)}, not true or false.")
         return value
 
     def activation(self, name: str, default: str, *possible: Activation) -> Activation:
@@ -99,7 +100,7 @@ class Config:
         if found is None or found not in (possible or ACTIVATIONS.values()):
             names = [n for n, ours in ACTIVATIONS.items() if not possible or ours in possible]
             raise CheckpointError(
-                f"{self.where} uses the activation {value!r}; supported: "
+                f"{self.where} uses the activation {spelled(value)}; supported: "
                 + ", ".join(map(repr, names))
                 + "."
             )
@@ -114,7 +115,7 @@ class Config:
         value = self.get(name, default)
         if value not in possible:
             raise CheckpointError(
-                f"{self.where}: {name} is {value!r}; supported: {', '.join(possible)}."
+                f"{self.where}: {name} is {spelled(value)}; supported: {', '.join(possible)}."
             )
         return str(value)
 
@@ -127,7 +128,7 @@ class Config:
         value = self.raw.get(name)
         if value is not None and value not in harmless:
             raise CheckpointError(
-                f"{self.where}: {name} is {value!r}, which xopt does not compile."
+                f"{self.where}: {name} is {spelled(value)}, which xopt does not compile."
             )
 
     def heads(self, hidden: int, name: str = "num_attention_heads") -> int:

@@ -17,6 +17,7 @@ from xopt.encoders.families import (
 )
 from xopt.encoders.family import Family
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = ["FAMILIES", "family_of"]
 
@@ -49,11 +50,12 @@ def family_of(model_type: str, where: str) -> Family:
             return family
         if model_type in family.retired:
             raise CheckpointError(
-                f"{where} is of the architecture {model_type!r}, which needs code of its own.",
+                f"{where} is of the architecture {spelled(model_type)}, which needs code of its "
+                "own.",
                 hint=family.retired[model_type],
             )
     names = [name for family in FAMILIES for name in family.types]
     raise CheckpointError(
-        f"{where} is of the architecture {model_type!r}, which xopt does not compile.",
+        f"{where} is of the architecture {spelled(model_type)}, which xopt does not compile.",
         hint=f"Possible: {', '.join(sorted(names))}. One that is: xopt build {EXAMPLE}",
     )

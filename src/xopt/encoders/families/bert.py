@@ -7,6 +7,7 @@ from xopt.encoders.families.sizes import sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = ["BIASES", "FAMILY", "MODULES", "POOLER", "RENAMED", "read", "roberta_head", "token_head"]
 
@@ -18,7 +19,7 @@ def read(config: Config) -> EncoderSpec:
     positions = config.get("position_embedding_type", "absolute")
     if positions != "absolute":
         raise CheckpointError(
-            f"{config.where} uses {positions!r} positions; supported: 'absolute'."
+            f"{config.where} uses {spelled(positions)} positions; supported: 'absolute'."
         )
     for name in ("is_decoder", "add_cross_attention"):
         # Each token would see those before it alone.

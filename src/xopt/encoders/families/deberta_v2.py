@@ -10,6 +10,7 @@ from xopt.encoders.families.sizes import sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm, Relative
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = ["FAMILY"]
 
@@ -42,7 +43,7 @@ def _terms(config: Config) -> frozenset[str]:
     names = [part.strip() for part in found.lower().split("|")] if isinstance(found, str) else found
     if not isinstance(names, list) or any(name not in TERMS for name in names):
         raise CheckpointError(
-            f"{config.where}: pos_att_type is {found!r}; supported: {', '.join(TERMS)}."
+            f"{config.where}: pos_att_type is {spelled(found)}; supported: {', '.join(TERMS)}."
         )
     return frozenset(names)
 
@@ -53,7 +54,9 @@ def _relative(config: Config, terms: frozenset[str], positions: int, norm: Norm)
     reach, buckets = config.get("max_relative_positions", -1), config.get("position_buckets", -1)
     for name, value in (("max_relative_positions", reach), ("position_buckets", buckets)):
         if type(value) is not int or value == 1:
-            raise CheckpointError(f"{config.where}: {name} is {value!r}, which gives no scale.")
+            raise CheckpointError(
+                f"{config.where}: {name} is {spelled(value)}, which gives no scale."
+            )
     reach = positions if reach < 1 else reach
     kinds = str(config.get("norm_rel_ebd", "none")).lower().split("|")
     return Relative(

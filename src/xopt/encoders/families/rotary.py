@@ -9,6 +9,7 @@ from xopt.encoders.config import Config
 from xopt.encoders.families.sizes import sizes
 from xopt.encoders.spec import Block, EncoderSpec, Norm
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = [
     "ATTENTION", "EMBEDDINGS", "FULL", "GATED", "JOINT", "POST_NORMS", "SLIDING", "check_pairs",
@@ -106,7 +107,7 @@ def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
     kinds = config.get("layer_types", list(default))
     if not isinstance(kinds, list) or len(kinds) != len(default) or set(kinds) - {FULL, SLIDING}:
         raise CheckpointError(
-            f"{config.where}: layer_types is {kinds!r}; supported: {FULL} or {SLIDING} for each "
-            f"of {len(default)} layers."
+            f"{config.where}: layer_types is {spelled(kinds)}; supported: {FULL} or {SLIDING} for "
+            f"each of {len(default)} layers."
         )
     return kinds

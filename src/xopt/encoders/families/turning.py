@@ -9,6 +9,7 @@ from typing import Any
 from xopt.encoders.config import Config
 from xopt.encoders.spec import Rotary
 from xopt.errors import CheckpointError
+from xopt.forms import spelled
 
 __all__ = ["turning"]
 
@@ -43,8 +44,9 @@ def turning(
     if kind not in KINDS or share != 1.0 or _kind(older) != "default" or "rope_theta" in older:
         wrong = kind if _kind(older) == "default" else _kind(older)
         raise CheckpointError(
-            f"{config.where} scales its rotary positions ({wrong!r}, share {share}); supported: "
-            f"{', '.join(map(repr, KINDS))} over the whole head, for each kind of layers by itself."
+            f"{config.where} scales its rotary positions ({spelled(wrong)}, share {share}); "
+            f"supported: {', '.join(map(repr, KINDS))} over the whole head, for each kind of "
+            "layers by itself."
         )
     stated = {**found, TRAINED: config.get(TRAINED, found.get(TRAINED))}
     numbers = _Numbers(config, stated)
@@ -95,5 +97,7 @@ class _Numbers:
         value = default if value is None else value
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not above < value < math.inf:
-            raise CheckpointError(f"{self._where}: {name} of its rotary positions is {value!r}.")
+            raise CheckpointError(
+                f"{self._where}: {name} of its rotary positions is {spelled(value)}."
+            )
         return float(value)
