@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -111,8 +112,8 @@ class TuneOptions:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         if self.lr is not None and not 0 < self.lr < 1:
             raise InputError(f"--lr is {self.lr}; it lies between 0 and 1, such as 2e-5.")
-        if not self.temperature > 0:
-            raise InputError(f"--temperature is {self.temperature}; it is above 0.")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"--temperature is {self.temperature}; possible: above 0.")
         for name in ("warmup", "mlm_share"):
             value = getattr(self, name)
             if not 0 <= value < 1:

@@ -215,7 +215,7 @@ def test_settings_of_a_task_stand_above_those_of_its_phase() -> None:
         ("{base}\n[eval.conventions]\npanx = 3", "not a section"),
         ("{base}\neval = 3", "not a section"),
         ("{base}\ndata = 3", "names a folder"),
-        ("{base}\n[ray]\ncpus = 0", "less than one CPU"),
+        ("{base}\n[ray]\ncpus = 0", "at least one CPU"),
     ],
 )
 def test_a_wrong_file_is_told_with_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -89,8 +90,9 @@ class RaySettings:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        if self.cpus < 1 or self.gpus < 0 or (self.measure_cpus or 1) < 1:
-            raise InputError("[ray] asks for less than one CPU, or for less than no GPU.")
+        counts = [n for n in (self.cpus, self.measure_cpus) if n is not None]
+        if min(counts) < 1 or not 0 <= self.gpus < math.inf:
+            raise InputError("[ray] takes at least one CPU, and 0 GPUs or a number of them.")
 
 
 @dataclass(frozen=True)
@@ -254,8 +256,7 @@ def _check_axes(experiment: Experiment) -> None:
     if not isinstance(experiment.data, str | None):
         raise InputError(f"data is {spelled(experiment.data)}; it names a folder, or is hub.")
     if not isinstance(experiment.keep_bundles, bool):
-        kept = spelled(experiment.keep_bundles)
-        raise InputError(f"keep_bundles is {kept}; possible: true, false.")
+        raise InputError(f"keep_bundles is {spelled(experiment.keep_bundles)}: not true or false.")
     for name in ("tune", "build"):
         table = getattr(experiment, name)
         if not isinstance(table, Mapping):
