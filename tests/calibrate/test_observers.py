@@ -1,7 +1,6 @@
 """The range of a site by each method, beside numpy's and plain searches."""
 
 import numpy as np
-import pytest
 import torch
 
 from xopt.calibrate.observers import MseObserver, mse_amax, observer
@@ -24,7 +23,9 @@ def test_percentile_is_numpys_within_a_bin() -> None:
     for part in values():
         watch.collect(part)
     flat = torch.cat(values()).abs().flatten().numpy()
-    assert watch.amax() == pytest.approx(np.percentile(flat, 99.0), rel=0.01)
+    # ModelOpt divides the range of the first values it sees, and adds bins of that width.
+    width = float(values()[0].abs().max()) / 2048
+    assert abs(watch.amax() - np.percentile(flat, 99.0)) <= width
 
 
 def rounding_error(x: np.ndarray, amax: float) -> float:
@@ -51,7 +52,11 @@ def test_a_doubling_histogram_keeps_every_value() -> None:
 
 
 def test_mse_of_a_uniform_distribution_keeps_all_of_it() -> None:
-    assert mse_amax(np.ones(2048), 1.0, 1.0) == pytest.approx(1.0, abs=0.01)
+    """A range a rounds a part a of it, by (a / 127)^2 / 12 in the mean square, and cuts the rest
+    off, (1 - a)^3 / 3 in all. The least sum of both has 1 - a = a / 254; the ranges that are tried
+    lie 0.98 / 199 apart.
+    """
+    assert 1 - mse_amax(np.ones(2048), 1.0, 1.0) <= 1 / 255 + 0.98 / 199
 
 
 def test_entropy_is_the_range_of_least_divergence() -> None:

@@ -19,7 +19,7 @@ from tests.engines.cuda.made import (
     open_here,
     ragged,
 )
-from tests.rounding import MARGIN, calibrated_batch, distance, rounding_error
+from tests.rounding import EVERYWHERE, MARGIN, calibrated_batch, distance, rounding_error
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate
@@ -37,8 +37,6 @@ from xopt.tokenization import Tokenizer
 # move by up to a step.
 ROUNDING = 2e-5
 HALF_STEP = 2e-2
-# With fp16 activations, as deployed, against fp32; the answers are of size 1.
-FP16 = 1e-2
 # In INT8, fp16 activations move an answer by this share of what quantization moved it by (root mean
 # squares): rounding to fp16 sends values near a half step to the other integer. A value of one
 # standard deviation has 32 of the 127 steps, and fp16 rounds it by 1/128 of a step in the mean,
@@ -66,7 +64,8 @@ def test_the_answers_are_those_of_the_recipe(built: Build, name: str, precision:
     with open_here(bundle) as engine:
         difference = answer(engine, batch) - expected
     if precision == "fp16":
-        assert np.abs(difference).max() <= FP16
+        bound = EVERYWHERE * rounding_error(checkpoint, batch, "fp16")
+        assert np.linalg.norm(difference) <= bound * np.linalg.norm(expected)
     else:
         assert np.linalg.norm(difference) <= MARGIN * FP16_SHARE * np.linalg.norm(expected - exact)
 
@@ -93,7 +92,7 @@ def test_every_head_gives_the_torch_answer(made: Build, name: str) -> None:
     with open_here(bundle) as engine:
         got = answer(engine, batch)
     assert got.dtype == np.float32
-    assert np.abs(got - expected).max() <= FP16
+    assert distance(got, expected) <= EVERYWHERE * rounding_error(checkpoint, batch, "fp16")
 
 
 @pytest.mark.parametrize("name", ["camembert-span", "roberta-mean", "xlmr-layer0"])
@@ -121,11 +120,14 @@ def test_int8_loses_what_rounding_loses(
     assert distance(close, exact) <= MARGIN * rounding_error(checkpoint, batch, "int8")
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 2e-3), ("int8", 1e-6)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 2**-9), ("int8", 1e-6)])
 def test_an_answer_never_depends_on_its_batch_mates(
     made: Build, precision: str, tolerance: float
 ) -> None:
-    """In INT8 every sum of the encoder is an integer, or runs in an order of its own."""
+    """In INT8 every sum of the encoder is an integer, or runs in an order of its own.
+
+    In fp16 the library may sum a product of more rows in another order: a step of values from 2 on.
+    """
     _, bundle = made("bert-tag", precision)
     items = encodings([3, 41, 1, 17], seed=4)
     with open_here(bundle) as engine:
