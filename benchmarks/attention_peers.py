@@ -88,20 +88,21 @@ class Batch:
         return "" if error <= allowed else f"error {error:.2e} > {allowed:.2e}"
 
 
-def prepare_xopt(batch: Batch) -> tuple[Run, str]:
+def prepare_xopt(batch: Batch, rows: int = 128) -> tuple[Run, str]:
     def run() -> torch.Tensor:
-        return kernels.varlen_attention(batch.qkv, batch.cu_seqlens, batch.longest)
+        return kernels.varlen_attention(batch.qkv, batch.cu_seqlens, batch.longest, rows=rows)
 
     return run, batch.check(run(), times=2)
 
 
-def prepare_xopt_int8(batch: Batch) -> tuple[Run, str]:
+def prepare_xopt_int8(batch: Batch, rows: int = 128) -> tuple[Run, str]:
     scale = batch.qkv.abs().amax((0, 2, 3)).float() / 127
     qkv = (batch.qkv.float() / scale[:, None, None]).round().clamp(-128, 127).to(torch.int8)
     arguments = (qkv, batch.cu_seqlens, batch.longest)
 
     def run() -> torch.Tensor:
-        return kernels.varlen_attention_int8(*arguments, qkv_scale=scale, out_scale=0.02)
+        options = {"qkv_scale": scale, "out_scale": 0.02, "rows": rows}
+        return kernels.varlen_attention_int8(*arguments, **options)
 
     exact = kernels.varlen_attention_int8_reference(*arguments, qkv_scale=scale, out_scale=0.02)
     steps = (context_bound(qkv, batch.cu_seqlens, scale) / 0.02).ceil()

@@ -19,6 +19,7 @@ from xopt.compile.lower_kernels import kernel_arrays
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.engines.cuda_buckets import choose_buckets
+from xopt.engines.cuda_rows import FIELD, choose_rows
 from xopt.engines.cuda_weights import write_weights
 from xopt.packing import Encoding
 
@@ -50,7 +51,7 @@ def write_bundle(
     checkpoint: Checkpoint, encoder: PackedEncoder, precision: str, ranges: Ranges, out: Path
 ) -> Bundle:
     """A bundle without tokenizer and card, for :func:`xopt.engines.base.open_engine`."""
-    config = checkpoint.config
+    config, most = checkpoint.config, checkpoint.text.max_tokens
     facts = {
         "target": "cuda",
         "precision": precision,
@@ -59,7 +60,10 @@ def write_bundle(
         "checkpoint": checkpoint.source,
         "shape": {"layers": checkpoint.depth, "hidden": config.hidden, "heads": config.heads},
         "provenance": {"checkpoint": checkpoint.fingerprint, "lowered": ""},
-        "engine": choose_buckets(CALIBRATION_LENGTHS, checkpoint.text.max_tokens).manifest(),
+        "engine": {
+            **choose_buckets(CALIBRATION_LENGTHS, most).manifest(),
+            FIELD: choose_rows(CALIBRATION_LENGTHS, most),
+        },
         "tools": {},
     }
     with publish(out) as work:

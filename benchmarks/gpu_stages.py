@@ -16,6 +16,7 @@ from gpu_poison import poisoned
 from torch.nn import functional
 
 from xopt.engines import kernels
+from xopt.engines.kernels.attention_tiles import ROWS
 from xopt.engines.kernels.criteria import (
     EPS,
     context_bound,
@@ -71,17 +72,24 @@ def attention_rows(
     arguments = (qkv, starts, max(lengths))
     exact = kernels.varlen_attention_reference(*arguments)
     allowed = 2 * largest_error(plain_attention(qkv, starts), exact) + EPS
-    error = largest_error(kernels.varlen_attention(*arguments), exact)
-    say(what=f"attention fp16, {what}", right=error <= allowed, error=f"{error:.1e}")
+    for rows in ROWS:
+        error = largest_error(kernels.varlen_attention(*arguments, rows=rows), exact)
+        say(
+            what=f"attention fp16, {rows} rows, {what}",
+            right=error <= allowed,
+            error=f"{error:.1e}",
+        )
     qkv = (torch.randn(shape, generator=generator) * 40).round().clamp(-128, 127)
     qkv, scale = qkv.to(device, torch.int8), torch.tensor([0.04, 0.03, 0.05]).to(device)
     arguments = (qkv, starts, max(lengths))
     options: dict[str, Any] = {"qkv_scale": scale, "out_scale": 0.02}
-    out = kernels.varlen_attention_int8(*arguments, **options)
     exact = kernels.varlen_attention_int8_reference(*arguments, **options)
     steps = (context_bound(qkv, starts, scale) / 0.02).ceil()
-    wrong = int(((out.int() - exact.int()).abs() > steps).sum())
-    say(what=f"attention INT8, {what}", right=wrong == 0, error=f"{wrong} values wrong")
+    for rows in ROWS:
+        out = kernels.varlen_attention_int8(*arguments, **options, rows=rows)
+        wrong = int(((out.int() - exact.int()).abs() > steps).sum())
+        said = f"{wrong} values wrong"
+        say(what=f"attention INT8, {rows} rows, {what}", right=wrong == 0, error=said)
 
 
 def linear_rows(say: Say, device: torch.device, generator: torch.Generator, small: bool) -> None:

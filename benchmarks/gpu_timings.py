@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from attention_peers import (
 )
 from gpu_stages import LINEAR, Say
 
-PEERS = {"fp16": prepare_xopt, "INT8": prepare_xopt_int8, "torch's varlen": prepare_torch_varlen}
+PEERS = {
+    "fp16": prepare_xopt,
+    "fp16, 64 rows": partial(prepare_xopt, rows=64),
+    "INT8": prepare_xopt_int8,
+    "INT8, 64 rows": partial(prepare_xopt_int8, rows=64),
+    "torch's varlen": prepare_torch_varlen,
+}
 # Compiling takes minutes for every shape.
 COMPILED = ("xnli", 1)
 

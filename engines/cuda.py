@@ -22,6 +22,7 @@ from xopt.artifacts import Bundle
 from xopt.engines.base import Engine, plain_batch
 from xopt.engines.building import Builder, BuilderOptions, Built, Context
 from xopt.engines.cuda_buckets import Buckets, choose_buckets
+from xopt.engines.cuda_rows import FIELD, choose_rows, read_rows
 from xopt.engines.cuda_weights import FACTS, TENSORS, read_facts
 from xopt.errors import InputError, UnsupportedError, did_you_mean, require
 from xopt.host import tool_versions
@@ -61,7 +62,7 @@ class CudaEngine(Engine):
         self.device = open_device(device)
         if programs < 1:
             raise InputError(f"programs is {programs}; at least 1 is needed.")
-        self.buckets = Buckets.read(bundle)
+        self.buckets, self.rows = Buckets.read(bundle), read_rows(bundle)
         from xopt.engines.cuda_encoder import DTYPES, Encoder
         from xopt.engines.cuda_programs import Programs
 
@@ -73,7 +74,7 @@ class CudaEngine(Engine):
         self.stream = self.torch.cuda.Stream(self.device) if on_gpu else None
         with self._entered():
             facts = read_facts(bundle.folder)
-            self.encoder = Encoder(tensors, facts, self.device, DTYPES[dtype])
+            self.encoder = Encoder(tensors, facts, self.device, DTYPES[dtype], self.rows)
             first = self.signature.first_position
             self.programs = Programs(self.encoder, self.device, first, programs, self.buckets)
 
@@ -134,6 +135,7 @@ class CudaEngine(Engine):
             "dtype": str(self.encoder.dtype).removeprefix("torch."),
             **tool_versions("torch", "triton"),
             "buckets": self.buckets.describe(),
+            FIELD: self.rows,
             "graphs": [f"{t} tokens, {s} sentences" for t, s in self.programs.captured],
             "products": chosen,
         }
@@ -184,5 +186,7 @@ class CudaBuilder(Builder[BuilderOptions, Context]):
         lowered = context.lower()
         for name in (TENSORS, FACTS):
             shutil.copyfile(lowered.folder / name, out / name)
-        facts = choose_buckets(context.lengths, lowered.manifest["max_tokens"]).manifest()
+        most = lowered.manifest["max_tokens"]
+        facts = choose_buckets(context.lengths, most).manifest()
+        facts[FIELD] = choose_rows(context.lengths, most, read_facts(out).windows)
         return Built(lowered, tool_versions("torch", "triton") | facts)

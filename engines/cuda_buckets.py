@@ -32,8 +32,10 @@ MOST_GRAPHS = 64
 MOST_TOKENS = 8192
 # Wasted tokens for each token: what is aimed at over all traffic, and for batches below SMALL.
 AVERAGE, BELOW_SMALL = 0.04, 0.10
-# Of the aims, since the batches that come are others than those that are drawn.
-MARGIN = 0.85
+# Of the aims, since the batches that come are others than those drawn, of which few are small.
+MARGIN, SMALL_MARGIN = 0.85, 0.75
+# How much small batches count beside all others, until they keep to their aim.
+EMPHASES = (0.5, 2.0, 8.0)
 # What an empty sentence costs, in tokens: attention's programs that find nothing to do.
 SENTENCE = 0.5
 # Levels of tokens on each side whose batches count for a level of sentences.
@@ -50,7 +52,8 @@ class Buckets:
 
     Attributes:
         shapes: (T, B) of each.
-        average: tokens that are expected to be wasted, for each token.
+        average: tokens that are expected to be wasted, for each token; of the worst kind of traffic
+            where more than single texts come.
         below_128: the same over batches of fewer than 128 tokens.
     """
 
@@ -78,18 +81,34 @@ class Buckets:
         shapes = [list(shape) for shape in self.shapes]
         return {"buckets": shapes, "expected_waste": waste, "buckets_text": self.describe()}
 
+    @property
+    def beyond(self) -> float:
+        """The expected waste as a share of what is aimed at; at most 1 where both aims are met."""
+        average = self.average / (MARGIN * AVERAGE)
+        return max(average, self.below_128 / (SMALL_MARGIN * BELOW_SMALL))
+
     def describe(self) -> str:
-        """How many there are, and how much is wasted on texts like the corpus's."""
-        return (
+        """How many there are, how much is wasted on texts like the corpus's, and if it is much."""
+        said = (
             f"{len(self.shapes)} shapes of batch, up to {self.shapes[-1][0]:,} tokens; "
             f"{self.average:.1%} of waste expected, {self.below_128:.1%} below {SMALL} tokens"
         )
+        if self.beyond <= 1.0:
+            return said
+        return f"{said}; more than {AVERAGE:.0%} and {BELOW_SMALL:.0%} is possible"
 
     def find(self, tokens: int, sentences: int) -> Pair | None:
-        """The cheapest bucket that a batch fits into; None if it fits into none."""
+        """The bucket that a batch is filled up to; None if it fits into none.
+
+        The cheapest of those that waste few tokens, or of those that waste least.
+        """
         first = bisect_left(self.shapes, (tokens, 0))
-        fits = (shape for shape in self.shapes[first:] if shape[1] >= sentences)
-        return min(fits, key=lambda shape: shape[0] + SENTENCE * shape[1], default=None)
+        fits = [shape for shape in self.shapes[first:] if shape[1] >= sentences]
+        if not fits:
+            return None
+        most = max(fits[0][0], _bounded(tokens))
+        near = (shape for shape in fits if shape[0] <= most)
+        return min(near, key=lambda shape: shape[0] + SENTENCE * shape[1])
 
     def split(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
         """Sentences, in their order, in about equal groups that each fit a bucket."""
@@ -112,8 +131,15 @@ class Buckets:
         """As :meth:`find`, for many batches that all fit: ``[n, 2]`` to ``[n, 2]``."""
         shapes = np.array(self.shapes, np.int64)
         fits = (shapes[None] >= batches[:, None]).all(2)
+        most = np.maximum(shapes[fits.argmax(1), 0], _bounded(batches[:, 0]))
+        fits &= shapes[None, :, 0] <= most[:, None]
         found = np.where(fits, shapes @ (1.0, SENTENCE), np.inf).argmin(1)
         return np.asarray(shapes[found], np.int64)
+
+
+def _bounded(tokens: Any) -> Any:
+    """What a batch may be filled up to for the sake of fewer empty sentences."""
+    return tokens + tokens * 2 * AVERAGE
 
 
 @cache
@@ -130,38 +156,44 @@ def choose_buckets(lengths: tuple[int, ...], max_tokens: int, most: int = MOST_G
     largest = max(MOST_TOKENS, max_tokens)
     texts = np.minimum(np.asarray(lengths, np.int64), max_tokens)
     kinds, others = traffic(texts, largest, seed=0), traffic(texts, largest, seed=1)
-    batches, weights = kinds.weighed()
-    sentences = np.array([eighths(b, 1) for b in batches[:, 1].tolist()], np.int64)
-    batches = np.stack([batches[:, 0], sentences], 1)
-    levels = _possible_levels(batches[:, 0], largest)
-    most_sentences = max(largest // kinds.shortest, int(sentences.max()))
-    best: tuple[tuple[bool, float], Buckets] | None = None
-    for ends in _token_levels(batches, weights, levels, most)[most // 2 - 1 : most - 1 : 4]:
-        shapes = _sentence_levels(batches, weights, ends, most - 1)
-        shapes.add((largest, most_sentences))
-        found, cost = _measured(tuple(sorted(shapes)), others)
-        over = found.average > MARGIN * AVERAGE or found.below_128 > MARGIN * BELOW_SMALL
-        if best is None or (over, cost) < best[0]:
-            best = (over, cost), found
-    assert best is not None
+    most_sentences = largest // kinds.shortest
+    best: tuple[tuple[float, float], Buckets] | None = None
+    for emphasis in EMPHASES:
+        batches, weights = kinds.weighed(emphasis)
+        sentences = np.array([eighths(b, 1) for b in batches[:, 1].tolist()], np.int64)
+        batches = np.stack([batches[:, 0], sentences], 1)
+        levels = _possible_levels(batches[:, 0], largest)
+        for ends in _token_levels(batches, weights, levels, most)[most // 2 - 1 : most - 1 : 4]:
+            shapes = _sentence_levels(batches, weights, ends, most - 1)
+            shapes.add((largest, max(most_sentences, int(sentences.max()))))
+            found, cost = _measured(tuple(sorted(shapes)), others)
+            rank = max(1.0, found.beyond), cost
+            if best is None or rank < best[0]:
+                best = rank, found
+        assert best is not None
+        if best[0][0] <= 1.0:
+            break
     return best[1]
 
 
 def _measured(shapes: tuple[Pair, ...], kinds: Kinds) -> tuple[Buckets, float]:
-    """These shapes with the waste of as many batches of each kind, and what filled batches cost.
+    """These shapes with their waste, and what filled batches cost.
 
-    In the cost a token of each kind counts the same.
+    What is wasted is that of as many batches of each kind, or of the worst of those that are more
+    than one text: which of them come is left to who calls. In the cost a token of each kind counts
+    the same.
     """
     plain = Buckets(shapes)
-    tails = own = cost = 0.0
+    tails, own, cost = [], [], 0.0
     for kind in kinds.expected:
         filled = plain.filled(kind)
-        tails += float((filled - kind)[:, 0].mean())
-        own += float(kind[:, 0].mean())
+        tails.append(float((filled - kind)[:, 0].mean()))
+        own.append(float(kind[:, 0].mean()))
         cost += float((filled @ (1.0, SENTENCE)).sum() / kind[:, 0].sum())
     small = kinds.small
     below = float((plain.filled(small) - small)[:, 0].sum() / small[:, 0].sum())
-    return Buckets(shapes, tails / own, below), cost
+    worst = max(tail / tokens for tail, tokens in zip(tails[1:], own[1:], strict=True))
+    return Buckets(shapes, max(worst, sum(tails) / sum(own)), below), cost
 
 
 def _possible_levels(tokens: Ints, largest: int) -> Ints:

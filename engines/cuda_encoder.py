@@ -39,11 +39,13 @@ class Encoder:
         facts: of the encoder.
         device: where it runs.
         dtype: of the activations.
+        rows: of attention's tiles (:mod:`xopt.engines.cuda_rows`).
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], facts: Facts, device: torch.device, dtype: torch.dtype
-    ) -> None:
+        self, tensors: Mapping[str, Tensor], facts: Facts, device: torch.device, dtype: torch.dtype,
+        rows: int,
+    ) -> None:  # fmt: skip
         weights = Weights(tensors, device, dtype)
         self.dtype, self.epsilon = dtype, facts.epsilon
         self.products = Products()
@@ -58,7 +60,7 @@ class Encoder:
             return Norm(weights, name, facts) if name + ".weight" in tensors else None
 
         numbers = range(facts.layers)
-        self.layers = [Layer(weights, number, facts, self.products) for number in numbers]
+        self.layers = [Layer(weights, number, facts, self.products, rows) for number in numbers]
         self.norm = norm("embeddings.norm")
         names = [f"layers.{n}.{part}_norm" for n in numbers for part in ("attention", "ffn")]
         norms = [norm(name) for name in names]

@@ -140,11 +140,14 @@ class Layer:
         number: of the layer.
         facts: of the encoder.
         products: that it multiplies by.
+        rows: of attention's tiles.
     """
 
-    def __init__(self, weights: Weights, number: int, facts: Facts, products: Products) -> None:
+    def __init__(
+        self, weights: Weights, number: int, facts: Facts, products: Products, rows: int
+    ) -> None:
         name = f"layers.{number}"
-        self.facts, self.dtype = facts, weights.dtype
+        self.facts, self.dtype, self.rows = facts, weights.dtype, rows
         self.window = facts.windows[number] if facts.windows else None
         self.qkv = Linear(weights, f"{name}.qkv", f"{name}.qkv_in", products)
         self.output = Linear(weights, f"{name}.attention_output", f"{name}.context", products)
@@ -171,12 +174,12 @@ class Layer:
                 kernels.rotate(packed, ids.position_ids, *self.turn, turned)
             context = kernels.varlen_attention(
                 packed, ids.cu_seqlens, tokens, scale=facts.scale, out_scale=steps,
-                kv_heads=facts.shared, window=self.window,
+                kv_heads=facts.shared, window=self.window, rows=self.rows,
             )  # fmt: skip
         else:
             context = kernels.varlen_attention_int8(
                 qkv.view(tokens, 3, facts.heads, -1), ids.cu_seqlens, tokens,
-                qkv_scale=self.part_scale, out_scale=steps,
+                qkv_scale=self.part_scale, out_scale=steps, rows=self.rows,
             )  # fmt: skip
         return self.output(context.view(tokens, -1), dtype=self.dtype)
 

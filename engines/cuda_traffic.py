@@ -17,8 +17,8 @@ SMALL = 128
 FULL_TOKENS = 4096
 # Pools of texts, texts of each, and groups that are drawn from each in each of two ways.
 POOLS, POOL, DRAWN = 4, 2048, 400
-# How much the wasted tokens of alone, drawn, full, small and any batches count for buckets.
-SHARES = (1.0, 3.0, 1.0, 0.5, 0.1)
+# How much the wasted tokens of alone, drawn, full, padded and any batches count for buckets.
+SHARES = (1.0, 3.0, 1.0, 1.0, 0.1)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -32,18 +32,20 @@ class Kinds:
         alone: a text at a time.
         drawn: 2 to 256 texts, as they come or of like lengths: what a server puts together.
         full: of like lengths, as :func:`~xopt.packing.plan_batches` makes them of many texts.
+        padded: of like lengths, as they are made where padding counts.
         any_size: of every size there can be, so that other texts than the corpus's cost little.
     """
 
     alone: Ints
     drawn: Ints
     full: Ints
+    padded: Ints
     any_size: Ints
 
     @property
-    def expected(self) -> tuple[Ints, Ints, Ints]:
-        """The kinds that the expected waste is counted over."""
-        return self.alone, self.drawn, self.full
+    def expected(self) -> tuple[Ints, ...]:
+        """The kinds that the expected waste is counted over, single texts first."""
+        return self.alone, self.drawn, self.full, self.padded
 
     @property
     def small(self) -> Ints:
@@ -56,14 +58,18 @@ class Kinds:
         """Tokens of the shortest text."""
         return int(self.alone[:, 0].min())
 
-    def weighed(self) -> tuple[Ints, Floats]:
+    def weighed(self, small: float) -> tuple[Ints, Floats]:
         """All batches, and how much a wasted token of each counts.
 
         Between a token that counts the same wherever it is wasted, and a share of waste that counts
         the same in every batch.
+
+        Args:
+            small: how much small batches count beside the kinds they are of.
         """
         batches, weights = [], []
-        for share, kind in zip(SHARES, (*self.expected, self.small, self.any_size), strict=True):
+        kinds = (*self.expected, self.any_size, self.small)
+        for share, kind in zip((*SHARES, small), kinds, strict=True):
             roots = np.sqrt(kind[:, 0])
             batches.append(kind)
             weights.append(share / roots / max(1.0, roots.sum()))
@@ -80,7 +86,7 @@ def traffic(lengths: Ints, largest: int, seed: int) -> Kinds:
     """
     generator = np.random.default_rng(seed)
     alone = np.stack([lengths, np.ones_like(lengths)], 1)
-    drawn, full = [], []
+    drawn, full, padded = [], [], []
     for _ in range(POOLS):
         pool = np.sort(generator.choice(lengths, POOL))
         sizes = np.exp2(generator.uniform(1, 8, DRAWN)), generator.integers(2, 65, DRAWN)
@@ -91,7 +97,14 @@ def traffic(lengths: Ints, largest: int, seed: int) -> Kinds:
                 drawn.append((group[:within].sum(), within))
         for order in plan_batches(pool.tolist(), FULL_TOKENS):
             full.append((pool[order].sum(), len(order)))
+        left = pool
+        while len(left):
+            group = left[-max(1, FULL_TOKENS // int(left[-1])) :]
+            padded.append((group.sum(), len(group)))
+            left = left[: -len(group)]
     tokens = np.unique(np.geomspace(1, largest, 200).astype(np.int64))
-    sentences = np.maximum(1, tokens // int(np.median(lengths)))
-    any_size = np.stack([tokens, sentences], 1)
-    return Kinds(alone, np.array(drawn, np.int64), np.array(full, np.int64), any_size)
+    # Of texts as they mostly are, and of short ones: a batch of those has more sentences.
+    usual = (max(1, int(np.percentile(lengths, part))) for part in (50, 5))
+    any_size = np.concatenate([np.stack([tokens, np.maximum(1, tokens // n)], 1) for n in usual])
+    made = (np.array(pairs, np.int64) for pairs in (drawn, full, padded))
+    return Kinds(alone, *made, any_size)

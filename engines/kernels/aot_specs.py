@@ -13,14 +13,13 @@ import triton
 from xopt.engines.kernels.attention import (
     HEAD_DIMS,
     TRITON_TYPES,
-    attention_tile,
     varlen_attention_kernel,
 )
 from xopt.engines.kernels.attention_int8 import (
     PROBS_SCALE,
-    attention_int8_tile,
     varlen_attention_int8_kernel,
 )
+from xopt.engines.kernels.attention_tiles import REGISTERS, attention_int8_tile, attention_tile
 from xopt.engines.kernels.checks import KernelInputError
 from xopt.engines.kernels.linear import linear_int8_kernel, linear_int8_tile
 from xopt.engines.kernels.spec import GridRule, KernelSpec
@@ -53,16 +52,16 @@ def attention_specs(
             f"There is no attention kernel for {dtype} with head_dim {head_dim}.",
             hint=f"dtype is one of {sorted(TRITON_TYPES)}, head_dim one of {HEAD_DIMS}.",
         )
-    # Behind the largest tile those that stay below 48 KiB of shared memory and do not spill.
+    # Behind the largest tile those that stay below 48 KiB of shared memory.
     if head_dim == 128:
         smaller = [
-            Tile(128, 16, num_warps=8, num_stages=2),
+            Tile(64, 16, num_warps=4, num_stages=2),
             Tile(64, 32, num_warps=4, num_stages=1),
         ]
     else:
         smaller = [
-            Tile(128, 64, num_warps=8, num_stages=2, max_registers=128),
-            Tile(64, 64, num_warps=4, num_stages=2, max_registers=128),
+            Tile(128, 64, num_warps=8, num_stages=2, max_registers=REGISTERS),
+            attention_tile(head_dim, TRITON_TYPES[dtype], 64),
         ]
     tiles = [attention_tile(head_dim, TRITON_TYPES[dtype]), *smaller]
     return _attention_specs(
@@ -100,12 +99,12 @@ def attention_int8_specs(
     """
     if head_dim not in HEAD_DIMS:
         raise KernelInputError(f"head_dim is one of {HEAD_DIMS}, not {head_dim}.")
-    tiles = [
-        attention_int8_tile(head_dim),
-        Tile(128, 64, num_warps=8, num_stages=2),
-        # Two steps of 128 wide heads in flight are a byte more than TensorRT is known to give.
-        Tile(64, 64, num_warps=4, num_stages=2 if head_dim <= 64 else 1),
-    ]
+    tiles = [attention_int8_tile(head_dim)]
+    if head_dim <= 64:
+        tiles += [
+            Tile(128, 64, num_warps=8, num_stages=2),
+            attention_int8_tile(head_dim, 64),
+        ]
     return _attention_specs(
         tiles,
         name="varlen_attention_int8",
@@ -160,7 +159,7 @@ def linear_int8_specs(
     """The kernel for the ahead-of-time compiler, tiles from the largest down; ``bias`` is fp32."""
     tiles = [
         linear_int8_tile(8192),
-        Tile(128, 128, num_warps=8, num_stages=2, block_k=64),
+        Tile(128, 128, num_warps=8, num_stages=2, block_k=64, max_registers=REGISTERS),
         Tile(64, 64, num_warps=4, num_stages=3, block_k=64),
     ]
     return [
@@ -185,6 +184,7 @@ def linear_int8_specs(
             grid=GridRule(tile.block_m, columns=triton.cdiv(out_features, tile.block_n)),
             num_warps=tile.num_warps,
             num_stages=tile.num_stages,
+            max_registers=tile.max_registers,
             multiplies=True,
         )
         for tile in tiles

@@ -16,6 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
+from xopt.engines.kernels.attention_tiles import ROWS, attention_tile
 from xopt.engines.kernels.checks import (
     KernelInputError,
     only_tensor,
@@ -38,7 +39,6 @@ from xopt.engines.kernels.tiles import Tile, find_tile
 
 __all__ = [
     "HEAD_DIMS",
-    "attention_tile",
     "check_packed_qkv",
     "context_ptrs",
     "launch_attention",
@@ -156,21 +156,6 @@ def varlen_attention_kernel(
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
 
-def attention_tile(head_dim: int, dtype: torch.dtype) -> Tile:
-    """The tile for a model.
-
-    It does not follow the lengths of a batch, neither the longest nor any other, so that a captured
-    launch serves every batch of its shape, and a sentence's answer is the same to the last bit
-    whoever its batch mates are.
-    """
-    if dtype == torch.float32:
-        return Tile(block_m=32, block_n=32, num_warps=4, num_stages=1)
-    if head_dim == 128:
-        return Tile(block_m=128, block_n=64, num_warps=8, num_stages=2)
-    # Two blocks fit into the registers of an SM, which hides the softmax behind the products.
-    return Tile(block_m=128, block_n=64, num_warps=8, num_stages=3, max_registers=128)
-
-
 def check_packed_qkv(
     qkv: torch.Tensor, cu_seqlens: torch.Tensor, max_seqlen: int, kv_heads: int | None = None
 ) -> None:
@@ -210,6 +195,7 @@ def varlen_attention(
     out_scale: float | torch.Tensor | None = None,
     kv_heads: int | None = None,
     window: int | None = None,
+    rows: int = ROWS[0],
 ) -> torch.Tensor:
     """Bidirectional attention within each sentence of a packed batch, in one kernel.
 
@@ -227,6 +213,8 @@ def varlen_attention(
             keys and values serves ``heads / kv_heads`` of the queries'.
         window: how many tokens to each side a token sees; None for the whole sentence. Keys that no
             row of a tile sees are not read, so that the cost is O(T · window).
+        rows: of a tile: 128, or 64 for short sentences. One number for all that must agree to the
+            last bit.
 
     Returns:
         ``[T, heads, head_dim]``; zeros for tokens of the unused tail.
@@ -237,7 +225,7 @@ def varlen_attention(
     """
     check_packed_qkv(qkv, cu_seqlens, max_seqlen, kv_heads)
     require_dtype("qkv", qkv, [torch.float16, torch.bfloat16, torch.float32])
-    tile = attention_tile(qkv.shape[-1], qkv.dtype)
+    tile = attention_tile(qkv.shape[-1], qkv.dtype, rows)
     return launch_attention(
         qkv, cu_seqlens, tile, scale=scale, out_scale=out_scale, kv_heads=kv_heads, window=window
     )
@@ -283,8 +271,9 @@ def varlen_attention_reference(
     out_scale: float | torch.Tensor | None = None,
     kv_heads: int | None = None,
     window: int | None = None,
+    rows: int = ROWS[0],
 ) -> torch.Tensor:
-    """What :func:`varlen_attention` computes, sentence by sentence in plain fp32.
+    """What :func:`varlen_attention` computes, in plain fp32, whatever ``rows`` is.
 
     Returns:
         ``[T, heads, head_dim]`` fp32, or int8 with ``out_scale``.

@@ -30,6 +30,7 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.attention import LOG2_E, check_packed_qkv, context_ptrs
+from xopt.engines.kernels.attention_tiles import ROWS, attention_int8_tile
 from xopt.engines.kernels.checks import (
     only_tensor,
     require_device,
@@ -51,7 +52,6 @@ from xopt.engines.kernels.tiles import Tile, find_tile
 
 __all__ = [
     "PROBS_SCALE",
-    "attention_int8_tile",
     "launch_attention_int8",
     "varlen_attention_int8",
     "varlen_attention_int8_reference",
@@ -157,12 +157,6 @@ def varlen_attention_int8_kernel(
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
 
-def attention_int8_tile(head_dim: int) -> Tile:
-    """The tile for a model; like ``attention_tile`` it does not follow the lengths of a batch."""
-    registers = 128 if head_dim <= 64 else None
-    return Tile(block_m=128, block_n=64, num_warps=8, num_stages=3, max_registers=registers)
-
-
 def varlen_attention_int8(
     qkv: torch.Tensor,
     cu_seqlens: torch.Tensor,
@@ -173,6 +167,7 @@ def varlen_attention_int8(
     probs_scale: float = PROBS_SCALE,
     out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
+    rows: int = ROWS[0],
 ) -> torch.Tensor:
     """Bidirectional attention within each sentence of a packed INT8 batch, in one kernel.
 
@@ -187,6 +182,7 @@ def varlen_attention_int8(
         out_scale: scale of an int8 result, above 0, or ``channel_scales`` of one per
             channel; without it the result is ``out_dtype``.
         out_dtype: fp16, bf16 or fp32.
+        rows: of a tile, as for ``varlen_attention``.
 
     Returns:
         ``[T, heads, head_dim]``; zeros for tokens of the unused tail.
@@ -201,7 +197,7 @@ def varlen_attention_int8(
     return launch_attention_int8(
         qkv,
         cu_seqlens,
-        attention_int8_tile(qkv.shape[3]),
+        attention_int8_tile(qkv.shape[3], rows),
         qkv_scale=qkv_scale,
         scale=scale,
         probs_scale=probs_scale,
@@ -265,8 +261,9 @@ def varlen_attention_int8_reference(
     probs_scale: float = PROBS_SCALE,
     out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
+    rows: int = ROWS[0],
 ) -> torch.Tensor:
-    """What :func:`varlen_attention_int8` computes, sentence by sentence, with exact integers.
+    """What :func:`varlen_attention_int8` computes, with exact integers, whatever ``rows`` is.
 
     The kernel may differ where fp32 rounding in the softmax puts a probability on the other side
     of a half step: its quantized value is then off by 1, and nothing else is.

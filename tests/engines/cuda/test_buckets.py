@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xopt.calibrate.corpus import load_corpus
@@ -96,30 +96,40 @@ def test_little_is_wasted_on_real_lengths(name: str) -> None:
     assert tails <= 0.10 * own
 
 
-shapes_of_lengths = st.lists(
-    st.tuples(st.integers(1, 512), st.floats(0.0, 1.5), st.integers(1, 9)), min_size=1, max_size=4
-)
+def mixture(seed: int) -> list[int]:
+    """Log-normal lengths of up to four kinds of text, from all alike to all over the range.
+
+    Every third mixture is of short texts, down to those of two special tokens and a word.
+    """
+    generator = np.random.default_rng(1000 + seed)
+    lengths: list[float] = []
+    for _ in range(generator.integers(1, 5)):
+        middle = generator.uniform(0, 6.2) if seed % 3 == 0 else np.log(generator.uniform(1, 512))
+        spread, count = generator.uniform(0, 1.5), 200 * int(generator.integers(1, 10))
+        lengths += np.exp(generator.normal(middle, spread, count)).tolist()
+    return np.clip(lengths, 3, 512).astype(int).tolist()
 
 
-@settings(max_examples=5, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
-@given(parts=shapes_of_lengths, seed=st.integers(0, 99))
-def test_the_bounds_hold_or_the_waste_is_said(
-    parts: list[tuple[int, float, int]], seed: int
-) -> None:
-    """Mixtures of log-normal lengths, from all alike to all over the range."""
-    generator = np.random.default_rng(seed)
-    drawn = [np.exp(generator.normal(np.log(m), s, 200 * n)) for m, s, n in parts]
-    lengths = np.clip(np.concatenate(drawn), 3, 512).astype(int).tolist()
-    buckets = choose_buckets(quantiles(lengths), 512)
-    assert len(buckets.shapes) <= 64
-    kinds = batches(lengths, seed)
-    found = [waste(buckets, pairs) for pairs in kinds.values()]
-    average = sum(t for t, _ in found) / sum(o for _, o in found)
-    small = [pair for pairs in kinds.values() for pair in pairs if pair[0] < 128]
-    tails, own = waste(buckets, small)
-    # A quarter more than what is said, and a share of a hundredth: these batches are others.
-    assert average <= max(0.04, 1.25 * buckets.average + 0.01)
-    assert tails <= max(0.10, 1.25 * buckets.below_128 + 0.01) * own
+@pytest.mark.parametrize("first", range(0, 36, 12))
+def test_the_aims_are_met_or_not_claimed(first: int) -> None:
+    met = 0
+    for seed in range(first, first + 12):
+        lengths = mixture(seed)
+        buckets = choose_buckets(quantiles(lengths), 512)
+        assert len(buckets.shapes) <= 64
+        kinds = batches(lengths, seed)
+        found = [waste(buckets, pairs) for pairs in kinds.values()]
+        average = sum(t for t, _ in found) / sum(o for _, o in found)
+        small = [pair for pairs in kinds.values() for pair in pairs if pair[0] < 128]
+        tails, own = waste(buckets, small)
+        claimed = "is possible" not in buckets.describe()
+        met += claimed
+        assert (average <= 0.04 and tails <= 0.10 * own) or not claimed, (seed, average, tails, own)
+        # What is said where no claim is made: half more at most, these batches are others.
+        assert average <= max(0.04, 1.5 * buckets.average), (seed, average, buckets.average)
+        assert tails <= max(0.10, 1.5 * buckets.below_128) * own, (seed, tails, own)
+    # A planner that claims nothing says nothing.
+    assert met >= 10
 
 
 @given(
@@ -141,6 +151,13 @@ def test_every_batch_has_a_bucket(lengths: list[int], tokens: int, sentences: in
     pairs = np.array([[int(batch.lengths[g].sum()), len(g)] for g in groups])
     filled = buckets.filled(pairs).tolist()
     assert filled == [list(buckets.find(*pair) or ()) for pair in pairs.tolist()]
+
+
+def test_empty_sentences_are_saved_for_few_tokens_alone() -> None:
+    """A bucket of more tokens and fewer sentences is cheaper, until the tokens are many."""
+    assert Buckets(((100, 64), (104, 4))).find(100, 2) == (104, 4)
+    assert Buckets(((100, 64), (120, 4))).find(100, 2) == (100, 64)
+    assert Buckets(((100, 1), (120, 64), (140, 2))).find(100, 2) == (120, 64)
 
 
 def test_one_long_text_more_does_not_need_another_batch() -> None:

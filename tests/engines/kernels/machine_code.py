@@ -23,6 +23,7 @@ from xopt.engines.kernels.aot_specs import (
     attention_specs,
     linear_int8_specs,
 )
+from xopt.engines.kernels.linear import linear_int8_candidates
 from xopt.engines.kernels.linear_float import linear_gelu_candidates, linear_gelu_kernel
 from xopt.engines.kernels.ptx import assemble_ptx
 from xopt.engines.kernels.spec import GridRule, KernelSpec
@@ -69,6 +70,7 @@ def describe(name: str, spec: KernelSpec, sm: int) -> dict[str, Any]:
         "spill_bytes": assembly.spill_bytes,
         "shared_bytes": kernel.shared_bytes,
         "blocks": min(by_registers, by_shared),
+        "warps": spec.num_warps,
         "byte_loads": sum(one.startswith(("LDS.S8", "LDS.U8")) for one in code),
         "epilogue": round(len(behind) * threads / elements, 1),
     }
@@ -106,17 +108,46 @@ def per_channel(spec: KernelSpec) -> KernelSpec:
     return replace(spec, constants=constants, inputs={**spec.inputs, "out_scale": "*fp32"})
 
 
+def with_tile(spec: KernelSpec, tile: Tile) -> KernelSpec:
+    """The same with another tile."""
+    blocks = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n}
+    blocks |= {"BLOCK_K": tile.block_k} if tile.block_k else {}
+    return replace(
+        spec,
+        constants={**spec.constants, **blocks},
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+        max_registers=tile.max_registers,
+    )
+
+
+EVERY = (80, 86, 89, 90, 120)
 FFN_IN = linear(3072, 768, gelu=True, out_scale=0.05)
 GELU_TILE = linear_gelu_candidates(8192, torch.float16)[0]
 assert GELU_TILE is not None
 CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
     ("ffn_in", FFN_IN, (80, 86, 90, 120)),
     ("ffn_in, a scale per channel", per_channel(FFN_IN), (80, 86, 90, 120)),
+    ("qkv, a scale per channel", per_channel(linear(2304, 768, out_scale=0.05)), (86, 90)),
     ("ffn_in fp16", linear_gelu(GELU_TILE), (86, 90)),
     ("ffn_out", linear(768, 3072), (80, 90)),
-    ("attention fp16", attention_specs(heads=12, head_dim=64)[0], (80, 86, 90, 120)),
-    ("attention int8", attention_int8_specs(heads=12, head_dim=64, out_scale=0.02)[0], (86, 90)),
 ]
+# What else is measured for a shape, but for the tile of 256 columns: one block, which must be worth
+# it where it is taken.
+for tile in (*linear_int8_candidates(32, 768, 3072), *linear_int8_candidates(8192, 768, 3072)[2:]):
+    if tile is not None:
+        name = f"ffn_out {tile.block_m} x {tile.block_n}"
+        CASES.append((name, with_tile(linear(768, 3072), tile), (86, 120)))
+for head_dim in (64, 128):
+    fp16, int8 = (
+        make(heads=12, head_dim=head_dim, **given)
+        for make, given in ((attention_specs, {}), (attention_int8_specs, {"out_scale": 0.02}))
+    )
+    for spec in (*fp16, *int8):
+        kind = "INT8" if spec in int8 else "fp16"
+        tile_name = f"{spec.constants['BLOCK_M']} x {spec.constants['BLOCK_N']}"
+        name = f"attention {kind}, head_dim {head_dim}, {tile_name}, {spec.num_stages} stages"
+        CASES.append((name, spec, EVERY))
 
 
 def main() -> None:

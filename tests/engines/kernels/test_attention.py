@@ -18,10 +18,14 @@ RAGGED = [1, 33, 63, 64, 65, 257]
 
 
 def assert_close(
-    qkv: torch.Tensor, cu_seqlens: torch.Tensor, longest: int, scale: float | None = None
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    longest: int,
+    scale: float | None = None,
+    rows: int = 128,
 ) -> None:
     """The kernel's largest error is at most twice PyTorch's in the same dtype."""
-    out = kernels.varlen_attention(qkv, cu_seqlens, longest, scale=scale)
+    out = kernels.varlen_attention(qkv, cu_seqlens, longest, scale=scale, rows=rows)
     reference = kernels.varlen_attention_reference(qkv, cu_seqlens, longest, scale=scale)
     peer = plain_attention(qkv, cu_seqlens, scale)
     assert out.dtype == qkv.dtype
@@ -52,6 +56,19 @@ def test_ragged(
     assert_close(qkv, cu_seqlens(RAGGED), max(RAGGED))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("head_dim", [32, 64])
+def test_ragged_in_tiles_of_64_rows(
+    head_dim: int, dtype: torch.dtype, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    """With empty sentences and an unused tail."""
+    lengths = [*RAGGED, 0, 31, 0]
+    qkv = make_qkv(sum(lengths) + 70, 2, head_dim, dtype, device)
+    assert_close(qkv, cu_seqlens(lengths), max(lengths), rows=64)
+    out = kernels.varlen_attention(qkv, cu_seqlens(lengths), max(lengths), rows=64)
+    assert not out[sum(lengths) :].any()
+
+
 @pytest.mark.parametrize("lengths", [[64, 0, 7], [0, 128, 1], [5, 0, 0]], ids=str)
 @pytest.mark.parametrize("tail", [0, 1, 64, 200])
 def test_empty_sentences_and_an_unused_tail(
@@ -70,7 +87,8 @@ def test_more_sentences_than_one_load_covers(device: torch.device, cu_seqlens: C
 
 
 def test_a_long_sentence(device: torch.device, cu_seqlens: CuSeqlens) -> None:
-    from xopt.engines.kernels.attention import attention_tile, launch_attention
+    from xopt.engines.kernels.attention import launch_attention
+    from xopt.engines.kernels.attention_tiles import attention_tile
     from xopt.engines.kernels.tiles import Tile
 
     qkv = make_qkv(5 + 8192, 1, 32, torch.float16, device)
@@ -107,23 +125,26 @@ def test_an_answer_does_not_depend_on_batch_mates(
 ) -> None:
     lengths = data.draw(st.lists(st.integers(1, 140), min_size=1, max_size=5))
     chosen = data.draw(st.integers(0, len(lengths) - 1))
+    rows = data.draw(st.sampled_from([64, 128]))
     qkv = make_qkv(sum(lengths), 1, 32, torch.float16, device)
     start, end = sum(lengths[:chosen]), sum(lengths[: chosen + 1])
-    together = kernels.varlen_attention(qkv, cu_seqlens(lengths), max(lengths))[start:end]
+    given = (qkv, cu_seqlens(lengths), max(lengths))
+    together = kernels.varlen_attention(*given, rows=rows)[start:end]
     length = end - start
-    alone = kernels.varlen_attention(qkv[start:end], cu_seqlens([length]), length)
+    alone = kernels.varlen_attention(qkv[start:end], cu_seqlens([length]), length, rows=rows)
     assert torch.equal(together, alone)
 
 
+@pytest.mark.parametrize("rows", [64, 128])
 @pytest.mark.parametrize(("window", "kv_heads"), [(0, 2), (7, 1), (64, 2), (None, 1)])
 def test_windows_and_shared_heads(
-    window: int | None, kv_heads: int, device: torch.device, cu_seqlens: CuSeqlens
+    window: int | None, kv_heads: int, rows: int, device: torch.device, cu_seqlens: CuSeqlens
 ) -> None:
     lengths = [1, 33, 200]
     generator = torch.Generator().manual_seed(3)
     qkv = torch.randn(sum(lengths), 2 + 2 * kv_heads, 32, generator=generator).to(device).half()
     starts = cu_seqlens(lengths)
-    out = kernels.varlen_attention(qkv, starts, 200, kv_heads=kv_heads, window=window)
+    out = kernels.varlen_attention(qkv, starts, 200, kv_heads=kv_heads, window=window, rows=rows)
     options = {"kv_heads": kv_heads, "window": window}
     reference = kernels.varlen_attention_reference(qkv, starts, 200, **options)
     peer = plain_attention(qkv, starts, None, kv_heads, window)
@@ -160,6 +181,10 @@ def test_inputs_are_checked(device: torch.device, cu_seqlens: CuSeqlens) -> None
         attend(qkv, cu, 8, scale=0.0)
     with pytest.raises(kernels.KernelInputError, match="at least one sentence"):
         attend(qkv, cu[:1], 8)
+    with pytest.raises(
+        kernels.KernelInputError, match="rows is 32; attention has tiles of 128 and 64"
+    ):
+        attend(qkv, cu, 8, rows=32)
 
 
 def test_a_cpu_is_refused_outside_the_interpreter(

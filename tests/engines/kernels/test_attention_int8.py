@@ -42,13 +42,16 @@ def undecided(qkv: torch.Tensor, cu_seqlens: torch.Tensor, qkv_scale: torch.Tens
     return bound
 
 
+@pytest.mark.parametrize("rows", [64, 128])
 @pytest.mark.parametrize("lengths", [[n] for n in RAGGED] + [RAGGED, [5, 0, 70]], ids=str)
 def test_matches_the_integer_reference(
-    lengths: list[int], device: torch.device, cu_seqlens: CuSeqlens
+    lengths: list[int], rows: int, device: torch.device, cu_seqlens: CuSeqlens
 ) -> None:
     qkv, scale = make_inputs(sum(lengths) + 9, 2, 64, True, device)
     arguments = (qkv, cu_seqlens(lengths), max(lengths))
-    out = kernels.varlen_attention_int8(*arguments, qkv_scale=scale, out_dtype=torch.float32)
+    out = kernels.varlen_attention_int8(
+        *arguments, qkv_scale=scale, out_dtype=torch.float32, rows=rows
+    )
     reference = kernels.varlen_attention_int8_reference(
         *arguments, qkv_scale=scale, out_dtype=torch.float32
     )

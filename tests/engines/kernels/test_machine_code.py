@@ -18,6 +18,14 @@ def test_two_blocks_fit_into_an_sm_and_nothing_spills(rows: list[dict[str, Any]]
     assert not [row for row in rows if row["blocks"] < 2 or row["spill_bytes"]]
 
 
+def test_a_tile_of_64_rows_keeps_as_many_warps_at_work(rows: list[dict[str, Any]]) -> None:
+    """Four blocks of 4 warps where a tile of 128 rows has two of 8."""
+    small = [row for row in rows if "head_dim 64, 64 x" in row["kernel"]]
+    assert {row["sm"] for row in small} == {80, 86, 89, 90, 120}
+    assert {row["kernel"].split(",")[0] for row in small} == {"attention fp16", "attention INT8"}
+    assert not [row for row in small if row["blocks"] * row["warps"] < 16 or row["registers"] > 128]
+
+
 def test_shared_memory_is_not_read_byte_by_byte(rows: list[dict[str, Any]]) -> None:
     assert not [row for row in rows if row["byte_loads"]]
 
