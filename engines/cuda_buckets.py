@@ -170,9 +170,9 @@ def choose_buckets(lengths: tuple[int, ...], max_tokens: int, most: int = MOST_G
             rank = max(1.0, found.beyond), cost
             if best is None or rank < best[0]:
                 best = rank, found
-        assert best is not None
-        if best[0][0] <= 1.0:
+        if best is not None and best[0][0] <= 1.0:
             break
+    assert best is not None
     return best[1]
 
 

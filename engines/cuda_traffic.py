@@ -106,5 +106,5 @@ def traffic(lengths: Ints, largest: int, seed: int) -> Kinds:
     # Of texts as they mostly are, and of short ones: a batch of those has more sentences.
     usual = (max(1, int(np.percentile(lengths, part))) for part in (50, 5))
     any_size = np.concatenate([np.stack([tokens, np.maximum(1, tokens // n)], 1) for n in usual])
-    made = (np.array(pairs, np.int64) for pairs in (drawn, full, padded))
-    return Kinds(alone, *made, any_size)
+    some, filled, rectangles = (np.array(pairs, np.int64) for pairs in (drawn, full, padded))
+    return Kinds(alone, some, filled, rectangles, any_size)
