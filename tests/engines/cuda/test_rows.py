@@ -81,7 +81,7 @@ def test_the_engine_takes_the_bundles_tile(
     batch = pack(encodings([3, 70, 130]), first_position=0)
     answers = {}
     for rows in (64, 128):
-        bundle.manifest["engine"]["attention_rows"] = rows
+        monkeypatch.setattr("xopt.engines.cuda.read_rows", lambda bundle, rows=rows: rows)
         with open_here(bundle) as engine:
             assert engine.describe()["attention_rows"] == rows
             answers[rows] = answer(engine, batch)
