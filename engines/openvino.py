@@ -31,11 +31,11 @@ from xopt.engines.openvino_graph import (
 )
 from xopt.engines.openvino_layer import FORMS, packed_layers, suits_here
 from xopt.engines.openvino_native import load_attention
-from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, start
+from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, refused, start
 from xopt.engines.openvino_sizes import fill, whole
 from xopt.engines.openvino_tidy import name_nodes, tidy
-from xopt.errors import BuildError, InputError, UnsupportedError, XoptError, require
-from xopt.host import check_count, cpu_count, cpu_flags, int8_instructions, release_memory
+from xopt.errors import BuildError, InputError, XoptError, require
+from xopt.host import check_count, cpu_count, int8_instructions, release_memory
 from xopt.packing import PackedBatch, balanced_groups, length_groups
 from xopt.progress import Progress
 from xopt.publishing import disk_error
@@ -64,17 +64,6 @@ def open_core() -> Any:
     (OpenVINO 2026.4), and the next signal, such as Ctrl-C, is a segmentation fault.
     """
     return require("openvino", extra="build", why="Running on the CPU").Core()
-
-
-def refused(error: Exception) -> UnsupportedError:
-    """What OpenVINO says when it cannot compile a bundle here, such as an instruction set."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    flags = ", ".join(cpu_flags()) or "no vector instruction set that decides INT8"
-    return UnsupportedError(
-        f"OpenVINO cannot run this bundle on this CPU ({flags}): {lines[-1] if lines else error}",
-        hint="Build it on this machine: xopt build CHECKPOINT --target cpu; or in another "
-        "precision: --precision fp32",
-    )
 
 
 class OpenVinoEngine(Engine):

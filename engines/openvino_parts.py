@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from xopt.engines.base import Engine
 from xopt.engines.openvino_sizes import Feed
 from xopt.engines.signature import TOKEN_WEIGHTS
-from xopt.host import cpu_count, release_memory
+from xopt.errors import UnsupportedError
+from xopt.host import cpu_count, cpu_flags, cpu_flags_left, release_memory
 
 __all__ = ["KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "start"]
 
@@ -55,6 +56,21 @@ class Program:
         return set(sizes) - self.met.keys()
 
 
+def refused(error: Exception) -> UnsupportedError:
+    """What OpenVINO says when it cannot run a bundle here, such as an instruction set."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    flags = ", ".join(cpu_flags_left()) or "no vector instruction set that decides INT8"
+    return UnsupportedError(
+        f"OpenVINO cannot run this bundle on this CPU ({flags}): {lines[-1] if lines else error}",
+        hint=(
+            "Unset ONEDNN_MAX_CPU_ISA, which withholds instructions of this CPU from OpenVINO."
+            if set(cpu_flags()) - set(cpu_flags_left())
+            else "Build it on this machine: xopt build CHECKPOINT --target cpu; or in another "
+            "precision: --precision fp32"
+        ),
+    )
+
+
 class RunningPart:
     """Sentences that run in one stream, from when they start until their answer is taken."""
 
@@ -89,6 +105,11 @@ class RunningPart:
                 # What was needed to make the kernels is as large as they are.
                 release_memory()
             self.program.meet(self.feed.sizes)
+        except RuntimeError as error:
+            # A kernel is chosen when sizes are known, and there may be none here.
+            if "[CPU]" not in str(error):
+                raise
+            raise refused(error) from error
         finally:
             # Not before it is done: until then another thread has to see that it runs.
             with contextlib.suppress(ValueError):

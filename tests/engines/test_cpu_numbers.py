@@ -118,6 +118,22 @@ def test_a_bundle_for_any_cpu_answers_alike(
     assert "--cpu any" in refused.stderr.replace("\n", " ")
 
 
+def test_a_cpu_that_openvino_has_no_kernels_for_is_told(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    """OpenVINO compiles a norm for SSE4.1 and finds no kernel for it when it runs."""
+    if not cpu_flags():
+        pytest.skip("this CPU has no instruction set that could be withheld")
+    options = BuildOptions(str(make_checkpoint()), precision="fp32", out=str(tmp_path / "b"))
+    build_bundle(options, record=False)
+    command = [sys.executable, "-P", "-m", "xopt", "run", str(tmp_path / "b"), "Habari"]
+    env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stdout
+    assert "OpenVINO cannot run this bundle on this CPU" in done.stderr
+    assert "Unset ONEDNN_MAX_CPU_ISA" in done.stderr
+
+
 def test_what_is_built_is_written_down(
     make_checkpoint: Callable[..., Path], tmp_path: Path
 ) -> None:
