@@ -1,5 +1,7 @@
 """Our own attention and OpenVINO's, in the CPU engine."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from tests.engines.cpu_batches import answer, sentences
@@ -46,6 +48,22 @@ def test_own_attention_gives_the_same_bits_alone_and_in_any_batch(
         starts = range(0, len(items), size)
         together = np.concatenate([answer(engine, items[at : at + size]) for at in starts])
         np.testing.assert_array_equal(alone, together)
+
+
+def test_no_text_of_two_thousand_changes_with_its_batch(
+    packed: dict[tuple[str, str], OpenVinoEngine],
+) -> None:
+    """With OpenVINO's attention about one in two hundred did."""
+    engine = packed["embed", "int8"]
+    draw = np.random.default_rng(4)
+    items = sentences(draw.integers(1, 65, 2000).tolist(), 5)
+    alone = np.concatenate([answer(engine, [one]) for one in items])
+    order = draw.permutation(2000)
+    together = np.empty_like(alone)
+    for at, end in pairwise([0, *np.unique(draw.integers(1, 2000, 40)), 2000]):
+        mates = order[at:end]
+        together[mates] = answer(engine, [items[i] for i in mates])
+    np.testing.assert_array_equal(alone, together)
 
 
 @pytest.mark.parametrize("head", ["embed", "tag"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xopt.model.remote import TooLargeError
+from xopt.reading import parse_json
 from xopt.serve import large
 
 VALUES = st.recursive(
@@ -21,6 +23,13 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
+PARTS = [
+    "1", "-0", "01", "1.5", "1e5", "1E+", ".5", "1e400", "18446744073709551616", "NaN", "-Infinity",
+    "1٣", "１", "true", "null", "nul", "{}", "[", "]", "{", "}", ",", ",", ",", ":", " ", "\n",
+    "\u00a0", "\ufeff", '"a"', '"a":1', '{"a":1,"a":2}', '{"é":[]}', r'"\u00e9"', r'"\ud83d\ude00"',
+    r'"\ud83d"', r'{"\ude00":1}', r'"\""', r'"\\"', r'"\x"', r'"\u12"', '"\t"', '"', "\\", "//",
+]  # fmt: skip
+CUTS = st.sampled_from([b"", b"", b"", b"\xff", b"\xc3", b"\x00", b"\xed\xa0\x80", b"\\", b'"'])
 
 
 @given(VALUES, st.booleans(), st.sampled_from([None, 1]))
@@ -29,6 +38,30 @@ def test_steps_read_what_json_says(value: Any, ascii_: bool, indent: int | None)
     if not ascii_ or "\\ud" not in body:
         body = body.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     assert large.parse_in_steps(body.encode(), 10_000, 100) == json.loads(body)
+
+
+@st.composite
+def almost_json(draw: st.DrawFn) -> bytes:
+    """A document, and what stands in it that only nearly is one."""
+    parts = draw(st.lists(st.sampled_from(PARTS), max_size=12))
+    body = ("[" + "".join(parts) + "]").encode()
+    at = draw(st.integers(0, len(body)))
+    return draw(st.sampled_from([b"", codecs.BOM_UTF8])) + body[:at] + draw(CUTS) + body[at:]
+
+
+def read(body: bytes, how: Callable[[bytes], Any]) -> str | None:
+    try:
+        # As text, in which 1 is not 1.0 and NaN is NaN.
+        return repr(how(body))
+    except ValueError:
+        return None
+
+
+@settings(max_examples=500)
+@given(almost_json())
+def test_steps_take_what_small_bodies_may_hold_and_nothing_else(body: bytes) -> None:
+    in_steps = read(body, lambda body: large.parse_in_steps(body, 10_000, 100))
+    assert in_steps == read(body, parse_json)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +81,9 @@ def test_a_text_ends_where_json_says(text: str) -> None:
         (b'["' + rb"\"" * 2**20 + b'"]', TooLargeError, "more than 1 KiB"),
         (b"[" * 50_000, ValueError, "nested too deep"),
         (rb'["a", "\ud800"]', ValueError, "half of a surrogate pair"),
+        (rb'[{"\ud800": "a"}]', ValueError, "half of a surrogate pair"),
+        ("[1٣]".encode(), ValueError, "digits other than 0 to 9"),
+        ("[1.٣]".encode(), ValueError, "digits other than 0 to 9"),
         (b"[" + b"1" * 500 + b"]", ValueError, "more than 400 digits"),
         (b'["a', ValueError, "Unterminated string"),
         (b'["a\\', ValueError, "Unterminated string"),

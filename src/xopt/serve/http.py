@@ -11,10 +11,11 @@ while nobody leaves.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 __all__ = ["BESIDE", "GONE", "HEAD_S", "Protocol"]
 
@@ -36,11 +37,16 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.beside = self.of_body = 0
         self.gone: asyncio.Future[None] = self.loop.create_future()
+        # Requests without a whole answer: the first is answered, the others wait for their turn.
+        self.unanswered: deque[RequestResponseCycle] = deque()
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         self._unset_keepalive_if_required()
+        for cycle in self.unanswered:
+            # uvicorn tells only the last, and takes the others' end without an answer for an error.
+            cycle.disconnected = True
         super().connection_lost(exc)
         self.gone.set_result(None)
 
@@ -71,6 +77,12 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            self.unanswered.append(self.cycle)
+
+    def on_response_complete(self) -> None:
+        """An answer is complete; the next request has its turn."""
+        self.unanswered.popleft()
+        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""

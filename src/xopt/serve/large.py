@@ -75,7 +75,11 @@ class _Steps(json.JSONDecoder):
         return PYTHON.JSONArray(place, self._counted(scan))
 
     def _object(self, place: tuple[str, int], strict: bool, scan: Scan, *more: Any) -> Any:
-        return PYTHON.JSONObject(place, strict, self._counted(scan), *more)
+        found, end = PYTHON.JSONObject(place, strict, self._counted(scan), *more)
+        for name in found:
+            # Names are read past _string.
+            name.encode()
+        return found, end
 
     def _counted(self, scan: Scan) -> Scan:
         def one(text: str, at: int) -> tuple[Any, int]:
@@ -111,6 +115,9 @@ class _Steps(json.JSONDecoder):
 
 def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(digits: str) -> Any:
+        # The reader in Python takes the digits of every script.
+        if not digits.isascii():
+            raise ValueError("a number in it has digits other than 0 to 9")
         if len(digits) > DIGITS:
             raise ValueError(f"a number in it has more than {DIGITS} digits")
         return kind(digits)
