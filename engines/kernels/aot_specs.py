@@ -102,7 +102,7 @@ def attention_int8_specs(
     tiles = [attention_int8_tile(head_dim)]
     if head_dim <= 64:
         tiles += [
-            Tile(128, 64, num_warps=8, num_stages=2),
+            Tile(128, 32, num_warps=8, num_stages=3, max_registers=REGISTERS),
             attention_int8_tile(head_dim, 64),
         ]
     return _attention_specs(

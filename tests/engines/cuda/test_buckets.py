@@ -112,7 +112,6 @@ def mixture(seed: int) -> list[int]:
 
 @pytest.mark.parametrize("first", range(0, 36, 12))
 def test_the_aims_are_met_or_not_claimed(first: int) -> None:
-    met = 0
     for seed in range(first, first + 12):
         lengths = mixture(seed)
         buckets = choose_buckets(quantiles(lengths), 512)
@@ -123,13 +122,12 @@ def test_the_aims_are_met_or_not_claimed(first: int) -> None:
         small = [pair for pairs in kinds.values() for pair in pairs if pair[0] < 128]
         tails, own = waste(buckets, small)
         claimed = "is possible" not in buckets.describe()
-        met += claimed
+        # Texts of a few words leave no graphs for levels of tokens.
+        assert claimed or seed % 3 == 0, (seed, buckets.describe())
         assert (average <= 0.04 and tails <= 0.10 * own) or not claimed, (seed, average, tails, own)
         # What is said where no claim is made: half more at most, these batches are others.
         assert average <= max(0.04, 1.5 * buckets.average), (seed, average, buckets.average)
         assert tails <= max(0.10, 1.5 * buckets.below_128) * own, (seed, tails, own)
-    # A planner that claims nothing says nothing: of most mixtures it does.
-    assert met > 6
 
 
 @given(
