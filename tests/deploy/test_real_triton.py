@@ -195,6 +195,36 @@ def test_the_readme_asks_as_it_says(triton: Triton) -> None:
     assert said.stdout.startswith("(2, 3) [["), said.stderr
 
 
+def test_embeddings_have_their_prompt_and_their_length(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As sentence-transformers gives them without further words: default prompt, length 1."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules as parts
+
+    stages = [parts.Transformer(str(make_checkpoint(seed=9))), parts.Pooling(64, "mean")]
+    theirs = SentenceTransformer(
+        modules=[*stages, parts.Normalize()],
+        prompts={"search": "Tafuta: ", "passage": "Kifungu: "},
+        default_prompt_name="search",
+        device="cpu",
+    )
+    theirs.save(str(tmp_path / "st"))
+    options = BuildOptions(
+        checkpoint=str(tmp_path / "st"), precision="fp32", out=str(tmp_path / "nli")
+    )
+    embed = build_bundle(options, record=False).bundle
+    with started(make_repository(embed, tmp_path)) as running:
+        status, found = ask(running.url, TEXTS)
+    assert status == 200, found
+    [tensor] = [o for o in found["outputs"] if o["name"] != "TOKENS"]
+    values = np.reshape(tensor["data"], tensor["shape"])
+    np.testing.assert_allclose(np.linalg.norm(values, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(values, theirs.encode(TEXTS), atol=1e-4)
+    plain = theirs.encode(TEXTS, prompt="")
+    assert np.abs(plain - values).max() > 1e-2
+
+
 def test_the_health_check_ends_a_server_whose_model_has_died(repository: Path) -> None:
     compose = yaml.safe_load((repository / "compose.yaml").read_text())
     kind, check = compose["services"]["triton"]["healthcheck"]["test"]
