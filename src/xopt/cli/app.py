@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ import typer
 from xopt import __version__
 from xopt.cli.front import FrontPage
 from xopt.cli.output import error_console
-from xopt.errors import XoptError
+from xopt.errors import InputError, XoptError
 from xopt.host import check_platform
 from xopt.signing import REQUIRED
 
@@ -23,6 +24,13 @@ __all__ = ["app", "examples", "main"]
 
 # What a shell calls a command that Ctrl-C ended: 128 and the signal's number.
 CANCELLED = 130
+# As a shell tells it of a program that SIGPIPE ended; 1 would read as a gate that failed.
+CLOSED = 141
+# Options of which an empty value is a variable that was not set, and not what they do without one.
+NEVER_EMPTY = frozenset(
+    ("-o", "--out", "--output", "--input", "--data", "--task", "--languages", "--reference",
+     "--against", "--work", "--lengths", "--calibration", "--fp32-sites")
+)  # fmt: skip
 AGAIN = "Mend that and type the same command again; nothing that was built is lost."
 
 # Command -> its module here.
@@ -104,10 +112,15 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; 0 on success, 1 when a gate failed, 2 on an error, 130 on Ctrl-C."""
+    """Run the command line.
+
+    It exits with 0 on success, 1 when a gate failed, 2 on an error, 130 on Ctrl-C and 141 where
+    whoever read its output has gone.
+    """
     _take_any_bytes()
     try:
         check_platform()
+        _check_values(sys.argv[1:])
         _load_commands(sys.argv[1:])
         app()
     except XoptError as error:
@@ -126,10 +139,30 @@ def main() -> None:
     except KeyboardInterrupt:
         _cancelled()
     except SystemExit as done:
-        # typer makes this of Ctrl-C in a command, and says nothing.
+        # typer makes this of Ctrl-C in a command, and says nothing; and 1 of a closed pipe.
+        if isinstance(done.__context__, BrokenPipeError):
+            sys.exit(CLOSED)
         if done.code != CANCELLED:
             raise
         _cancelled()
+
+
+def _check_values(words: Sequence[str]) -> None:
+    """Refuse an empty value where nothing could be meant by it.
+
+    Raises:
+        InputError: one of :data:`NEVER_EMPTY` is followed by an empty word.
+    """
+    if "--" in words:
+        words = words[: list(words).index("--")]
+    for word, value in itertools.pairwise([*words, "-"]):
+        name = word.removesuffix("=")
+        if name in NEVER_EMPTY and (word != name or not value):
+            raise InputError(
+                f"{name} is empty.",
+                hint=f"Give {name} a value or leave it out; in a script, look whether its "
+                "variable is set.",
+            )
 
 
 def _load_commands(words: Sequence[str]) -> None:
@@ -150,7 +183,7 @@ def _load_commands(words: Sequence[str]) -> None:
 def _said(error: OSError) -> str:
     """What failed where, without Python's number of it."""
     if error.filename is None or error.strerror is None:
-        return str(error)
+        return f"{error.strerror}." if error.strerror else str(error)
     return f"{error.filename}: {error.strerror}."
 
 

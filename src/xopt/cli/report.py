@@ -13,10 +13,11 @@ from xopt.cli.output import console, print_json
 from xopt.errors import InputError
 from xopt.publishing import write_whole
 from xopt.report.documents import read_runs
-from xopt.report.render import build_sections, render_html, render_markdown
+from xopt.report.render import MADE_BY, build_sections, render_html, render_markdown
 
 __all__ = ["report"]
 
+MADE = f"{MADE_BY} xopt ".encode()
 FORMS = {".html": render_html, ".md": render_markdown}
 
 
@@ -44,6 +45,7 @@ def report(
             f"{out} ends in {out.suffix or 'nothing'}; a report is .html or .md.",
             hint=f"Type: -o {out.with_suffix('.html')}",
         )
+    _check_place(out)
     found = read_runs(runs)
     text = form(found, title)
     write_whole(out, text)
@@ -61,3 +63,12 @@ def report(
         f"{out}  ({len(found)} run{'s' * (len(found) > 1)}, {len(text.encode()) / 2**10:,.0f} KiB)",
         highlight=False,
     )
+
+
+def _check_place(out: Path) -> None:
+    """Refuse to write over a file that holds something, and no report of ours."""
+    if out.is_file() and out.stat().st_size > 0 and MADE not in out.read_bytes():
+        raise InputError(
+            f"{out} exists and is no report of xopt.",
+            hint="Choose another file with -o, or remove it yourself.",
+        )

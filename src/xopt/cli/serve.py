@@ -128,13 +128,14 @@ def read_places(bundles: list[str]) -> dict[str, Path]:
         name, sign, folder = text.partition("=")
         path = Path(folder if sign else text)
         name = name if sign else path.resolve().name
+        if sign and not folder:
+            way = name if "/" in name else f"{name or 'NAME'}=FOLDER"
+            raise InputError(f"{text!r} has no folder.", hint=f"Type: xopt serve {way}")
         if not name or "/" in name:
             given = folder if sign else text
             raise InputError(
                 f"{text!r} has no name.", hint=f"Type: xopt serve NAME={shlex.quote(given)}"
             )
-        if sign and not folder:
-            raise InputError(f"{text!r} has no folder.", hint=f"Type: xopt serve {name}=FOLDER")
         if name in places:
             both = shlex.join([f"{name}={places[name]}", f"{name}-2={path}"])
             raise InputError(

@@ -27,9 +27,11 @@ from xopt.report.speed import (
 )
 from xopt.report.sweeps import sweep_section
 
-__all__ = ["build_sections", "render_html", "render_markdown"]
+__all__ = ["MADE_BY", "build_sections", "render_html", "render_markdown"]
 
 FOLDER = Path(__file__).parent
+# At the end of every report, before the name and version of what made it.
+MADE_BY = "Made by"
 OF_EVALS: tuple[Callable[[Sequence[Run]], Section], ...] = (
     summary, pareto_section, heat_section, change_section, language_section,
 )  # fmt: skip
@@ -87,4 +89,6 @@ def _lead(runs: Sequence[Run]) -> str:
 
 def _footer() -> str:
     versions = tool_versions("xopt", "matplotlib")
-    return "Made by " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+    return (
+        f"{MADE_BY} " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+    )
