@@ -234,7 +234,7 @@ def test_a_damaged_bench_or_search_is_refused(
     [
         ({"n": 0}, "sw has 0 examples"),
         ({"ci95": [1.0, -1.0]}, "the interval of sw ends before it begins"),
-        ({"difference": float("nan")}, "languages.sw.difference is nan"),
+        ({"difference": float("nan")}, "languages.sw.difference is NaN"),
     ],
 )
 def test_a_language_of_impossible_figures_is_refused(

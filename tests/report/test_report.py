@@ -212,7 +212,7 @@ def test_a_run_of_several_tasks_says_what_was_not_scored(
         ({"schema": "xopt-eval/99"}, r"has the schema xopt-eval/99; this xopt reads xopt-eval/1"),
         ({"schema": "xopt-bench/1"}, "damaged|schema"),
         ({"throughput": ...}, "lacks throughput"),
-        ({"mean": None}, "mean is None, not an object"),
+        ({"mean": None}, "mean is null, not an object"),
         ({"host": {"cpu": "x", "cores": 2, "tools": "a"}}, "host.tools is 'a', not an object"),
         ({"worst": {"language": "xx"}}, "its worst language was not scored"),
         ({"languages": {}}, "scores no language"),
