@@ -33,6 +33,7 @@ from xopt.errors import XoptError
 from xopt.languages import language_name
 from xopt.reading import read_objects
 from xopt.report.documents import read_runs
+from xopt.serve.options import ServeOptions
 from xopt.serve.tensors import read_request
 from xopt.serve.wire import parse
 from xopt.settings import read_section
@@ -43,8 +44,6 @@ from xopt.tune.sweep.experiment import read_experiment
 __all__ = ["Reader", "readers"]
 
 MANIFEST = "manifest.json"
-# Of one tensor in bytes, as xopt serve has it.
-MOST_TEXTS = 2048
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,8 @@ TENSORS = (
 
 def _tensors(data: bytes) -> object:
     stated = int.from_bytes(data[:2], "little")
-    return read_request(data[2:], None if stated == 0xFFFF else str(stated), parse, MOST_TEXTS)
+    length = None if stated == 0xFFFF else str(stated)
+    return read_request(data[2:], length, parse, ServeOptions().max_texts)
 
 
 def _file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:

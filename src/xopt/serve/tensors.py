@@ -20,9 +20,9 @@ from xopt.serve.wire import shown
 __all__ = ["HEADER", "parameters_of", "read_request", "wants_bytes", "write_outputs"]
 
 # In a request or an answer with tensors as bytes: how many bytes of JSON come before them.
+HEADER = "Inference-Header-Content-Length"
 # What to do about texts as bytes that do not fit.
 LENGTHS = "Send each text behind its length in four bytes, the lowest first."
-HEADER = "Inference-Header-Content-Length"
 
 
 def read_request(
