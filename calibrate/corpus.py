@@ -105,9 +105,17 @@ def corpus_path(name: str | None) -> Path | None:
 
 def _read_path(path: Path) -> Iterator[tuple[str, str]]:
     if path.is_dir():
+        # A file of another kind may lie beside them, but not under the name of a language.
         kinds = (".txt", ".jsonl", ".parquet")
-        for file in sorted(p for p in path.iterdir() if p.suffix in kinds):
-            yield from _read_file(file)
+        named = (p for p in path.iterdir() if p.suffix in kinds or parse_code(p.name.split(".")[0]))
+        for file in sorted(p for p in named if not p.is_dir()):
+            rows = list(_read_file(file))
+            if not rows:
+                raise DataError(
+                    f"{file} holds no text.",
+                    hint="Put texts into it, or take it out of the folder.",
+                )
+            yield from rows
         return
     yield from _read_file(path)
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.artifacts import Bundle
+from xopt.disk_errors import disk_error
 from xopt.engines.base import Engine
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.cpu import CpuOptions, check_numbers_fit, facts_of
@@ -38,7 +39,6 @@ from xopt.errors import BuildError, InputError, XoptError, require
 from xopt.host import check_count, cpu_count, int8_instructions, release_memory
 from xopt.packing import PackedBatch, balanced_groups, length_groups
 from xopt.progress import Progress
-from xopt.publishing import disk_error
 
 __all__ = ["OpenVinoBuilder", "OpenVinoEngine", "open_core"]
 

@@ -9,6 +9,9 @@ from xopt.errors import InputError
 
 __all__ = ["EvalOptions", "check_max_drop"]
 
+# Their draws are kept until the end, 8 bytes of each language's each.
+MOST_RESAMPLES = 1_000_000
+
 
 @dataclass(frozen=True)
 class EvalOptions:
@@ -30,9 +33,15 @@ class EvalOptions:
         Raises:
             InputError: one is not possible.
         """
-        for name, least in (("batch_tokens", 1), ("resamples", 1), ("seed", 0)):
+        for name, least in (("batch_tokens", 1), ("seed", 0)):
             if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; possible: {least} and above.")
+                option = "--" + name.replace("_", "-")
+                raise InputError(f"{option} is {getattr(self, name)}; possible: {least} and above.")
+        if not 1 <= self.resamples <= MOST_RESAMPLES:
+            raise InputError(
+                f"--resamples is {self.resamples}; possible: 1 to {MOST_RESAMPLES:,}.",
+                hint="An interval of 95 % needs about 2000.",
+            )
 
 
 def check_max_drop(points: float) -> None:

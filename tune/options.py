@@ -10,9 +10,11 @@ from typing import Literal
 from xopt.errors import InputError, did_you_mean
 from xopt.tune.sampling import CAP, SAMPLINGS, TEMPERATURE
 
-__all__ = ["TuneOptions"]
+__all__ = ["MOST_SEED", "TuneOptions"]
 
 PRECISIONS = ("fp32", "bf16")
+# NumPy's generator, which transformers seeds too, takes no more.
+MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class TuneOptions:
                 raise InputError(f"{_typed(name)} is {value}; possible: 1 and above.")
         if self.max_tokens is not None and self.max_tokens < 8:
             raise InputError(f"--max-tokens is {self.max_tokens}; at least 8 are needed.")
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise InputError(f"--seed is {self.seed}; possible: 0 to {MOST_SEED:,}.")
         if self.lr is not None and not 0 < self.lr < 1:
             raise InputError(f"--lr is {self.lr}; it lies between 0 and 1, such as 2e-5.")
         if not 0 < self.temperature < math.inf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.card import render_card
+from xopt.disk_errors import disk_hint
 from xopt.errors import ArtifactError
 from xopt.forms import reads
 from xopt.hashing import cache_folder, locked
@@ -18,6 +20,8 @@ from xopt.publishing import LOCK, MANIFEST, write_whole
 from xopt.reading import parse_json
 
 __all__ = ["known_builds", "read_reports", "record_build", "record_report"]
+
+log = logging.getLogger(__name__)
 
 KEPT = 200
 EVIDENCE = "evidence"
@@ -48,13 +52,22 @@ def _is_build(entry: Any) -> bool:
 
 
 def record_build(bundle: Bundle, options: Mapping[str, Any]) -> None:
-    """Remember a bundle as the newest, with the options that made it."""
+    """Remember a bundle as the newest, with the options that made it.
+
+    Where the cache cannot be written, that is only said: the bundle stands.
+    """
     folder = str(bundle.folder.resolve())
     entry = {"folder": folder, "fingerprint": bundle.fingerprint, "options": dict(options)}
     path = cache_folder() / "builds.json"
-    with locked(path):
-        listed = [entry, *(other for other in known_builds() if other["folder"] != folder)]
-        write_whole(path, json.dumps(listed[:KEPT], indent=1) + "\n")
+    try:
+        with locked(path):
+            listed = [entry, *(other for other in known_builds() if other["folder"] != folder)]
+            write_whole(path, json.dumps(listed[:KEPT], indent=1) + "\n")
+    except OSError as error:
+        log.warning(
+            "%s is complete, but commands without a bundle's name will not find it: %s: %s. %s.",
+            bundle.folder, path, error.strerror or error, disk_hint(error, path),
+        )  # fmt: skip
 
 
 def read_reports(bundle: Bundle) -> list[dict[str, Any]]:

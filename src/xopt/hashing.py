@@ -22,6 +22,8 @@ __all__ = [
 PACKAGE = Path(__file__).parent
 # How long a table that another process writes is waited for.
 WAIT_S = 5.0
+# Those that were waited for in vain: until one can be had again, nobody waits for it once more.
+_BUSY: set[Path] = set()
 _CHOSEN: ContextVar[Path | None] = ContextVar("cache", default=None)
 
 
@@ -98,16 +100,23 @@ def _ask(path: Path, question: str, *values: str) -> tuple[Any, ...] | None:
     """
     create = "CREATE TABLE IF NOT EXISTS hashes (key TEXT PRIMARY KEY, sha256 TEXT)"
     for _ in range(2):
+        wait = 0.0 if path in _BUSY else WAIT_S
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as database, database:
+            with contextlib.closing(sqlite3.connect(path, timeout=wait)) as database, database:
                 database.execute(create)
                 row: tuple[Any, ...] | None = database.execute(question, values).fetchone()
-                return row
-        except (sqlite3.OperationalError, OSError):
+            _BUSY.discard(path)
+            return row
+        except (sqlite3.OperationalError, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                _BUSY.add(path)
             return None
         except sqlite3.DatabaseError:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:
+                return None
     return None
 
 

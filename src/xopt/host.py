@@ -146,7 +146,7 @@ def check_count(name: str, value: int) -> int:
     """
     if not isinstance(value, int) or not 1 <= value <= MOST_THREADS:
         raise InputError(
-            f"{name} is {value!r}; it must lie in 1..{MOST_THREADS}.",
+            f"--{name} is {value!r}; it must lie in 1..{MOST_THREADS}.",
             hint=f"This machine has {cpu_count()} cores to use; without the option all are used.",
         )
     return value

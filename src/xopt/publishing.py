@@ -11,7 +11,6 @@ import contextlib
 import errno
 import glob
 import os
-import re
 import shutil
 import time
 import uuid
@@ -21,12 +20,12 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from xopt.errors import ArtifactError, BuildError, XoptError
+from xopt.disk_errors import disk_error, disk_hint
+from xopt.errors import ArtifactError, BuildError
 from xopt.reading import parse_json
 
 __all__ = [
-    "LOCK", "MANIFEST", "check_place", "disk_error", "disk_hint", "flush", "publish", "swap",
-    "unique_beside", "write_whole",
+    "LOCK", "MANIFEST", "check_place", "flush", "publish", "swap", "unique_beside", "write_whole",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -38,15 +37,6 @@ KINDS = ("checkpoint", "graph", "ranges", "lowered", "bundle", "tokenizer", "exp
 NEW_S = 600.0
 # Two builds that finish at once move each other's folder away at most this often.
 TRIES = 50
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-# Of libraries that fail to write and do not say why: type, what their message holds, name.
-SILENT = (
-    (RuntimeError, "inline_container", "PyTorch"),
-    (RuntimeError, "iostream error", "OpenVINO"),
-    (OSError, "requested and", "NumPy"),
-)
 
 
 @contextlib.contextmanager
@@ -130,39 +120,6 @@ def _opened_alone(path: Path) -> Iterator[BinaryIO]:
                 stream.truncate(0)
                 yield stream
                 return
-
-
-def disk_error(error: Exception) -> OSError | None:
-    """What failed on the disk, where a library has an error of its own for that; None if nothing.
-
-    Rust's libraries (safetensors, tokenizers) say the number. PyTorch's writer says only where in
-    the file it met something else than it wrote, OpenVINO only that a stream failed, NumPy how many
-    values it wrote of how many.
-    """
-    if isinstance(error, OSError) and error.errno is not None:
-        return error
-    if isinstance(error, XoptError):
-        # In words already, whatever they quote.
-        return None
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    if number is not None:
-        return OSError(int(number[1]), os.strerror(int(number[1])))
-    for kind, words, library in SILENT:
-        if isinstance(error, kind) and words in str(error):
-            said = f"{library} could not write a file; most often the disk is full"
-            return OSError(errno.ENOSPC, said)
-    return error if isinstance(error, OSError) else None
-
-
-def disk_hint(error: OSError) -> str:
-    """What helps against it; the start of a sentence."""
-    if error.errno in FULL:
-        return "Free some space or choose another place with -o"
-    if error.errno == errno.EFBIG:
-        return "Raise the limit of a file's size (ulimit -f) or choose another place with -o"
-    if error.errno in FORBIDDEN:
-        return "Choose another place with -o, or change who may read and write there"
-    return "Mend that and type the same command again"
 
 
 def unique_beside(final: Path, suffix: str) -> Path:
@@ -291,5 +248,5 @@ def _explained(error: OSError, final: Path) -> BuildError:
     named = error.filename if error.filename is not None else final
     return BuildError(
         f"{final} was not written: {what}: {os.fsdecode(named)}.",
-        hint=f"{disk_hint(error)}; nothing that was there before is lost.",
+        hint=f"{disk_hint(error, final)}; nothing that was there before is lost.",
     )

@@ -81,6 +81,29 @@ def test_files_and_folders_and_language_columns(tmp_path: Path) -> None:
     assert load_corpus(str(tmp_path / "sw.txt")).languages == ["sw"]
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("th.txt", b"", "th.txt holds no text"),
+        ("th.txt", b" \n\n", "th.txt holds no text"),
+        ("th.jsonl", b"", "th.jsonl holds no text"),
+        ("th.csv", b"text\nx\n", "th.csv has the ending '.csv'"),
+        ("th.TXT", b"x\n", "th.TXT has the ending '.TXT'"),
+        ("th.jsonl.gz", b"x", "has the ending '.gz'"),
+    ],
+)
+def test_no_language_of_a_folder_is_left_out_in_silence(
+    tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    (tmp_path / "sw.txt").write_text("Habari\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("Of three languages.\n", encoding="utf-8")
+    assert load_corpus(str(tmp_path)).languages == ["sw"]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises((DataError, InputError), match=message) as caught:
+        load_corpus(str(tmp_path))
+    assert caught.value.hint
+
+
 def test_parquet(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet

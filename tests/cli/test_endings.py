@@ -4,23 +4,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PRESSED = """
-import signal
-from xopt.cli import evaluate, main
+import importlib, signal, sys
+from xopt.cli import main
+command = importlib.import_module("xopt.cli." + {"eval": "evaluate"}.get(sys.argv[1], sys.argv[1]))
 # A test run in the background inherits that SIGINT is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-evaluate.resolve = lambda *_: signal.raise_signal(signal.SIGINT)
+command.resolve = lambda *_: signal.raise_signal(signal.SIGINT)
 main()
 """
 
 
-def test_ctrl_c_says_that_nothing_is_lost_and_exits_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eval"], "Cancelled; nothing that was built is lost.\n"),
+        (["serve", "b"], "The server has stopped.\n"),
+    ],
+)
+def test_ctrl_c_says_what_it_ended_and_exits_with_130(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-c", PRESSED, "eval"],
+        [sys.executable, "-P", "-c", PRESSED, *words],
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 130
-    assert done.stderr == "Cancelled; nothing that was built is lost.\n"
+    assert done.stderr == said
 
 
 def test_closed_streams_are_no_failure_of_xopt() -> None:

@@ -57,3 +57,12 @@ def test_what_is_below_or_no_number_is_refused(kind: type, name: str, value: flo
     assert caught.value.hint
     said = str(caught.value)
     assert str(value) in said or kind is RaySettings
+
+
+def test_what_would_never_end_or_overflow_is_refused() -> None:
+    EvalCommand(resamples=1_000_000)
+    with pytest.raises(InputError, match="--resamples is 9223372036854775808; possible: 1 to"):
+        EvalCommand(resamples=2**63)
+    TuneOptions(target="xnli", seed=2**32 - 1)
+    with pytest.raises(InputError, match="--seed is 4294967296; possible: 0 to 4,294,967,295"):
+        TuneOptions(target="xnli", seed=2**32)

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -117,6 +118,47 @@ def test_a_locked_table_of_hashes_is_left_alone_and_a_damaged_one_begun_anew(
     assert sha256_file_cached(tmp_path / "weights") == expected
     with contextlib.closing(sqlite3.connect(table)) as again:
         assert again.execute("SELECT count(*) FROM hashes").fetchone() == (1,)
+
+
+def test_a_locked_table_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+    monkeypatch.setattr("xopt.hashing.WAIT_S", 0.01)
+    waits: list[float] = []
+    connect = sqlite3.connect
+
+    def counted(place: Path, timeout: float) -> sqlite3.Connection:
+        waits.append(timeout)
+        return connect(place, timeout=timeout)
+
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    sha256_file_cached(tmp_path / "one")
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    with contextlib.closing(connect(tmp_path / "hashes.sqlite")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for name in ("one", "two"):
+            expected = hashlib.sha256(name.encode()).hexdigest()
+            assert sha256_file_cached(tmp_path / name) == expected
+        # The second question, and both of the other file, find it locked and go on.
+        assert waits == [0.01, 0.0, 0.0, 0.0]
+    waits.clear()
+    sha256_file_cached(tmp_path / "two")
+    sha256_file_cached(tmp_path / "one")
+    assert waits == [0.0, 0.01, 0.01]
+
+
+def test_a_damaged_table_that_cannot_be_removed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    (tmp_path / "hashes.sqlite").write_bytes(b"no database " * 1000)
+    (tmp_path / "weights").write_text("one")
+    assert sha256_file_cached(tmp_path / "weights") == hashlib.sha256(b"one").hexdigest()
 
 
 def test_another_kind_and_damage_are_named(tmp_path: Path) -> None:

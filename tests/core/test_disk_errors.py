@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +16,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from xopt.artifacts import Bundle
+from xopt.disk_errors import disk_error, disk_hint
 from xopt.errors import BuildError, CheckpointError
-from xopt.publishing import disk_error, publish
+from xopt.evaluate.resume import Partial
+from xopt.evidence import record_build
+from xopt.publishing import publish
 
 # Writing beyond 64 KiB fails in this process, as on a disk that is full.
 FULL = """
@@ -93,3 +99,54 @@ def test_the_command_line_does_not_call_it_its_own_fault(
     assert "itself failed" not in said
     assert disk_error(ValueError("x")) is None
     assert disk_error(CheckpointError("is no file: I/O error (os error 21)")) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EROFS])
+def test_what_helps_follows_from_the_place(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cache"))
+    said = os.strerror(number)
+    inside = disk_hint(OSError(number, said, str(tmp_path / "cache/locks/a")))
+    assert "XOPT_CACHE" in inside
+    assert "-o" not in inside
+    outside = OSError(number, said, str(tmp_path / "b"))
+    assert "choose another place with -o" in disk_hint(outside).lower()
+    assert "choose another place with --output" in disk_hint(outside, option="--output").lower()
+    without = disk_hint(outside, option="")
+    assert "-o" not in without
+    assert "XOPT_CACHE" not in without
+    # A library that does not say where it failed was at work on a known place.
+    assert "XOPT_CACHE" in disk_hint(OSError(number, said), tmp_path / "cache/graph/b")
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["build", "-o", "b"], "-o"), (["run", "b", "--output", "x"], "--output"),
+        (["eval", "b"], "--submission"), (["bench", "b"], ""), (["deploy", "triton", "b"], "-o"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_option_is_one_that_the_command_has(words: list[str], option: str) -> None:
+    module = importlib.import_module("xopt.cli.app")
+    module._load_commands(words)
+    assert module._option_of_place(words) == option
+
+
+def test_a_cache_that_cannot_be_written_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "cache"
+    # No folder can be made below a file, whoever asks.
+    cache.write_text("")
+    monkeypatch.setenv("XOPT_CACHE", str(cache))
+    partial = Partial()
+    partial.put("a", {"x": 1})
+    assert "XOPT_CACHE" in caplog.text or "Mend that" in caplog.text
+    assert partial.get("a") is None
+    partial.put("b", {"x": 1})
+    partial.clear()
+    assert len(caplog.records) == 1
+    record_build(Bundle(tmp_path, {"fingerprint": "0" * 64}), {})
+    assert "is complete" in caplog.records[1].getMessage()

@@ -37,7 +37,7 @@ def test_cores_are_refused_by_name_where_there_are_none_to_choose(target: str) -
 @pytest.mark.parametrize("value", [0, -1, 1025])
 @pytest.mark.parametrize("name", ["threads", "streams"])
 def test_a_count_has_bounds(name: str, value: int) -> None:
-    with pytest.raises(InputError, match=rf"{name} is {value}; it must lie in 1\.\.1024"):
+    with pytest.raises(InputError, match=rf"--{name} is {value}; it must lie in 1\.\.1024"):
         EngineOptions(**{name: value})
 
 

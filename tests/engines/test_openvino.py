@@ -175,8 +175,8 @@ def test_a_batch_is_cut_for_any_number_of_cores(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threads": 0}, "threads is 0; it must lie in 1..1024"),
-        ({"threads": 2, "streams": -1}, "streams is -1"),
+        ({"threads": 0}, "--threads is 0; it must lie in 1..1024"),
+        ({"threads": 2, "streams": -1}, "--streams is -1"),
         ({"threads": 2, "streams": 3}, "3 streams need as many threads; there are 2"),
     ],
 )

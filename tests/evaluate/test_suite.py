@@ -158,8 +158,11 @@ def test_an_interrupted_run_goes_on(bundles: Bundles, tmp_path: Path) -> None:
 def test_damaged_partial_results_are_measured_again(tmp_path: Path) -> None:
     partial = Partial(tmp_path)
     partial.put("a", {"x": 1})
-    (tmp_path / "a.json").write_text("{")
-    assert partial.get("a") is None
+    assert partial.get("a") == {"x": 1}
+    whole = (tmp_path / "a.json").read_text()
+    for text in ("{", "[]", "1", '{"x": 1}', whole.replace('"x": 1', '"x": 2')):
+        (tmp_path / "a.json").write_text(text)
+        assert partial.get("a") is None, text
     assert Partial(tmp_path, enabled=False).get("a") is None
 
 

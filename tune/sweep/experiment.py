@@ -18,7 +18,7 @@ from xopt.evaluate.tasks.conventions import make_task
 from xopt.forms import spelled
 from xopt.reading import parse_toml, read_text
 from xopt.settings import fits
-from xopt.tune.options import TuneOptions
+from xopt.tune.options import MOST_SEED, TuneOptions
 from xopt.tune.tasks import find_task
 
 __all__ = ["CellOptions", "Experiment", "RaySettings", "read_experiment"]
@@ -234,7 +234,7 @@ def _check_axes(experiment: Experiment) -> None:
         "checkpoints": lambda v: isinstance(v, str), "targets": lambda v: isinstance(v, str),
         "intermediates": lambda v: isinstance(v, str) and all(v.split("+")),
         "precisions": lambda v: isinstance(v, str), "engines": lambda v: isinstance(v, str),
-        "seeds": lambda v: type(v) is int and v >= 0,
+        "seeds": lambda v: type(v) is int and 0 <= v <= MOST_SEED,
         "student_layers": lambda v: type(v) is int and v >= 0,
         "qat": lambda v: isinstance(v, bool),
     }  # fmt: skip

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -29,8 +29,12 @@ CLOSED = 141
 # Options of which an empty value is a variable that was not set, and not what they do without one.
 NEVER_EMPTY = frozenset(
     ("-o", "--out", "--output", "--input", "--data", "--task", "--languages", "--reference",
-     "--against", "--work", "--lengths", "--calibration", "--fp32-sites")
+     "--against", "--work", "--lengths", "--calibration", "--fp32-sites", "--submission")
 )  # fmt: skip
+# Commands that Ctrl-C is the usual end of, and what they say then.
+ENDS = {"serve": "The server has stopped."}
+# What a command can be told to write elsewhere with.
+PLACES = ("-o", "--output", "--submission")
 AGAIN = "Mend that and type the same command again; nothing that was built is lost."
 
 # Command -> its module here.
@@ -128,10 +132,11 @@ def main() -> None:
     except RecursionError as error:
         _fail(f"{error}", AGAIN)
     except Exception as error:
-        from xopt.publishing import disk_error, disk_hint
+        from xopt.disk_errors import disk_error, disk_hint
 
         if failed := disk_error(error):
-            _fail(_said(failed), f"{disk_hint(failed)}; nothing that was built is lost.")
+            hint = disk_hint(failed, option=_option_of_place(sys.argv[1:]))
+            _fail(_said(failed), f"{hint}; nothing that was built is lost.")
         _fail(
             f"xopt itself failed: {type(error).__name__}: {error}",
             "Please report it with the output of: xopt --debug ...",
@@ -170,14 +175,28 @@ def _load_commands(words: Sequence[str]) -> None:
 
     `xopt config` shows the options of them all.
     """
-    values = {n + 1 for n, word in enumerate(words) if word == "--require-signature"}
-    plain = (w for n, w in enumerate(words) if not w.startswith("-") and n not in values)
-    named = next(plain, "")
+    named = _command(words)
     completes = any(name.endswith("_COMPLETE") for name in os.environ)
     alone = named in COMMANDS and named != "config" and not completes
     chosen = (named,) if alone else COMMANDS
     for name in chosen:
         import_module(f"xopt.cli.{COMMANDS[name]}")
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command that was typed; empty without one."""
+    values = {n + 1 for n, word in enumerate(words) if word == "--require-signature"}
+    plain = (w for n, w in enumerate(words) if not w.startswith("-") and n not in values)
+    return next(plain, "")
+
+
+def _option_of_place(words: Sequence[str]) -> str:
+    """What the command that was typed takes its place with: ``-o``, or nothing."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    names = {name for option in command.params for name in option.opts}
+    return next((name for name in PLACES if name in names), "")
 
 
 def _said(error: OSError) -> str:
@@ -188,7 +207,8 @@ def _said(error: OSError) -> str:
 
 
 def _cancelled() -> NoReturn:
-    error_console().print("Cancelled; nothing that was built is lost.", highlight=False)
+    what = ENDS.get(_command(sys.argv[1:]), "Cancelled; nothing that was built is lost.")
+    error_console().print(what, highlight=False)
     sys.exit(CANCELLED)
 
 

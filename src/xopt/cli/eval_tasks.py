@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 from xopt.errors import InputError
@@ -12,7 +14,7 @@ from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
 from xopt.languages import check_languages
 
-__all__ = ["check_codes", "task_of"]
+__all__ = ["check_codes", "submission_folder", "task_of"]
 
 
 class Wishes(Protocol):
@@ -54,3 +56,27 @@ def check_codes(codes: list[str], wishes: Wishes) -> None:
         possible.update(available)
     if possible:
         check_languages(codes, possible, where="any of these tasks")
+
+
+def submission_folder(name: str | None, tasks: Sequence[str]) -> Path | None:
+    """The folder of the submission files, with one for each task; made before anything is answered.
+
+    Raises:
+        InputError: there can be no such folder.
+    """
+    if name is None:
+        return None
+    folder = Path(name)
+    for task in tasks:
+        try:
+            (folder / task).mkdir(parents=True, exist_ok=True)
+            # Nothing else tells whether a file can be written there.
+            with tempfile.TemporaryFile(dir=folder / task):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"--submission {name}: {error.filename or folder}: {error.strerror or error}.",
+                hint="Give a folder that can be made or written; a file for each task and "
+                "language is put into it.",
+            ) from error
+    return folder

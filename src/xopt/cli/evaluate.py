@@ -13,7 +13,7 @@ from xopt.cli.app import app, examples
 from xopt.cli.common import BundleArgument, JsonOption, StreamsOption, ThreadsOption
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
-from xopt.cli.eval_tasks import check_codes, task_of
+from xopt.cli.eval_tasks import check_codes, submission_folder, task_of
 from xopt.cli.output import Bars, bars, error_console, print_json, show_options
 from xopt.engines.opening import EngineOptions
 from xopt.errors import InputError, XoptError
@@ -183,6 +183,7 @@ def evaluate(
     given |= {"bundle": bundles, "convention": convention}
     options = resolve(EvalCommand, "eval", {k: _settled(v) for k, v in given.items()})
     show_options("eval", asdict(options), quiet=as_json)
+    place = submission_folder(options.submission, options.tasks)
     partial = Partial(enabled=options.resume)
     several = len(options.tasks) > 1
     entries: list[dict[str, Any]] = []
@@ -192,7 +193,7 @@ def evaluate(
     with bars(quiet=as_json) as progress:
         for name in options.tasks:
             try:
-                report, folder = _evaluate(name, bundle, options, partial, progress, several)
+                report, folder = _evaluate(name, bundle, options, partial, progress, several, place)
                 entries.append(report)
             except XoptError as error:
                 if not several:
@@ -232,6 +233,7 @@ def _evaluate(
     partial: Partial,
     progress: Bars,
     several: bool,
+    submission: Path | None,
 ) -> tuple[dict[str, Any], str]:
     """The report of one task, and the name of the bundle's folder."""
     task = task_of(name, options)
@@ -263,12 +265,13 @@ def _evaluate(
             f"{name + ' ' if several else ''}{language_name(code):<12} {side}", share
         ),
         partial=partial,
-        submission=Path(options.submission) if options.submission else None,
+        submission=submission,
         command="xopt " + " ".join(sys.argv[1:]),
     )
     if options.record:
         try:
             record_report(candidate, report)
-        except XoptError as error:
-            error_console().print(f"not recorded in the bundle: {error.message}", markup=False)
+        except (XoptError, OSError) as error:
+            said = error.message if isinstance(error, XoptError) else str(error)
+            error_console().print(f"not recorded in the bundle: {said}", markup=False)
     return report | ({"left_out": left_out} if left_out else {}), candidate.folder.name

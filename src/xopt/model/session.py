@@ -213,7 +213,7 @@ class Session(Closing):
         """
         most = self.batch_tokens if batch_tokens is None else batch_tokens
         if not isinstance(most, int) or most < 1:
-            raise InputError(f"batch_tokens is {most!r}; a number of at least 1 is needed.")
+            raise InputError(f"--batch-tokens (batch_tokens=) is {most!r}; at least 1 is needed.")
         encoded = encode_ahead(self, jobs, encode)
         found: dict[int, Array] = {}
         for chunk, index, answer in run_chunks(self, encoded, most, progress, weights=weights):

@@ -65,7 +65,8 @@ class ServeOptions:
         for name in ("timeout_s", "drain_s"):
             if not 0 <= getattr(self, name) < 1e6:
                 raise InputError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}; possible: 0 and above."
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; possible: 0 to below "
+                    "1,000,000."
                 )
         if self.api_key is not None and not self.api_key.strip():
             raise InputError("--api-key is empty.", hint="Leave it out, or give a key.")
