@@ -80,7 +80,8 @@ def main() -> None:
         | {
             "threads": arguments.threads,
             "peers": tool_versions(
-                "ctranslate2", "nncf", "onnxruntime", "openvino", "transformers", "torch", "torchao"
+                *("ctranslate2", "nncf", "onnxruntime", "openvino", "transformers"),
+                *("torch", "torchao", "zentorch"),
             ),
         },
         "cases": {},

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from cpu_base import Call, Ids, Peer, onnxruntime_call, padded, padded_logits, torch_model
 from cpu_floor import floor
-from cpu_more_peers import onnxruntime_fused, torchao_static_int8
+from cpu_more_peers import onnxruntime_fused
+from cpu_packed_peers import packed_torch
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.text_spec import TextSpec
@@ -198,7 +199,10 @@ PEERS: dict[str, Peer] = {
     "ctranslate2": ctranslate2_int8,
     "onnxruntime_dynamic": onnxruntime_dynamic_int8,
     "onnxruntime_fused": onnxruntime_fused,
-    "torchao_static": torchao_static_int8,
+    "torch_packed_bf16": packed_torch("inductor", int8=False),
+    "torchao_packed_int8": packed_torch("inductor", int8=True),
+    "zentorch_packed_bf16": packed_torch("zentorch", int8=False),
+    "zentorch_packed_int8": packed_torch("zentorch", int8=True),
     "floor": floor,
     "transformers_fp32": transformers_fp32,
 }
