@@ -136,9 +136,10 @@ class Engine(Closing):
         self, batch: PackedBatch, into: NDArray[np.float32] | None, *, beside: bool = False
     ) -> Pending:
         """Start every part of a checked batch; what is returned gathers their answers."""
-        groups = [np.arange(batch.sentences)] if beside else self.plan(batch)
+        alone = beside and self.lanes > 1
+        groups = [np.arange(batch.sentences)] if alone else self.plan(batch)
         whole = len(groups) == 1
-        sharing = self.lanes if beside else len(groups)
+        sharing = self.lanes if alone else len(groups)
         parts: list[Part] = []
         try:
             for group in groups:

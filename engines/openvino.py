@@ -4,7 +4,9 @@ A batch runs as whole sentences in two ways: a small one on all cores at once, a
 groups, one per core and stream, which need no synchronisation between cores. Attention is our own
 operation over the packed batch where it can be compiled (``openvino_native``). Elsewhere it is
 OpenVINO's over padding: groups then hold like lengths, and a program exists in two forms: packed,
-with a gather around attention, and dense, for groups in which nothing is padded, without it.
+with a gather around attention, and dense, for groups in which nothing is padded, without it. In
+INT8 there is the packed one alone, and a group holds sentences of one width: the last bit of a sum,
+which may send a value to the next integer, then does not depend on batch mates.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningP
 from xopt.engines.openvino_sizes import fill, whole
 from xopt.engines.openvino_tidy import name_nodes, tidy
 from xopt.errors import BuildError, InputError, XoptError, require
+from xopt.grouping import balanced_groups, length_groups, padded_width, width_groups
 from xopt.host import check_count, cpu_count, int8_instructions, release_memory
-from xopt.packing import PackedBatch, balanced_groups, length_groups
+from xopt.packing import PackedBatch
 from xopt.progress import Progress
 
 __all__ = ["OpenVinoBuilder", "OpenVinoEngine", "open_core"]
@@ -79,10 +82,9 @@ class OpenVinoEngine(Engine):
         streams: parts of a batch that run side by side, each on its share of the cores; as many as
             cores by default.
         own_attention: whether our own attention is used where it can be had. With it an answer has
-            the same bits alone and in any batch. With OpenVINO's, sums over padding end in another
-            last bit: answers of size 1 differ by 1e-5 at most in fp32 and fp16; in INT8 such a bit
-            can send a value to the next integer, and an answer then moves by up to what INT8
-            itself moves it by (12 of 14,314 by more than 1e-3, the furthest by 1.1e-2).
+            the same bits alone and in any batch, and with OpenVINO's in INT8 too, where a sentence
+            is padded to a width of its own kind. Else sums over padding end in another last bit:
+            answers of size 1 differ by 1e-5 at most in fp32 and fp16.
 
     Raises:
         InputError: a count is not in 1..1024, or there are more streams than threads.
@@ -151,6 +153,11 @@ class OpenVinoEngine(Engine):
         """A lane for each stream; one where padded attention wants like lengths in its groups."""
         return 1 if self.packed_model is None else self.streams
 
+    @property
+    def _by_width(self) -> bool:
+        """Whether sums over padding are rounded to 8 bits, so that its width has to stay."""
+        return self.packed_model is None and self.bundle.precision == "int8"
+
     def prepare(self) -> None:
         """Read the model, with our own attention in it."""
         _ = self.packed_model
@@ -163,9 +170,11 @@ class OpenVinoEngine(Engine):
         return self._start(part, 1).take()
 
     def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
-        """One group per stream, where the batch is large enough for it."""
-        wanted = min(self.streams, batch.sentences, batch.tokens // GROUP_TOKENS)
-        if wanted <= 1:
+        """One group per stream where the batch is large enough; at least one per width in INT8."""
+        wanted = max(1, min(self.streams, batch.sentences, batch.tokens // GROUP_TOKENS))
+        if self._by_width:
+            return width_groups(batch.lengths, wanted, slot_cost=SLOT_COST)
+        if wanted == 1:
             return super().plan(batch)
         if self.packed_model is None:
             return length_groups(batch.lengths, wanted, slot_cost=SLOT_COST)
@@ -176,7 +185,10 @@ class OpenVinoEngine(Engine):
         """Start a part: on a stream of its own, or on all cores if it is the only one."""
         window, per_token = self.signature.window, self.signature.per_token
         packed = self.packed_model is not None
-        dense = not packed and part.is_dense and same_blocks(part.arrays(window))
+        if self._by_width:
+            part = part.padded(padded_width(part.longest))
+        like = not packed and not self._by_width and part.is_dense
+        dense = like and same_blocks(part.arrays(window))
         compiled = self._compiled((dense, 1 if parts == 1 else self.streams))
         if dense:
             feed = whole(part, compiled.inputs, window=window, per_token=per_token)

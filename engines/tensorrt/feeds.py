@@ -62,7 +62,7 @@ def tensorrt_arrays(batch: PackedBatch, window: int | None = None) -> dict[str, 
         ``[B, 1, 1, S]`` float16, and, for attention as our own plugin, ``cu_seqlens`` ``[B + 1]``
         int32; ``prompt_tokens`` ``[B, 1]`` int32 where the prompt is left out of the pooling.
     """
-    windows = {} if window is None else {"window_mask": _window_mask(batch.longest, window)}
+    windows = {} if window is None else {"window_mask": _window_mask(batch.slots, window)}
     return windows | {
         "input_ids": batch.input_ids.astype(np.int32, copy=False),
         "position_ids": batch.position_ids.astype(np.int32, copy=False),
@@ -76,7 +76,7 @@ def tensorrt_arrays(batch: PackedBatch, window: int | None = None) -> dict[str, 
     }
 
 
-def _window_mask(longest: int, window: int) -> NDArray[np.float16]:
-    places = np.arange(longest, dtype=np.int32)
+def _window_mask(slots: int, window: int) -> NDArray[np.float16]:
+    places = np.arange(slots, dtype=np.int32)
     far = np.abs(places[:, None] - places[None, :]) > window
     return np.where(far, np.float16(MASKED), np.float16(0))[None, None]

@@ -84,6 +84,6 @@ def fill(arrays: Mapping[str, NDArray[Any]], batch: PackedBatch, sizes: Sizes) -
         filled[name] = whole
     if "unpad_index" in filled:
         # A slot's number counts the slots of the sentences before it.
-        row = arrays["unpad_index"] // batch.longest
-        filled["unpad_index"][: batch.tokens] += row * (s - batch.longest)
+        row = arrays["unpad_index"] // batch.slots
+        filled["unpad_index"][: batch.tokens] += row * (s - batch.slots)
     return filled

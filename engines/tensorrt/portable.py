@@ -14,6 +14,7 @@ from xopt.engines.base import Engine
 from xopt.engines.openvino import open_core
 from xopt.engines.tensorrt.feeds import tensorrt_arrays
 from xopt.errors import ArtifactError, require
+from xopt.grouping import padded_width, width_groups
 from xopt.packing import PackedBatch
 
 __all__ = ["PORTABLE", "PortableEngine", "copy_portable"]
@@ -55,11 +56,20 @@ class PortableEngine(Engine):
         config = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = str(threads)
+        self._by_width = bundle.precision.startswith("int8")
         self.version = openvino.get_version()
         self._program = open_core().compile_model(path, "CPU", config)
         self._names = [port.get_any_name() for port in self._program.inputs]
 
+    def plan(self, batch: PackedBatch) -> list[NDArray[np.intp]]:
+        """One group per width in INT8, as in :class:`~xopt.engines.openvino.OpenVinoEngine`."""
+        if not self._by_width:
+            return super().plan(batch)
+        return width_groups(batch.lengths, 1, slot_cost=0)
+
     def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        if self._by_width:
+            part = part.padded(padded_width(part.longest))
         arrays = tensorrt_arrays(part, self.signature.window)
         answer = self._program({name: arrays[name] for name in self._names})
         return np.array(answer[0], np.float32)

@@ -6,9 +6,8 @@ Layout after ByteTransformer (Zhai et al., 2023): every token-wise operation run
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -18,15 +17,7 @@ from numpy.typing import NDArray
 from xopt.errors import InputError
 from xopt.windows import Windows, cut_windows
 
-__all__ = [
-    "MASKED",
-    "Encoding",
-    "PackedBatch",
-    "balanced_groups",
-    "length_groups",
-    "pack",
-    "plan_batches",
-]
+__all__ = ["MASKED", "Encoding", "PackedBatch", "pack", "plan_batches"]
 
 # Added to the attention scores of padding slots. Finite in fp16, and exp() of it is exactly 0.
 MASKED = -10000.0
@@ -70,7 +61,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """B sentences with T tokens in all, the longest of S tokens.
+    """B sentences with T tokens in all, padded to S slots each where attention needs it.
 
     Attributes:
         input_ids: ``[T]`` int32.
@@ -78,6 +69,7 @@ class PackedBatch:
         token_type_ids: ``[T]`` int32.
         cu_seqlens: ``[B + 1]`` int32, where each sentence starts; the last entry is T.
         prompt_tokens: ``[B]`` int32, tokens of each sentence's prompt.
+        width: S, where it is told; 0 for that of the longest sentence.
     """
 
     input_ids: IntArray
@@ -85,6 +77,7 @@ class PackedBatch:
     token_type_ids: IntArray
     cu_seqlens: IntArray
     prompt_tokens: IntArray = field(default_factory=lambda: np.zeros(0, np.int32))
+    width: int = 0
 
     def __post_init__(self) -> None:
         """Sentences whose prompt is not told have none."""
@@ -108,37 +101,42 @@ class PackedBatch:
 
     @property
     def longest(self) -> int:
-        """S."""
+        """Tokens of the longest sentence."""
         return int(self.lengths.max())
 
     @property
+    def slots(self) -> int:
+        """S."""
+        return self.width or self.longest
+
+    @property
     def is_dense(self) -> bool:
-        """Whether every sentence has the same length, so that nothing would be padded."""
-        return self.tokens == self.sentences * self.longest
+        """Whether every sentence has S tokens, so that nothing would be padded."""
+        return self.tokens == self.sentences * self.slots
 
     @cached_property
     def unpad_index(self) -> IntArray:
         """``[T]`` int32: token -> slot, into B·S."""
-        slots = np.repeat(np.arange(self.sentences, dtype=np.int32) * self.longest, self.lengths)
+        slots = np.repeat(np.arange(self.sentences, dtype=np.int32) * self.slots, self.lengths)
         return slots + self._within()
 
     @cached_property
     def pad_index(self) -> IntArray:
         """``[B, S]`` int32: slot -> token; padding slots point at 0."""
-        index = np.zeros(self.sentences * self.longest, np.int32)
+        index = np.zeros(self.sentences * self.slots, np.int32)
         index[self.unpad_index] = np.arange(self.tokens, dtype=np.int32)
-        return index.reshape(self.sentences, self.longest)
+        return index.reshape(self.sentences, self.slots)
 
     @cached_property
     def attention_bias(self) -> NDArray[np.float32]:
         """``[B, 1, 1, S]`` float32: 0, or :data:`MASKED` on padding."""
-        slots = np.arange(self.longest, dtype=np.int32)
+        slots = np.arange(self.slots, dtype=np.int32)
         padded = slots[None, :] >= self.lengths[:, None]
         return np.where(padded, np.float32(MASKED), np.float32(0.0))[:, None, None, :]
 
     def windows(self, window: int) -> Windows:
         """Its blocks for layers in which a token sees ``window`` tokens to each side."""
-        return cut_windows(self.cu_seqlens[:-1], self.lengths, window, MASKED)
+        return cut_windows(self.cu_seqlens[:-1], self.lengths, window, MASKED, self.width)
 
     def arrays(
         self, window: int | None = None, names: Collection[str] | None = None
@@ -156,6 +154,10 @@ class PackedBatch:
             local = self.windows(window).arrays()
             found |= {n: array for n, array in local.items() if names is None or n in names}
         return found
+
+    def padded(self, width: int) -> PackedBatch:
+        """The same sentences in ``width`` slots each, which the longest fits into."""
+        return replace(self, width=width)
 
     def token_index(self, sentences: NDArray[np.intp]) -> NDArray[np.intp]:
         """``[t]``: the tokens of ``sentences``, in that order."""
@@ -175,6 +177,7 @@ class PackedBatch:
             self.token_type_ids[index],
             np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
             self.prompt_tokens[sentences],
+            self.width,
         )
 
     def _within(self) -> IntArray:
@@ -243,58 +246,3 @@ def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[NDArray[np.int
         batches.append(order[start : start + size])
         start += size
     return batches
-
-
-def length_groups(
-    lengths: NDArray[np.integer], groups: int, *, slot_cost: float
-) -> list[NDArray[np.intp]]:
-    """Split a batch into at most ``groups`` groups of like lengths that cost about the same.
-
-    The cost of a group is its tokens plus ``slot_cost`` times the attention slots ``B · S²`` that
-    a padded attention over it computes; the largest group's cost is made as small as one cut of
-    the length-sorted batch can make it, again and again.
-
-    Args:
-        lengths: ``[B]``, tokens of each sentence.
-        groups: at least 1.
-        slot_cost: what one attention slot costs, in tokens.
-    """
-    order = np.argsort(np.asarray(lengths), kind="stable")
-
-    def split(part: NDArray[np.intp], into: int) -> list[NDArray[np.intp]]:
-        if into == 1 or len(part) < 2:
-            return [part]
-        sizes = lengths[part].astype(np.float64)
-        counts = np.arange(1, len(part), dtype=np.float64)
-        tokens = np.cumsum(sizes)
-        left = tokens[:-1] + slot_cost * counts * sizes[:-1] ** 2
-        right = tokens[-1] - tokens[:-1] + slot_cost * (len(part) - counts) * sizes[-1] ** 2
-        less, more = into // 2, into - into // 2
-        cut = int(np.argmin(np.maximum(left / less, right / more))) + 1
-        return split(part[:cut], less) + split(part[cut:], more)
-
-    return split(order, groups)
-
-
-def balanced_groups(
-    lengths: NDArray[np.integer], groups: int, *, slot_cost: float
-) -> list[NDArray[np.intp]]:
-    """Split a batch into at most ``groups`` groups that cost about the same, nothing being padded.
-
-    A sentence of n tokens costs ``n + slot_cost · n²``; the costliest ones are given away first,
-    each to the group that has least (Graham, 1969: at most 4/3 of the best there is).
-
-    Args:
-        lengths: ``[B]``, tokens of each sentence.
-        groups: at least 1.
-        slot_cost: what one attention slot costs, in tokens.
-    """
-    sizes = np.asarray(lengths, np.float64)
-    costs = sizes + slot_cost * sizes**2
-    chosen: list[list[int]] = [[] for _ in range(min(groups, len(sizes)))]
-    heap = [(0.0, number) for number in range(len(chosen))]
-    for sentence in np.argsort(-costs, kind="stable"):
-        cost, number = heap[0]
-        chosen[number].append(int(sentence))
-        heapq.heapreplace(heap, (cost + float(costs[sentence]), number))
-    return [np.array(sorted(group), np.intp) for group in chosen]

@@ -49,7 +49,9 @@ class Windows:
         }
 
 
-def cut_windows(starts: IntArray, lengths: IntArray, window: int, masked: float) -> Windows:
+def cut_windows(
+    starts: IntArray, lengths: IntArray, window: int, masked: float, width: int = 0
+) -> Windows:
     """Whole sentences or blocks, whichever computes fewer scores.
 
     Args:
@@ -57,15 +59,17 @@ def cut_windows(starts: IntArray, lengths: IntArray, window: int, masked: float)
         lengths: ``[B]``, its tokens.
         window: how far a token sees to each side.
         masked: the bias of a key that is not seen.
+        width: slots of a whole sentence, where that is told; the choice follows from it alone then.
     """
-    longest = int(lengths.max())
+    longest = width or int(lengths.max())
     block = max(window, LEAST_BLOCK)
     reach = block + 2 * window
-    blocks = int((-(-lengths // block)).sum())
-    if blocks * block * reach >= len(lengths) * longest**2:
+    counts = -(-lengths // block)
+    blocks = int(counts.sum())
+    most = len(lengths) * -(-width // block) if width else blocks
+    if most * block * reach >= len(lengths) * longest**2:
         first = np.zeros(len(lengths), np.int32)
         return _lay(starts, lengths, first, longest, 0, window, masked)
-    counts = -(-lengths // block)
     sentence = np.repeat(np.arange(len(lengths)), counts)
     before = np.cumsum(counts) - counts
     first = (np.arange(blocks) - before[sentence]).astype(np.int32) * np.int32(block)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xopt.errors import InputError
-from xopt.packing import MASKED, Encoding, length_groups, pack, plan_batches
+from xopt.packing import MASKED, Encoding, pack, plan_batches
 
 lengths_of = st.lists(st.integers(1, 40), min_size=1, max_size=24)
 
@@ -43,6 +43,19 @@ def test_padding_and_unpadding_are_inverse(lengths: list[int]) -> None:
         assert (batch.pad_index[row, n:] == 0).all()
 
 
+@given(lengths_of, st.integers(0, 30))
+def test_a_wider_batch_is_the_same_with_more_padding(lengths: list[int], more: int) -> None:
+    plain = pack(encodings(lengths), first_position=0)
+    wide = plain.padded(max(lengths) + more)
+    assert wide.pad_index.shape == (len(lengths), max(lengths) + more)
+    np.testing.assert_array_equal(wide.pad_index[:, : max(lengths)], plain.pad_index)
+    np.testing.assert_array_equal(wide.pad_index.reshape(-1)[wide.unpad_index], range(sum(lengths)))
+    np.testing.assert_array_equal(wide.attention_bias[..., : max(lengths)], plain.attention_bias)
+    assert (wide.attention_bias[..., max(lengths) :] == MASKED).all()
+    assert wide.is_dense == (plain.is_dense and not more)
+    assert (wide.longest, wide.select(np.array([0])).slots) == (max(lengths), max(lengths) + more)
+
+
 @given(lengths_of)
 def test_every_array_is_int32_or_float32(lengths: list[int]) -> None:
     for name, array in pack(encodings(lengths), first_position=2).arrays().items():
@@ -67,25 +80,6 @@ def test_batches_hold_everything_once_within_the_budget(lengths: list[int], budg
     for batch in batches:
         slots = len(batch) * max(lengths[i] for i in batch)
         assert slots <= budget or len(batch) == 1
-
-
-@given(lengths_of, st.sampled_from([1, 2, 4]))
-def test_groups_hold_everything_once(lengths: list[int], count: int) -> None:
-    groups = length_groups(np.array(lengths), count, slot_cost=0.001)
-    assert 1 <= len(groups) <= count
-    assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
-
-
-def test_two_groups_make_the_costlier_one_as_cheap_as_any_cut() -> None:
-    lengths = np.array([5, 9, 40, 7, 64, 12, 33, 8])
-    groups = length_groups(lengths, 2, slot_cost=0.01)
-
-    def cost(part: np.ndarray) -> float:
-        return part.sum() + 0.01 * len(part) * part.max() ** 2
-
-    ordered = np.sort(lengths)
-    best = min(max(cost(ordered[:i]), cost(ordered[i:])) for i in range(1, len(ordered)))
-    assert max(cost(lengths[g]) for g in groups) == best
 
 
 def test_nothing_to_pack_is_an_error() -> None:

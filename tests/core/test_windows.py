@@ -12,11 +12,12 @@ MASKED = -1e4
 @given(
     st.lists(st.integers(1, 90), min_size=1, max_size=6),
     st.integers(0, 40),
+    st.sampled_from([0, 96]),
 )
-def test_every_token_sees_exactly_its_window(lengths: list[int], window: int) -> None:
+def test_every_token_sees_exactly_its_window(lengths: list[int], window: int, width: int) -> None:
     sizes = np.array(lengths, np.int32)
     starts = (np.cumsum(sizes) - sizes).astype(np.int32)
-    cut = cut_windows(starts, sizes, window, MASKED)
+    cut = cut_windows(starts, sizes, window, MASKED, width)
     blocks, size = cut.queries.shape
     assert cut.bias.shape == (blocks, 1, size, cut.keys.shape[1])
     sentence = np.repeat(np.arange(len(lengths)), lengths)
@@ -28,6 +29,19 @@ def test_every_token_sees_exactly_its_window(lengths: list[int], window: int) ->
         seen = cut.keys[block][cut.bias[block, 0, row] == 0].tolist()
         near = (sentence == sentence[token]) & (np.abs(place - place[token]) <= window)
         assert sorted(seen) == np.flatnonzero(near).tolist()
+
+
+@given(st.lists(st.integers(65, 96), min_size=1, max_size=6), st.integers(0, 40))
+def test_where_the_width_is_told_blocks_do_not_depend_on_batch_mates(
+    lengths: list[int], window: int
+) -> None:
+    sizes = np.array(lengths, np.int32)
+    starts = (np.cumsum(sizes) - sizes).astype(np.int32)
+    together = cut_windows(starts, sizes, window, MASKED, 96)
+    alone = cut_windows(starts[:1], sizes[:1], window, MASKED, 96)
+    assert alone.whole == together.whole
+    assert alone.queries.shape[1:] == together.queries.shape[1:]
+    assert alone.keys.shape[1:] == together.keys.shape[1:]
 
 
 def test_the_cost_grows_with_the_text_and_not_with_its_square() -> None:

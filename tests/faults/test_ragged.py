@@ -11,13 +11,14 @@ from tests.faults.ragged import run_ragged
 from tests.faults.ragged_engines import Form, forms
 
 from xopt.engines.signature import Signature
+from xopt.packing import Encoding, pack
 
 # The CUDA engine's kernels in the interpreter: tests/engines/cuda/test_answers.py.
 CHOSEN = (
     "openvino with own attention, tag, int8",
-    "openvino with OpenVINO's attention, tag, fp32",
+    "openvino with OpenVINO's attention, tag, int8",
     "ONNX Runtime, tag, onnx-fp32",
-    "portable graph in OpenVINO, tag, fp16",
+    "portable graph in OpenVINO, tag, int8",
     "null, tag",
 )
 
@@ -28,6 +29,29 @@ def test_an_answer_is_the_same_alone_and_together(tmp_path: Path) -> None:
     assert {
         name: (ragged.batches, ragged.above) for name, ragged in found.items()
     } == dict.fromkeys(CHOSEN, (8, 0))
+
+
+def test_the_portable_graph_pads_a_text_to_a_width_of_its_own_kind(tmp_path: Path) -> None:
+    """Its sums over padding changed 5 of 14,847 INT8 answers by more than 1e-3."""
+    [form] = (f for f in forms(tmp_path) if f.name == "portable graph in OpenVINO, embed, int8")
+    lengths = np.random.default_rng(0).integers(1, 120, 30).tolist()
+    items = [Encoding(np.full(n, 7, np.int32), np.zeros(n, np.int32)) for n in lengths]
+    with form.open() as engine:
+        program, widths = engine._program, []
+
+        def watched(arrays: dict[str, Any]) -> Any:
+            found = arrays["attention_bias"].shape
+            widths.extend([found[-1]] * found[0])
+            return program(arrays)
+
+        engine._program = watched
+        engine.run(pack(items, first_position=2))
+        together = sorted(widths)
+        widths.clear()
+        for item in items:
+            engine.run(pack([item], first_position=2))
+    assert together == sorted(widths)
+    assert set(widths) == {32, 64, 96, 128}
 
 
 class _Leaking:
