@@ -77,17 +77,18 @@ def cpu_flags() -> list[str]:
     return [flag for flag in wanted if flag in have]
 
 
-# What ONEDNN_MAX_CPU_ISA leaves of the instruction sets that multiply INT8; other values leave all.
+# What ONEDNN_MAX_CPU_ISA leaves of them; other values leave all.
+_BF16 = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16")
 ISA_LEAVES = {
     "SSE41": (),
     "AVX": (),
     "AVX2": ("avx2",),
     "AVX2_VNNI": ("avx2", "avx_vnni"),
     "AVX2_VNNI_2": ("avx2", "avx_vnni"),
-    "AVX512_CORE": ("avx2", "avx512f"),
-    "AVX512_CORE_VNNI": ("avx2", "avx512f", "avx512_vnni"),
-    "AVX512_CORE_BF16": ("avx2", "avx512f", "avx512_vnni"),
-    "AVX512_CORE_FP16": ("avx2", "avx512f", "avx512_vnni"),
+    "AVX512_CORE": _BF16[:2],
+    "AVX512_CORE_VNNI": _BF16[:3],
+    "AVX512_CORE_BF16": _BF16,
+    "AVX512_CORE_FP16": _BF16,
 }
 # Flag -> how it is called, the best first.
 INT8_NAMES = {
@@ -106,8 +107,9 @@ def cpu_flags_left() -> list[str]:
     OpenVINO reads it, which is how another CPU is tried; what we compile keeps to it too.
     """
     asked = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    left = ISA_LEAVES.get(asked.upper(), tuple(INT8_NAMES))
-    return [flag for flag in cpu_flags() if flag in left or flag not in INT8_NAMES]
+    have = cpu_flags()
+    left = ISA_LEAVES.get(asked.upper(), have)
+    return [flag for flag in have if flag in left]
 
 
 def int8_instructions() -> str:

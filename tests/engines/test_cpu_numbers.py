@@ -185,6 +185,27 @@ def test_instruction_sets(
     check_numbers_fit({"precision": "fp32", "engine": {}}, "bundles/e5")
 
 
+@pytest.mark.parametrize(
+    ("cap", "left"),
+    [
+        ("", "avx2 avx_vnni avx512f avx512_vnni avx512_bf16 amx_int8 amx_bf16"),
+        ("SSE41", ""),
+        ("AVX2", "avx2"),
+        ("avx512_core", "avx2 avx512f"),
+        ("AVX512_CORE_VNNI", "avx2 avx512f avx512_vnni"),
+        ("AVX512_CORE_BF16", "avx2 avx512f avx512_vnni avx512_bf16"),
+        ("AVX512_CORE_AMX", "avx2 avx_vnni avx512f avx512_vnni avx512_bf16 amx_int8 amx_bf16"),
+    ],
+)
+def test_what_is_withheld_takes_bf16_along(
+    monkeypatch: pytest.MonkeyPatch, cap: str, left: str
+) -> None:
+    every = "avx2 avx_vnni avx512f avx512_vnni avx512_bf16 amx_int8 amx_bf16"
+    monkeypatch.setattr(host, "_cpuinfo", lambda: {"flags": f"sse4_1 {every} fsrm"})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
+    assert host.cpu_flags_left() == left.split()
+
+
 def test_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     """AArch64 adds in 32 bits."""
     monkeypatch.setattr(host.platform, "machine", lambda: "aarch64")

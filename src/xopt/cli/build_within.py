@@ -10,7 +10,7 @@ from xopt.cli.build_show import document, show
 from xopt.cli.output import bars, console, error_console, print_json, table
 from xopt.cli.speed_gate import speed_note
 from xopt.compile.options import BuildOptions
-from xopt.engines.base import open_engine
+from xopt.engines.base import Engine, open_engine
 from xopt.evaluate.lengths import RealLengths
 from xopt.evaluate.work import bench_engines
 from xopt.languages import language_name
@@ -69,8 +69,10 @@ def _times(mixed: Mixed) -> dict[str, Any]:
         others["int8 everywhere"] = mixed.rounded
     bundles |= {title: build_bundle(o, record=False).bundle for title, o in others.items()}
     work = RealLengths("rows of the search", mixed.lengths).batches(BATCH_TOKENS)
-    engines = {title: open_engine(bundle) for title, bundle in bundles.items()}
+    engines: dict[str, Engine] = {}
     try:
+        for title, bundle in bundles.items():
+            engines[title] = open_engine(bundle)
         return bench_engines(engines, {"rows": work}, repeat=REPEAT)["rows"]
     finally:
         for engine in engines.values():
