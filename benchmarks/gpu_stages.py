@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gpu_poison import poisoned
 from torch.nn import functional
 
 from xopt.engines import kernels
+from xopt.engines.kernels import launching
 from xopt.engines.kernels.attention_tiles import ROWS
 from xopt.engines.kernels.criteria import (
     EPS,
@@ -277,7 +279,32 @@ def engine(say: Say, device: torch.device) -> None:
                     say(what=what, right=right, error=f"{late} captured later")
                 if bound == 1 and not small:
                     flat_row(say, made, [packed(i, first) for i in ids[:40]], precision)
+            alone_row(say, made, [packed(i, first) for i in ids], answers, precision)
         models.close()
+
+
+def alone_row(say: Say, made: Any, given: list[Any], answers: list[Any], precision: str) -> None:
+    """The same bits where each kernel is launched when the one before it has ended."""
+    with launched_alone():
+        made.programs.programs.clear()
+        wrong = sum(
+            not np.array_equal(made.run(batch)["logits"], answer)
+            for batch, answer in zip(given, answers, strict=True)
+            for _ in range(3)
+        )
+    made.programs.programs.clear()
+    what = f"{precision}, without dependent launches"
+    say(what=what, right=wrong == 0, error=f"{wrong} runs with other bits")
+
+
+@contextlib.contextmanager
+def launched_alone() -> Iterator[None]:
+    """No launch is dependent."""
+    oldest, launching.OLDEST_DEPENDENT_SM = launching.OLDEST_DEPENDENT_SM, 1000
+    try:
+        yield
+    finally:
+        launching.OLDEST_DEPENDENT_SM = oldest
 
 
 def flat_row(say: Say, made: Any, given: list[Any], precision: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import statistics
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from attention import measure_ceilings, time_in_turns
 from attention_peers import (
@@ -18,7 +21,7 @@ from attention_peers import (
     prepare_xopt,
     prepare_xopt_int8,
 )
-from gpu_stages import LINEAR, Say
+from gpu_stages import LINEAR, Say, launched_alone
 
 PEERS = {
     "fp16": prepare_xopt,
@@ -124,7 +127,27 @@ def whole(say: Say, device: torch.device) -> None:
                 compiled = (case, size) == COMPILED
                 for row in gpu.measure(models, work, list(gpu_peers.PEERS), 10, compiled):
                     whole_row(say, row)
+        for precision in ("fp16", "int8"):
+            following(say, models.engine(precision), precision)
         models.close()
+
+
+def following(say: Say, engine: Any, precision: str) -> None:
+    """One short text by replayed graphs, with dependent launches and without."""
+    from gpu_peers import packed
+
+    batch = packed([np.arange(5, 37, dtype=np.int32)], engine.signature.first_position)
+    for name, launched in (("on", contextlib.nullcontext), ("off", launched_alone)):
+        with launched():
+            engine.programs.programs.clear()
+            times = []
+            for number in range(60):
+                begin = time.perf_counter()
+                engine.run(batch)
+                # The first is eager, the second captured.
+                times += [1e3 * (time.perf_counter() - begin)] if number >= 10 else []
+        said = f"{statistics.median(times):.3f} ms"
+        say(what=f"32 tokens, {precision}, dependent launches {name}", value=said, ms=times)
 
 
 def whole_row(say: Say, row: Any) -> None:

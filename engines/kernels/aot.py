@@ -150,12 +150,14 @@ def compile_spec(spec: KernelSpec, *, sm: int, ptx_version: int | None = None) -
             hint="Unset TRITON_INTERPRET before xopt.engines.kernels is imported.",
         )
     names = spec.function.arg_names
+    # Another runtime launches one kernel behind the other.
+    constants = {"DEPENDENT": False, **spec.constants}
     types = spec.arguments
     pointers = [*spec.inputs, *spec.outputs]
     source = ASTSource(
         spec.function,
-        {name: "constexpr" if name in spec.constants else types[name] for name in names},
-        constexprs=dict(spec.constants),
+        {name: "constexpr" if name in constants else types[name] for name in names},
+        constexprs=constants,
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in pointers},
     )
     options: dict[str, Any] = {"num_warps": spec.num_warps, "num_stages": spec.num_stages}

@@ -27,6 +27,7 @@ from xopt.engines.kernels.checks import (
     require_shape,
 )
 from xopt.engines.kernels.criteria import plain_attention
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.rounding import (
     INTERPRETED,
     load_scale,
@@ -34,7 +35,7 @@ from xopt.engines.kernels.rounding import (
     quantize,
     quantize_reference,
 )
-from xopt.engines.kernels.spec import OPTIONS, GridRule
+from xopt.engines.kernels.spec import GridRule
 from xopt.engines.kernels.tiles import Tile, find_tile
 
 __all__ = [
@@ -107,7 +108,9 @@ def varlen_attention_kernel(
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOW: tl.constexpr,
     QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     ROW: tl.constexpr = (HEADS + 2 * KV_HEADS) * HEAD_DIM
     sentence, start, length, first = find_tile(cu_seqlens, tokens, sentences, BLOCK_M)
     if first >= length:
@@ -257,7 +260,7 @@ def launch_attention(
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, WINDOW=window,
         QUANTIZE=out_scale is not None, PER_CHANNEL=isinstance(out_scale, torch.Tensor),
         num_warps=tile.num_warps, num_stages=tile.num_stages, maxnreg=tile.max_registers,
-        **OPTIONS,
+        **launch_options(qkv.device),
     )  # fmt: skip
     return out
 

@@ -39,6 +39,7 @@ from xopt.engines.kernels.checks import (
     require_scale,
     require_shape,
 )
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.rounding import (
     INTERPRETED,
     load_scale,
@@ -47,7 +48,7 @@ from xopt.engines.kernels.rounding import (
     quantize_reference,
     round_to_whole,
 )
-from xopt.engines.kernels.spec import OPTIONS, GridRule
+from xopt.engines.kernels.spec import GridRule
 from xopt.engines.kernels.tiles import Tile, find_tile
 
 __all__ = [
@@ -98,7 +99,9 @@ def varlen_attention_int8_kernel(
     qkv, cu_seqlens, qkv_scale, tokens, sentences, softmax_scale, probs_scale, out_scale, out,
     HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PER_HEAD: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     ROW: tl.constexpr = 3 * HEADS * HEAD_DIM
     sentence, start, length, first = find_tile(cu_seqlens, tokens, sentences, BLOCK_M)
     if first >= length:
@@ -246,7 +249,7 @@ def launch_attention_int8(
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
         maxnreg=tile.max_registers,
-        **OPTIONS,
+        **launch_options(qkv.device),
     )
     return out
 

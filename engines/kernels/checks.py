@@ -24,6 +24,7 @@ __all__ = [
     "OLDEST_SM",
     "TOO_OLD",
     "KernelInputError",
+    "capability",
     "only_tensor",
     "require_capability",
     "require_device",
@@ -45,7 +46,8 @@ class KernelInputError(InputError):
 
 
 @cache
-def _capability(index: int) -> int:
+def capability(index: int) -> int:
+    """Compute capability of the CUDA device with this number, as 10 · major + minor."""
     major, minor = torch.cuda.get_device_capability(index)
     return 10 * major + minor
 
@@ -64,9 +66,9 @@ def require_capability(device: torch.device) -> None:
             f"The Triton kernels run on NVIDIA GPUs of SM {OLDEST_SM} or newer, not on {device}.",
             hint="Use the openvino engine on a CPU; set TRITON_INTERPRET=1 to test the kernels.",
         )
-    if _capability(device.index) < OLDEST_SM:
+    if capability(device.index) < OLDEST_SM:
         raise UnsupportedError(
-            f"{torch.cuda.get_device_name(device)} is SM {_capability(device.index)}: {TOO_OLD}",
+            f"{torch.cuda.get_device_name(device)} is SM {capability(device.index)}: {TOO_OLD}",
             hint="Use the tensorrt engine, whose own attention runs on SM 75.",
         )
 

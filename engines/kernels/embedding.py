@@ -20,6 +20,7 @@ from xopt.engines.kernels.checks import (
     require_scale,
     require_shape,
 )
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import (
     FLOATS,
     ROW_WARPS,
@@ -27,7 +28,7 @@ from xopt.engines.kernels.layer_norm import (
     layer_norm_row_reference,
 )
 from xopt.engines.kernels.rounding import narrow, quantize_reference, scale_of
-from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.spec import GridRule, KernelSpec
 
 __all__ = [
     "embed_layer_norm",
@@ -43,7 +44,9 @@ def _embed_layer_norm_kernel(
     input_ids, position_ids, type_ids, words, positions, types, weight, bias, word_scale, eps,
     out_scale, out, out_int8,
     HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     token = tl.program_id(0)
     column = tl.arange(0, BLOCK)
     exists = column < HIDDEN
@@ -182,7 +185,8 @@ def _launch(
             *ids, *tables, weight, bias, word_scale, eps,
             1.0 if out_scale is None else out_scale, out, out_int8,
             HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
-            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=ROW_WARPS, **OPTIONS,
+            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=ROW_WARPS,
+            **launch_options(types.device),
         )  # fmt: skip
     return out, out_int8
 

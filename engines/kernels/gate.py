@@ -26,9 +26,9 @@ from xopt.engines.kernels.checks import (
     require_shape,
 )
 from xopt.engines.kernels.gelu import gelu
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
 from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference, scale_of
-from xopt.engines.kernels.spec import OPTIONS
 
 __all__ = ["GATES", "gated", "gated_reference"]
 
@@ -44,7 +44,9 @@ NUM_WARPS = 4
 def _gated_kernel(
     x, out_scale, out, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SILU: tl.constexpr,
     QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     exists = column < WIDTH
     row = tl.program_id(0).to(tl.int64)
@@ -94,7 +96,8 @@ def gated(
         _gated_kernel[(tokens, triton.cdiv(width, BLOCK))](
             x, 1.0 if out_scale is None else out_scale, out,
             WIDTH=width, BLOCK=BLOCK, SILU=activation == "silu", QUANTIZE=out_scale is not None,
-            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=NUM_WARPS, **OPTIONS,
+            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=NUM_WARPS,
+            **launch_options(x.device),
         )  # fmt: skip
     return out
 

@@ -22,9 +22,10 @@ from xopt.engines.kernels.checks import (
     require_positive,
     require_shape,
 )
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
 from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference
-from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.spec import GridRule, KernelSpec
 
 __all__ = ["bias_gelu", "bias_gelu_reference", "bias_gelu_specs", "gelu"]
 
@@ -67,8 +68,10 @@ def gelu(x, FINITE: tl.constexpr):
 
 @triton.jit
 def _bias_gelu_kernel(
-    x, bias, out_scale, out, WIDTH: tl.constexpr, BLOCK: tl.constexpr, QUANTIZE: tl.constexpr
-):
+    x, bias, out_scale, out, WIDTH: tl.constexpr, BLOCK: tl.constexpr, QUANTIZE: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):  # fmt: skip
+    follow(DEPENDENT)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     exists = column < WIDTH
     place = tl.program_id(0).to(tl.int64) * WIDTH + column
@@ -110,7 +113,7 @@ def bias_gelu(
         _bias_gelu_kernel[(tokens, triton.cdiv(width, BLOCK))](
             x, bias, out_scale or 1.0, out,
             WIDTH=width, BLOCK=BLOCK, QUANTIZE=out_scale is not None,
-            num_warps=NUM_WARPS, **OPTIONS,
+            num_warps=NUM_WARPS, **launch_options(x.device),
         )  # fmt: skip
     return out
 

@@ -24,8 +24,9 @@ from xopt.engines.kernels.checks import (
     require_scale,
     require_shape,
 )
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.rounding import load_scale, narrow, quantize, quantize_reference, scale_of
-from xopt.engines.kernels.spec import OPTIONS, GridRule, KernelSpec
+from xopt.engines.kernels.spec import GridRule, KernelSpec
 
 __all__ = [
     "FLOATS",
@@ -80,8 +81,10 @@ def layer_norm_row(
 def add_norm_kernel(
     x, residual, weight, bias, eps, out_scale, out, out_int8, stream,
     HIDDEN: tl.constexpr, BLOCK: tl.constexpr, PER_CHANNEL: tl.constexpr, RMS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
     """The norm of ``x + residual``; the sum itself goes to ``stream``. Both may be None."""
+    follow(DEPENDENT)
     column = tl.arange(0, BLOCK)
     place = tl.program_id(0).to(tl.int64) * HIDDEN + column
     total = tl.load(x + place, mask=column < HIDDEN, other=0.0).to(tl.float32)
@@ -208,7 +211,7 @@ def launch_norm(
             x, residual, weight, bias, eps, 1.0 if out_scale is None else out_scale, out, out_int8,
             stream, HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
             PER_CHANNEL=isinstance(out_scale, torch.Tensor), RMS=rms, num_warps=ROW_WARPS,
-            **OPTIONS,
+            **launch_options(x.device),
         )  # fmt: skip
     return out_int8
 

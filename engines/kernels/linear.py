@@ -26,6 +26,7 @@ from xopt.engines.kernels.checks import (
     require_shape,
 )
 from xopt.engines.kernels.gelu import gelu
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
 from xopt.engines.kernels.rounding import (
     load_columns,
@@ -35,7 +36,6 @@ from xopt.engines.kernels.rounding import (
     quantize_reference,
     scale_of,
 )
-from xopt.engines.kernels.spec import OPTIONS
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = [
@@ -80,7 +80,9 @@ def _epilogue_kernel(
     acc, weight_scale, bias, tokens, x_scale, out_scale, out,
     OUT_FEATURES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     GELU: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     exists = (row[:, None] < tokens) & (column[None, :] < OUT_FEATURES)
@@ -98,7 +100,9 @@ def linear_int8_kernel(
     OUT_FEATURES: tl.constexpr, IN_FEATURES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     GELU: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     HALF: tl.constexpr = BLOCK_K // 2
@@ -234,7 +238,7 @@ def launch_linear_int8(
         acc = torch._int_mm(x, weight.T)
         _epilogue_kernel[(triton.cdiv(tokens, 8), triton.cdiv(out_features, 256))](
             acc, weight_scale, bias, tokens, x_scale, step, out,
-            BLOCK_M=8, BLOCK_N=256, num_warps=4, **variant, **OPTIONS,
+            BLOCK_M=8, BLOCK_N=256, num_warps=4, **variant, **launch_options(x.device),
         )  # fmt: skip
         return out
     grid = (triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n))
@@ -243,7 +247,7 @@ def launch_linear_int8(
         IN_FEATURES=in_features,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
         num_warps=tile.num_warps, num_stages=tile.num_stages, maxnreg=tile.max_registers,
-        **variant, **OPTIONS,
+        **variant, **launch_options(x.device),
     )  # fmt: skip
     return out
 

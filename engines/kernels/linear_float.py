@@ -19,9 +19,9 @@ import triton.language as tl
 
 from xopt.engines.kernels.checks import require_device, require_dtype, require_shape
 from xopt.engines.kernels.gelu import bias_gelu, bias_gelu_reference, gelu
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
 from xopt.engines.kernels.rounding import INTERPRETED, narrow
-from xopt.engines.kernels.spec import OPTIONS
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = [
@@ -38,8 +38,10 @@ def linear_gelu_kernel(
     x, weight, bias, tokens, out,
     OUT_FEATURES: tl.constexpr, IN_FEATURES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
     """One tile of the result of :func:`linear_gelu`."""
+    follow(DEPENDENT)
     first = tl.program_id(0) * BLOCK_M
     row = tl.arange(0, BLOCK_M)[:, None]
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -121,7 +123,7 @@ def launch_linear_gelu(
             OUT_FEATURES=out_features, IN_FEATURES=in_features,
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
-            maxnreg=tile.max_registers, **OPTIONS,
+            maxnreg=tile.max_registers, **launch_options(x.device),
         )  # fmt: skip
     return out
 

@@ -19,8 +19,8 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.checks import require_device, require_dtype, require_shape
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
-from xopt.engines.kernels.spec import OPTIONS
 
 __all__ = ["mean_pool", "mean_pool_reference"]
 
@@ -30,8 +30,10 @@ ROWS = 16
 
 @triton.jit
 def _mean_pool_kernel(
-    x, cu_seqlens, out, HIDDEN: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
-):
+    x, cu_seqlens, out, HIDDEN: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):  # fmt: skip
+    follow(DEPENDENT)
     sentence = tl.program_id(0)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     start = tl.load(cu_seqlens + sentence)
@@ -71,7 +73,14 @@ def mean_pool(x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     out = torch.empty((sentences, hidden), dtype=torch.float32, device=x.device)
     if sentences:
         _mean_pool_kernel[(sentences, triton.cdiv(hidden, BLOCK))](
-            x, cu_seqlens, out, HIDDEN=hidden, ROWS=ROWS, BLOCK=BLOCK, num_warps=4, **OPTIONS
+            x,
+            cu_seqlens,
+            out,
+            HIDDEN=hidden,
+            ROWS=ROWS,
+            BLOCK=BLOCK,
+            num_warps=4,
+            **launch_options(x.device),
         )
     return out
 

@@ -21,9 +21,9 @@ from xopt.engines.kernels.checks import (
     require_dtype,
     require_shape,
 )
+from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
 from xopt.engines.kernels.rounding import narrow
-from xopt.engines.kernels.spec import OPTIONS
 
 __all__ = ["rotate", "rotate_reference"]
 
@@ -34,7 +34,9 @@ NUM_WARPS = 4
 def _rotate_kernel(
     x, position_ids, cosine, sine,
     ROWS: tl.constexpr, HEADS: tl.constexpr, HALF: tl.constexpr, BLOCK: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     token = tl.program_id(0)
     head = tl.arange(0, BLOCK)[:, None]
     pair = tl.arange(0, HALF)[None, :]
@@ -87,7 +89,7 @@ def rotate(
     if tokens:
         _rotate_kernel[(tokens,)](
             x, position_ids, cosine, sine, ROWS=rows, HEADS=heads, HALF=width // 2,
-            BLOCK=triton.next_power_of_2(heads), num_warps=NUM_WARPS, **OPTIONS,
+            BLOCK=triton.next_power_of_2(heads), num_warps=NUM_WARPS, **launch_options(x.device),
         )  # fmt: skip
     return x
 

@@ -125,7 +125,7 @@ def test_a_t4_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> Non
     from xopt.engines.kernels import checks
 
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
-    monkeypatch.setattr(checks, "_capability", lambda index: 75)
+    monkeypatch.setattr(checks, "capability", lambda index: 75)
     for name, value in {
         "is_available": True,
         "current_device": 0,
