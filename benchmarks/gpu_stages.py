@@ -30,6 +30,8 @@ from xopt.engines.kernels.criteria import (
 Say = Callable[..., None]
 PRECISIONS = ("fp16", "int8", "int8-attention")
 LINEAR = {"qkv": (2304, 768), "output": (768, 768), "ffn_in": (3072, 768), "ffn_out": (768, 3072)}
+# Deep enough to be cut into parts.
+SMALL = (96, 512)
 
 
 def batches(small: bool) -> dict[str, tuple[list[int], int]]:
@@ -96,9 +98,10 @@ def attention_rows(
 
 def linear_rows(say: Say, device: torch.device, generator: torch.Generator, small: bool) -> None:
     """Every tile of the linear kernel, with GELU and without, quantized and not."""
-    from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
+    from xopt.engines.kernels.linear import launch_linear_int8
+    from xopt.engines.kernels.linear_tiles import linear_int8_candidates
 
-    shapes = {"small": (96, 64)} if small else LINEAR
+    shapes = {"small": SMALL} if small else LINEAR
     for (name, (outer, inner)), tokens in itertools.product(
         shapes.items(), (17, 65) if small else (1, 48, 127, 1025)
     ):
@@ -127,9 +130,10 @@ def linear_rows(say: Say, device: torch.device, generator: torch.Generator, smal
 
 def gelu_rows(say: Say, device: torch.device, generator: torch.Generator, small: bool) -> None:
     """Every tile of the fp16 product with bias and GELU, beside the library's two kernels."""
-    from xopt.engines.kernels.linear_float import launch_linear_gelu, linear_gelu_candidates
+    from xopt.engines.kernels.linear_float import launch_linear_gelu
+    from xopt.engines.kernels.linear_tiles import linear_gelu_candidates
 
-    outer, inner = (96, 64) if small else LINEAR["ffn_in"]
+    outer, inner = SMALL if small else LINEAR["ffn_in"]
     for tokens in (17, 65) if small else (1, 48, 127, 1025):
         x, weight = (
             torch.randn(size, generator=generator).div(inner**0.25).to(device, torch.float16)
@@ -138,7 +142,7 @@ def gelu_rows(say: Say, device: torch.device, generator: torch.Generator, small:
         bias = torch.randn(outer, generator=generator).to(device)
         exact = kernels.linear_gelu_reference(x, weight, bias)
         peer = largest_error(launch_linear_gelu(x, weight, bias, None), exact)
-        for tile in linear_gelu_candidates(tokens, torch.float16)[:-1]:
+        for tile in linear_gelu_candidates(tokens, torch.float16, outer, inner)[:-1]:
             error = largest_error(launch_linear_gelu(x, weight, bias, tile), exact)
             what = f"fp16 ffn_in with GELU, T {tokens}, {tile}"
             say(what=what, right=error <= 2 * peer + EPS, error=f"{error:.2e}, library {peer:.2e}")

@@ -23,6 +23,8 @@ from attention_peers import (
 )
 from gpu_stages import LINEAR, Say, launched_alone
 
+from xopt.engines.kernels.tiles import Tile
+
 PEERS = {
     "fp16": prepare_xopt,
     "fp16, 64 rows": partial(prepare_xopt, rows=64),
@@ -54,8 +56,9 @@ def ceilings(say: Say, device: torch.device) -> None:
 
 def micro(say: Say, device: torch.device) -> None:
     """Products by tile beside the libraries, epilogue on and off; attention beside torch's."""
-    from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
-    from xopt.engines.kernels.linear_float import launch_linear_gelu, linear_gelu_candidates
+    from xopt.engines.kernels.linear import launch_linear_int8
+    from xopt.engines.kernels.linear_float import launch_linear_gelu
+    from xopt.engines.kernels.linear_tiles import linear_gelu_candidates, linear_int8_candidates
 
     reached = measure_ceilings(5)
     for tokens in (48, 512, 8192):
@@ -69,7 +72,7 @@ def micro(say: Say, device: torch.device) -> None:
             runs: dict[str, Any] = {"cuBLAS fp16": lambda a=half, b=wide: a @ b.T}
             gelu = name == "ffn_in"
             for tile in linear_int8_candidates(tokens, outer, inner):
-                label = "_int_mm" if tile is None else f"{tile.block_m}x{tile.block_n}"
+                label = named(tile, "_int_mm")
                 for on in (True, False):
                     options: dict[str, Any] = {"x_scale": 0.02, "gelu": gelu and on}
                     if on:
@@ -79,8 +82,8 @@ def micro(say: Say, device: torch.device) -> None:
                             *a, t, **o
                         )
                     )
-            for tile in linear_gelu_candidates(tokens, torch.float16) if gelu else ():
-                label = f"{tile.block_m}x{tile.block_n}x{tile.block_k}" if tile else "cuBLAS"
+            for tile in linear_gelu_candidates(tokens, torch.float16, outer, inner) if gelu else ():
+                label = named(tile, "cuBLAS")
                 runs[f"fp16 {label}, bias and GELU"] = lambda a=(half, wide, bias), t=tile: (
                     launch_linear_gelu(*a, t)
                 )
@@ -112,6 +115,14 @@ def micro(say: Say, device: torch.device) -> None:
             share = batch.operations / ms / 1e9 / reached["fp16_tera_ops_per_s"]
             said = f"{ms * 1e3:.1f} µs, {share:.0%} of fp16's ceiling"
             say(what=f"attention {peer}, S {length}", value=said, ms=times)
+
+
+def named(tile: Tile | None, library: str) -> str:
+    """A candidate, for people."""
+    if tile is None:
+        return library
+    parts = f" in {tile.parts} parts" if tile.parts > 1 else ""
+    return f"{tile.block_m}x{tile.block_n}x{tile.block_k}{parts}"
 
 
 def whole(say: Say, device: torch.device) -> None:

@@ -10,13 +10,19 @@ from torch import Tensor
 from triton import knobs
 
 from xopt.engines import kernels
-from xopt.engines.kernels.linear import launch_linear_int8, linear_int8_candidates
-from xopt.engines.kernels.linear_float import launch_linear_gelu, linear_gelu_candidates
+from xopt.engines.kernels.linear import launch_linear_int8
+from xopt.engines.kernels.linear_float import launch_linear_gelu
+from xopt.engines.kernels.linear_tiles import (
+    PROCESSORS,
+    linear_gelu_candidates,
+    linear_int8_candidates,
+)
+from xopt.engines.kernels.parts import MOST_TILES
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = ["Products"]
 
-WARM_LAUNCHES, TIMED_LAUNCHES = 2, 10
+TIMED_LAUNCHES = 10
 
 
 class Products:
@@ -27,16 +33,29 @@ class Products:
 
     def __init__(self) -> None:
         self.chosen: dict[tuple[int, int, int, bool, bool], Tile | None] = {}
+        self._arrivals: Tensor | None = None
+
+    def arrivals(self, device: torch.device) -> Tensor:
+        """Of programs that share a tile: zeros between launches, kept as long as any graph."""
+        if self._arrivals is None:
+            self._arrivals = torch.zeros(MOST_TILES, dtype=torch.int32, device=device)
+        return self._arrivals
 
     def gelu(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """As :func:`xopt.engines.kernels.linear_gelu`."""
         out_features, in_features = weight.shape
         key = (len(x), out_features, in_features, True, False)
+        arrivals = self.arrivals(x.device)
+
+        def launch(tile: Tile | None) -> Tensor:
+            return launch_linear_gelu(x, weight, bias, tile, arrivals)
+
         if key not in self.chosen:
             kernels.linear_gelu(x, weight, bias)
-            candidates = linear_gelu_candidates(len(x), x.dtype)
-            self._choose(key, candidates, lambda tile: launch_linear_gelu(x, weight, bias, tile))
-        return launch_linear_gelu(x, weight, bias, self.chosen[key])
+            shape = out_features, in_features, _processors(x.device)
+            candidates = linear_gelu_candidates(len(x), x.dtype, *shape)
+            self._choose(key, candidates, launch)
+        return launch(self.chosen[key])
 
     def __call__(
         self, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, **epilogue: Any
@@ -46,12 +65,17 @@ class Products:
         tokens, (out_features, in_features) = len(x), weight.shape
         quantized = epilogue.get("out_scale") is not None
         key = (tokens, out_features, in_features, bool(epilogue.get("gelu")), quantized)
+        arrivals = self.arrivals(x.device)
+
+        def launch(tile: Tile | None) -> Tensor:
+            return launch_linear_int8(*operands, tile, arrivals=arrivals, **epilogue)
+
         if key in self.chosen:
-            return launch_linear_int8(*operands, self.chosen[key], **epilogue)
+            return launch(self.chosen[key])
         # Checks every argument, and compiles the default.
         out = kernels.linear_int8(*operands, **epilogue)
-        candidates = linear_int8_candidates(tokens, out_features, in_features)
-        self._choose(key, candidates, lambda tile: launch_linear_int8(*operands, tile, **epilogue))
+        shape = tokens, out_features, in_features, _processors(x.device)
+        self._choose(key, linear_int8_candidates(*shape), launch)
         return out
 
     def _choose(
@@ -64,17 +88,38 @@ class Products:
         if len(candidates) > 1 and not knobs.runtime.interpret:
             times = {tile: _time(launch, tile) for tile in candidates}
             self.chosen[key] = min(times, key=lambda tile: times[tile])
+            # Memory of graphs that are gone is no one else's before.
+            torch.cuda.empty_cache()
+
+
+def _processors(device: torch.device) -> int:
+    """Multiprocessors of a device; of an H100, where kernels are interpreted."""
+    if device.type != "cuda":
+        return PROCESSORS
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 def _time(launch: Callable[[Tile | None], Tensor], tile: Tile | None) -> float:
-    """Milliseconds of one launch; infinite where this GPU cannot do it."""
+    """Milliseconds of one launch; infinite where this GPU cannot do it.
+
+    Replayed from a CUDA graph, as in use: one by one, short launches take as long as the processor
+    needs to launch them.
+    """
     event: Any = torch.cuda.Event
     start, end = event(enable_timing=True), event(enable_timing=True)
     try:
-        for number in range(WARM_LAUNCHES + TIMED_LAUNCHES):
-            if number == WARM_LAUNCHES:
-                start.record()
-            launch(tile)
+        # Compiles; within a capture that is not allowed.
+        launch(tile)
+        graph = torch.cuda.CUDAGraph()
+        graph.capture_begin()
+        try:
+            for _ in range(TIMED_LAUNCHES):
+                launch(tile)
+        finally:
+            graph.capture_end()
+        graph.replay()
+        start.record()
+        graph.replay()
         end.record()
         end.synchronize()
     # A tile that needs more shared memory than there is, or a shape the library refuses.

@@ -21,7 +21,8 @@ from xopt.engines.kernels.attention_int8 import (
 )
 from xopt.engines.kernels.attention_tiles import REGISTERS, attention_int8_tile, attention_tile
 from xopt.engines.kernels.checks import KernelInputError
-from xopt.engines.kernels.linear import linear_int8_kernel, linear_int8_tile
+from xopt.engines.kernels.linear import linear_int8_kernel
+from xopt.engines.kernels.linear_tiles import linear_int8_tile
 from xopt.engines.kernels.spec import GridRule, KernelSpec
 from xopt.engines.kernels.tiles import Tile
 
@@ -180,6 +181,9 @@ def linear_int8_specs(
                 "GELU": gelu,
                 "QUANTIZE": out_scale is not None,
                 "PER_CHANNEL": False,
+                "PARTS": 1,
+                "sums": None,
+                "arrivals": None,
             },
             grid=GridRule(tile.block_m, columns=triton.cdiv(out_features, tile.block_n)),
             num_warps=tile.num_warps,

@@ -28,6 +28,8 @@ from xopt.engines.kernels.checks import (
 from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
+from xopt.engines.kernels.linear_tiles import linear_int8_tile
+from xopt.engines.kernels.parts import add_parts, bring_part, part_arguments
 from xopt.engines.kernels.rounding import (
     load_columns,
     load_scale,
@@ -41,9 +43,8 @@ from xopt.engines.kernels.tiles import Tile
 __all__ = [
     "launch_linear_int8",
     "linear_int8",
-    "linear_int8_candidates",
+    "linear_int8_kernel",
     "linear_int8_reference",
-    "linear_int8_tile",
 ]
 
 
@@ -96,12 +97,13 @@ def _epilogue_kernel(
 
 @triton.jit(do_not_specialize=["tokens"])
 def linear_int8_kernel(
-    x, weight, weight_scale, bias, tokens, x_scale, out_scale, out,
+    x, weight, weight_scale, bias, tokens, x_scale, out_scale, out, sums, arrivals,
     OUT_FEATURES: tl.constexpr, IN_FEATURES: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PARTS: tl.constexpr,
     GELU: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    """One tile of the result of :func:`linear_int8`, or one part of its sums."""
     follow(DEPENDENT)
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -112,11 +114,13 @@ def linear_int8_kernel(
     x_ptrs = x + row[:, None].to(tl.int64) * IN_FEATURES + k[None, :]
     w_ptrs = weight + column[None, :] * IN_FEATURES + k[:, None]
     acc = tl.zeros([BLOCK_M, BLOCK_N], tl.int32)
-    for first in range(0, IN_FEATURES, BLOCK_K):
+    LENGTH: tl.constexpr = (IN_FEATURES + BLOCK_K - 1) // BLOCK_K // PARTS * BLOCK_K
+    begin = tl.program_id(2) * LENGTH if PARTS > 1 else 0
+    for first in range(0, LENGTH, BLOCK_K):
         # Two products a step: with one, Triton carries the next step's operands from step to step,
         # a register a byte, which takes a block's place on SM 80, 86, 89 and 120.
         for half in tl.static_range(2):  # pyright: ignore[reportGeneralTypeIssues]
-            start = first + half * HALF
+            start = begin + first + half * HALF
             x_mask = in_rows
             w_mask = in_columns[None, :]
             if IN_FEATURES % BLOCK_K != 0:
@@ -125,36 +129,14 @@ def linear_int8_kernel(
             a = tl.load(x_ptrs + start, mask=x_mask, other=0)
             b = tl.load(w_ptrs + start, mask=w_mask, other=0)
             acc = tl.dot(a, b, acc, out_dtype=tl.int32)
+    if PARTS > 1:
+        if not bring_part(acc, sums, arrivals, PARTS):
+            return
+        acc = add_parts(sums, BLOCK_M, BLOCK_N, PARTS)
     _finish(
         acc, weight_scale, bias, x_scale, out_scale, out, row, column, in_rows,
         OUT_FEATURES, BLOCK_M, BLOCK_N, GELU, QUANTIZE, PER_CHANNEL,
     )  # fmt: skip
-
-
-def linear_int8_tile(tokens: int) -> Tile:
-    """The tile for a batch of ``tokens`` tokens."""
-    if tokens <= 64:
-        return Tile(block_m=64, block_n=64, num_warps=4, num_stages=4, block_k=128)
-    # So many registers let two blocks into an SM; scales per channel took two more on SM 90.
-    return Tile(128, 128, num_warps=8, num_stages=4, block_k=64, max_registers=128)
-
-
-def linear_int8_candidates(tokens: int, out_features: int, in_features: int) -> list[Tile | None]:
-    """What is worth a measurement for this shape, the default first; None is the library."""
-    found: list[Tile | None] = [linear_int8_tile(tokens)]
-    if tokens <= 64:
-        # Narrow tiles, so that a short batch still gives work to many multiprocessors.
-        found.append(Tile(block_m=64, block_n=32, num_warps=4, num_stages=4, block_k=128))
-        found.append(Tile(block_m=32, block_n=32, num_warps=2, num_stages=4, block_k=128))
-        found.append(Tile(block_m=16, block_n=128, num_warps=4, num_stages=3, block_k=128))
-    else:
-        # One block an SM, for what it saves of reading: only where it was measured to be faster.
-        found.append(Tile(block_m=128, block_n=256, num_warps=8, num_stages=3, block_k=128))
-        found.append(Tile(block_m=64, block_n=128, num_warps=4, num_stages=3, block_k=128))
-    # What torch._int_mm takes on CUDA.
-    if tokens > 16 and out_features % 8 == 0 and in_features % 8 == 0:
-        found.append(None)
-    return found
 
 
 def linear_int8(
@@ -215,8 +197,12 @@ def launch_linear_int8(
     gelu: bool = False,
     out_scale: float | torch.Tensor | None = None,
     out_dtype: torch.dtype = torch.float16,
+    arrivals: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """:func:`linear_int8` with a tile of the caller's choice; None for the library's product."""
+    """:func:`linear_int8` with a tile of the caller's choice; None for the library's product.
+
+    ``arrivals`` as for :func:`xopt.engines.kernels.parts.part_arguments`.
+    """
     require_device(x, weight, weight_scale, bias, only_tensor(out_scale))
     tokens, in_features = x.shape
     out_features = weight.shape[0]
@@ -241,13 +227,14 @@ def launch_linear_int8(
             BLOCK_M=8, BLOCK_N=256, num_warps=4, **variant, **launch_options(x.device),
         )  # fmt: skip
         return out
-    grid = (triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n))
-    linear_int8_kernel[grid](
+    rows, columns = triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n)
+    parts = part_arguments(tile, x, out_features, torch.int32, arrivals)
+    linear_int8_kernel[(rows, columns, tile.parts)](
         x, weight, weight_scale, bias, tokens, x_scale, step, out,
         IN_FEATURES=in_features,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
         num_warps=tile.num_warps, num_stages=tile.num_stages, maxnreg=tile.max_registers,
-        **variant, **launch_options(x.device),
+        **parts, **variant, **launch_options(x.device),
     )  # fmt: skip
     return out
 

@@ -21,13 +21,14 @@ from xopt.engines.kernels.checks import require_device, require_dtype, require_s
 from xopt.engines.kernels.gelu import bias_gelu, bias_gelu_reference, gelu
 from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
+from xopt.engines.kernels.linear_tiles import linear_gelu_candidates
+from xopt.engines.kernels.parts import add_parts, bring_part, part_arguments
 from xopt.engines.kernels.rounding import INTERPRETED, narrow
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = [
     "launch_linear_gelu",
     "linear_gelu",
-    "linear_gelu_candidates",
     "linear_gelu_kernel",
     "linear_gelu_reference",
 ]
@@ -35,9 +36,9 @@ __all__ = [
 
 @triton.jit(do_not_specialize=["tokens"])
 def linear_gelu_kernel(
-    x, weight, bias, tokens, out,
+    x, weight, bias, tokens, out, sums, arrivals,
     OUT_FEATURES: tl.constexpr, IN_FEATURES: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PARTS: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):  # fmt: skip
     """One tile of the result of :func:`linear_gelu`."""
@@ -52,7 +53,10 @@ def linear_gelu_kernel(
     x_ptrs = x + first.to(tl.int64) * IN_FEATURES + row * IN_FEATURES + k[None, :]
     w_ptrs = weight + column[None, :] * IN_FEATURES + k[:, None]
     acc = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for step in range(0, IN_FEATURES, BLOCK_K):
+    LENGTH: tl.constexpr = (IN_FEATURES + BLOCK_K - 1) // BLOCK_K // PARTS * BLOCK_K
+    begin = tl.program_id(2) * LENGTH if PARTS > 1 else 0
+    for ahead in range(0, LENGTH, BLOCK_K):
+        step = begin + ahead
         x_mask = in_rows
         w_mask = in_columns[None, :]
         if IN_FEATURES % BLOCK_K != 0:
@@ -65,25 +69,14 @@ def linear_gelu_kernel(
             a = a.to(tl.float32)
             b = b.to(tl.float32)
         acc = tl.dot(a, b, acc, input_precision="ieee")
+    if PARTS > 1:
+        if not bring_part(acc, sums, arrivals, PARTS):
+            return
+        acc = add_parts(sums, BLOCK_M, BLOCK_N, PARTS)
     y = acc + tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)[None, :]
     y = gelu(y, False)
     out_ptrs = out + first.to(tl.int64) * OUT_FEATURES + row * OUT_FEATURES + column[None, :]
     tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=in_rows & in_columns[None, :])
-
-
-def linear_gelu_candidates(tokens: int, dtype: torch.dtype) -> list[Tile | None]:
-    """What is worth a measurement for this batch, the default first; None is the library."""
-    # No tensor core multiplies fp32 as it is.
-    if dtype == torch.float32:
-        return [None]
-    if tokens <= 64:
-        return [Tile(64, 64, num_warps=4, num_stages=4, block_k=64), None]
-    return [
-        Tile(128, 128, num_warps=8, num_stages=4, block_k=32, max_registers=128),
-        Tile(128, 128, num_warps=8, num_stages=3, block_k=64),
-        Tile(128, 256, num_warps=8, num_stages=3, block_k=64),
-        None,
-    ]
 
 
 def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -102,28 +95,34 @@ def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> to
         KernelInputError: an argument is not as described.
     """
     _check(x, weight, bias)
-    tile = linear_gelu_candidates(x.shape[0], x.dtype)[0]
+    tile = linear_gelu_candidates(x.shape[0], x.dtype, *weight.shape)[0]
     return launch_linear_gelu(x, weight, bias, tile)
 
 
 def launch_linear_gelu(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, tile: Tile | None
-) -> torch.Tensor:
-    """:func:`linear_gelu` with a tile of the caller's choice; None for the library's product."""
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, tile: Tile | None,
+    arrivals: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """:func:`linear_gelu` with a tile of the caller's choice; None for the library's product.
+
+    ``arrivals`` as for :func:`xopt.engines.kernels.parts.part_arguments`.
+    """
     if tile is None:
         return bias_gelu(torch.nn.functional.linear(x, weight), bias)
     require_device(x, weight, bias)
     tokens, in_features = x.shape
     out_features = weight.shape[0]
     out = torch.empty((tokens, out_features), dtype=x.dtype, device=x.device)
-    grid = (triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n))
+    rows, columns = triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n)
     if tokens:
-        linear_gelu_kernel[grid](
+        linear_gelu_kernel[(rows, columns, tile.parts)](
             x, weight, bias, tokens, out,
             OUT_FEATURES=out_features, IN_FEATURES=in_features,
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
-            maxnreg=tile.max_registers, **launch_options(x.device),
+            maxnreg=tile.max_registers,
+            **part_arguments(tile, x, out_features, torch.float32, arrivals),
+            **launch_options(x.device),
         )  # fmt: skip
     return out
 

@@ -21,7 +21,7 @@ The tokens after the last sentence (a bucket's unused tail) are served as senten
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import triton
 import triton.language as tl
@@ -44,6 +44,7 @@ class Tile:
         num_stages: depth of the software pipeline that prefetches the next steps.
         block_k: length of one step along the summed dimension, for matrix products; else 0.
         max_registers: most registers a thread may have; the assembler's choice without it.
+        parts: programs that share the summed dimension (``parts.py``).
     """
 
     block_m: int
@@ -52,6 +53,11 @@ class Tile:
     num_stages: int
     block_k: int = 0
     max_registers: int | None = None
+    parts: int = 1
+
+    def in_parts(self, parts: int) -> Tile:
+        """The same tile with each sum cut into so many parts."""
+        return replace(self, parts=parts)
 
 
 @triton.jit

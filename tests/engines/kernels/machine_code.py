@@ -23,8 +23,8 @@ from xopt.engines.kernels.aot_specs import (
     attention_specs,
     linear_int8_specs,
 )
-from xopt.engines.kernels.linear import linear_int8_candidates
-from xopt.engines.kernels.linear_float import linear_gelu_candidates, linear_gelu_kernel
+from xopt.engines.kernels.linear_float import linear_gelu_kernel
+from xopt.engines.kernels.linear_tiles import linear_gelu_candidates, linear_int8_candidates
 from xopt.engines.kernels.ptx import assemble_ptx
 from xopt.engines.kernels.spec import GridRule, KernelSpec
 from xopt.engines.kernels.tiles import Tile
@@ -34,6 +34,10 @@ from xopt.engines.kernels.tiles import Tile
 REGISTERS = 64 * 1024
 SHARED_OF_AN_SM = {sm: block + 1024 for sm, block in SHARED_BYTES.items()}
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,6}\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9_.]+)", re.M)
+# A part is written before it is counted, and the others' are read past the SM's own cache.
+JOINED = re.compile(
+    r"st\.global.*bar\.sync.*atom\.global\.gpu\.acq_rel\.add.*ld\.global\.cg", re.DOTALL
+)
 PRODUCT = re.compile(r"HMMA|IMMA|HGMMA|IGMMA|QMMA|UTCHMMA|UTCIMMA")
 
 
@@ -71,6 +75,7 @@ def describe(name: str, spec: KernelSpec, sm: int) -> dict[str, Any]:
         "shared_bytes": kernel.shared_bytes,
         "blocks": min(by_registers, by_shared),
         "warps": spec.num_warps,
+        "joined": JOINED.search(kernel.ptx) is not None,
         "byte_loads": sum(one.startswith(("LDS.S8", "LDS.U8")) for one in code),
         "epilogue": round(len(behind) * threads / elements, 1),
     }
@@ -86,19 +91,33 @@ def linear(out_features: int, in_features: int, **epilogue: Any) -> KernelSpec:
 def linear_gelu(tile: Tile) -> KernelSpec:
     """The fp16 product, bias and GELU of ``ffn_in``."""
     blocks = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k}
-    return KernelSpec(
+    spec = KernelSpec(
         name="linear_gelu",
         function=linear_gelu_kernel,
         inputs={"x": "*fp16", "weight": "*fp16", "bias": "*fp32"},
         scalars={"tokens": "i32"},
         outputs={"out": "*fp16"},
-        constants={"OUT_FEATURES": 3072, "IN_FEATURES": 768, **blocks},
+        constants={
+            "OUT_FEATURES": 3072, "IN_FEATURES": 768, "PARTS": 1, "sums": None, "arrivals": None,
+            **blocks,
+        },
         grid=GridRule(tile.block_m),
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
         max_registers=tile.max_registers,
         multiplies=True,
-    )
+    )  # fmt: skip
+    return in_parts(spec, tile.parts, "fp32")
+
+
+def in_parts(spec: KernelSpec, parts: int, sums: str) -> KernelSpec:
+    """The same with the summed dimension cut into parts."""
+    if parts == 1:
+        return spec
+    constants = {**spec.constants, "PARTS": parts}
+    del constants["sums"], constants["arrivals"]
+    inputs = {**spec.inputs, "sums": f"*{sums}", "arrivals": "*i32"}
+    return replace(spec, constants=constants, inputs=inputs)
 
 
 def per_channel(spec: KernelSpec) -> KernelSpec:
@@ -112,18 +131,19 @@ def with_tile(spec: KernelSpec, tile: Tile) -> KernelSpec:
     """The same with another tile."""
     blocks = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n}
     blocks |= {"BLOCK_K": tile.block_k} if tile.block_k else {}
-    return replace(
+    spec = replace(
         spec,
         constants={**spec.constants, **blocks},
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
         max_registers=tile.max_registers,
     )
+    return in_parts(spec, tile.parts, "i32")
 
 
 EVERY = (80, 86, 89, 90, 120)
 FFN_IN = linear(3072, 768, gelu=True, out_scale=0.05)
-GELU_TILE = linear_gelu_candidates(8192, torch.float16)[0]
+GELU_TILE = linear_gelu_candidates(8192, torch.float16, 3072, 768)[0]
 assert GELU_TILE is not None
 CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
     ("ffn_in", FFN_IN, (80, 86, 90, 120)),
@@ -135,9 +155,17 @@ CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
 # What else is measured for a shape, but for the tile of 256 columns: one block, which must be worth
 # it where it is taken.
 for tile in (*linear_int8_candidates(32, 768, 3072), *linear_int8_candidates(8192, 768, 3072)[2:]):
-    if tile is not None:
+    if tile is not None and tile.parts == 1:
         name = f"ffn_out {tile.block_m} x {tile.block_n}"
         CASES.append((name, with_tile(linear(768, 3072), tile), (86, 120)))
+for tokens, narrow in ((16, "16 x 32"), (32, "32 x 32"), (64, "64 x 32"), (128, "64 x 64")):
+    for tile in linear_int8_candidates(tokens, 768, 3072):
+        if tile is not None and tile.parts > 1:
+            name = f"ffn_out {narrow}, {tile.parts} parts"
+            CASES.append((name, with_tile(linear(768, 3072), tile), (80, 90, 120)))
+for tile in linear_gelu_candidates(64, torch.float16, 3072, 768):
+    if tile is not None and tile.parts > 1:
+        CASES.append((f"ffn_in fp16, {tile.parts} parts", linear_gelu(tile), (80, 90, 120)))
 for head_dim in (64, 128):
     fp16, int8 = (
         make(heads=12, head_dim=head_dim, **given)

@@ -26,6 +26,11 @@ def test_a_tile_of_64_rows_keeps_as_many_warps_at_work(rows: list[dict[str, Any]
     assert not [row for row in small if row["blocks"] * row["warps"] < 16 or row["registers"] > 128]
 
 
+def test_parts_are_counted_behind_what_they_wrote(rows: list[dict[str, Any]]) -> None:
+    assert {row["sm"] for row in rows if row["joined"]} == {80, 90, 120}
+    assert all(row["joined"] == ("parts" in row["kernel"]) for row in rows)
+
+
 def test_shared_memory_is_not_read_byte_by_byte(rows: list[dict[str, Any]]) -> None:
     assert not [row for row in rows if row["byte_loads"]]
 
