@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from gpu_launch import PtxEngine, launch_once, tactics
 from gpu_poison import poisoned
+from gpu_products import Say, gelu_rows, linear_rows
 from torch.nn import functional
 
 from xopt.engines import kernels
@@ -24,14 +24,9 @@ from xopt.engines.kernels.criteria import (
     context_bound,
     largest_error,
     plain_attention,
-    quantized_bound,
 )
 
-Say = Callable[..., None]
 PRECISIONS = ("fp16", "int8", "int8-attention")
-LINEAR = {"qkv": (2304, 768), "output": (768, 768), "ffn_in": (3072, 768), "ffn_out": (768, 3072)}
-# Deep enough to be cut into parts.
-SMALL = (96, 512)
 
 
 def batches(small: bool) -> dict[str, tuple[list[int], int]]:
@@ -94,58 +89,6 @@ def attention_rows(
         wrong = int(((out.int() - exact.int()).abs() > steps).sum())
         said = f"{wrong} values wrong"
         say(what=f"attention INT8, {rows} rows, {what}", right=wrong == 0, error=said)
-
-
-def linear_rows(say: Say, device: torch.device, generator: torch.Generator, small: bool) -> None:
-    """Every tile of the linear kernel, with GELU and without, quantized and not."""
-    from xopt.engines.kernels.linear import launch_linear_int8
-    from xopt.engines.kernels.linear_tiles import linear_int8_candidates
-
-    shapes = {"small": SMALL} if small else LINEAR
-    for (name, (outer, inner)), tokens in itertools.product(
-        shapes.items(), (17, 65) if small else (1, 48, 127, 1025)
-    ):
-        x, weight = (
-            torch.randint(-128, 128, size, generator=generator).to(device, torch.int8)
-            for size in ((tokens, inner), (outer, inner))
-        )
-        scale = (0.5 + torch.rand(outer, generator=generator)).to(device) / 2000
-        bias = torch.randn(outer, generator=generator).to(device)
-        arguments = (x, weight, scale, bias)
-        for gelu in (False, True):
-            options: dict[str, Any] = {"x_scale": 0.02, "gelu": gelu}
-            exact = kernels.linear_int8_reference(*arguments, **options, out_dtype=torch.float32)
-            for tile in linear_int8_candidates(tokens, outer, inner):
-                if small and tile is None:
-                    continue
-                out = launch_linear_int8(*arguments, tile, **options, out_dtype=torch.float32)
-                close = (out - exact).abs() <= 2e-6 * exact.abs() + 2e-6
-                packed = launch_linear_int8(*arguments, tile, **options, out_scale=0.05)
-                wanted = (exact.double() / 0.05).round().clamp(-128, 127)
-                off = (packed.double() - wanted).abs() > quantized_bound(exact, 0.05)
-                wrong = int((~close).sum()) + int(off.sum())
-                what = f"linear {name}, T {tokens}, gelu {gelu}, {tile or '_int_mm'}"
-                say(what=what, right=wrong == 0, error=f"{wrong} values wrong")
-
-
-def gelu_rows(say: Say, device: torch.device, generator: torch.Generator, small: bool) -> None:
-    """Every tile of the fp16 product with bias and GELU, beside the library's two kernels."""
-    from xopt.engines.kernels.linear_float import launch_linear_gelu
-    from xopt.engines.kernels.linear_tiles import linear_gelu_candidates
-
-    outer, inner = SMALL if small else LINEAR["ffn_in"]
-    for tokens in (17, 65) if small else (1, 48, 127, 1025):
-        x, weight = (
-            torch.randn(size, generator=generator).div(inner**0.25).to(device, torch.float16)
-            for size in ((tokens, inner), (outer, inner))
-        )
-        bias = torch.randn(outer, generator=generator).to(device)
-        exact = kernels.linear_gelu_reference(x, weight, bias)
-        peer = largest_error(launch_linear_gelu(x, weight, bias, None), exact)
-        for tile in linear_gelu_candidates(tokens, torch.float16, outer, inner)[:-1]:
-            error = largest_error(launch_linear_gelu(x, weight, bias, tile), exact)
-            what = f"fp16 ffn_in with GELU, T {tokens}, {tile}"
-            say(what=what, right=error <= 2 * peer + EPS, error=f"{error:.2e}, library {peer:.2e}")
 
 
 def norm_row(say: Say, device: torch.device, generator: torch.Generator) -> None:

@@ -13,7 +13,7 @@ from xopt.engines import kernels
 from xopt.engines.kernels.linear import launch_linear_int8
 from xopt.engines.kernels.linear_float import launch_linear_gelu
 from xopt.engines.kernels.linear_tiles import (
-    PROCESSORS,
+    gpu_of,
     linear_gelu_candidates,
     linear_int8_candidates,
 )
@@ -52,7 +52,7 @@ class Products:
 
         if key not in self.chosen:
             kernels.linear_gelu(x, weight, bias)
-            shape = out_features, in_features, _processors(x.device)
+            shape = out_features, in_features, gpu_of(x.device)
             candidates = linear_gelu_candidates(len(x), x.dtype, *shape)
             self._choose(key, candidates, launch)
         return launch(self.chosen[key])
@@ -74,7 +74,7 @@ class Products:
             return launch(self.chosen[key])
         # Checks every argument, and compiles the default.
         out = kernels.linear_int8(*operands, **epilogue)
-        shape = tokens, out_features, in_features, _processors(x.device)
+        shape = tokens, out_features, in_features, gpu_of(x.device)
         self._choose(key, linear_int8_candidates(*shape), launch)
         return out
 
@@ -90,13 +90,6 @@ class Products:
             self.chosen[key] = min(times, key=lambda tile: times[tile])
             # Memory of graphs that are gone is no one else's before.
             torch.cuda.empty_cache()
-
-
-def _processors(device: torch.device) -> int:
-    """Multiprocessors of a device; of an H100, where kernels are interpreted."""
-    if device.type != "cuda":
-        return PROCESSORS
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 def _time(launch: Callable[[Tile | None], Tensor], tile: Tile | None) -> float:

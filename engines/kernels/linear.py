@@ -25,16 +25,13 @@ from xopt.engines.kernels.checks import (
     require_scale,
     require_shape,
 )
-from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
+from xopt.engines.kernels.linear_bulk import bulk_launch, linear_int8_bulk_kernel
+from xopt.engines.kernels.linear_finish import finish_int8
 from xopt.engines.kernels.linear_tiles import linear_int8_tile
 from xopt.engines.kernels.parts import add_parts, bring_part, part_arguments
 from xopt.engines.kernels.rounding import (
-    load_columns,
-    load_scale,
-    narrow,
-    quantize,
     quantize_reference,
     scale_of,
 )
@@ -46,34 +43,6 @@ __all__ = [
     "linear_int8_kernel",
     "linear_int8_reference",
 ]
-
-
-@triton.jit
-def _finish(
-    acc, weight_scale, bias, x_scale, out_scale, out, row, column, exists,
-    OUT_FEATURES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    GELU: tl.constexpr, QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
-):  # fmt: skip
-    """Dequantize the int32 sums [rows, columns], add the bias, apply GELU, requantize, store."""
-    in_columns = None
-    if OUT_FEATURES % BLOCK_N != 0:
-        in_columns = column < OUT_FEATURES
-        exists = exists & in_columns[None, :]
-    scale = load_columns(weight_scale, column, in_columns, 0.0) * x_scale
-    shift = load_columns(bias, column, in_columns, 0.0).to(tl.float32)
-    y = acc.to(tl.float32) * scale[None, :] + shift[None, :]
-    if GELU:
-        # Sums of whole numbers are finite.
-        y = gelu(y, True)
-    # Offsets from a tile's first row fit into int32, offsets from the batch's may not.
-    first = tl.program_id(0) * BLOCK_M
-    out += first.to(tl.int64) * OUT_FEATURES
-    out_ptrs = out + (row - first)[:, None] * OUT_FEATURES + column[None, :]
-    if QUANTIZE:
-        step, inverse = load_scale(out_scale, column, in_columns, OUT_FEATURES, PER_CHANNEL)
-        tl.store(out_ptrs, quantize(y, step[None, :], inverse[None, :], True), mask=exists)
-    else:
-        tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=exists)
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -89,8 +58,9 @@ def _epilogue_kernel(
     exists = (row[:, None] < tokens) & (column[None, :] < OUT_FEATURES)
     place = row[:, None].to(tl.int64) * OUT_FEATURES + column[None, :]
     sums = tl.load(acc + place, mask=exists, other=0)
-    _finish(
-        sums, weight_scale, bias, x_scale, out_scale, out, row, column, row[:, None] < tokens,
+    finish_int8(
+        sums, weight_scale, bias, x_scale, out_scale, out,
+        tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N, tokens,
         OUT_FEATURES, BLOCK_M, BLOCK_N, GELU, QUANTIZE, PER_CHANNEL,
     )  # fmt: skip
 
@@ -133,8 +103,9 @@ def linear_int8_kernel(
         if not bring_part(acc, sums, arrivals, PARTS):
             return
         acc = add_parts(sums, BLOCK_M, BLOCK_N, PARTS)
-    _finish(
-        acc, weight_scale, bias, x_scale, out_scale, out, row, column, in_rows,
+    finish_int8(
+        acc, weight_scale, bias, x_scale, out_scale, out,
+        tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N, tokens,
         OUT_FEATURES, BLOCK_M, BLOCK_N, GELU, QUANTIZE, PER_CHANNEL,
     )  # fmt: skip
 
@@ -214,8 +185,7 @@ def launch_linear_int8(
     if not tokens:
         return out
     step = 1.0 if out_scale is None else out_scale
-    variant = {
-        "OUT_FEATURES": out_features,
+    epilogue = {
         "GELU": gelu,
         "QUANTIZE": out_scale is not None,
         "PER_CHANNEL": isinstance(out_scale, torch.Tensor),
@@ -224,17 +194,22 @@ def launch_linear_int8(
         acc = torch._int_mm(x, weight.T)
         _epilogue_kernel[(triton.cdiv(tokens, 8), triton.cdiv(out_features, 256))](
             acc, weight_scale, bias, tokens, x_scale, step, out,
-            BLOCK_M=8, BLOCK_N=256, num_warps=4, **variant, **launch_options(x.device),
+            OUT_FEATURES=out_features, BLOCK_M=8, BLOCK_N=256, num_warps=4, **epilogue,
+            **launch_options(x.device),
         )  # fmt: skip
+        return out
+    if tile.bulk:
+        others = (weight_scale, bias, tokens, x_scale, step, out)
+        bulk_launch(linear_int8_bulk_kernel, tile, x, weight, *others, **epilogue)
         return out
     rows, columns = triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n)
     parts = part_arguments(tile, x, out_features, torch.int32, arrivals)
     linear_int8_kernel[(rows, columns, tile.parts)](
         x, weight, weight_scale, bias, tokens, x_scale, step, out,
-        IN_FEATURES=in_features,
+        OUT_FEATURES=out_features, IN_FEATURES=in_features,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
         num_warps=tile.num_warps, num_stages=tile.num_stages, maxnreg=tile.max_registers,
-        **parts, **variant, **launch_options(x.device),
+        **parts, **epilogue, **launch_options(x.device),
     )  # fmt: skip
     return out
 

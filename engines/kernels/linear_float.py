@@ -18,12 +18,14 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.checks import require_device, require_dtype, require_shape
-from xopt.engines.kernels.gelu import bias_gelu, bias_gelu_reference, gelu
+from xopt.engines.kernels.gelu import bias_gelu, bias_gelu_reference
 from xopt.engines.kernels.launching import follow, launch_options
 from xopt.engines.kernels.layer_norm import FLOATS
-from xopt.engines.kernels.linear_tiles import linear_gelu_candidates
+from xopt.engines.kernels.linear_bulk import bulk_launch, linear_gelu_bulk_kernel
+from xopt.engines.kernels.linear_finish import finish_float
+from xopt.engines.kernels.linear_tiles import gpu_of, linear_gelu_candidates
 from xopt.engines.kernels.parts import add_parts, bring_part, part_arguments
-from xopt.engines.kernels.rounding import INTERPRETED, narrow
+from xopt.engines.kernels.rounding import INTERPRETED
 from xopt.engines.kernels.tiles import Tile
 
 __all__ = [
@@ -73,10 +75,8 @@ def linear_gelu_kernel(
         if not bring_part(acc, sums, arrivals, PARTS):
             return
         acc = add_parts(sums, BLOCK_M, BLOCK_N, PARTS)
-    y = acc + tl.load(bias + column, mask=in_columns, other=0.0).to(tl.float32)[None, :]
-    y = gelu(y, False)
-    out_ptrs = out + first.to(tl.int64) * OUT_FEATURES + row * OUT_FEATURES + column[None, :]
-    tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=in_rows & in_columns[None, :])
+    column = tl.program_id(1) * BLOCK_N
+    finish_float(acc, bias, out, first, column, tokens, OUT_FEATURES, BLOCK_M, BLOCK_N)
 
 
 def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -95,7 +95,9 @@ def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> to
         KernelInputError: an argument is not as described.
     """
     _check(x, weight, bias)
-    tile = linear_gelu_candidates(x.shape[0], x.dtype, *weight.shape)[0]
+    out_features, in_features = weight.shape
+    shape = len(x), x.dtype, out_features, in_features
+    tile = linear_gelu_candidates(*shape, gpu_of(x.device))[0]
     return launch_linear_gelu(x, weight, bias, tile)
 
 
@@ -114,7 +116,9 @@ def launch_linear_gelu(
     out_features = weight.shape[0]
     out = torch.empty((tokens, out_features), dtype=x.dtype, device=x.device)
     rows, columns = triton.cdiv(tokens, tile.block_m), triton.cdiv(out_features, tile.block_n)
-    if tokens:
+    if tokens and tile.bulk:
+        bulk_launch(linear_gelu_bulk_kernel, tile, x, weight, bias, tokens, out)
+    elif tokens:
         linear_gelu_kernel[(rows, columns, tile.parts)](
             x, weight, bias, tokens, out,
             OUT_FEATURES=out_features, IN_FEATURES=in_features,

@@ -45,6 +45,8 @@ class Tile:
         block_k: length of one step along the summed dimension, for matrix products; else 0.
         max_registers: most registers a thread may have; the assembler's choice without it.
         parts: programs that share the summed dimension (``parts.py``).
+        bulk: whether operands come by bulk copies (``linear_bulk.py``).
+        resident: programs an SM that work off all tiles, with ``bulk``; 0 for a program a tile.
     """
 
     block_m: int
@@ -54,6 +56,8 @@ class Tile:
     block_k: int = 0
     max_registers: int | None = None
     parts: int = 1
+    bulk: bool = False
+    resident: int = 0
 
     def in_parts(self, parts: int) -> Tile:
         """The same tile with each sum cut into so many parts."""

@@ -72,8 +72,11 @@ def launched() -> set[str]:
     found = set()
     for module in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
         for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, JITFunction) and value.__name__.endswith("_kernel"):
-                found.add(value.__name__)
+            # Of those with descriptors ``bulk_code.py`` looks at the same.
+            name = getattr(value, "__name__", "")
+            bulk = name.endswith("_bulk_kernel")
+            if isinstance(value, JITFunction) and name.endswith("_kernel") and not bulk:
+                found.add(name)
     return found
 
 

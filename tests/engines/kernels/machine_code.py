@@ -24,7 +24,7 @@ from xopt.engines.kernels.aot_specs import (
     linear_int8_specs,
 )
 from xopt.engines.kernels.linear_float import linear_gelu_kernel
-from xopt.engines.kernels.linear_tiles import linear_gelu_candidates, linear_int8_candidates
+from xopt.engines.kernels.linear_tiles import Gpu, linear_gelu_candidates, linear_int8_candidates
 from xopt.engines.kernels.ptx import assemble_ptx
 from xopt.engines.kernels.spec import GridRule, KernelSpec
 from xopt.engines.kernels.tiles import Tile
@@ -141,9 +141,11 @@ def with_tile(spec: KernelSpec, tile: Tile) -> KernelSpec:
     return in_parts(spec, tile.parts, "i32")
 
 
+# Of none of whose tiles operands are copied in bulk.
+OLD = Gpu(80, 1)
 EVERY = (80, 86, 89, 90, 120)
 FFN_IN = linear(3072, 768, gelu=True, out_scale=0.05)
-GELU_TILE = linear_gelu_candidates(8192, torch.float16, 3072, 768)[0]
+GELU_TILE = linear_gelu_candidates(8192, torch.float16, 3072, 768, Gpu())[0]
 assert GELU_TILE is not None
 CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
     ("ffn_in", FFN_IN, (80, 86, 90, 120)),
@@ -154,16 +156,17 @@ CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
 ]
 # What else is measured for a shape, but for the tile of 256 columns: one block, which must be worth
 # it where it is taken.
-for tile in (*linear_int8_candidates(32, 768, 3072), *linear_int8_candidates(8192, 768, 3072)[2:]):
-    if tile is not None and tile.parts == 1:
+others = linear_int8_candidates(8192, 768, 3072, OLD)[2:]
+for tile in (*linear_int8_candidates(32, 768, 3072, OLD), *others):
+    if tile is not None:
         name = f"ffn_out {tile.block_m} x {tile.block_n}"
         CASES.append((name, with_tile(linear(768, 3072), tile), (86, 120)))
 for tokens, narrow in ((16, "16 x 32"), (32, "32 x 32"), (64, "64 x 32"), (128, "64 x 64")):
-    for tile in linear_int8_candidates(tokens, 768, 3072):
+    for tile in linear_int8_candidates(tokens, 768, 3072, Gpu()):
         if tile is not None and tile.parts > 1:
             name = f"ffn_out {narrow}, {tile.parts} parts"
             CASES.append((name, with_tile(linear(768, 3072), tile), (80, 90, 120)))
-for tile in linear_gelu_candidates(64, torch.float16, 3072, 768):
+for tile in linear_gelu_candidates(64, torch.float16, 3072, 768, Gpu()):
     if tile is not None and tile.parts > 1:
         CASES.append((f"ffn_in fp16, {tile.parts} parts", linear_gelu(tile), (80, 90, 120)))
 for head_dim in (64, 128):

@@ -16,7 +16,7 @@ from xopt.engines import kernels
 from xopt.engines.kernels.criteria import EPS, largest_error, quantized_bound
 from xopt.engines.kernels.linear import launch_linear_int8
 from xopt.engines.kernels.linear_float import launch_linear_gelu
-from xopt.engines.kernels.linear_tiles import linear_gelu_candidates, linear_int8_candidates
+from xopt.engines.kernels.linear_tiles import Gpu, linear_gelu_candidates, linear_int8_candidates
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
@@ -96,7 +96,7 @@ def test_gelu_of_infinity_is_infinity(dtype: torch.dtype, device: torch.device) 
     row, weight = torch.zeros(6, 32, dtype=dtype), torch.zeros(8, 32, dtype=dtype)
     row[:, 0], weight[:, 0] = x[0], 1.0
     operands = (row.to(device), weight.to(device), torch.zeros(8, dtype=dtype).to(device))
-    for tile in filter(None, linear_gelu_candidates(6, dtype, 8, 32)):
+    for tile in filter(None, linear_gelu_candidates(6, dtype, 8, 32, Gpu())):
         out = launch_linear_gelu(*operands, tile)[:, 0].cpu()
         torch.testing.assert_close(out, by_definition[0].to(dtype), equal_nan=True)
 
@@ -117,7 +117,7 @@ def test_linear_gelu(
     reference = kernels.linear_gelu_reference(x, weight, bias)
     peer = functional.gelu(functional.linear(x, weight, bias.to(dtype)))
     assert_close(kernels.linear_gelu(x, weight, bias), reference, peer)
-    for tile in linear_gelu_candidates(tokens, dtype, width, hidden):
+    for tile in linear_gelu_candidates(tokens, dtype, width, hidden, Gpu()):
         assert_close(launch_linear_gelu(x, weight, bias, tile), reference, peer)
 
 
@@ -206,10 +206,10 @@ def test_the_librarys_product_gives_the_same_bits(
         options = {"x_scale": 0.02, "gelu": gelu, **epilogue}
         first, *others = (
             launch_linear_int8(x, weight, scale, bias, tile, **options)
-            for tile in linear_int8_candidates(40, 48, 64)
+            for tile in linear_int8_candidates(40, 48, 64, Gpu())
         )
         assert others[-1].shape == (40, 48)
-        assert None in linear_int8_candidates(40, 48, 64)
+        assert None in linear_int8_candidates(40, 48, 64, Gpu())
         assert all(torch.equal(first, other) for other in others)
 
 

@@ -10,7 +10,7 @@ from xopt.engines import kernels
 from xopt.engines.kernels.criteria import EPS, largest_error
 from xopt.engines.kernels.linear import launch_linear_int8
 from xopt.engines.kernels.linear_float import launch_linear_gelu
-from xopt.engines.kernels.linear_tiles import linear_gelu_candidates, linear_int8_candidates
+from xopt.engines.kernels.linear_tiles import Gpu, linear_gelu_candidates, linear_int8_candidates
 from xopt.engines.kernels.parts import MOST_TILES
 from xopt.engines.kernels.tiles import Tile
 
@@ -80,8 +80,8 @@ def test_what_is_cut_fills_idle_multiprocessors(
     tokens: int, shape: tuple[int, int], processors: int
 ) -> None:
     outer, inner = shape
-    int8 = linear_int8_candidates(tokens, outer, inner, processors)
-    fp16 = linear_gelu_candidates(tokens, torch.float16, outer, inner, processors)
+    int8 = linear_int8_candidates(tokens, outer, inner, Gpu(80, processors))
+    fp16 = linear_gelu_candidates(tokens, torch.float16, outer, inner, Gpu(80, processors))
     for tile in (*int8, *fp16):
         if tile is None or tile.parts == 1:
             continue
@@ -109,7 +109,7 @@ def test_what_is_cut_fills_idle_multiprocessors(
 def test_short_batches_are_cut_on_an_h100(
     tokens: int, shape: tuple[int, int], parts: list[int]
 ) -> None:
-    found = linear_int8_candidates(tokens, *shape, 132)
+    found = linear_int8_candidates(tokens, *shape, Gpu())
     assert [tile.parts for tile in found if tile and tile.parts > 1] == parts
 
 

@@ -26,6 +26,24 @@ def test_a_tile_of_64_rows_keeps_as_many_warps_at_work(rows: list[dict[str, Any]
     assert not [row for row in small if row["blocks"] * row["warps"] < 16 or row["registers"] > 128]
 
 
+def test_bulk_copies_are_all_there_is_and_two_blocks_fit(
+    printed: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    rows = printed("bulk_code.py")
+    assert len(rows) == 6
+    for row in rows:
+        assert row["blocks"] >= 2, row
+        assert (row["spill_bytes"], row["scratch_bytes"], row["other"]) == (0, 0, 0), row
+        assert row["bulk"] >= 6, row
+        assert row["products"] == (["HGMMA"] if "fp16" in row["kernel"] else ["IGMMA"]), row
+        assert row["waits"], row
+    # Behind the last product of resident programs stands the way to the next tile, too.
+    most = {"ffn_in": 20, "ffn_in fp16": 14, "ffn_out": 6}
+    for row in rows:
+        name, *resident = row["kernel"].split(", ")
+        assert row["epilogue"] <= most[name] + 2 * len(resident), row
+
+
 def test_parts_are_counted_behind_what_they_wrote(rows: list[dict[str, Any]]) -> None:
     assert {row["sm"] for row in rows if row["joined"]} == {80, 90, 120}
     assert all(row["joined"] == ("parts" in row["kernel"]) for row in rows)
