@@ -51,6 +51,9 @@ def test_answers_are_checked_in_the_interpreter(tmp_path: Path) -> None:
             assert all(row.get("right", True) is True for row in found)
         else:
             assert [row["skipped"] for row in found] == ["no GPU"]
+    said = "\n".join(row.get("what", "") for row in rows)
+    forms = ("parts=2", "bulk=True, resident=0", "bulk=True, resident=2", "64 rows", "dependent")
+    assert [form for form in forms if form not in said] == []
 
 
 BARE = """
