@@ -64,7 +64,7 @@ def _compiled(module: Any, inputs: tuple[Any, ...], backend: str, *, int8: bool)
 
 
 def _packed(checkpoint: Path) -> Any:
-    """``forward(ids [T], positions [T], firsts [B])`` to logits ``[B, labels]``; set ``lengths``."""
+    """``forward(ids [T], positions [T], firsts [B])`` to logits ``[B, labels]``; set lengths."""
     import torch
     from transformers import AttentionInterface
 

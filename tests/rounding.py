@@ -55,13 +55,21 @@ def distance(found: NDArray[Any], exact: NDArray[Any]) -> float:
 
 
 def rounding_error(
-    checkpoint: Checkpoint, batch: PackedBatch, precision: str, *, probabilities: bool = False
-) -> float:
+    checkpoint: Checkpoint, batch: PackedBatch, precision: str, *, probabilities: bool = False,
+    sparse: bool = False,
+) -> float:  # fmt: skip
     """The distance of an answer that is rounded plainly from fp32's, for ``fp16`` or ``int8``.
 
     ``probabilities``: whether those of attention are rounded too, as INT8 attention does.
+    ``sparse``: of the weights of a sparse head, and not of the embedding beside them.
     """
-    exact = PackedEncoder.load(checkpoint).run(batch).numpy()
+
+    def answer(model: PackedEncoder) -> NDArray[Any]:
+        with torch.inference_mode():
+            found = model(model.tensors(batch))[1] if sparse else model.run(batch)
+        return np.asarray(found.detach())
+
+    exact = answer(PackedEncoder.load(checkpoint))
     model = PackedEncoder.load(checkpoint)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and name.startswith("layers."):
@@ -72,7 +80,7 @@ def rounding_error(
         elif isinstance(module, nn.Embedding):
             module.weight = nn.Parameter(_rounded(module.weight, precision, dim=1), False)
     with _RoundedSoftmax() if probabilities else nullcontext():
-        return distance(model.run(batch).numpy(), exact)
+        return distance(answer(model), exact)
 
 
 class _RoundedSoftmax(TorchFunctionMode):

@@ -11,13 +11,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.encoders.families import add_tokenizer, save
+from tests.rounding import MARGIN, distance, rounding_error
 from transformers import AutoModel, AutoTokenizer
 
 from xopt.artifacts import Bundle
 from xopt.calibrate.corpus import load_corpus
 from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.checkpoint import Checkpoint
 from xopt.errors import CheckpointError, InputError, UnsupportedError
 from xopt.model.core import Model
+from xopt.packing import pack
+from xopt.tokenization import Tokenizer
 
 HIDDEN = 48
 TEXTS = [text[:200] for _, text in load_corpus().rows[::25]][:24]
@@ -111,7 +115,11 @@ def test_int8_weights_are_close(folder: Path, tmp_path: Path) -> None:
     ]
     ours, exact = np.array(both).T
     assert len(exact) > 100
-    assert np.linalg.norm(ours - exact) <= 0.1 * np.linalg.norm(exact)
+    checkpoint = Checkpoint.open(folder)
+    encodings = Tokenizer.open(folder / "tokenizer.json", 128).encode(TEXTS)
+    batch = pack(encodings, first_position=checkpoint.config.first_position)
+    bound = MARGIN * rounding_error(checkpoint, batch, "int8", sparse=True)
+    assert distance(ours, exact) <= bound
 
 
 def test_a_bundle_without_it_says_how_to_get_it(bundles: Callable[[str], Bundle]) -> None:
