@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -153,7 +154,8 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
     if wrong:
         raise CheckpointError(
             f"Weights of {checkpoint.folder} are not as its config.json says:\n  "
-            + "\n  ".join(wrong)
+            + "\n  ".join(wrong),
+            hint="Save it again where it was trained, or download it again.",
         )
     return found
 
@@ -183,11 +185,24 @@ def _module_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
                 f"  it holds {', '.join(f'{n} {list(v.shape)}' for n, v in found.items())}\n"
                 f"  needed is {', '.join(f'{n} {list(v)}' for n, v in shapes.items())}"
             )
+        bad = [name for name, value in found.items() if not _is_finite(value)]
+        if bad:
+            raise CheckpointError(
+                f"{path}: {', '.join(bad)}: NaN or infinite.",
+                hint="Save it again where it was trained, or download it again.",
+            )
         if isinstance(module, Dense):
             for name in [key for key in shapes if key.endswith(".weight")]:
                 found.setdefault(name.replace("weight", "bias"), torch.zeros(module.outputs))
         weights |= {f"head.modules_behind.{number}.{name}": value for name, value in found.items()}
     return weights
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether every value is a number: one that no text of a check reads would be rounded, too."""
+    # The smallest and the largest are NaN where one is, and need no second copy of a table.
+    plain = tensor if tensor.element_size() > 1 else tensor.float()
+    return all(math.isfinite(end) for end in plain.aminmax())
 
 
 def _unset(expected: Mapping[str, list[str]], seen: set[str]) -> list[str]:
@@ -211,6 +226,9 @@ def _cut(
     whole = (sum(shape[0] for shape in wanted), *wanted[0][1:])
     if tuple(tensor.shape) != whole:
         yield f"{names[0]}: {list(tensor.shape)} where config.json says {list(whole)}"
+        return
+    if not _is_finite(tensor):
+        yield f"{names[0]}: NaN or infinite"
         return
     start = 0
     for name, shape in zip(names, wanted, strict=True):

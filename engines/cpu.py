@@ -10,10 +10,10 @@ from typing import Any
 from xopt.encoders.spec import SITES
 from xopt.engines.building import BuilderOptions
 from xopt.errors import InputError, UnsupportedError, did_you_mean
-from xopt.host import int8_instructions, saturates
+from xopt.host import cpu_flags, cpu_flags_left, int8_instructions, saturates
 from xopt.settings import option
 
-__all__ = ["CPUS", "PAIR_SUM", "CpuOptions", "check_numbers_fit", "facts_of"]
+__all__ = ["CPUS", "PAIR_SUM", "CpuOptions", "check_numbers_fit", "check_width_fits", "facts_of"]
 
 CPUS: dict[str, str] = {
     "any": "no two products of neighbours leave 16 bits, so every CPU gives the same sums",
@@ -112,4 +112,27 @@ def check_numbers_fit(manifest: Mapping[str, Any], folder: object) -> None:
         f"The INT8 numbers of {folder} are for CPUs with VNNI or AMX; this one "
         f"({int8_instructions()}) adds products in 16 bits, where some of its sums do not fit.",
         hint="Build it for every CPU: xopt build CHECKPOINT --precision int8 --cpu any",
+    )
+
+
+def check_width_fits(manifest: Mapping[str, Any], folder: object) -> None:
+    """Refuse a width at which OpenVINO ends the process where AVX-512 is withheld from it.
+
+    OpenVINO 2026.4.1 then still makes a kernel of AVX-512, which does not bound its last vector of
+    16 numbers. A CPU without AVX-512 gets another one.
+
+    Args:
+        manifest: of the bundle.
+        folder: as messages call it.
+
+    Raises:
+        UnsupportedError: ``ONEDNN_MAX_CPU_ISA`` withholds AVX-512, and the width is none of 16s.
+    """
+    width = manifest["shape"]["hidden"]
+    if width % 16 == 0 or "avx512f" not in set(cpu_flags()) - set(cpu_flags_left()):
+        return
+    raise UnsupportedError(
+        f"{folder} has a width of {width}, no multiple of 16, and ONEDNN_MAX_CPU_ISA withholds "
+        "AVX-512 from OpenVINO, which cannot run that.",
+        hint="Unset ONEDNN_MAX_CPU_ISA; this CPU has AVX-512.",
     )

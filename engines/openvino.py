@@ -24,7 +24,7 @@ from xopt.artifacts import Bundle
 from xopt.disk_errors import disk_error
 from xopt.engines.base import Engine
 from xopt.engines.building import Builder, Built, Context
-from xopt.engines.cpu import CpuOptions, check_numbers_fit, facts_of
+from xopt.engines.cpu import CpuOptions, check_numbers_fit, check_width_fits, facts_of
 from xopt.engines.openvino_attention import packed_attention, packed_mean
 from xopt.engines.openvino_graph import (
     drop_gathers,
@@ -88,7 +88,7 @@ class OpenVinoEngine(Engine):
 
     Raises:
         InputError: a count is not in 1..1024, or there are more streams than threads.
-        UnsupportedError: the bundle's INT8 numbers do not hold on this CPU.
+        UnsupportedError: the bundle's INT8 numbers do not hold on this CPU, or its width does not.
     """
 
     name = "openvino"
@@ -104,6 +104,7 @@ class OpenVinoEngine(Engine):
     ) -> None:
         super().__init__(bundle)
         check_numbers_fit(bundle.manifest, bundle.folder)
+        check_width_fits(bundle.manifest, bundle.folder)
         self.openvino = require("openvino", extra="build", why="Running this bundle")
         self.threads = check_count("threads", cpu_count() if threads is None else threads)
         self.streams = check_count("streams", self.threads if streams is None else streams)

@@ -17,7 +17,7 @@ from xopt import host
 from xopt.artifacts import Bundle
 from xopt.card import render_card
 from xopt.compile.build import BuildOptions, build_bundle
-from xopt.engines.cpu import CpuOptions, check_numbers_fit
+from xopt.engines.cpu import CpuOptions, check_numbers_fit, check_width_fits
 from xopt.engines.openvino_layer import suits_here
 from xopt.engines.openvino_native import obstacle
 from xopt.errors import InputError, UnsupportedError
@@ -183,6 +183,32 @@ def test_instruction_sets(
         check_numbers_fit(manifest, "bundles/e5")
     check_numbers_fit({"precision": "int8", "engine": {"cpu": "any"}}, "bundles/e5")
     check_numbers_fit({"precision": "fp32", "engine": {}}, "bundles/e5")
+
+
+@pytest.mark.parametrize(
+    ("flags", "cap", "width", "runs"),
+    [
+        ("avx2 avx512f avx512_vnni", "AVX2", 84, False),
+        ("avx2 avx512f", "avx2_vnni", 360, False),
+        ("avx2 avx512f avx512_vnni", "AVX2", 384, True),
+        ("avx2 avx512f avx512_vnni", "AVX512_CORE", 84, True),
+        ("avx2 avx512f avx512_vnni", "", 84, True),
+        ("avx2", "AVX2", 84, True),
+    ],
+)
+def test_a_width_with_a_tail_needs_the_avx512_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, flags: str, cap: str, width: int, runs: bool
+) -> None:
+    monkeypatch.setattr(host, "cpu_flags", flags.split)
+    monkeypatch.setattr("xopt.engines.cpu.cpu_flags", flags.split)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
+    manifest = {"shape": {"hidden": width}}
+    if runs:
+        check_width_fits(manifest, "bundles/e5")
+        return
+    with pytest.raises(UnsupportedError, match=f"width of {width}, no multiple of 16") as caught:
+        check_width_fits(manifest, "bundles/e5")
+    assert "Unset ONEDNN_MAX_CPU_ISA" in caught.value.hint
 
 
 @pytest.mark.parametrize(
