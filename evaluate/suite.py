@@ -56,7 +56,8 @@ def retention_gate(
             failed.append(f"{prefix}(not scored)")
             continue
         drops = {code: -found["difference"] for code, found in entry["languages"].items()}
-        failed += [f"{prefix}{code}" for code, drop in drops.items() if drop > max_drop]
+        # A difference that is no number has passed nothing.
+        failed += [f"{prefix}{code}" for code, drop in drops.items() if not drop <= max_drop]
     return {"max_drop": max_drop, "passed": not failed, "failed": failed}
 
 

@@ -87,6 +87,8 @@ def test_the_gate_names_what_fell_further() -> None:
         "max_drop": 0.0, "passed": False, "failed": ["sw", "de"],
     }  # fmt: skip
     assert retention_gate(entries[:1], 1.5) == {"max_drop": 1.5, "passed": True, "failed": []}
+    none = [{"task": "xnli", "languages": {"sw": {"difference": float("nan")}}}]
+    assert retention_gate(none, 1.5) == {"max_drop": 1.5, "passed": False, "failed": ["sw"]}
 
 
 def test_a_bundle_that_does_not_fit_is_listed(bundles: Bundles, tmp_path: Path) -> None:
