@@ -86,11 +86,11 @@ class Models:
             self.engines[precision] = open_engine(bundle, device=self.device)
         return self.engines[precision]
 
-    def _transformers(self, dtype: str) -> Any:
+    def _transformers(self, dtype: str, attention: str = "sdpa") -> Any:
         from transformers import AutoModelForSequenceClassification
 
         model = AutoModelForSequenceClassification.from_pretrained(
-            self.folder, dtype=dtype, attn_implementation="sdpa"
+            self.folder, dtype=dtype, attn_implementation=attention
         )
         return model.eval().to(self.device)
 
@@ -105,6 +105,14 @@ class Models:
         return self._transformers("float16")
 
     @cached_property
+    def unpadded(self) -> Any:
+        """The same, whose attention is told where sentences begin."""
+        from transformers import AttentionInterface
+
+        AttentionInterface.register("varlen", _varlen)
+        return self._transformers("float16", "varlen")
+
+    @cached_property
     def compiled(self) -> Any:
         import torch
 
@@ -114,7 +122,7 @@ class Models:
         for engine in self.engines.values():
             engine.close()
         self.engines.clear()
-        for name in ("full", "half", "compiled", "packed"):
+        for name in ("full", "half", "unpadded", "compiled", "packed"):
             self.__dict__.pop(name, None)
 
 
@@ -175,10 +183,56 @@ def call_padded(model: Any, device: str) -> Call:
     return call
 
 
+def call_unpadded(models: Models) -> Call:
+    """transformers' own layers over packed tokens, with PyTorch's attention for them."""
+    import torch
+
+    try:
+        import torch.nn.attention.varlen
+    except ImportError as error:
+        raise NotApplicable("this release of PyTorch has no attention without padding") from error
+    model = models.unpadded
+
+    def call(ids: Ids) -> NDArray[np.float32]:
+        lengths = [len(i) for i in ids]
+        starts = np.cumsum([0, *lengths])
+        # As XLM-R numbers them.
+        positions = np.concatenate([np.arange(n) + 2 for n in lengths])
+        given = (np.concatenate(ids), positions, starts[:-1], starts)
+        with torch.inference_mode():
+            tokens, places, firsts, bounds = (
+                torch.from_numpy(array.astype(np.int64)).to(models.device) for array in given
+            )
+            options = {"starts": bounds.int(), "longest": max(lengths)}
+            hidden = model.roberta.embeddings(
+                input_ids=tokens[None],
+                position_ids=places[None],
+                token_type_ids=torch.zeros_like(tokens[None]),
+            )
+            for layer in model.roberta.encoder.layer:
+                hidden = layer(hidden, **options)
+            logits = model.classifier(hidden[0, firsts][:, None])
+            answer: NDArray[np.float32] = logits.float().cpu().numpy()
+        return answer
+
+    return call
+
+
+def _varlen(
+    module: Any, query: Any, key: Any, value: Any, mask: Any, *, starts: Any, longest: int, **_: Any
+) -> tuple[Any, None]:
+    """Attention over ``[1, heads, T, width]``; transformers' order out."""
+    from torch.nn.attention import varlen
+
+    rows = (x[0].transpose(0, 1) for x in (query, key, value))
+    return varlen.varlen_attn(*rows, starts, starts, longest, longest)[None], None
+
+
 PEERS: dict[str, Callable[[Models], Call]] = {
     "xopt fp16": lambda models: call_xopt(models, "fp16"),
     "xopt int8": lambda models: call_xopt(models, "int8"),
     "xopt int8-attention": lambda models: call_xopt(models, "int8-attention"),
     "transformers sdpa fp16": lambda models: call_padded(models.half, models.device),
+    "transformers unpadded fp16": call_unpadded,
     "torch.compile fp16": lambda models: call_padded(models.compiled, models.device),
 }

@@ -85,6 +85,44 @@ def test_it_needs_nothing_but_torch_triton_and_transformers() -> None:
     assert (done.returncode, done.stdout) == (0, "cuda\n"), done.stderr
 
 
+UNPADDED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tempfile
+from pathlib import Path
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.nn.attention import varlen
+from gpu_peers import PEERS, Models
+
+def by_sentence(q, k, v, starts, same, longest, longest_key):
+    assert q.stride() == (64, 32, 1) and starts.dtype == torch.int32
+    parts = [[x.transpose(0, 1) for x in i.split(starts.diff().tolist())] for i in (q, k, v)]
+    answers = [functional.scaled_dot_product_attention(*part) for part in zip(*parts)]
+    return torch.cat(answers, 1).transpose(0, 1)
+
+varlen.varlen_attn = by_sentence
+ids = [np.arange(5, 5 + n, dtype=np.int32) for n in (7, 1, 20)]
+with tempfile.TemporaryDirectory() as scratch:
+    models = Models("tiny", "cpu", Path(scratch))
+    unpadded, padded = (PEERS[f"transformers {name} fp16"](models)(ids) for name in sys.argv[2:])
+    print(unpadded.shape == padded.shape and np.abs(unpadded - padded).max() <= 2**-9)
+    models.close()
+"""
+
+
+def test_the_peer_without_padding_answers_as_the_padded_one() -> None:
+    """Its attention is CUDA's alone; one sentence after the other stands for it here."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    pytest.importorskip("torch.nn.attention.varlen", reason="this PyTorch has no such attention")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", UNPADDED, str(FOLDER), "unpadded", "sdpa"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("number", "rows", "ended", "verdict"),
     [
