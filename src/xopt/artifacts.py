@@ -167,14 +167,15 @@ class Artifact:
                 hint=_again(self.folder),
             )
         present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
-        extra = sorted(present - set(self.manifest["files"]) - {MANIFEST, LOCK, *OF_THE_HUB})
-        extra = [name for name in extra if not name.startswith(CACHE_OF_THE_HUB)]
-        if extra:
-            raise ArtifactError(
-                f"{self.folder}: {extra[0]} is not among the files that were built.",
-                hint="Remove it, or copy the bundle again.",
-            )
-        for name, expected in self.manifest["files"].items():
+        files = self.manifest["files"]
+        extra = sorted(present - set(files) - {MANIFEST, LOCK, *OF_THE_HUB})
+        if extra := [name for name in extra if not name.startswith(CACHE_OF_THE_HUB)]:
+            said = f"{self.folder}: {extra[0]} is not among the files that were built"
+            digest = sha256_file(root / extra[0])
+            if lost := [n for n in files if n not in present and files[n]["sha256"] == digest]:
+                raise ArtifactError(f"{said}: it is {lost[0]}.", hint="Give it that name again.")
+            raise ArtifactError(f"{said}.", hint="Remove it, or copy the bundle again.")
+        for name, expected in files.items():
             try:
                 path = (root / name).resolve()
             except (OSError, RuntimeError) as error:

@@ -69,6 +69,15 @@ def test_a_changed_manifest_and_a_file_that_was_not_built(tmp_path: Path) -> Non
         Bundle.open(bundle.folder).verify()
 
 
+def test_a_renamed_file_is_called_what_it_is_and_not_to_be_removed(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    name = next(iter(bundle.manifest["files"]))
+    (bundle.folder / name).rename(bundle.folder / "a.old")
+    with pytest.raises(ArtifactError, match=rf"a\.old is not .* built: it is {name}\.") as caught:
+        bundle.verify()
+    assert caught.value.hint == "Give it that name again."
+
+
 def test_a_manifest_of_an_older_xopt_is_not_called_changed(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "b")
     manifest = json.loads((bundle.folder / "manifest.json").read_text())
