@@ -18,8 +18,8 @@ from xopt.export.forms import export
 
 Factory = Callable[..., Path]
 SITES = ["qkv_in", "context", "ffn_in", "ffn_act"]
-# Our own attention still rounds a long sentence's rows in an INT8 bundle, to 13 bits and a sign: half
-# a step of the largest value.
+# Our own attention still rounds a long sentence's rows in an INT8 bundle, to 13 bits and a sign.
+# Half a step of the largest value.
 ATTENTION = 2**-14
 
 
