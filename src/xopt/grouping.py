@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ __all__ = ["balanced_groups", "length_groups", "padded_width", "width_groups"]
 # Slots that a sentence's padded attention grows by. Wider steps compute more padding, narrower ones
 # cut a batch into more groups, each of which reads all weights.
 WIDTH = 32
+
+Count = TypeVar("Count", int, NDArray[np.int64])
 
 
 def length_groups(
@@ -69,8 +72,8 @@ def balanced_groups(
     return [np.array(sorted(group), np.intp) for group in chosen]
 
 
-def padded_width(tokens: int) -> int:
-    """Slots that a sentence of ``tokens`` is padded to, whatever its batch mates are."""
+def padded_width(tokens: Count) -> Count:
+    """Slots that each sentence of ``tokens`` is padded to, whatever its batch mates are."""
     return -(-tokens // WIDTH) * WIDTH
 
 
@@ -87,7 +90,7 @@ def width_groups(
         groups: how many to aim at; there are as many as widths at least.
         slot_cost: what one attention slot costs, in tokens.
     """
-    widths = -(-np.asarray(lengths, np.int64) // WIDTH) * WIDTH
+    widths = padded_width(np.asarray(lengths, np.int64))
     costs = lengths + slot_cost * widths**2
     share = float(costs.sum()) / groups
     found: list[NDArray[np.intp]] = []
