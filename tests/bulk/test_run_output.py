@@ -212,21 +212,32 @@ def test_two_workers_give_the_bytes_of_one_process(
     assert out.read_bytes() == whole
 
 
-def test_memory_does_not_grow_with_standard_input(bundles: Bundles) -> None:
+def test_thousands_of_lines_of_standard_input_are_answered_in_little_memory(
+    bundles: Bundles, tmp_path: Path
+) -> None:
     measure = (
         "import resource, subprocess, sys\n"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)\n"
+        "done = subprocess.run(sys.argv[2:], stdout=open(sys.argv[1], 'wb'))\n"
         "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
     )
 
     def peak(count: int) -> int:
         lines = [SENTENCES[n % 4] * (n % 4 + 1) + f" {n}" for n in range(count)]
-        asked = [sys.executable, "-P", "-c", measure, *command(bundles("encoder").folder, "--json")]
+        out = tmp_path / f"{count}.json"
+        typed = command(bundles("encoder").folder, "--json")
+        asked = [sys.executable, "-P", "-c", measure, str(out), *typed]
         done = subprocess.run(
             asked, input="\n".join(lines).encode(), capture_output=True, check=True
         )
         code, found = map(int, done.stdout.split())
         assert code == 0
+        answers = json.loads(out.read_bytes())["answers"]
+        assert [answer["text"] for answer in answers] == lines
+        one = count - 7
+        with xopt.load(bundles("encoder").folder) as model:
+            [alone] = model.encode(lines[one : one + 1])
+        # What docs/reliability.md promises of fp32, alone and together.
+        np.testing.assert_allclose(answers[one]["embeddings"], alone, atol=1e-5)
         return found
 
     few, many = peak(500), peak(9500)

@@ -1,5 +1,6 @@
 """Every architecture and head, traced and run by OpenVINO, against transformers itself."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import onnx
 import openvino
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from xopt.artifacts import Graph
 from xopt.compile import parity, trace
@@ -153,6 +155,24 @@ def test_a_difference_stops_the_build_and_names_the_layer(
         trace_checkpoint(checkpoint)
     monkeypatch.undo()
     assert trace_checkpoint(checkpoint).manifest["parity"]["max_abs_difference"] <= 1e-4
+
+
+def test_large_logits_are_held_to_the_steps_that_fp32_has_there(
+    make_checkpoint: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2**14 times the classifier is exact in fp32, and makes the same relative error of it."""
+    folder = shutil.copytree(make_checkpoint("bert", "classify"), tmp_path / "large")
+    weights = load_file(folder / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        weights[name] = weights[name] * 2.0**14
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    checkpoint = Checkpoint.open(folder)
+    found = trace_checkpoint(checkpoint).manifest["parity"]["max_abs_difference"]
+    assert found > parity.TOLERANCE, "an absolute bound alone refuses this healthy head"
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(parity, "RELATIVE", 0.0)
+    with pytest.raises(ParityError, match="answers differently"):
+        trace_checkpoint(checkpoint)
 
 
 def test_parity_covers_ragged_single_and_longest(make_checkpoint: Factory) -> None:

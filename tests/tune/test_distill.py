@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tests.tune.losses import fall
 
 from xopt.errors import InputError
 from xopt.tune.distill import Distillation, layer_places, prepare_student, soft_loss
@@ -93,7 +94,7 @@ def test_a_student_of_any_head_answers_in_the_same_shapes(
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert fall(losses)
     # The teacher has taught and learned nothing.
     for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -75,7 +75,7 @@ def doubtful_quotients() -> tuple[np.ndarray, np.ndarray]:
 def test_quantize_is_the_rounded_quotient_wherever_that_is_in_doubt(device: torch.device) -> None:
     x, scale = doubtful_quotients()
     product = np.rint(x * (np.float32(1) / scale))
-    assert (product != np.rint(x / scale)).mean() > 0.05
+    assert (product != np.rint(x / scale)).any(), "a plain product would pass"
     for sign in (1, -1):
         out = run(_quantize, device, sign * x, scale, FINITE=True)
         expected = quantize_reference(torch.from_numpy(sign * x), torch.from_numpy(scale.copy()))
