@@ -72,7 +72,8 @@ def place(
     for name in ("e5", "e5-int8", "multilingual-e5-small-int8-cpu"):
         shutil.copytree(small, made / name)
     shutil.copytree(exact, made / "e5-fp32")
-    shutil.copytree(bundles("nli", "int8").folder, made / "xnli")
+    for name in ("xnli", "better"):
+        shutil.copytree(bundles("nli", "int8").folder, made / name)
     shutil.copytree(small, made / "mini")
     shutil.copytree(heads("nli"), folder / "my-xnli-model")
     key = ed25519.Ed25519PrivateKey.generate()

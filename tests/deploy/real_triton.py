@@ -17,7 +17,7 @@ import pytest
 
 import xopt
 from xopt.artifacts import Bundle
-from xopt.deploy.triton import TritonOptions, write_repository
+from xopt.deploy import triton
 
 HOME = os.environ.get("XOPT_TRITON", "")
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -30,22 +30,26 @@ def site_packages() -> Path:
 def make_repository(bundle: Bundle, folder: Path) -> Path:
     """The folder that is deployed, and beside it Triton with its stub for this Python."""
     site = site_packages()
-    triton = folder / "tritonserver"
-    shutil.copytree(site / "pytriton" / "tritonserver", triton, copy_function=os.link)
-    stub = triton / "python_backend_stubs" / VERSION / "triton_python_backend_stub"
-    shutil.copy(stub, triton / "backends" / "python")
+    server = folder / "tritonserver"
+    shutil.copytree(site / "pytriton" / "tritonserver", server, copy_function=os.link)
+    stub = server / "python_backend_stubs" / VERSION / "triton_python_backend_stub"
+    shutil.copy(stub, server / "backends" / "python")
     for program in ("bin/tritonserver", "backends/python/triton_python_backend_stub"):
-        shutil.copy(triton / program, triton / "copy")
-        (triton / "copy").replace(triton / program)
-        (triton / program).chmod(0o755)
+        shutil.copy(server / program, server / "copy")
+        (server / "copy").replace(server / program)
+        (server / program).chmod(0o755)
     out = folder / "r"
-    write_repository(bundle, out, TritonOptions(name="nli"))
-    # Triton's Python ignores PYTHONPATH; its images have xopt installed.
-    model = out / "models" / "nli" / "1" / "model.py"
-    source = Path(xopt.__file__).parents[1]
-    places = [str(source), str(site)]
-    model.write_text(f"import sys\nsys.path[:0] = {places!r}\n" + model.read_text())
+    deploy(bundle, out)
     return out
+
+
+def deploy(bundle: Bundle, out: Path, version: int = 1, *, force: bool = False) -> None:
+    """Write a version; its model finds xopt here, because Triton's Python ignores PYTHONPATH."""
+    places = [str(Path(xopt.__file__).parents[1]), str(site_packages())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(triton, "MODEL", f"import sys\nsys.path[:0] = {places!r}\n{triton.MODEL}")
+        options = triton.TritonOptions(name="nli", version=version)
+        triton.write_repository(bundle, out, options, force=force)
 
 
 class Triton:
@@ -65,25 +69,27 @@ class Triton:
 
 
 @contextlib.contextmanager
-def started(out: Path) -> Iterator[Triton]:
-    triton = out.parent / "tritonserver"
+def started(out: Path, *more: str) -> Iterator[Triton]:
+    """The server on this folder, with ``more`` of its options."""
+    home = out.parent / "tritonserver"
     site = site_packages()
     ports = (free_port(), free_port())
     libraries = [
-        triton / "external_libs",
+        home / "external_libs",
         site / "nvidia_pytriton.libs",
         Path(sys.base_prefix, "lib"),
     ]
     command = [
-        str(triton / "bin" / "tritonserver"),
+        str(home / "bin" / "tritonserver"),
         f"--model-repository={out / 'models'}",
-        f"--backend-directory={triton / 'backends'}",
+        f"--backend-directory={home / 'backends'}",
         f"--http-port={ports[0]}",
         "--http-address=127.0.0.1",
         "--allow-grpc=false",
         f"--metrics-port={ports[1]}",
         "--exit-on-error=true",
         "--exit-timeout-secs=10",
+        *more,
     ]
     environment = os.environ | {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
     with subprocess.Popen(

@@ -170,7 +170,7 @@ def test_refused_requests_are_counted(triton: Triton) -> None:
         with urllib.request.urlopen(f"{triton.metrics}/metrics") as answer:
             text = answer.read().decode()
         [found] = re.findall(
-            r'^xopt_refused_requests\{model="nli"\} (\S+)', text, re.MULTILINE
+            r'^xopt_refused_requests\{model="nli",version="1"\} (\S+)', text, re.MULTILINE
         ) or [0]
         return float(found)
 

@@ -105,6 +105,7 @@ def test_the_engine_is_asked_in_batches_that_its_profiles_take(
     assert found[:, :2].tolist() == [[float(e.ids.sum()), len(e)] for e in encodings]
     assert len(module.asked) > 1
     assert {asked["model_name"] for asked in module.asked} == {"m_engine"}
+    assert {asked["model_version"] for asked in module.asked} == {1}
     assert {asked["preferred_memory"] for asked in module.asked} == {(0, 0)}
 
 

@@ -17,7 +17,7 @@ __all__ = ["deploy"]
 
 # What serves -> the options that are its own.
 SERVERS: dict[str, tuple[str, ...]] = {
-    "triton": ("texts", "delay_us"),
+    "triton": ("texts", "delay_us", "version"),
     "compose": ("cpus",),
     "kubernetes": ("cpus", "replicas"),
     "ray-serve": ("cpus", "replicas"),
@@ -28,6 +28,7 @@ SERVERS: dict[str, tuple[str, ...]] = {
     short_help="Write a bundle for Triton, Compose, Kubernetes or Ray Serve.",
     epilog=examples(
         "xopt deploy triton bundles/xnli -o serving",
+        "xopt deploy triton bundles/better --name xnli --version 2 -o serving",
         "xopt deploy kubernetes bundles/xnli --cpus 8 --replicas 6 -o serving",
     ),
 )
@@ -47,6 +48,10 @@ def deploy(
         int | None,
         typer.Option(help="triton: how long a request waits for others, in microseconds (1000)."),
     ] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(help="triton: version of the model; added to those in the folder (1)."),
+    ] = None,
     cpus: Annotated[
         int | None, typer.Option(help="Not triton: cores of a container or replica (4).")
     ] = None,
@@ -64,7 +69,8 @@ def deploy(
     """Write a bundle as what a server reads: for Triton, Compose, Kubernetes or Ray Serve."""
     if server not in SERVERS:
         raise InputError(f"Unknown server {server!r}.", hint=did_you_mean(server, SERVERS))
-    given = {"texts": texts, "delay_us": delay_us, "cpus": cpus, "replicas": replicas}
+    given = {"texts": texts, "delay_us": delay_us, "version": version}
+    given |= {"cpus": cpus, "replicas": replicas}
     asked: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     foreign = [key for key in asked if key not in SERVERS[server]]
     if foreign:

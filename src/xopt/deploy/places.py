@@ -14,8 +14,8 @@ from xopt.errors import InputError, UnsupportedError
 from xopt.publishing import LOCK, swap, unique_beside
 
 __all__ = [
-    "COMPOSE_GPU", "MARK", "WHEEL", "check_name", "copy_bundle", "extras_of", "name_of",
-    "write_folder",
+    "COMPOSE_GPU", "MARK", "WHEEL", "check_name", "check_servable", "copy_bundle", "extras_of",
+    "name_of", "write_folder",
 ]  # fmt: skip
 
 # What says that a folder is ours, and may be replaced.
@@ -60,6 +60,16 @@ def check_name(name: str) -> None:
         )
 
 
+def check_servable(bundle: Bundle) -> None:
+    """Refuse what answers nothing.
+
+    Raises:
+        UnsupportedError: the bundle is of the target null.
+    """
+    if bundle.target == "null":
+        raise UnsupportedError("A bundle of the target null answers nothing worth serving.")
+
+
 def name_of(bundle: Bundle, asked: str | None) -> str:
     """The model's name: the one asked for, or the folder's, which has to be one too.
 
@@ -98,8 +108,7 @@ def write_folder(
         InputError: ``out`` exists.
         UnsupportedError: the bundle is of a target that answers nothing.
     """
-    if bundle.target == "null":
-        raise UnsupportedError("A bundle of the target null answers nothing worth serving.")
+    check_servable(bundle)
     bundle.verify()
     out = out.resolve()
     _make_room(out, force=force)

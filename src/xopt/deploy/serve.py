@@ -43,15 +43,17 @@ class BackendEngine(Engine):
         bundle: what the repository kept of it.
         triton: the module ``triton_python_backend_utils``.
         model: the name of the model that has the engine.
+        version: of that model, which is the front's own.
     """
 
     name = "triton"
 
-    def __init__(self, bundle: Bundle, triton: Any, model: str) -> None:
+    def __init__(self, bundle: Bundle, triton: Any, model: str, version: int) -> None:
         super().__init__(bundle)
         facts = bundle.manifest["engine"]
         self.triton = triton
         self.model = model
+        self.version = version
         self.profiles = [LengthProfile(**profile) for profile in facts["profiles"]]
         self.inputs = input_names(bundle)
 
@@ -65,6 +67,7 @@ class BackendEngine(Engine):
         request = self.triton.InferenceRequest(
             preferred_memory=on_cpu,
             model_name=self.model,
+            model_version=self.version,
             requested_output_names=[self.signature.output],
             inputs=[self.triton.Tensor(name, arrays[name]) for name in self.inputs],
         )
@@ -88,7 +91,8 @@ class TritonPythonModel:
         if engine_model:
             facts = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
             bundle = Bundle(folder, {"target": "tensorrt", **facts})
-            engine = BackendEngine(bundle, self.triton, engine_model)
+            number = int(args["model_version"])
+            engine = BackendEngine(bundle, self.triton, engine_model, number)
             self.model = Model(Session.of(engine, lengths=False))
         else:
             bundle = Bundle.open(folder / "bundle")
@@ -100,7 +104,7 @@ class TritonPythonModel:
         truncate = parameters["truncate"]["string_value"].lower() == "true"
         # A context is not read in windows: there is one answer of the engine for each text.
         self.asking = replace(self.model.asking(truncate=truncate), windows=False)
-        self.refused = self._counter(args["model_name"])
+        self.refused = self._counter(args["model_name"], args["model_version"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request."""
@@ -118,7 +122,7 @@ class TritonPythonModel:
             responses.append(response)
         return responses
 
-    def _counter(self, name: str) -> Any:
+    def _counter(self, name: str, version: str) -> Any:
         """Requests that were refused, for Triton's metrics; None where it has no metrics."""
         try:
             family = self.triton.MetricFamily(
@@ -127,7 +131,7 @@ class TritonPythonModel:
                 kind=self.triton.MetricFamily.COUNTER,
             )
             self.family = family
-            return family.Metric(labels={"model": name})
+            return family.Metric(labels={"model": name, "version": version})
         except Exception:
             return None
 

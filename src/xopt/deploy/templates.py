@@ -11,6 +11,7 @@ FRONT = Template(
 name: "$name"
 backend: "python"
 max_batch_size: $most
+version_policy: { $versions }
 input [
   {
     name: "TEXT"
@@ -72,6 +73,7 @@ ENGINE = Template(
 name: "$name"
 backend: "tensorrt"
 max_batch_size: 0
+version_policy: { $versions }
 default_model_filename: "model.plan"
 input [
 $inputs
@@ -195,6 +197,24 @@ The compose file restarts the server when it ends, calls it unhealthy when a tex
 and ends it when the model's process has died. A text of more than `max_text_kib` (1,024) is refused
 before it is tokenized, and `truncate` cuts texts that are too long, unless a request's own
 parameter `truncate` says otherwise: both are parameters in `models/$name/config.pbtxt`.
+
+## Versions
+
+    xopt deploy triton BUNDLE -o FOLDER --name $name --version N
+
+adds a version to this folder and touches nothing else in it; the same N again needs `--force` and
+replaces that one alone. The bundle gives answers of the same form, for the same target. This folder
+began with version $number. `version_policy` in `models/$name/config.pbtxt` names what is served:
+the two newest, each with memory of its own. Who asks for none gets the newest; who wants another
+says so:
+
+    curl -d '$probe' localhost:8000/v2/models/$name/versions/$number/generate
+    client.infer("$name", [tensor], model_version="$number")
+
+A server reads the folder when it starts: `docker compose restart`. With `--model-control-mode=poll`
+in the compose file's `command` it sees a new version by itself; requests go on meanwhile.
+To go back for everybody, write `version_policy: { specific { versions: [ $number ] } }` and let the
+server read it. The health check asks the version that clients get who ask for none.
 
 Seen with Triton 2.51:
 

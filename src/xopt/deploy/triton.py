@@ -28,6 +28,7 @@ from xopt.deploy.places import (
     write_folder,
 )
 from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
+from xopt.deploy.versions import FACTS, VERSIONS, Form, add_version, check_version, versions_of
 from xopt.engines.base import Signature
 from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import input_names, tensorrt_arrays
@@ -39,6 +40,9 @@ __all__ = ["TritonOptions", "write_repository"]
 
 TYPES = {"int32": "TYPE_INT32", "float16": "TYPE_FP16"}
 WARM_TOKENS = 16
+# Most texts that one batch gathers, and how long a request waits for others, in microseconds.
+TEXTS = 64
+DELAY_US = 1000
 # Most texts of one request; they are answered in batches of the engine's own size.
 MOST_TEXTS = 2048
 # Requests that may wait; Triton refuses the next one.
@@ -56,20 +60,24 @@ class TritonOptions:
 
     Attributes:
         name: of the model; the bundle's folder if None.
-        texts: most texts that one batch gathers.
-        delay_us: how long a request waits for others, in microseconds.
+        texts: most texts that one batch gathers; 64 if None.
+        delay_us: how long a request waits for others, in microseconds; 1000 if None.
+        version: under which the bundle stands in the repository.
     """
 
     name: str | None = None
-    texts: int = 64
-    delay_us: int = 1000
+    texts: int | None = None
+    delay_us: int | None = None
+    version: int = 1
 
     def __post_init__(self) -> None:
         """Check every value."""
         if self.name is not None:
             check_name(self.name)
-        if self.texts < 1 or self.delay_us < 0:
+        texts, delay_us = self.texts, self.delay_us
+        if (texts is not None and texts < 1) or (delay_us is not None and delay_us < 0):
             raise InputError("--texts is at least 1, and --delay-us at least 0.")
+        check_version(self.version)
 
 
 def write_repository(
@@ -77,64 +85,99 @@ def write_repository(
 ) -> list[Path]:
     """Write ``models/``, ``Dockerfile``, ``compose.yaml`` and ``README.md`` into ``out``.
 
+    Where an earlier call has written other versions of the model, this one is added to them, and
+    nothing of theirs is touched.
+
     Args:
         bundle: every file is checked before one is copied.
-        out: a new folder.
+        out: a new folder, or one with the same model.
         options: how it is served.
-        force: replace what an earlier call has written there.
+        force: replace what an earlier call has written there; beside other versions, this one only.
 
     Returns:
         Every file, relative to ``out``.
 
     Raises:
         ArtifactError: a file of the bundle is not the one that was built.
-        InputError: ``out`` exists.
+        InputError: ``out`` exists, with this version or with something else; or the bundle
+            cannot be a version of the model that is there.
         UnsupportedError: the bundle is of a target that answers nothing.
     """
-    return write_folder(bundle, out, lambda work: _write(bundle, work, options), force=force)
-
-
-def _write(bundle: Bundle, work: Path, options: TritonOptions) -> None:
     name = name_of(bundle, options.name)
-    signature = Signature.read(bundle.manifest)
-    plan = bundle.target == "tensorrt"
-    version = work / "models" / name / "1"
+    there = versions_of(out.resolve(), name)
+    if options.version in there and not force:
+        raise InputError(
+            f"{out} exists, and has version {options.version} of {name}.",
+            hint=f"Add another version with --version {max(there) + 1}, replace this one with "
+            "--force, or choose another place with -o.",
+        )
+    if not set(there) - {options.version}:
+        return write_folder(
+            bundle, out, lambda work: _write(bundle, work, name, options), force=force
+        )
+    given = {"--texts": options.texts, "--delay-us": options.delay_us}
+    if fixed := [option for option, value in given.items() if value is not None]:
+        raise InputError(
+            f"{fixed[0]} is the same for all versions of {name}, which {out} has already.",
+            hint=f"Leave it out, or change it in {out / 'models' / name / 'config.pbtxt'}.",
+        )
+    return add_version(
+        bundle,
+        out.resolve(),
+        name,
+        options.version,
+        lambda models: _write_version(bundle, models, name, options.version),
+    )
+
+
+def _write_version(bundle: Bundle, models: Path, name: str, number: int) -> None:
+    """What one version has for itself; the configuration is all versions' together."""
+    version = models / name / str(number)
     version.mkdir(parents=True)
     (version / "model.py").write_text(MODEL)
+    if bundle.target != "tensorrt":
+        copy_bundle(bundle, version / "bundle")
+        return
+    engine = models / f"{name}_engine" / str(number)
+    engine.mkdir(parents=True)
+    shutil.copyfile(bundle.folder / PLAN, engine / "model.plan")
+    shutil.copyfile(bundle.folder / "tokenizer.json", version / "tokenizer.json")
+    facts = {key: bundle.manifest[key] for key in FACTS if key in bundle.manifest}
+    (version / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _write(bundle: Bundle, work: Path, name: str, options: TritonOptions) -> None:
+    signature = Signature.read(bundle.manifest)
+    plan = bundle.target == "tensorrt"
+    _write_version(bundle, work / "models", name, options.version)
     if plan:
         _write_engine(bundle, work / "models" / f"{name}_engine", signature)
-        shutil.copyfile(bundle.folder / "tokenizer.json", version / "tokenizer.json")
-        kept = ("signature", "engine", "head", "text")
-        facts = {key: bundle.manifest[key] for key in kept if key in bundle.manifest}
-        (version / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
-    else:
-        copy_bundle(bundle, version / "bundle")
-    labels = bundle.head.get("labels") if bundle.head["kind"] == "classify" else None
+    labels = Form.of(bundle).labels if bundle.head["kind"] == "classify" else ()
     if labels:
         text = "".join(f"{label}\n" for label in labels)
         (work / "models" / name / "labels.txt").write_text(text, encoding="utf-8")
     on_gpu = bundle.target != "openvino"
+    texts = TEXTS if options.texts is None else options.texts
     rows = "-1, " if signature.per_token else ""
     config = FRONT.substitute(
         name=name,
-        texts=options.texts,
-        most=max(options.texts, MOST_TEXTS),
+        texts=texts,
+        most=max(texts, MOST_TEXTS),
         queue=QUEUE,
         labels='\n    label_filename: "labels.txt"' if labels else "",
         output=signature.output,
         dims=f"{rows}{signature.width}",
-        delay=options.delay_us,
+        delay=DELAY_US if options.delay_us is None else options.delay_us,
+        versions=VERSIONS,
         kind="KIND_GPU" if on_gpu and not plan else "KIND_CPU",
         engine=f"{name}_engine" if plan else "",
     )
     (work / "models" / name / "config.pbtxt").write_text(config)
-    _write_server(bundle, work, name, signature, on_gpu=on_gpu)
+    _write_server(bundle, work, name, options.version, on_gpu=on_gpu)
 
 
 def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
-    """The model of Triton's TensorRT backend."""
-    (folder / "1").mkdir(parents=True)
-    shutil.copyfile(bundle.folder / PLAN, folder / "1" / "model.plan")
+    """The configuration of the model of Triton's TensorRT backend."""
     facts = bundle.manifest["engine"]
     zeros = np.zeros(WARM_TOKENS, np.int32)
     batch = pack([Encoding(zeros, zeros)], first_position=signature.first_position)
@@ -147,6 +190,7 @@ def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
         samples.append(_sample(name, kind, list(warm[name].shape)))
     config = ENGINE.substitute(
         name=folder.name,
+        versions=VERSIONS,
         inputs=",\n".join(inputs),
         output=signature.output,
         width=signature.width,
@@ -170,9 +214,7 @@ def _sample(name: str, kind: str, dims: list[int]) -> str:
     )
 
 
-def _write_server(
-    bundle: Bundle, work: Path, name: str, signature: Signature, *, on_gpu: bool
-) -> None:
+def _write_server(bundle: Bundle, work: Path, name: str, number: int, *, on_gpu: bool) -> None:
     advice, more = _advice(bundle, name)
     facts: dict[str, Any] = {"advice": advice, "name": name, "version": __version__}
     probe = {"TEXT": "Habari za asubuhi"}
@@ -192,7 +234,8 @@ def _write_server(
         target=bundle.target,
         precision=bundle.precision,
         fingerprint=bundle.fingerprint[:16],
-        output=signature.output,
+        output=Signature.read(bundle.manifest).output,
+        number=number,
         more=more,
     )
     (work / "README.md").write_text(readme)
