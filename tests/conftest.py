@@ -81,6 +81,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def compiled(cache: Path) -> Callable[[Path], None]:
+    """Puts our compiled operations into another cache, as behind a machine's first run."""
+    from xopt.engines.openvino import open_core
+    from xopt.engines.openvino_native import load_attention
+
+    load_attention(open_core())
+
+    def into(other: Path) -> None:
+        if (cache / "native").is_dir():
+            shutil.copytree(cache / "native", other / "native")
+
+    return into
+
+
+@pytest.fixture(scope="session")
 def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small byte-level BPE over the calibration texts, with XLM-R's special tokens."""
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"

@@ -29,6 +29,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after these")
     parser.add_argument("--only", help="kinds of files, jobs or engines whose name holds this")
     parser.add_argument("--commands", help="kinds of files that these commands read: run,eval")
+    parser.add_argument(
+        "--compiled", action="store_true", help="stopped: our operations are in the cache before"
+    )
     parser.add_argument("--case", help="one case again, by the key behind its fault")
     parser.add_argument("--scratch", type=Path, required=True, help="a folder that may be filled")
     given = parser.parse_args()
@@ -73,7 +76,9 @@ def _stopped(given: argparse.Namespace) -> int:
     jobs = [job for job in JOBS if not given.only or given.only in job.name]
     workshop = _workshop(given, {job.words[0] for job in jobs})
     until = time.monotonic() + 60 * given.minutes
-    found = run_stopped(workshop, given.scratch, given.count, given.seed, jobs, until)
+    found = run_stopped(
+        workshop, given.scratch, given.count, given.seed, jobs, until, compiled=given.compiled
+    )
     for name, stops in found.items():
         print(
             f"{name}: {stops.moments} moments, {stops.stopped} ended by a signal, "

@@ -49,13 +49,17 @@ def run_stopped(
     seed: int,
     jobs: Sequence[Job] = JOBS,
     until: float = float("inf"),
+    *,
+    compiled: bool = False,
 ) -> dict[str, Stops]:
     """``count`` moments, evenly over commands and over the ways in which they are stopped.
 
     Each seed begins with another way: a run that ends after some minutes may not reach them all.
+    ``compiled``: every command finds our own operations in its cache, as behind the first run.
     """
     found = {job.name: Stops() for job in jobs}
-    wanted = {job.name: _undisturbed(job, workshop, scratch) for job in jobs}
+    native = scratch / "cache" / "native" if compiled else None
+    wanted = {job.name: _undisturbed(job, workshop, scratch, native) for job in jobs}
     ways = ["SIGKILL", "SIGTERM", "file size"]
     if _mounts():
         ways += ["disk full", "full /tmp"]
@@ -70,7 +74,9 @@ def run_stopped(
         with _place(place, small=way == "disk full", size=base + random.random() * size) as grow:
             stops.moments += 1
             case = f"{job.name}, {way}, {seed}:{number}"
-            ending = _ready(workshop, place) or _disturbed(job, place, way, random, seconds, size)
+            ending = _ready(workshop, place, native) or _disturbed(
+                job, place, way, random, seconds, size
+            )
             stops.stopped += ending.code < 0
             stops.refused += ending.code in (1, 2)
             stops.faults += [f"{wrong}  [{case}]" for wrong in _wrong(job, place, ending, digest)]
@@ -121,12 +127,14 @@ def _run(
     )
 
 
-def _undisturbed(job: Job, workshop: Workshop, scratch: Path) -> tuple[str, float, int, int]:
+def _undisturbed(
+    job: Job, workshop: Workshop, scratch: Path, native: Path | None
+) -> tuple[str, float, int, int]:
     """What the command leaves, how long it takes, what lies there before, and what it writes."""
     place = scratch / "whole"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    set_up(workshop, place)
+    _ready(workshop, place, native)
     before = _size(place)
     begin = time.monotonic()
     ending = _run(job, place)
@@ -179,8 +187,10 @@ def _other(digest: str | None, wanted: str) -> list[str]:
     return [f"other bytes: {', '.join(parts)}"]
 
 
-def _ready(workshop: Workshop, place: Path) -> None:
+def _ready(workshop: Workshop, place: Path, native: Path | None) -> None:
     set_up(workshop, place)
+    if native is not None and native.is_dir():
+        shutil.copytree(native, place / "cache" / "native")
 
 
 @contextlib.contextmanager
