@@ -103,6 +103,8 @@ main()
 def command(place: Path, *arguments: str, experiment: str = "tiny.toml") -> dict[str, Any]:
     """How a sweep is started: with a cache of its own, and one thread, as Ray gives a worker."""
     extra = {"XOPT_CACHE": str(place / f"cache-{arguments[1]}"), "OMP_NUM_THREADS": "1"}
+    # Ray's workers wait for everything else on the machine, such as the other tests.
+    extra["RAY_worker_niceness"] = "0"
     return {
         "args": [sys.executable, "-P", "-m", "xopt", "sweep", experiment, *arguments],
         "cwd": place,
