@@ -78,7 +78,7 @@ def test_the_engine_takes_the_bundles_tile(
         return attend(*given, **options)
 
     monkeypatch.setattr(kernels, name, attention)
-    batch = pack(encodings([3, 70, 130]), first_position=0)
+    batch = pack(encodings([3, 70]), first_position=0)
     answers = {}
     for rows in (64, 128):
         monkeypatch.setattr("xopt.engines.cuda.read_rows", lambda bundle, rows=rows: rows)

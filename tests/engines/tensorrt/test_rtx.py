@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from xopt.cli import app, build, inspect  # noqa: F401
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
@@ -73,21 +73,18 @@ def test_dequantised_e5_small_fuses_in_every_layer(tmp_path: Path) -> None:
         locate(PIP_E5)
     except CheckpointError as error:
         pytest.skip(f"multilingual-e5-small is not at hand: {error.message}")
-    for precision in ("int8", "fp16"):
-        # Several GPUs are another test's; benchmarks/rtx_builds.py builds this one for all.
-        options = BuildOptions(
-            PIP_E5, precision, "tensorrt-rtx", calibration_tokens=256, sm="89",
-            out=str(tmp_path / precision),
-        )  # fmt: skip
-        manifest = build_bundle(options).bundle.manifest
-        found = manifest["layers"]
-        assert found["products"] == 48
-        assert found["int8_products"] == (48 if precision == "int8" else 0)
-        assert found["attentions"] == found["fused_attentions"] == 12
-        # It takes 512 tokens: too many for probabilities in steps of 1/127.
-        assert manifest["engine"]["attention"] == "fp16"
-        assert found["int8_fused_attentions"] == 0
-        assert found["products_with_alpha_one"] == 0
+    # Several GPUs and fp16 are other tests'; benchmarks/rtx_builds.py builds this one for all.
+    options = BuildOptions(
+        PIP_E5, "int8", "tensorrt-rtx", calibration_tokens=256, sm="89", out=str(tmp_path / "b")
+    )
+    manifest = build_bundle(options).bundle.manifest
+    found = manifest["layers"]
+    assert found["products"] == found["int8_products"] == 48
+    assert found["attentions"] == found["fused_attentions"] == 12
+    # It takes 512 tokens: too many for probabilities in steps of 1/127.
+    assert manifest["engine"]["attention"] == "fp16"
+    assert found["int8_fused_attentions"] == 0
+    assert found["products_with_alpha_one"] == 0
 
 
 @needs_rtx
@@ -156,16 +153,12 @@ def test_the_portable_graph_predicts_the_answers(
 def test_inspect_carries_what_was_read_back(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    folder = checkpoint("embed")
-    command = [sys.executable, "-P", "-m", "xopt"]
-    build = [
-        *command, "build", str(folder), "--precision", "fp16", "--target", "tensorrt-rtx",
-        "--sm", "89", "-o", "bundle",
+    words = [
+        "build", str(checkpoint("embed")), "--precision", "fp16", "--target", "tensorrt-rtx",
+        "--sm", "89", "-o", str(tmp_path / "b"),
     ]  # fmt: skip
-    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
-    shown = subprocess.run(
-        [*command, "inspect", "bundle", "--json"], cwd=tmp_path, check=True, capture_output=True
-    )
+    assert CliRunner().invoke(app, words).exit_code == 0
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "b"), "--json"])
     document = json.loads(shown.stdout)
     assert set(document["layers"]) == {
         "kernels", "products", "int8_products", "attentions", "int8_fused_attentions",
