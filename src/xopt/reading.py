@@ -29,8 +29,10 @@ BLOCK = 1 << 16
 # Only the ends are searched for: a pattern of whole lines would try a text without one from each
 # of its bytes on.
 END = re.compile(rb"\r\n|\n|\r(?!\Z)")
-# How JSON spells half of a surrogate pair; every other one is half of a whole pair.
+# How JSON spells half of a surrogate pair; and its escapes in turn, of which a whole pair is one
+# and a half that stands alone is the group.
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
+ESCAPES = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F])|.)")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -45,14 +47,13 @@ def parse_json(text: str | bytes) -> Any:
         text = text.decode("utf-8-sig")
     try:
         found = json.loads(text)
-        if HALF.search(text):
-            json.dumps(found, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
-    except UnicodeEncodeError as error:
-        raise ValueError("a text in it is not valid UTF-8: half of a surrogate pair") from error
     except ValueError as error:
         raise _in_words(error) from error
+    # Sought in the text: where a name stands twice, what was read has its last value only.
+    if HALF.search(text) and any(escape[1] for escape in ESCAPES.finditer(text)):
+        raise ValueError("a text in it is not valid UTF-8: half of a surrogate pair")
     return found
 
 

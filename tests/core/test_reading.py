@@ -109,9 +109,12 @@ def test_a_line_without_end_is_refused_before_it_is_kept(monkeypatch: pytest.Mon
 def test_json_is_read_alike_everywhere() -> None:
     assert parse_json(b'\xef\xbb\xbf{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
     assert parse_json('["\\\\ud83d"]') == ["\\ud83d"]
+    assert parse_json(r'{"a": "\\\uD83D\uDE00 \ud83d\ude00"}') == {"a": "\\\U0001f600 \U0001f600"}
     for raw, said in (
         ("[" * 9000, "nested too deep"), ('{"\\uD83d": 1}', "half of a surrogate pair"),
         (b'"\xff"', "utf-8"), ("{", "Expecting"), (b'["a", "\\udc00\\ud800"]', "half of"),
+        (r'{"a": "\ud800", "a": 1}', "half of"), (r'{"a": {"\ud800": 1}, "a": 1}', "half of"),
+        (r'["\\\ud800"]', "half of"), (r'["\ud83d\n\ude00"]', "half of"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             parse_json(raw)

@@ -27,7 +27,9 @@ PARTS = [
     "1", "-0", "01", "1.5", "1e5", "1E+", ".5", "1e400", "18446744073709551616", "NaN", "-Infinity",
     "1٣", "１", "true", "null", "nul", "{}", "[", "]", "{", "}", ",", ",", ",", ":", " ", "\n",
     "\u00a0", "\ufeff", '"a"', '"a":1', '{"a":1,"a":2}', '{"é":[]}', r'"\u00e9"', r'"\ud83d\ude00"',
-    r'"\ud83d"', r'{"\ude00":1}', r'"\""', r'"\\"', r'"\x"', r'"\u12"', '"\t"', '"', "\\", "//",
+    r'"\ud83d"', r'{"\ude00":1}', r'{"a":"\ud83d","a":1}', r'{"a":[{"\ude00":1}],"a":1}',
+    r'"\ude00\ud83d"', r'"\uD83D\ud83d\uDE00"', r'"\\ud83d"', r'"\\\ud83d"', r'"\ud83d\n\ude00"',
+    r'"\""', r'"\\"', r'"\x"', r'"\u12"', '"\t"', '"', "\\", "//",
 ]  # fmt: skip
 CUTS = st.sampled_from([b"", b"", b"", b"\xff", b"\xc3", b"\x00", b"\xed\xa0\x80", b"\\", b'"'])
 
@@ -82,6 +84,7 @@ def test_a_text_ends_where_json_says(text: str) -> None:
         (b"[" * 50_000, ValueError, "nested too deep"),
         (rb'["a", "\ud800"]', ValueError, "half of a surrogate pair"),
         (rb'[{"\ud800": "a"}]', ValueError, "half of a surrogate pair"),
+        (rb'{"a": {"\ud800": 1}, "a": 2}', ValueError, "half of a surrogate pair"),
         ("[1٣]".encode(), ValueError, "digits other than 0 to 9"),
         ("[1.٣]".encode(), ValueError, "digits other than 0 to 9"),
         (b"[" + b"1" * 500 + b"]", ValueError, "more than 400 digits"),
