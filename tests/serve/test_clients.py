@@ -56,9 +56,16 @@ assert (whole.as_numpy(name) == found.as_numpy(name)).all()
 try:
     client.infer("embed", [tensor], outputs=[http.InferRequestedOutput("other")])
 except http.InferenceServerException as error:
-    assert "no output 'other'" in str(error), error
+    assert 'no output "other"' in str(error), error
 else:
     raise AssertionError("an output that there is not was answered")
+assert not client.is_model_ready("none")
+try:
+    client.get_model_metadata("none")
+except http.InferenceServerException as error:
+    assert error.status() == "404", error
+else:
+    raise AssertionError("a model that there is not was described")
 found = found.as_numpy(name)
 """
 PROGRAMS = {

@@ -47,12 +47,17 @@ def test_openai_client_gets_the_embeddings(server: Any, models: Any) -> None:
     assert found.usage.prompt_tokens == sum(tokens)
     assert [m.id for m in client.models.list()] == ["embed", "rerank", "nli", "tag", "span"]
     assert client.models.retrieve("nli").id == "nli"
-    with pytest.raises(openai.BadRequestError, match="No model 'nil'"):
+    with pytest.raises(openai.NotFoundError, match="No model 'nil'") as caught:
         client.models.retrieve("nil")
+    assert caught.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError, match="token ids"):
         client.embeddings.create(model="embed", input=[[1, 2, 3]])
-    with pytest.raises(openai.BadRequestError, match="No model 'embde'"):
+    with pytest.raises(openai.NotFoundError, match="No model 'embde'") as caught:
         client.embeddings.create(model="embde", input="x")
+    assert caught.value.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError, match="There is no /v1/responses") as caught:
+        client.post("/responses", cast_to=object)
+    assert caught.value.code is None
     with pytest.raises(openai.BadRequestError, match="gives 64"):
         client.embeddings.create(model="embed", input="x", dimensions=32)
     client.close()
@@ -152,6 +157,8 @@ def test_kserve_gives_what_the_model_gives(server: Any, models: Any, name: str) 
     _, meta, _ = server.ask(f"/v2/models/{name}")
     assert meta["outputs"][0]["name"] == output["name"]
     assert len(meta["outputs"][0]["shape"]) == values.ndim
+    pairs_too = ["TEXT", "PAIR"] if name in ("nli", "span") else ["TEXT"]
+    assert [tensor["name"] for tensor in meta["inputs"]] == pairs_too
 
 
 def _bytes(name: str, texts: list[str]) -> dict[str, Any]:

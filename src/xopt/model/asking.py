@@ -12,7 +12,7 @@ from xopt.model.texts import LONGEST, Row, check_row, count_tokens, encode_rows,
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Asking", "read_rows"]
+__all__ = ["ALONE", "Asking", "read_rows"]
 
 # Heads that read no pairs, and what they do.
 ALONE = {"embed": "embeds", "tag": "tags"}

@@ -245,7 +245,7 @@ class _Guard:
             given = given[7:].strip()
         return hmac.compare_digest(given, key.strip().encode())
 
-    def _refuse(self, path: str, status: int, message: str) -> Response:
+    def _refuse(self, path: str, status: int, message: str, code: str | None = None) -> Response:
         """An error, with when to ask again or what to send with it."""
         headers = {}
         if status == 429:
@@ -255,7 +255,7 @@ class _Guard:
             headers["WWW-Authenticate"] = "Bearer"
         if status == 415:
             headers["Accept-Encoding"] = "identity"
-        return refuse(path, status, message, headers)
+        return refuse(path, status, message, headers, code)
 
 
 def _leave(task: asyncio.Task[None] | None, gone: asyncio.Future[None]) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from xopt.errors import InputError
 from xopt.host import tool_versions
+from xopt.model.asking import ALONE
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
-from xopt.serve.service import Served, Service
+from xopt.serve.service import Served, Service, UnknownModelError
 from xopt.serve.tensors import parameters_of, wants_bytes, write_outputs
 from xopt.serve.wire import a_bool, shown, text_rows, there
 
@@ -41,14 +42,13 @@ def metadata(served: Served) -> dict[str, Any]:
     """Inputs and outputs of a model."""
     signature = served.model.session.engine.signature
     shape = [-1, -1, signature.width] if signature.per_token else [-1, signature.width]
-    inputs = [{"name": "TEXT", "datatype": "BYTES", "shape": [-1, 1]}]
-    if served.model.head.kind != "embed":
-        inputs.append({"name": "PAIR", "datatype": "BYTES", "shape": [-1, 1]})
     return {
         "name": served.name,
         "versions": [VERSION],
         "platform": f"xopt_{served.model.bundle.target}",
-        "inputs": inputs,
+        "inputs": [
+            {"name": name, "datatype": "BYTES", "shape": [-1, 1]} for name in _inputs(served)
+        ],
         "outputs": [
             {"name": signature.output, "datatype": "FP32", "shape": shape},
             {"name": "TOKENS", "datatype": "INT32", "shape": [-1, 1]},
@@ -60,10 +60,12 @@ def check_version(served: Served, version: str) -> None:
     """Refuse a version that there is not.
 
     Raises:
-        InputError: it is another one.
+        UnknownModelError: it is another one.
     """
     if version != VERSION:
-        raise InputError(f"{served.name} has no version {version!r:.40}; possible: {VERSION}.")
+        raise UnknownModelError(
+            f"{served.name} has no version {version!r:.40}; possible: {VERSION}."
+        )
 
 
 async def infer(
@@ -81,7 +83,7 @@ async def infer(
         InputError: a tensor is missing, of another datatype, of another shape than its
             data, without a text, or there twice.
     """
-    tensors = _tensors(body)
+    tensors = _tensors(body, _inputs(served))
     texts = tensors.get("TEXT")
     if texts is None:
         raise InputError("The input TEXT is missing.", hint=TENSORS)
@@ -104,15 +106,20 @@ async def infer(
     return answer, behind
 
 
-def _tensors(body: dict[str, Any]) -> dict[str, list[Any]]:
+def _inputs(served: Served) -> tuple[str, ...]:
+    return ("TEXT",) if served.model.head.kind in ALONE else ("TEXT", "PAIR")
+
+
+def _tensors(body: dict[str, Any], possible: tuple[str, ...]) -> dict[str, list[Any]]:
     given = there(body, "inputs", "a list of tensors")
     if not isinstance(given, list):
         raise InputError(f"inputs is {shown(given)}; it has to be a list.", hint=TENSORS)
     found: dict[str, list[Any]] = {}
     for tensor in given:
+        # A PAIR that this model does not read is refused where its kind is known, in more words.
         if not isinstance(tensor, dict) or tensor.get("name") not in ("TEXT", "PAIR"):
             name = tensor.get("name") if isinstance(tensor, dict) else tensor
-            raise InputError(f"There is no input {shown(name)}; possible: TEXT, PAIR.")
+            raise InputError(f"There is no input {shown(name)}; possible: {', '.join(possible)}.")
         name, data, shape = tensor["name"], tensor.get("data"), tensor.get("shape")
         if tensor.get("datatype") != "BYTES":
             kind = shown(tensor.get("datatype"))

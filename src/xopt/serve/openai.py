@@ -72,9 +72,9 @@ def model(served: Served) -> dict[str, Any]:
     return {"id": served.name, "object": "model", "created": opened, "owned_by": "xopt"}
 
 
-def error_body(message: str, kind: str) -> dict[str, Any]:
+def error_body(message: str, kind: str, code: str | None) -> dict[str, Any]:
     """An error as OpenAI's client reads it."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 def read_dimensions(service: Service, served: Served, asked: Any) -> int | None:

@@ -74,6 +74,7 @@ RESPONSES = {
     "200": {"description": "The answer."},
     "400": {"description": "The request cannot be answered; the message says why."},
     "401": {"description": "The API key is missing or wrong."},
+    "404": {"description": "There is no such path, or no model of this name is served."},
     "413": {"description": "A text, the number of texts, or the body is too large."},
     "415": {"description": "The body is compressed; send it as it is."},
     "429": {"description": "Too much is waiting; Retry-After says when to ask again."},

@@ -14,6 +14,7 @@ from xopt.errors import InputError, XoptError
 from xopt.model.remote import TooLargeError, for_clients
 from xopt.serve import openai
 from xopt.serve.batching import ClosedError, FullError, LateError
+from xopt.serve.service import UnknownModelError
 
 __all__ = ["EncodedError", "no_route", "refuse", "told"]
 
@@ -28,6 +29,7 @@ class EncodedError(InputError):
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TooLargeError, 413),
     (EncodedError, 415),
+    (UnknownModelError, 404),
     (FullError, 429),
     (LateError, 503),
     (ClosedError, 503),
@@ -35,29 +37,37 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
-def told(error: Exception) -> tuple[int, str]:
-    """The status of an error and what a client is told; the rest goes to the log."""
+def told(error: Exception) -> tuple[int, str, str | None]:
+    """The status of an error, what a client is told, and OpenAI's code for it, if any.
+
+    What is no client's fault goes to the log.
+    """
     for kind, status in STATUS:
         if isinstance(error, kind):
             said = for_clients(error) if isinstance(error, InputError) else error
-            return status, str(said).replace("\n", " ")
+            code = "model_not_found" if kind is UnknownModelError else None
+            return status, str(said).replace("\n", " "), code
     if isinstance(error, TimeoutError):
-        return 503, "The request took too long. Ask again later, or with fewer texts."
+        return 503, "The request took too long. Ask again later, or with fewer texts.", None
     if isinstance(error, XoptError):
         log.error("%s", error)
-        return 500, error.message
+        return 500, error.message, None
     log.error("a request failed", exc_info=error)
-    return 500, "The server failed at this request; its log says why."
+    return 500, "The server failed at this request; its log says why.", None
 
 
 def refuse(
-    path: str, status: int, message: str, headers: Mapping[str, str] | None = None
+    path: str,
+    status: int,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> JSONResponse:
     """An error in the form that the clients of the path's interface read."""
     body: dict[str, Any]
     if path.startswith("/v1/"):
         kind = "invalid_request_error" if status < 429 else "server_error"
-        body = openai.error_body(message, kind)
+        body = openai.error_body(message, kind, code)
     elif path.startswith("/v2"):
         body = {"error": message}
     else:

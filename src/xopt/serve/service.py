@@ -30,7 +30,7 @@ from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError
 from xopt.serve.options import ServeOptions
 
-__all__ = ["ASIDE", "Served", "Service"]
+__all__ = ["ASIDE", "Served", "Service", "UnknownModelError"]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ READ_CHARACTERS = 65_536
 ASIDE = 64
 
 T = TypeVar("T")
+
+
+class UnknownModelError(InputError):
+    """A model, or a version of one, that is not served."""
 
 
 @dataclass
@@ -130,7 +134,7 @@ class Service:
         """The model of this name; without a name the first.
 
         Raises:
-            InputError: there is none of this name.
+            UnknownModelError: there is none of this name.
             ClosedError: the service has stopped.
         """
         if not self.models:
@@ -138,7 +142,9 @@ class Service:
         if name is None or name == "":
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise InputError(f"No model {name!r} is served.", hint=did_you_mean(name, self.models))
+            raise UnknownModelError(
+                f"No model {name!r} is served.", hint=did_you_mean(name, self.models)
+            )
         return self.models[name]
 
     async def ask(
