@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serve.held import Held
 
 TEXTS = ["Habari za asubuhi", "Guten Morgen", "おはよう"]
 
@@ -28,34 +29,6 @@ INTERFACES = [
     ("/v2/models/{name}/infer", "span", {"inputs": [tensor("TEXT"), tensor("PAIR")]}),
     ("/page/ask", "tag", {"texts": TEXTS}),
 ]
-
-
-class Held:
-    """A model's engine that answers when it is let, and its queue, watched."""
-
-    def __init__(self, served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.batcher, self.go = served.batcher, threading.Event()
-        self.began, self.queued, self.removed = (threading.Semaphore(0) for _ in range(3))
-        start, queue = served.model.session.start, served.batcher._queue
-        put, remove = queue.put, queue.remove
-
-        def held(encodings: Any, **options: Any) -> Any:
-            self.began.release()
-            self.go.wait()
-            return start(encodings, **options)
-
-        def watched_put(*given: Any) -> None:
-            put(*given)
-            self.queued.release()
-
-        def watched_remove(job: Any) -> int:
-            found: int = remove(job)
-            self.removed.release()
-            return found
-
-        monkeypatch.setattr(served.model.session, "start", held)
-        monkeypatch.setattr(queue, "put", watched_put)
-        monkeypatch.setattr(queue, "remove", watched_remove)
 
 
 @pytest.mark.parametrize(("path", "name", "body"), INTERFACES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,8 +22,12 @@ from xopt.errors import InputError
 from xopt.serve.options import ServeOptions
 
 
-def test_sigterm_ends_the_server_after_what_runs(bundles: dict[str, Path]) -> None:
-    command = [sys.executable, "-P", "-m", "xopt", "serve", str(bundles["embed"]), "--port", "0"]
+def test_sighup_opens_what_was_replaced_and_sigterm_ends_the_server(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    place = tmp_path / "served"
+    shutil.copytree(bundles["embed"], place)
+    command = [sys.executable, "-P", "-m", "xopt", "serve", str(place), "--port", "0"]
     with (
         subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
         contextlib.ExitStack() as stack,
@@ -35,6 +40,13 @@ def test_sigterm_ends_the_server_after_what_runs(bundles: dict[str, Path]) -> No
         body = json.dumps({"input": ["Habari"] * 50}).encode()
         with urllib.request.urlopen(address.strip() + "v1/embeddings", body) as answer:
             assert len(json.load(answer)["data"]) == 50
+        shutil.rmtree(place)
+        shutil.copytree(bundles["nli"], place)
+        process.send_signal(signal.SIGHUP)
+        assert "is answered by its new bundle" in next(line for line in lines if "bundle" in line)
+        body = json.dumps({"inputs": "Habari"}).encode()
+        with urllib.request.urlopen(address.strip() + "predict", body) as answer:
+            assert len(json.load(answer)) == 3
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate()
         assert process.returncode in (0, -signal.SIGTERM)
