@@ -216,6 +216,32 @@ def test_what_nobody_foresaw_fails_its_own_request(
     model.finalize()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_no_number_is_never_answered(
+    openvino: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    out = tmp_path / "serving"
+    write_repository(openvino, out, TritonOptions(name="m"))
+    model = served(out, "m", fake_triton(), monkeypatch)
+    begin = model.model.session.start
+    longest = len(model.model.session.tokenizer.encode(["a word " * 20])[0])
+
+    def spoiled(encodings: Any) -> Any:
+        answers = [np.array(row) for row in begin(encodings)()]
+        for encoding, row in zip(encodings, answers, strict=True):
+            if len(encoding) == longest:
+                row[-1] = value
+        return lambda: answers
+
+    monkeypatch.setattr(model.model.session, "start", spoiled)
+    good, bad = model.execute([request("a"), request("b", "a word " * 20)])
+    assert good.failure is None
+    assert bad.failure.text.startswith("TEXT[1]: the engine answered with values that are no n")
+    assert bad.failure.kind == Failure.INTERNAL
+    monkeypatch.undo()
+    model.finalize()
+
+
 @pytest.mark.parametrize(
     ("target", "kind", "expected"),
     [

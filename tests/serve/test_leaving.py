@@ -11,24 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serve.asked import INTERFACES, TEXTS
 from tests.serve.held import Held
-
-TEXTS = ["Habari za asubuhi", "Guten Morgen", "おはよう"]
-
-
-def tensor(name: str) -> dict[str, Any]:
-    return {"name": name, "datatype": "BYTES", "shape": [len(TEXTS), 1], "data": TEXTS}
-
-
-INTERFACES = [
-    ("/v1/embeddings", "embed", {"input": TEXTS}),
-    ("/embed", "embed", {"inputs": TEXTS}),
-    ("/", "embed", {"inputs": TEXTS}),
-    ("/predict", "nli", {"inputs": [[text] for text in TEXTS]}),
-    ("/rerank", "rerank", {"query": "Wo?", "texts": TEXTS}),
-    ("/v2/models/{name}/infer", "span", {"inputs": [tensor("TEXT"), tensor("PAIR")]}),
-    ("/page/ask", "tag", {"texts": TEXTS}),
-]
 
 
 @pytest.mark.parametrize(("path", "name", "body"), INTERFACES)

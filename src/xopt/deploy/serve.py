@@ -28,6 +28,7 @@ from xopt.model.asking import read_rows
 from xopt.model.core import Model
 from xopt.model.remote import check_sizes, for_clients
 from xopt.model.session import BATCH_TOKENS, Session
+from xopt.model.stream import check_numbers
 from xopt.model.texts import Row
 from xopt.packing import Encoding, PackedBatch, plan_batches
 
@@ -221,6 +222,7 @@ class TritonPythonModel:
         shape = (int(lengths.max()),) if self.signature.per_token else ()
         values = np.zeros((len(rows), *shape, self.signature.width), np.float32)
         for number, row in enumerate(rows):
+            check_numbers(f"TEXT[{number}]", [row])
             if self.signature.per_token:
                 values[number, : len(row)] = row
             else:
