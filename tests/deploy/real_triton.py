@@ -53,12 +53,12 @@ def deploy(bundle: Bundle, out: Path, version: int = 1, *, force: bool = False) 
 
 
 class Triton:
-    """A server that runs: where it is asked, where its metrics are, its process."""
+    """A server that runs: where it is asked, over HTTP and gRPC, its metrics, its process."""
 
-    def __init__(self, out: Path, process: subprocess.Popen[str], ports: tuple[int, int]) -> None:
+    def __init__(self, out: Path, process: subprocess.Popen[str], ports: list[int]) -> None:
         self.out, self.process = out, process
-        self.place = f"127.0.0.1:{ports[0]}"
-        self.url, self.metrics = (f"http://127.0.0.1:{port}" for port in ports)
+        self.place, self.grpc, metrics = (f"127.0.0.1:{port}" for port in ports)
+        self.url, self.metrics = f"http://{self.place}", f"http://{metrics}"
 
     def stub(self) -> int:
         """The process of its model."""
@@ -73,7 +73,7 @@ def started(out: Path, *more: str) -> Iterator[Triton]:
     """The server on this folder, with ``more`` of its options."""
     home = out.parent / "tritonserver"
     site = site_packages()
-    ports = (free_port(), free_port())
+    ports = [free_port() for _ in range(3)]
     libraries = [
         home / "external_libs",
         site / "nvidia_pytriton.libs",
@@ -85,8 +85,9 @@ def started(out: Path, *more: str) -> Iterator[Triton]:
         f"--backend-directory={home / 'backends'}",
         f"--http-port={ports[0]}",
         "--http-address=127.0.0.1",
-        "--allow-grpc=false",
-        f"--metrics-port={ports[1]}",
+        f"--grpc-port={ports[1]}",
+        "--grpc-address=127.0.0.1",
+        f"--metrics-port={ports[2]}",
         "--exit-on-error=true",
         "--exit-timeout-secs=10",
         *more,
@@ -100,7 +101,7 @@ def started(out: Path, *more: str) -> Iterator[Triton]:
         try:
             for line in process.stdout:
                 said.append(line)
-                # The last of what it starts: HTTP is listened to by then.
+                # The last of what it starts: HTTP and gRPC are listened to by then.
                 if "Started Metrics Service" in line:
                     break
             else:

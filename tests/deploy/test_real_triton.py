@@ -2,7 +2,7 @@
 
 ``XOPT_TRITON`` names a virtual environment of this Python with nvidia-pytriton==0.7.0, numpy 1.26
 (its Python backend takes no later one), openvino, tokenizers, typer, rich, filelock and
-tritonclient[http]; `.ci/run` makes one.
+tritonclient[grpc,http]; `.ci/run` makes one.
 """
 
 from __future__ import annotations
@@ -189,10 +189,15 @@ def test_the_readme_asks_as_it_says(triton: Triton) -> None:
     found = subprocess.run(curl, shell=True, capture_output=True, check=True)
     assert "logits" in json.loads(found.stdout)
     client = str(Path(HOME, "bin", "python"))
-    if subprocess.run([client, "-c", "import tritonclient.http"], check=False).returncode:
-        pytest.skip("no tritonclient[http] in XOPT_TRITON")
-    said = subprocess.run([client, "-c", python], capture_output=True, text=True, check=False)
-    assert said.stdout.startswith("(2, 3) [["), said.stderr
+    there = "import tritonclient.http, tritonclient.grpc"
+    if subprocess.run([client, "-c", there], check=False).returncode:
+        pytest.skip("no tritonclient[grpc,http] in XOPT_TRITON")
+    assert "tritonclient.grpc, at port 8001" in python
+    other = python.replace("tritonclient.http", "tritonclient.grpc")
+    other = other.replace(triton.place, triton.grpc)
+    for program in (python, other):
+        said = subprocess.run([client, "-c", program], capture_output=True, text=True, check=False)
+        assert said.stdout.startswith("(2, 3) [["), said.stderr
 
 
 def test_embeddings_have_their_prompt_and_their_length(
