@@ -18,6 +18,7 @@ from xopt.calibrate.quantized import quantize_rows
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
 from xopt.compile.lower_openvino import AffineLowerer
+from xopt.compile.quantize import HALF
 from xopt.compile.recipes import Lowering
 from xopt.compile.traced import DISTANCES, WORDS, WORDS_SITE, array, bias_of, input_name, linear_of
 
@@ -81,11 +82,15 @@ def _halve_rows(editor: GraphEditor, node: ir.Node) -> None:
 
 
 def _half(editor: GraphEditor, weight: ir.Value | None) -> ir.Value | None:
-    """In fp16; None where that would be infinite."""
+    """In fp16; None where that would be infinite, or where all of it would lose bits."""
     assert weight is not None
+    values = array(weight)
+    most = np.abs(values).max(initial=0)
     with np.errstate(over="ignore"):
-        half: NDArray[np.float16] = array(weight).astype(np.float16)
-    return editor.constant(f"{weight.name}.fp16", half) if np.isfinite(half).all() else None
+        half: NDArray[np.float16] = values.astype(np.float16)
+    if not np.isfinite(half).all() or 0 < most < HALF.tiny:
+        return None
+    return editor.constant(f"{weight.name}.fp16", half)
 
 
 def _halve_linear(editor: GraphEditor, node: ir.Node) -> None:

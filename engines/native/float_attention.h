@@ -59,15 +59,16 @@ inline void rows_of(const float* q, const float* keys, const float* v, float* ou
     Vector top[ROWS], sum[ROWS] = {};
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
-        for (int64_t j = n; j < padded; ++j) row[j] = -1e30f;
+        for (int64_t j = n; j < padded; ++j) row[j] = kLowest;
         top[r] = load(row);
         for (int64_t j = kLanes; j < padded; j += kLanes) top[r] = larger(load(row + j), top[r]);
     }
-    for (int r = 0; r < ROWS; ++r) top[r] = largest(top[r]) * factor;
+    for (int r = 0; r < ROWS; ++r) top[r] = largest(top[r]);
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
         for (int64_t j = 0; j < padded; j += kLanes) {
-            const Vector p = power_of_two(fused(load(row + j), all(factor), all(0.0f) - top[r]));
+            // In this order it is never above 0, however large the scores are.
+            const Vector p = power_of_two((load(row + j) - top[r]) * factor);
             store(row + j, p);
             sum[r] += p;
         }

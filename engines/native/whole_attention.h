@@ -122,7 +122,7 @@ inline Vector probability(Vector x) {
 
 // A row of scores as whole probabilities. Returns their sum.
 inline int32_t whole_probabilities(const Rounded& r, float* scores, int16_t* probs) {
-    for (int64_t j = r.n; j < r.padded; ++j) scores[j] = -1e30f;
+    for (int64_t j = r.n; j < r.padded; ++j) scores[j] = kLowest;
     Vector top = load(scores);
     for (int64_t j = kLanes; j < r.padded; j += kLanes) top = larger(top, load(scores + j));
     top = largest(top);

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx.reference import ReferenceEvaluator
+from safetensors.torch import load_file, save_file
 from tests.rounding import MARGIN, calibrated_batch, distance, rounding_error
 
 from xopt import hashing
@@ -171,6 +172,22 @@ def test_fp16_halves_the_linear_weights(make_checkpoint: Factory) -> None:
     exact, close = (evaluate(p, inputs, batch) for p in (graph.path, small.path))
     assert distance(close, exact) <= MARGIN * rounding_error(checkpoint, batch, "fp16")
     weights, _ = linear_sizes(checkpoint)
+    assert stored_bytes(small.path) <= stored_bytes(graph.path) - 2 * weights
+
+
+def test_a_table_below_the_numbers_of_fp16_stays_as_it_is(make_checkpoint: Factory) -> None:
+    """The norm behind it makes them as large as any others."""
+    folder = make_checkpoint("bert", "tag", layer_norm_eps=1e-25)
+    tensors = load_file(folder / "model.safetensors")
+    tables = {name: value * 1e-9 for name, value in tensors.items() if "_embeddings." in name}
+    assert len(tables) == 3
+    save_file(tensors | tables, folder / "model.safetensors", {"format": "pt"})
+    checkpoint, graph, small = lowered(folder, "fp16")
+    batch, inputs = ragged(0), graph.manifest["inputs"]
+    exact, close = (evaluate(p, inputs, batch) for p in (graph.path, small.path))
+    weights, _ = linear_sizes(checkpoint)
+    # Of fp16's own rounding: 11 bits, in two layers.
+    assert 0 < np.abs(close - exact).max() <= 0.01 * np.abs(exact).max()
     assert stored_bytes(small.path) <= stored_bytes(graph.path) - 2 * weights
 
 

@@ -76,6 +76,26 @@ def test_attention_is_its_definition(
     assert not found[starts[-1] :].any()
 
 
+@pytest.mark.parametrize("bits", [16, 30, 60])
+def test_scores_without_end_choose_the_largest(
+    attend: Callable[..., np.ndarray], bits: int
+) -> None:
+    """Whole numbers times a power of two: float32 holds every score, also beyond -1e30."""
+    generator = np.random.default_rng(2)
+    starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
+    shape = (int(starts[-1]), 32)
+    q, k = (generator.integers(1, 3, shape).astype(np.float32) * 2.0**bits for _ in range(2))
+    v = generator.normal(0, 1, shape).astype(np.float32)
+    for sign in (1, -1):
+        arrays = [np.float32(sign) * q, k, v]
+        found = attend(arrays, starts, 2, 2)
+        assert np.abs(found - definition(arrays, starts, 2)).max() <= 1e-6
+        # Every key alike: the mean, in steps of the largest value.
+        arrays[1] = np.full_like(k, 2.0**bits)
+        found = attend(arrays, starts, 2, 2, whole=True)
+        assert np.abs(found - definition(arrays, starts, 2)).max() <= np.abs(v).max() / 2047
+
+
 # From the first of them on, products are sums of whole numbers.
 LONG = [128, 333]
 

@@ -171,7 +171,8 @@ def check_numbers(name: str, values: Sequence[Array]) -> None:
     if not all(np.isfinite(part).all() for part in values):
         raise BuildError(
             f"{name}: the engine answered with values that are no numbers.",
-            hint="Build the bundle in another precision: xopt build --precision fp32",
+            hint="An fp32 bundle may answer it: xopt build CHECKPOINT --precision fp32. If that is "
+            "one, leave the text out: the checkpoint itself may go beyond fp32 there.",
         )
 
 
