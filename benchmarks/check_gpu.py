@@ -3,12 +3,14 @@
     PYTHONPATH=src python benchmarks/check_gpu.py --out docs/results/check_gpu
 
 Needs Python, torch, triton and transformers, and no index. Seven stages, each a process of its own
-with a time limit: what one of them breaks or hangs costs the others nothing. Each row is written as
-it comes (``rows.jsonl``), a table last (``table.md``). The first stages say whether answers are
-right, the last two how long they take; a time is never a reason to fail.
+with a time limit, and what those before it left of theirs: what one of them breaks or hangs costs
+the others nothing. The rows of each are written when it ends (``rows.jsonl``), a table last
+(``table.md``). The first stages say whether answers are right, the last two how long they take; how
+long that is is never a reason to fail.
 
-Exits with 1 if an answer is wrong or a stage that checks answers did not end, with 2 if there is no
-GPU, else with 0. ``--interpret`` runs what can run in Triton's interpreter, small, without a GPU.
+Exits with 1 if an answer is wrong, a stage died or one that checks answers did not end in time, or
+nothing could be written; with 2 if there is no GPU, or nowhere to write to; else with 0.
+``--interpret`` runs what can run in Triton's interpreter, small, without a GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +68,17 @@ NO_GPU = "no GPU"
 SLOWER = 5
 
 
-def run_stage(stage: Stage, rows: Path, interpret: bool) -> dict[str, Any]:
-    """Run one stage; its last word: how it ended, with the rows that it wrote."""
+def run_stage(stage: Stage, rows: Path, interpret: bool, spare_s: float = 0) -> dict[str, Any]:
+    """Run one stage; its last word: how it ended, with the rows that it wrote.
+
+    Args:
+        stage: to run.
+        rows: where its rows go too.
+        interpret: whether in Triton's interpreter.
+        spare_s: seconds beyond its limit; what is left of both is ``spare_s`` of the result.
+    """
+    limit_s = stage.limit_s * (SLOWER if interpret else 1) + spare_s
+    begin = time.monotonic()
     place = rows.with_name(f"{stage.name}.jsonl")
     place.unlink(missing_ok=True)
     command = [sys.executable, str(HERE / "check_gpu.py"), "--stage", stage.name, "--rows", place]
@@ -79,20 +91,32 @@ def run_stage(stage: Stage, rows: Path, interpret: bool) -> dict[str, Any]:
     ended = ""
     try:
         done = subprocess.run(
-            command, env=environment, timeout=stage.limit_s * (SLOWER if interpret else 1),
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            command, env=environment, timeout=limit_s, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["nothing"]
             ended = f"died ({done.returncode}): {said[-1][:300]}"
     except subprocess.TimeoutExpired:
-        ended = f"stopped after {stage.limit_s} s"
+        ended = f"stopped after {limit_s:.0f} s"
     found = read_rows(place)
     place.unlink(missing_ok=True)
-    with rows.open("a", encoding="utf-8") as stream:
-        for row in found:
-            stream.write(json.dumps({"stage": stage.name, **row}) + "\n")
-    return {"stage": stage.name, "ended": ended, "rows": found}
+    text = "".join(json.dumps({"stage": stage.name, **row}) + "\n" for row in found)
+    left_s = max(0.0, limit_s - (time.monotonic() - begin))
+    return {
+        "stage": stage.name, "ended": ended, "rows": found, "spare_s": left_s,
+        "kept": written(rows, text),
+    }  # fmt: skip
+
+
+def written(path: Path, text: str) -> bool:
+    """Add to a file; where that fails it is told, and what was found stays in the table."""
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        print(f"{path} could not be written: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -110,10 +134,10 @@ def judge(stage: Stage, result: dict[str, Any]) -> str:
     """What is wrong with a stage; empty if nothing is."""
     if any(row.get("right") is False for row in result["rows"]):
         return "wrong"
+    if result["ended"].startswith("died") or (stage.checks and result["ended"]):
+        return result["ended"]
     if not stage.checks:
         return ""
-    if result["ended"]:
-        return result["ended"]
     if not any("right" in row or "skipped" in row for row in result["rows"]):
         return "checked nothing"
     return ""
@@ -157,7 +181,8 @@ def run_here(name: str, rows: Path) -> int:
     with rows.open("a", encoding="utf-8", buffering=1) as stream:
 
         def say(**row: Any) -> None:
-            stream.write(json.dumps(row) + "\n")
+            # A number of NumPy's or PyTorch's is written as Python's.
+            stream.write(json.dumps(row, default=lambda value: value.item()) + "\n")
 
         stage = next(stage for stage in STAGES if stage.name == name)
         if not (stage.interpreted if interpreted else has_gpu()):
@@ -183,20 +208,28 @@ def main() -> int:
     options = parser.parse_args()
     if options.stage:
         return run_here(options.stage, options.rows)
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows = options.out / "rows.jsonl"
-    rows.write_text("")
-    results = []
+    rows, table_place = options.out / "rows.jsonl", options.out / "table.md"
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for place in (rows, table_place):
+            place.write_text("")
+    except OSError as error:
+        parser.error(f"--out {options.out}: {error.strerror}; name a folder that can be written")
+    results: list[dict[str, Any]] = []
+    spare_s = 0.0
     for stage in STAGES:
         if options.only and stage.name not in options.only:
             results.append({"rows": [{"what": "", "skipped": "not asked for"}], "ended": ""})
             continue
         print(f"{stage.name}: {stage.what}", file=sys.stderr, flush=True)
-        results.append(run_stage(stage, rows, options.interpret))
+        results.append(run_stage(stage, rows, options.interpret, spare_s))
+        spare_s = results[-1]["spare_s"]
     table = render(results)
-    (options.out / "table.md").write_text(table, encoding="utf-8")
     print(table)
-    if any(judge(stage, result) for stage, result in zip(STAGES, results, strict=True)):
+    kept = [written(table_place, table), *(result.get("kept", True) for result in results)]
+    if not all(kept) or any(
+        judge(stage, result) for stage, result in zip(STAGES, results, strict=True)
+    ):
         return 1
     none = all(
         row.get("skipped") in (NO_GPU, "not asked for") for r in results for row in r["rows"]

@@ -21,7 +21,7 @@ FP16, INT8 = "attention fp16", "attention INT8"
 
 
 def tactics() -> Iterator[tuple[str, int, int, AotKernel]]:
-    """Operator, SM, ISA (0 for Triton's own) and kernel of everything TensorRT may launch here."""
+    """Operator, SM, ISA of its PTX and kernel of everything TensorRT may launch here."""
     device = Device().sm
     specs = {
         FP16: attention_specs(heads=HEADS, head_dim=HEAD_DIM),

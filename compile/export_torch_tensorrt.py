@@ -23,8 +23,7 @@ from xopt.encoders.plan import Attend
 from xopt.engines.building import Builder, Built
 from xopt.engines.tensorrt.builder import engine_facts
 from xopt.engines.tensorrt.compat import Machine, RunsOn, this_machine
-from xopt.engines.tensorrt.device import Device
-from xopt.engines.tensorrt.enterprise import asked_facts, kernel_sm
+from xopt.engines.tensorrt.enterprise import asked_facts, gpu_to_build_on, kernel_sm
 from xopt.engines.tensorrt.options import TorchTensorRtOptions
 from xopt.engines.tensorrt.profiles import LengthProfile, plan_profiles
 from xopt.engines.tensorrt.runtime import ENGINE
@@ -115,9 +114,10 @@ class TorchTensorRtBuilder(Builder[TorchTensorRtOptions, BuildContext]):
     @functools.cached_property
     def machine(self) -> Machine:
         """This one, which builds and will run the engine."""
+        device = gpu_to_build_on(self.target, self.driver)
         load_torch_tensorrt()
         trt = require("tensorrt", extra=EXTRA, why=WHY)
-        machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
+        machine = this_machine("tensorrt", trt.__version__, device)
         kernel_sm(machine, self.options)
         return machine
 

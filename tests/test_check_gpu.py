@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.scripts import load_script
 
@@ -132,10 +133,11 @@ def test_the_peer_without_padding_answers_as_the_padded_one() -> None:
         (1, [], "died (-6): abort", "died (-6): abort"),
         (1, [], "", "checked nothing"),
         (5, [{"value": "1 µs"}], "stopped after 9 s", ""),
+        (5, [{"value": "1 µs"}], "died (-6): abort", "died (-6): abort"),
         (5, [{"value": "1 µs"}, {"right": False}], "", "wrong"),
     ],
 )
-def test_only_a_wrong_answer_or_a_missing_one_fails(
+def test_only_a_wrong_answer_a_missing_one_or_a_crash_fails(
     script: Any, number: int, rows: list[dict[str, Any]], ended: str, verdict: str
 ) -> None:
     stage = script.STAGES[number]
@@ -179,3 +181,69 @@ def test_a_stage_that_breaks_or_hangs_costs_the_others_nothing(
     assert result["ended"].startswith(ended) if ended else not result["ended"]
     assert len(result["rows"]) == rows
     assert len(place.read_text().splitlines()) == rows
+
+
+def test_every_stage_may_take_its_time_and_all_take_less_than_ten_minutes(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sum(stage.limit_s for stage in script.STAGES) < 600
+    given: list[float] = []
+    clock = iter([0.0, 10.0, 10.0, 200.0])
+
+    def over(command: Any, *, timeout: float, **options: Any) -> Any:
+        given.append(timeout)
+        if len(given) > 1:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(script, "subprocess", SimpleNamespace(**vars(subprocess) | {"run": over}))
+    monkeypatch.setattr(script, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    stage = script.Stage("kernels", 60, "")
+    first = script.run_stage(stage, tmp_path / "rows.jsonl", False)
+    second = script.run_stage(stage, tmp_path / "rows.jsonl", False, first["spare_s"])
+    assert given == [60, 110]
+    assert (second["ended"], second["spare_s"]) == ("stopped after 110 s", 0)
+
+
+def test_what_cannot_be_written_is_told_and_the_table_is_printed(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["check_gpu.py", "--out", str(tmp_path / "taken")])
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SystemExit) as caught:
+        script.main()
+    assert caught.value.code == 2
+    assert "name a folder that can be written" in capsys.readouterr().err
+
+    # The disk filled up while a stage ran.
+    monkeypatch.setattr(script, "written", lambda path, text: False)
+    monkeypatch.setattr(sys, "argv", ["check_gpu.py", "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(script, "STAGES", script.STAGES[:1])
+    assert script.main() == 1
+    assert "no GPU" in capsys.readouterr().out
+
+
+def test_a_file_that_takes_nothing_is_told(
+    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not script.written(tmp_path, "row")
+    assert "could not be written" in capsys.readouterr().err
+
+
+def test_numbers_of_numpy_are_rows_too(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kernels_stage(say: Any, device: Any) -> None:
+        say(what="a product", right=np.bool_(False), error=np.float32(1.5))
+
+    modules = {
+        "gpu_stages": SimpleNamespace(kernels_stage=kernels_stage),
+        "gpu_timings": SimpleNamespace(),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert script.run_here("kernels", tmp_path / "rows") == 0
+    assert script.read_rows(tmp_path / "rows") == [
+        {"what": "a product", "right": False, "error": 1.5}
+    ]

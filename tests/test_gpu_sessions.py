@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,20 @@ def test_a_wrong_answer_is_seen(
     rows: list[dict[str, Any]] = []
     run(lambda **row: rows.append(row), None)
     assert [row["right"] for row in rows] == [False, False, True]
+
+
+def test_one_answer_that_is_no_number_is_seen(
+    stage: tuple[LaunchDriver, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, run = stage
+    attend, count = driver.attend, itertools.count()
+
+    def spoilt(given: dict[str, int]) -> None:
+        attend(given)
+        if next(count) == 7:
+            ctypes.memset(driver.at(given["out"], 2), 0xFF, 2)
+
+    monkeypatch.setattr(driver, "attend", spoilt)
+    rows: list[dict[str, Any]] = []
+    run(lambda **row: rows.append(row), None)
+    assert [row["right"] for row in rows] == [False, True, True]

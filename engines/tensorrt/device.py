@@ -34,7 +34,7 @@ def load_driver() -> Any:
         except OSError:
             continue
     raise UnsupportedError(
-        "This bundle needs an NVIDIA GPU, and no NVIDIA driver is installed here.",
+        "An NVIDIA GPU is needed, and no NVIDIA driver is installed here.",
         hint="`xopt eval` predicts its scores on the CPU; to run on the CPU, build with: "
         "xopt build --target cpu",
     )

@@ -33,8 +33,8 @@ from xopt.hashing import cache_folder
 from xopt.progress import Progress
 
 __all__ = [
-    "LAYERS", "TensorRtBuilder", "asked_facts", "check_library", "configure", "kernel_sm",
-    "timing_cache_path",
+    "LAYERS", "TensorRtBuilder", "asked_facts", "check_library", "configure", "gpu_to_build_on",
+    "kernel_sm", "timing_cache_path",
 ]  # fmt: skip
 
 # What the engine inspector says, in the bundle.
@@ -74,9 +74,10 @@ class TensorRtBuilder(EngineBuilder[TensorRtOptions]):
     @functools.cached_property
     def machine(self) -> Machine:
         """This one, which builds and will run the engine."""
+        device = gpu_to_build_on(self.target, self.driver)
         trt = require("tensorrt", extra="tensorrt", why="Building for tensorrt")
         check_library(trt.__version__, plugin=self.options.plugin)
-        machine = this_machine("tensorrt", trt.__version__, Device(0, self.driver))
+        machine = this_machine("tensorrt", trt.__version__, device)
         kernel_sm(machine, self.options)
         return machine
 
@@ -114,6 +115,22 @@ class TensorRtBuilder(EngineBuilder[TensorRtOptions]):
 
     def _read_back(self, lowered: LoweredGraph, out: Path, log: Path) -> dict[str, Any]:
         return asked_facts(self.machine, self.options)
+
+
+def gpu_to_build_on(target: str, driver: Any) -> Device:
+    """The GPU at hand; asked for before the library, which brings none.
+
+    Raises:
+        UnsupportedError: there is none.
+    """
+    try:
+        return Device(0, driver)
+    except UnsupportedError as error:
+        raise UnsupportedError(
+            f"The target {target} is built on the GPU that will run it. {error.message}",
+            hint="Without a GPU at hand, build with --target tensorrt-rtx or cuda; to run on the "
+            "CPU, with --target cpu.",
+        ) from error
 
 
 def kernel_sm(machine: Machine, options: TensorRtOptions) -> int | None:

@@ -173,7 +173,7 @@ def test_a_bundle_from_the_command_on(
     make_checkpoint: Factory, tmp_path: Path, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = load("fake_cuda").FakeDriver()
-    name = "xopt.compile.export_torch_tensorrt.Device"
+    name = "xopt.engines.tensorrt.enterprise.Device"
     monkeypatch.setattr(name, lambda number, given: Device(number, driver))
     folder = make_checkpoint("xlm-roberta", "tag", **SIZES)
     options = BuildOptions(

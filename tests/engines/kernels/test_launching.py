@@ -16,10 +16,40 @@ def test_launches_depend_from_sm_90(
     sm: int, dependent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launching, "capability", {0: sm}.__getitem__)
+    monkeypatch.setattr(launching, "_TAKEN", {0: True})
     options = launching.launch_options(torch.device("cuda", 0))
     assert (options["DEPENDENT"], options["launch_pdl"]) == (dependent, dependent)
     options = launching.launch_options(torch.device("cpu"))
     assert (options["DEPENDENT"], options["launch_pdl"]) == (False, False)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_driver_that_refuses_is_asked_and_told_of_once(
+    refused: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[torch.device] = []
+
+    def try_out(device: torch.device) -> None:
+        asked.append(device)
+        if refused:
+            raise RuntimeError("Triton Error [CUDA]: operation not permitted\nmore")
+
+    capturing = iter([True, False])
+    monkeypatch.setattr(launching, "capability", {0: 90, 1: 90}.__getitem__)
+    monkeypatch.setattr(launching, "_TAKEN", {})
+    monkeypatch.setattr(launching, "_try_out", try_out)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: next(capturing))
+    first = torch.device("cuda", 0)
+    # What somebody captures is not disturbed.
+    assert not launching.launch_options(first)["launch_pdl"]
+    assert asked == []
+    for _ in range(3):
+        options = launching.launch_options(first)
+        assert (options["DEPENDENT"], options["launch_pdl"]) == (not refused, not refused)
+    assert asked == [first]
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == refused
+    assert not refused or "operation not permitted): kernels are launched one" in said[0]
 
 
 @pytest.fixture(scope="module")

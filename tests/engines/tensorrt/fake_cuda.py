@@ -210,9 +210,10 @@ class Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = shape
-        largest = self.engine.limits[self.profile][name]
+        smallest, _, largest = self.engine.limits[self.profile][name]
         return len(shape) == len(largest) and all(
-            1 <= size <= most for size, most in zip(shape, largest, strict=True)
+            least <= size <= most
+            for least, size, most in zip(smallest, shape, largest, strict=True)
         )
 
     def execute_async_v3(self, stream: int) -> bool:
@@ -251,7 +252,7 @@ class Context:
 class Engine:
     device_memory_size_v2 = 4096
 
-    def __init__(self, driver: FakeDriver, limits: list[dict[str, tuple[int, ...]]]) -> None:
+    def __init__(self, driver: FakeDriver, limits: list[dict[str, list[tuple[int, ...]]]]) -> None:
         self.driver, self.limits = driver, limits
         self.inputs, self.output = list(limits[0]), "embeddings"
         self.contexts: list[Context] = []
@@ -272,7 +273,7 @@ class Engine:
         return self.contexts[-1]
 
 
-def fake_tensorrt(driver: FakeDriver, limits: list[dict[str, tuple[int, ...]]]) -> Any:
+def fake_tensorrt(driver: FakeDriver, limits: list[dict[str, list[tuple[int, ...]]]]) -> Any:
     """The module ``tensorrt``: its runtime makes an engine of these profiles of any bytes."""
     module: Any = types.ModuleType("tensorrt")
     module.__version__ = "11.4.0.106"

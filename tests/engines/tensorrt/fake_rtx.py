@@ -59,10 +59,10 @@ class FakeContext:
         return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        largest = self.library.shapes[self.profile][name][2]
+        smallest, _, largest = self.library.shapes[self.profile][name]
         self.shapes[name] = shape
         return len(shape) == len(largest) and all(
-            1 <= a <= b for a, b in zip(shape, largest, strict=True)
+            a <= b <= c for a, b, c in zip(smallest, shape, largest, strict=True)
         )
 
     def set_tensor_address(self, name: str, address: int) -> bool:

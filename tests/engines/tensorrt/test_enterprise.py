@@ -244,12 +244,28 @@ def test_jetpack_6_is_refused_before_anything_is_built(
 
 
 def test_without_tensorrt(
-    graphs: dict[str, LoweredGraph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    graphs: dict[str, LoweredGraph], tmp_path: Path, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtraError, match="tensorrt") as caught:
-        build(graphs, tmp_path / "out", None)
+        build(graphs, tmp_path / "out", driver)
     assert "[tensorrt]" in caught.value.hint
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_without_a_gpu_nobody_is_told_to_install_the_library(
+    graphs: dict[str, LoweredGraph],
+    tmp_path: Path,
+    driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: bool,
+) -> None:
+    if not installed:
+        monkeypatch.setitem(sys.modules, "tensorrt", None)
+    driver.failing.add("cuInit")
+    with pytest.raises(UnsupportedError, match="built on the GPU that will run it") as caught:
+        build(graphs, tmp_path / "out", driver)
+    assert "--target tensorrt-rtx" in caught.value.hint
 
 
 def test_a_graph_that_tensorrt_refuses(

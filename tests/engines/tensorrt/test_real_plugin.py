@@ -34,14 +34,13 @@ int getInferLibVersion(void) { return VERSION; }
 LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def stubbed(folder: Path) -> dict[str, str]:
+    """The environment in which ``tensorrt_bindings`` loads; skips where that cannot be made."""
     if importlib.util.find_spec("tensorrt_bindings") is None:
         pytest.skip("TensorRT's bindings are not installed (pip install tensorrt-cu13-bindings)")
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler for the stub of TensorRT's library")
-    folder = tmp_path_factory.mktemp("stub")
     (folder / "stub.c").write_text(STUB)
     for name in LIBRARIES:
         soname = f"{name}.so.11"
@@ -49,11 +48,16 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         subprocess.run([*command, "-o", folder / soname, folder / "stub.c"], check=True)
     environment = dict(os.environ)
     environment.pop("TRITON_INTERPRET", None)
-    environment |= {
+    return environment | {
         "LD_LIBRARY_PATH": str(folder),
         "TRITON_CACHE_DIR": str(folder / "triton"),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    environment = stubbed(tmp_path_factory.mktemp("stub"))
     run = subprocess.run(
         [sys.executable, "-P", str(HERE / "real_plugin.py")],
         env=environment, capture_output=True, text=True, check=False,

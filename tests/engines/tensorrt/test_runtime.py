@@ -33,8 +33,7 @@ def driver() -> FakeDriver:
 
 @pytest.fixture
 def trt(driver: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    limits = [{"input_ids": (p.tokens,), "cu_seqlens": (p.sentences + 1,)} for p in PROFILES]
-    module = fake_tensorrt(driver, limits)
+    module = fake_tensorrt(driver, [profile.shapes(SHAPES) for profile in PROFILES])
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     return module
 
