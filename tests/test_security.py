@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -53,3 +57,41 @@ def test_no_code_of_a_checkpoint_is_asked_for() -> None:
                 assert called not in ("torch.load", "os.system", "os.popen"), place
     assert len(asked) >= 4
     assert {value for _, value in asked} == {"False"}
+
+
+# Notes down every address that is looked up or connected to.
+WATCHED = """
+import json, os, sys
+def watch(event, given):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        with open(os.environ["SEEN"], "a") as seen:
+            print(event, given[-1] if event == "socket.connect" else given[0], file=seen)
+sys.addaudithook(watch)
+from xopt.cli.app import main
+sys.argv = ["xopt", *json.loads(os.environ["TYPED"])]
+main()
+"""
+
+
+def test_nothing_is_written_elsewhere_and_nobody_is_told(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    places = {name: tmp_path / name for name in ("home", "temporary", "work")}
+    for place in places.values():
+        place.mkdir()
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    build = ["build", str(make_checkpoint()), "--calibration-tokens", "300", "-o", "b"]
+    for typed in (build, ["run", "b", "Habari"], ["inspect", "b"]):
+        env = {
+            **kept, "HOME": str(places["home"]), "TMPDIR": str(places["temporary"]),
+            "SEEN": str(tmp_path / "seen"), "TYPED": json.dumps(typed),
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-P", "-B", "-c", WATCHED], cwd=places["work"], env=env,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "seen").exists(), (tmp_path / "seen").read_text()
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    kept_in = ("home/.cache/xopt/", "work/b/", "temporary/")
+    assert not {name for name in left if not name.startswith(kept_in)}

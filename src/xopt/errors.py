@@ -15,12 +15,14 @@ The command line prints the message and the hint and exits with 2; ``--debug`` a
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xopt.distribution import install_command
 
@@ -37,6 +39,9 @@ __all__ = [
     "did_you_mean",
     "require",
 ]
+
+# Through it OpenVINO tells its makers of every process that imports it.
+OBSERVER = "openvino_telemetry"
 
 
 class XoptError(Exception):
@@ -121,9 +126,24 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
         MissingExtraError: the module is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with _unobserved():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{why} needs {error.name or module}, which is not installed.",
             hint=f"Install it with: {install_command(extra)}",
         ) from error
+
+
+@contextlib.contextmanager
+def _unobserved() -> Iterator[None]:
+    """Without :data:`OBSERVER`, which also keeps a number in the home folder; OpenVINO goes on."""
+    modules: dict[str, Any] = sys.modules
+    ours = OBSERVER not in modules
+    if ours:
+        modules[OBSERVER] = None
+    try:
+        yield
+    finally:
+        if ours:
+            modules.pop(OBSERVER, None)

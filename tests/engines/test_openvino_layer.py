@@ -26,6 +26,9 @@ Arrays = dict[str, np.ndarray]
 Model: Any = openvino.Model
 ROOT = Path(__file__).parents[2]
 WIDTH, MIDDLE, HEADS, EPSILON = 64, 96, 2, 1e-5
+# In steps: a product and a sum of up to 255 in fp32. Behind the first code what is rounded is a
+# sum itself, off by some tens of 2**-24, times 60 steps.
+TIES = {"in": 2 * 255 * 2**-24, "context": 2e-4, "up": 2e-4, "down": 2e-4}
 # Every number of rows that is left for the last tile, two chunks of rows, a sentence beyond one.
 LENGTHS = [1, 2, 3, 5, 8, 9, 11, 12, 13, 31, 40, 127, 128, 0, 300, 7]
 
@@ -81,9 +84,14 @@ def run(factory: Any, layer: Arrays, x: np.ndarray, starts: np.ndarray, threads:
     return np.array(open_core().compile_model(model, "CPU", config)([x, starts])[0])
 
 
-def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The answer, and in which rows every code is the nearest of fp32 as well."""
+    decided = np.ones(len(x), bool)
+
     def codes(value: np.ndarray, site: str) -> np.ndarray:
-        return np.clip(np.rint(value * layer[f"{site}_steps"] + layer[f"{site}_zero"]), 0, 255)
+        exact = value * layer[f"{site}_steps"] + layer[f"{site}_zero"]
+        decided[:] &= (np.abs(exact - np.floor(exact) - 0.5) > TIES[site]).all(axis=1)
+        return np.clip(np.rint(exact), 0, 255)
 
     def linear(value: np.ndarray, name: str) -> np.ndarray:
         product = value @ layer[name].astype(np.float64).T
@@ -97,6 +105,8 @@ def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray) -> np.ndarray:
     q, k, v = np.split(linear(codes(x, "in"), "qkv"), 3, axis=1)
     context = np.zeros_like(x)
     for begin, end in itertools.pairwise(starts):
+        # Every row of a sentence reads every other.
+        decided[begin:end] = decided[begin:end].all()
         for part in np.split(np.arange(WIDTH), HEADS):
             scores = 0.2 * q[begin:end, part] @ k[begin:end, part].T
             probs = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-1e9))
@@ -105,19 +115,22 @@ def definition(layer: Arrays, x: np.ndarray, starts: np.ndarray) -> np.ndarray:
     first = norm(linear(codes(context, "context"), "output") + x * layer["first_weight"])
     wide = linear(codes(first, "up"), "up")
     wide *= (1 + np.vectorize(math.erf)(wide / 2**0.5)) / 2
-    return norm(linear(codes(wide, "down"), "down") + first * layer["second_weight"])
+    return norm(linear(codes(wide, "down"), "down") + first * layer["second_weight"]), decided
 
 
 def test_a_layer_is_its_definition(factory: Any) -> None:
-    """A code that lies halfway between two steps may fall to the other side, in few rows."""
+    """But where a code lies halfway between two steps, and may fall to the other side."""
     generator = np.random.default_rng(0)
     starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
     x = generator.normal(size=(int(starts[-1]) + 5, WIDTH)).astype(np.float32)
     layer = a_layer()
     found, used = run(factory, layer, x, starts, 2), int(starts[-1])
-    off = np.abs(found[:used] - definition(layer, x[:used], starts)).max(axis=1)
-    short = np.repeat(np.array(LENGTHS) < 160, LENGTHS)
-    assert np.median(off[short]) <= 1e-5
+    exact, decided = definition(layer, x[:used], starts)
+    off = np.abs(found[:used] - exact).max(axis=1)
+    short = np.repeat(np.array(LENGTHS) < 128, LENGTHS)
+    assert (decided & short).sum() > (~decided & short).sum()
+    # A norm of fp32 sums of 64 or 96 numbers of size 1.
+    assert off[decided & short].max() <= 1e-5
     # Attention of long sentences has steps of its own, a tenth of one of a code's.
     assert off.max() <= 0.1
     assert not found[used:].any()

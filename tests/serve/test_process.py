@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import shlex
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from xopt.cli import app
-from xopt.cli.serve import read_places
+from xopt.cli.serve import read_places, serve
 from xopt.errors import InputError
 from xopt.serve.options import ServeOptions
 
@@ -64,6 +65,12 @@ def test_names_of_bundles() -> None:
             read_places(bundles)
         _, command = caught.value.hint.split("xopt serve ")
         assert read_places(shlex.split(command)) == typed
+
+
+def test_only_this_machine_is_served_unless_that_is_said() -> None:
+    assert ServeOptions().host == "127.0.0.1"
+    # What nobody types is left to the options.
+    assert inspect.signature(serve).parameters["host"].default is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "a..b"])
