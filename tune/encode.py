@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.errors import DataError
-from xopt.evaluate.tasks.panx import PanX
-from xopt.evaluate.tasks.xquad import Xquad
+from xopt.model.layout import read_words
+from xopt.model.spans import DOC_STRIDE, MAX_QUERY, read_windows
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 from xopt.tune.tasks import Example, TrainingTask
@@ -103,8 +103,10 @@ def _tags(
     examples: Sequence[Example], labels: Sequence[str], tokenizer: Tokenizer, limit: int
 ) -> list[Item]:
     numbers = {name: number for number, name in enumerate(labels)}
-    # How sentences are cut and joined is the same for every tagging task.
-    parts = PanX(max_tokens=limit).encode(tokenizer, [row["tokens"] for row in examples])
+    # A checkpoint may be tuned on fewer tokens than it takes, and never on more.
+    room = min(limit, tokenizer.max_tokens)
+    sentences = [row["tokens"] for row in examples]
+    parts = read_words(tokenizer, sentences, room, extra_separator=True)
     items = []
     for owner, (row, pieces) in enumerate(zip(examples, parts, strict=True)):
         # A dev tag that training never shows cannot be learned; it still counts as a mistake.
@@ -120,8 +122,14 @@ def _spans(
     examples: Sequence[Example], labels: Sequence[str], tokenizer: Tokenizer, limit: int
 ) -> list[Item]:
     # XTREME's own numbers at its window of 384; smaller windows still overlap and hold a question.
-    layout = Xquad(window=limit, doc_stride=min(128, limit // 3), max_query=min(64, limit // 4))
-    windows = layout.encode(tokenizer, examples)
+    windows = read_windows(
+        tokenizer,
+        [row["question"] for row in examples],
+        [row["context"] for row in examples],
+        window=limit,
+        doc_stride=min(DOC_STRIDE, limit // 3),
+        max_query=min(MAX_QUERY, limit // 4),
+    )
     items = []
     for owner, (row, parts) in enumerate(zip(examples, windows, strict=True)):
         wanted = None
