@@ -7,7 +7,9 @@ so one signature stands for all of a bundle. Keys are the files of OpenSSL (PEM)
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,6 @@ REQUIRED = "XOPT_REQUIRE_SIGNATURE"
 ALGORITHM = "ed25519"
 # What is signed is no text of anything else.
 PURPOSE = b"xopt bundle, checksum of the manifest: "
-MAKE = (
-    "openssl genpkey -algorithm ed25519 -out key.pem, then "
-    "openssl pkey -in key.pem -pubout -out key.pub"
-)
 
 
 def sign(checksum: str, key: Path) -> dict[str, str]:
@@ -99,7 +97,7 @@ def _read(path: Path, kind: str) -> Any:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"The key {path} cannot be read: {error.strerror}.", hint=f"Make one with: {MAKE}"
+            f"The key {path} cannot be read: {error.strerror}.", hint=_advice(path, kind)
         ) from error
     try:
         if kind == "private":
@@ -113,11 +111,34 @@ def _read(path: Path, kind: str) -> Any:
     except Exception as error:
         raise InputError(
             f"{path} holds no {kind} key without a password: {error}.",
-            hint=f"Make one with: {MAKE}",
+            hint=_advice(path, kind, data),
         ) from error
     wanted = keys.Ed25519PrivateKey if kind == "private" else keys.Ed25519PublicKey
     if not isinstance(found, wanted):
         raise InputError(
-            f"{path} holds a key of another kind than Ed25519.", hint=f"Make one with: {MAKE}"
+            f"{path} holds a key of another kind than Ed25519.", hint=_advice(path, kind)
         )
     return found
+
+
+def _advice(path: Path, kind: str, data: bytes = b"") -> str:
+    """How to come by a key that is read; what is to be typed writes over no file."""
+    if kind == "private" and (b"PUBLIC KEY" in data or data.startswith(b"ssh-")):
+        return "It is a public key; a bundle is signed with the private one that it was made of."
+    if kind == "public" and b"PRIVATE KEY" in data:
+        beside, given = _free(path.with_suffix(".pub")), shlex.quote(str(path))
+        ssh = b"BEGIN OPENSSH" in data
+        way = "ssh-keygen -y -f {} > {}" if ssh else "openssl pkey -in {} -pubout -out {}"
+        return "It is a private key; its public one is written by: " + way.format(given, beside)
+    if kind == "public":
+        return "Give the file with the public key of whoever signs, such as key.pub."
+    return (
+        f"Make one with: openssl genpkey -algorithm ed25519 -out {_free(Path('key.pem'))}, then "
+        f"openssl pkey -in {_free(Path('key.pem'))} -pubout -out {_free(Path('key.pub'))}"
+    )
+
+
+def _free(path: Path) -> str:
+    """This name for a shell, with a number where a file has it."""
+    tried = chain([path], (path.with_stem(f"{path.stem}{number}") for number in count(2)))
+    return shlex.quote(str(next(name for name in tried if not name.exists())))

@@ -280,3 +280,9 @@ def test_parts_without_a_readable_manifest_are_left(
     (parts / "00000000.part").write_bytes(b"of another run")
     run(bundles("encoder").folder, "--input", given, "--output", out)
     assert json.loads(out.read_text())["text"] == "Habari"
+
+
+def test_where_nothing_could_be_written_nothing_is_called_kept(bundles: Bundles) -> None:
+    said = run(bundles("encoder").folder, "Habari", "--output", "/proc/a.npy", code=2)
+    assert "/proc/" in said
+    assert "kept" not in said

@@ -218,6 +218,7 @@ BAD = [
     (["eval", "bundle", "--max-drop", "inf"], "possible: 0 and above"),
     (["eval", "bundle", "--max-drop", "-1"], "possible: 0 and above"),
     (["eval", "bundle", "--reference", "classifier", "--data", "sample"], "another checkpoint"),
+    (["eval", "bundle", "--reference", "bundle"], "bundle is int8, and the reference is what fp32"),
 ]
 
 

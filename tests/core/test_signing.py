@@ -25,7 +25,7 @@ import xopt
 from xopt.artifacts import Bundle, publish, write_manifest
 from xopt.cli.sign import sign_bundle
 from xopt.errors import ArtifactError, InputError
-from xopt.signing import PURPOSE, REQUIRED
+from xopt.signing import PURPOSE, REQUIRED, check_signature, sign
 
 OURS = {**FACTS, "target": "openvino", "precision": "int8"}
 Spoil = Callable[[dict[str, Any], Path], None]
@@ -154,7 +154,8 @@ def test_what_is_no_key_is_refused(tmp_path: Path, keys: tuple[Path, Path]) -> N
     ):  # fmt: skip
         with pytest.raises(InputError, match=said) as caught:
             sign_bundle(bundle, tmp_path / name)
-        assert "openssl genpkey" in caught.value.hint
+        told = "It is a public key" if name == "key.pub" else "openssl genpkey"
+        assert told in caught.value.hint
     assert "signed" not in Bundle.open(bundle.folder).manifest
 
 
@@ -174,3 +175,23 @@ def test_the_command_line(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     missing = run("--require-signature", "none.pub", "inspect", "b")
     assert missing.returncode == 2
     assert "cannot be read" in missing.stderr
+
+
+def test_what_is_said_of_a_key_writes_over_none(
+    keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(keys[0].parent)
+    with pytest.raises(InputError) as swapped:
+        sign("0" * 64, Path("key.pub"))
+    assert swapped.value.hint.startswith("It is a public key")
+    with pytest.raises(InputError) as missing:
+        sign("0" * 64, Path("nokey.pem"))
+    assert "-out key2.pem, then openssl pkey -in key2.pem -pubout -out key2.pub" in (
+        missing.value.hint
+    )
+    with pytest.raises(InputError) as secret:
+        check_signature(None, "0" * 64, Path("key.pem"), "bundle")
+    assert secret.value.hint.endswith("openssl pkey -in key.pem -pubout -out key2.pub")
+    with pytest.raises(InputError, match="cannot be read") as absent:
+        check_signature(None, "0" * 64, Path("nokey.pub"), "bundle")
+    assert "openssl genpkey" not in absent.value.hint

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from xopt import __version__
 from xopt.bulk.reading import FileInput, Input
 from xopt.bulk.writing import Format
+from xopt.disk_errors import disk_hint
 from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.texts import Row, chunked
 from xopt.publishing import flush, write_whole
@@ -95,9 +96,11 @@ def run_job(job: Job, work: Work) -> int:
     except Timeout as error:
         raise InputError(f"Another run writes {job.output} now.", hint="Wait for it.") from error
     except OSError as error:
+        helps = disk_hint(error, job.output, "--output")
+        kept = "the answers so far are kept, and the same command goes on with them."
         raise BuildError(
             f"{error.filename or job.output}: {error.strerror or error}.",
-            hint="The answers so far are kept; the same command goes on with them.",
+            hint=f"{helps}; {kept}" if any(folder.glob("*.part")) else f"{helps}.",
         ) from error
 
 

@@ -128,7 +128,7 @@ def main() -> None:
         _load_commands(sys.argv[1:])
         app()
     except XoptError as error:
-        _fail(error.message, error.hint)
+        _fail(error.message, _instead(sys.argv[1:]) or error.hint)
     except RecursionError as error:
         _fail(f"{error}", AGAIN)
     except Exception as error:
@@ -197,6 +197,14 @@ def _option_of_place(words: Sequence[str]) -> str:
         command = getattr(command, "commands", {}).get(word, command)
     names = {name for option in command.params for name in option.opts}
     return next((name for name in PLACES if name in names), "")
+
+
+def _instead(words: Sequence[str]) -> str:
+    """A hint for words at the wrong place: the line that has them where they belong."""
+    from xopt.cli.mistyped import meant
+
+    line = meant(getattr(typer.main.get_command(app), "commands", {}), words)
+    return f"Did you mean: {line}" if line else ""
 
 
 def _said(error: OSError) -> str:

@@ -125,7 +125,7 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
 
 
 def _same_checkpoint(candidate: Bundle, reference: Bundle) -> Bundle:
-    """The reference, if it was made from the candidate's own weights.
+    """The reference, if it was made from the candidate's own weights and kept them in fp32.
 
     Raises:
         InputError: it was not.
@@ -136,6 +136,12 @@ def _same_checkpoint(candidate: Bundle, reference: Bundle) -> Bundle:
             f"{reference.folder.name} was made from another checkpoint "
             f"({reference.manifest['checkpoint']}) than {candidate.folder.name}.",
             hint="Build the reference from the same one: xopt build CHECKPOINT --precision fp32",
+        )
+    if reference.precision != "fp32":
+        raise InputError(
+            f"{reference.folder} is {reference.precision}, and the reference is what fp32 answers.",
+            hint="Build it: xopt build CHECKPOINT --precision fp32 -o DIR; then add --reference "
+            "DIR. Two other bundles are compared by evaluating both: xopt report ONE TWO",
         )
     return reference
 

@@ -116,7 +116,7 @@ def evaluate(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Bundle to compare with; built in fp32 from the checkpoint by default."),
+        typer.Option(help="The fp32 bundle to compare with; built from the checkpoint by default."),
     ] = None,
     bundles: Annotated[
         list[str] | None,

@@ -1,17 +1,24 @@
-"""`xopt --help`: every command and option on one screen of 24 rows and 80 columns."""
+"""`xopt --help` on one screen of 24 rows and 80 columns, and lines that cannot be parsed."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
 from xopt.cli.output import console
+from xopt.errors import InputError
 
 __all__ = ["GROUPS", "FrontPage"]
 
+# Every error of the parser; typer names only this one of its kind.
+USAGE: Any = typer.BadParameter.__bases__[0]
 # What the commands are for, in the order in which they are used.
 GROUPS = {
     "Make": ("tune", "calibrate", "build", "sweep"),
@@ -22,7 +29,37 @@ GROUPS = {
 
 
 class FrontPage(TyperGroup):
-    """The whole command line, with a help that needs no panels."""
+    """The whole command line: a help without panels, errors that say what to type."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Parse what stands before the command."""
+        with self._explained():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse what stands behind the command, and run it."""
+        with self._explained():
+            return super().invoke(ctx)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Give the parser's errors a hint, as all others have one.
+
+        Raises:
+            InputError: a word, an option or its value that the command does not take.
+        """
+        try:
+            yield
+        except USAGE as error:
+            if "NoArgs" in type(error).__name__:
+                # The parser would print nothing: it takes a help to have printed itself.
+                typer.echo(error.format_message(), err=True)
+                raise typer.Exit(2) from None
+            from xopt.cli.mistyped import help_of
+
+            message = error.format_message()
+            hint = help_of(self.commands, sys.argv[1:])
+            raise InputError(message + "." * (message[-1] not in ".?"), hint=hint) from None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write it: a line for each command, beside what its group is for."""
