@@ -9,6 +9,7 @@ slower and answers the same within rounding.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.disk_errors import disk_error, disk_hint
 from xopt.hashing import cache_folder
 from xopt.host import cpu_facts, cpu_flags, cpu_flags_left
 
@@ -67,16 +69,24 @@ def load_attention(core: Any) -> NativeAttention:
         factory = NodeFactory()
         factory.add_extension(library)
     except (OSError, RuntimeError, ImportError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip()
-        reason = said.splitlines()[-1] if said else type(error).__name__
+        reason, failed = _why(error)
         # Another form rounds otherwise: nobody should find that out from the answers.
         log.warning(
             "Our own attention could not be compiled (%s). OpenVINO's is used: it is slower, and "
-            "the last digits of answers are others. Mend that, and type the same command again.",
-            reason,
-        )
+            "the last digits of answers are others. %s.", reason, disk_hint(failed, cache_folder())
+        )  # fmt: skip
         return NativeAttention(None, reason)
     return NativeAttention(factory, str(library))
+
+
+def _why(error: Exception) -> tuple[str, OSError]:
+    """What failed, in a line, and as an error of the system's."""
+    said = str(getattr(error, "stderr", None) or error).strip()
+    lines = said.splitlines() or [type(error).__name__]
+    # A compiler's last line says that it stopped, and one before why.
+    reason = next((line for line in reversed(lines) if "error" in line), lines[-1])
+    full = os.strerror(errno.ENOSPC) in said
+    return reason, disk_error(error) or OSError(errno.ENOSPC if full else 0, reason)
 
 
 def obstacle() -> str:
@@ -144,7 +154,7 @@ def _library() -> Path:
             command = [compiler, *flags, f"-I{root / 'include'}", str(text), "-o", str(made)]
             # The compiler's own files lie there too: another folder may have no room.
             subprocess.run(
-                [*command, *map(str, libraries)], env=os.environ | {"TMPDIR": work},
+                [*command, *map(str, libraries)], env=os.environ | {"TMPDIR": work, "LC_ALL": "C"},
                 check=True, capture_output=True, text=True, timeout=COMPILE_S,
             )  # fmt: skip
             made.chmod(0o700)

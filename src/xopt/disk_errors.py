@@ -67,4 +67,5 @@ def disk_hint(error: OSError, place: Path | None = None, option: str = "-o") -> 
     if error.errno in FORBIDDEN:
         who = "hange who may read and write there"
         return f"{other[0].upper()}{other[1:]}, or c{who}" if other else f"C{who}"
-    return "Mend that and type the same command again"
+    either = f", or {other}," if other else ""
+    return f"Mend that{either} and type the same command again"

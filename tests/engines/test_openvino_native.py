@@ -209,16 +209,28 @@ def test_a_compiler_that_fails_is_told_and_writes_beside_the_cache(
     compiler.write_text(
         "#!/bin/sh\n"
         'if [ "$1" = --version ]; then echo 1; exit 0; fi\n'
-        f'echo "$TMPDIR" > {seen}\necho in >&2; echo "no space left" >&2; exit 1\n'
+        f'echo "$TMPDIR" > {seen}\nexec >&2\n'
+        'echo "a.cpp: fatal error: No space left on device"\n'
+        'echo "compilation terminated."\nexit 1\n'
     )
     compiler.chmod(0o700)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cache"))
     native = load_attention.__wrapped__(open_core())
     assert native.factory is None
-    assert native.reason == "no space left"
-    assert "could not be compiled (no space left)" in caplog.text
+    assert native.reason == "a.cpp: fatal error: No space left on device"
+    assert f"could not be compiled ({native.reason})" in caplog.text
+    assert "Free some space or set XOPT_CACHE to another folder." in caplog.text
     assert Path(seen.read_text().strip()).is_relative_to(tmp_path / "cache")
+
+
+def test_a_cache_that_is_a_file_is_told_with_what_chooses_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "file"))
+    assert load_attention.__wrapped__(open_core()).factory is None
+    assert "or set XOPT_CACHE to another folder, and type the same command" in caplog.text
 
 
 def test_a_library_that_others_may_write_is_not_loaded(

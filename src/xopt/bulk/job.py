@@ -165,7 +165,7 @@ def _begin(job: Job, facts: Mapping[str, Any]) -> None:
         found = parse_json(path.read_bytes())
         if found == facts:
             if parts:
-                job.say(f"An earlier run was stopped; its {len(parts)} parts are kept.")
+                job.say(f"Parts kept of an earlier run that was stopped: {len(parts)}.")
             return
         old = found if isinstance(found, dict) else {}
         changed = [key for key in facts if old.get(key) != facts[key]]
