@@ -83,7 +83,7 @@ def _try_out(device: torch.device) -> None:
     Raises:
         RuntimeError: the driver refuses one, or its answer is wrong.
     """
-    options = {**OPTIONS, "DEPENDENT": True, "launch_pdl": True}
+    options: dict[str, Any] = {**OPTIONS, "DEPENDENT": True, "launch_pdl": True}
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     with torch.cuda.device(device), torch.cuda.stream(side):
         numbers = torch.zeros(1, dtype=torch.int32, device=device)
