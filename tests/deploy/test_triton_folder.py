@@ -47,14 +47,16 @@ def test_the_engines_inputs_are_the_bundles(tensorrt: Bundle, tmp_path: Path) ->
     assert output == {"name": ["embeddings"], "data_type": ["TYPE_FP32"], "dims": [-1, 3]}
     [group] = config["instance_group"]
     assert group == {"count": [1], "kind": ["KIND_GPU"], "profile": ["0", "1"]}
-    [warm] = config["model_warmup"]
-    assert warm["batch_size"] == [1]
-    sizes = {"T": 16, "S": 16, "B": 1, "B_plus_1": 2}
-    for sample, (name, shape) in zip(warm["inputs"], INPUTS.items(), strict=True):
-        assert sample["key"] == [name]
-        dims = [sizes.get(d, d) if isinstance(d, str) else d for d in shape]
-        assert sample["value"][0]["dims"] == dims
-        assert sample["value"][0]["zero_data"] == ["true"]
+    # A short sentence, the longest and a full batch of either profile, so of both programs.
+    batches = [(1, 16), (2, 16), (1, 64), (2, 64)]
+    for warm, (sentences, length) in zip(config["model_warmup"], batches, strict=True):
+        assert warm["batch_size"] == [1]
+        sizes = {"T": sentences * length, "S": length, "B": sentences, "B_plus_1": sentences + 1}
+        for sample, (name, shape) in zip(warm["inputs"], INPUTS.items(), strict=True):
+            assert sample["key"] == [name]
+            dims = [sizes.get(d, d) if isinstance(d, str) else d for d in shape]
+            assert sample["value"][0]["dims"] == dims
+            assert sample["value"][0]["zero_data"] == ["true"]
     front = parse((out / "models" / "embed" / "config.pbtxt").read_text())
     # It may be loaded before the engine that it would ask, which warms itself up.
     assert "model_warmup" not in front

@@ -93,11 +93,7 @@ instance_group [
   }
 ]
 model_warmup [
-  {
-    name: "one sentence of $tokens tokens"
-    batch_size: 1
-$samples
-  }
+$warm
 ]
 """
 )

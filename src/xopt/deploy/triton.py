@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,15 +180,17 @@ def _write(bundle: Bundle, work: Path, name: str, options: TritonOptions) -> Non
 def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
     """The configuration of the model of Triton's TensorRT backend."""
     facts = bundle.manifest["engine"]
-    zeros = np.zeros(WARM_TOKENS, np.int32)
-    batch = pack([Encoding(zeros, zeros)], first_position=signature.first_position)
-    warm = tensorrt_arrays(batch, signature.window)
-    inputs, samples = [], []
-    for name in input_names(bundle):
+    inputs, warm = [], []
+    for lengths in _warm_batches(facts["profiles"]):
+        zeros = [np.zeros(length, np.int32) for length in lengths]
+        batch = pack([Encoding(z, z) for z in zeros], first_position=signature.first_position)
+        arrays = tensorrt_arrays(batch, signature.window)
+        kinds = {name: TYPES[str(arrays[name].dtype)] for name in input_names(bundle)}
+        samples = [_sample(name, kind, arrays[name].shape) for name, kind in kinds.items()]
+        warm.append(_warm_up(lengths, samples))
+    for name, kind in kinds.items():
         shape = facts["inputs"][name]
-        kind = TYPES[str(warm[name].dtype)]
         inputs.append(_input(name, kind, [-1 if isinstance(d, str) else d for d in shape]))
-        samples.append(_sample(name, kind, list(warm[name].shape)))
     config = ENGINE.substitute(
         name=folder.name,
         versions=VERSIONS,
@@ -195,10 +198,26 @@ def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
         output=signature.output,
         width=signature.width,
         profiles=", ".join(f'"{number}"' for number in range(len(facts["profiles"]))),
-        tokens=WARM_TOKENS,
-        samples="\n".join(samples),
+        warm=",\n".join(warm),
     )
     (folder / "config.pbtxt").write_text(config)
+
+
+def _warm_batches(profiles: Sequence[Mapping[str, int]]) -> list[tuple[int, ...]]:
+    """Lengths of the sentences of each: for every profile a short one, a longest, a full batch."""
+    found: dict[tuple[int, ...], None] = {}
+    for profile in profiles:
+        longest = profile["longest"]
+        full = min(profile["sentences"], profile["tokens"] // longest)
+        for lengths in ((min(WARM_TOKENS, longest),), (longest,), (longest,) * full):
+            found[lengths] = None
+    return list(found)
+
+
+def _warm_up(lengths: Sequence[int], samples: Sequence[str]) -> str:
+    name = f"sentences: {len(lengths)}, tokens of each: {lengths[0]}"
+    lines = ("  {", f'    name: "{name}"', "    batch_size: 1", *samples, "  }")
+    return "\n".join(lines)
 
 
 def _input(name: str, kind: str, dims: list[int]) -> str:
@@ -206,7 +225,7 @@ def _input(name: str, kind: str, dims: list[int]) -> str:
     return f'  {{\n    name: "{name}"\n    data_type: {kind}\n    dims: [ {shown} ]\n  }}'
 
 
-def _sample(name: str, kind: str, dims: list[int]) -> str:
+def _sample(name: str, kind: str, dims: Sequence[int]) -> str:
     shown = ", ".join(map(str, dims))
     return (
         f'    inputs {{\n      key: "{name}"\n      value: {{\n        data_type: {kind}\n'
