@@ -51,6 +51,9 @@ HEAD_DIMS = (32, 64, 128)
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 # Below every score, and finite when it is scaled.
 UNSEEN: tl.constexpr = tl.constexpr(-1e30)
+# Far above that when it is scaled, and far below every score: of a key without values, by which the
+# rows of a window begin.
+NO_KEY: tl.constexpr = tl.constexpr(-1e24)
 TRITON_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -85,7 +88,8 @@ def _attend(
     # The sums of keys that do not exist begin at -inf: a select for each column, not each score.
     begin = tl.where(exists, 0.0, float("-inf"))[None, :] + tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     if WINDOW is not None:
-        # Finite: a row may see no key of this step, and what it adds up then counts 0 in the end.
+        # Finite: a row may see no key of this step. Its peak lies so far above that they count 0.
+        # Of a rounded peak of their own a multiply-add leaves up to 2^70, and exp2 of that is inf.
         begin += tl.where(tl.abs(ahead[:, None] - key[None, :]) <= WINDOW, 0.0, UNSEEN)
     scores = tl.dot(q, k, begin, input_precision="ieee")
     # The scale is positive, so the peak of the scaled scores is the scaled peak, and scaling and
@@ -136,8 +140,8 @@ def varlen_attention_kernel(
         q = q.to(tl.float32)
     scale_log2 = softmax_scale * LOG2_E
     acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
-    peak = tl.full([BLOCK_M], float("-inf"), tl.float32)
-    total = tl.zeros([BLOCK_M], tl.float32)
+    peak = tl.full([BLOCK_M], float("-inf") if WINDOW is None else NO_KEY, tl.float32)
+    total = tl.full([BLOCK_M], 0.0 if WINDOW is None else 1.0, tl.float32)
     begin = 0
     end = length
     if WINDOW is not None:

@@ -80,7 +80,11 @@ inline Vector floats(Whole w) { return {_mm256_cvtepi32_ps(w.low), _mm256_cvtepi
 inline Whole bits_of(Vector v) { return {_mm256_castps_si256(v.low), _mm256_castps_si256(v.high)}; }
 inline Vector of_bits(Whole w) { return {_mm256_castsi256_ps(w.low), _mm256_castsi256_ps(w.high)}; }
 inline Vector floor_of(Vector v) { return {_mm256_floor_ps(v.low), _mm256_floor_ps(v.high)}; }
-inline Vector fraction(Vector v) { return v - floor_of(v); }
+// 0 where it is -inf
+inline Vector fraction(Vector v) {
+    v = larger(all(-126.0f), v);
+    return v - floor_of(v);
+}
 // Down to 2^-126, which is 0 where a probability is rounded.
 inline Vector scaled(Vector p, Vector x) {
     return p * of_bits((nearest(larger(floor_of(x), all(-126.0f))) + all_whole(127)) << 23);

@@ -59,7 +59,7 @@ inline void rows_of(const float* q, const float* keys, const float* v, float* ou
     Vector top[ROWS], sum[ROWS] = {};
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
-        for (int64_t j = n; j < padded; ++j) row[j] = kLowest;
+        for (int64_t j = n; j < padded; ++j) row[j] = kNoKey;
         top[r] = load(row);
         for (int64_t j = kLanes; j < padded; j += kLanes) top[r] = larger(load(row + j), top[r]);
     }

@@ -23,8 +23,8 @@
 namespace xopt {
 
 constexpr float kLog2E = 1.44269504088896341f;
-// Of a slot without a key: no score of one that is there is lower.
-constexpr float kLowest = std::numeric_limits<float>::lowest();
+// Of a slot without a key. Where all scores are beyond float32 it is not the largest: the row is no number.
+constexpr float kNoKey = -std::numeric_limits<float>::infinity();
 
 // 2^x for x <= 0: 2^n times a polynomial of degree 6 (Taylor's, in the rest of at most 1/2); relative
 // error below 2^-22.

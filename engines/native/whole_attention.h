@@ -51,9 +51,10 @@ struct Rounded {
     int16_t* queries;     // [kRows][d]
     float* scores;        // [kRows][padded]
     int16_t* probs;       // [kRows][padded]
+    float most_worth;     // of a key
 };
 
-inline void round_keys(const Rounded& r, const float* k, int64_t stride, float limit) {
+inline void round_keys(Rounded& r, const float* k, int64_t stride, float limit) {
     const int64_t width = r.d + kPair * kLanes;
     for (int64_t j = 0; j < r.padded; j += kLanes) {
         const int64_t count = std::min(r.n - j, kLanes);
@@ -64,6 +65,7 @@ inline void round_keys(const Rounded& r, const float* k, int64_t stride, float l
             turn_pairs(r.rows + c, width, count, std::min((r.d - c) / kPair, kLanes),
                        block + c / kPair * kLanes);
     }
+    r.most_worth = *std::max_element(r.key_worth, r.key_worth + r.n);
 }
 
 inline void round_values(const Rounded& r, const float* v, int64_t stride) {
@@ -122,7 +124,7 @@ inline Vector probability(Vector x) {
 
 // A row of scores as whole probabilities. Returns their sum.
 inline int32_t whole_probabilities(const Rounded& r, float* scores, int16_t* probs) {
-    for (int64_t j = r.n; j < r.padded; ++j) scores[j] = kLowest;
+    for (int64_t j = r.n; j < r.padded; ++j) scores[j] = kNoKey;
     Vector top = load(scores);
     for (int64_t j = kLanes; j < r.padded; j += kLanes) top = larger(top, load(scores + j));
     top = largest(top);
@@ -175,6 +177,9 @@ inline void whole_rows(const Rounded& r, const float* q, float* out, int64_t str
     for (int row = 0; row < ROWS; ++row) {
         float* scores = r.scores + row * r.padded;
         inverse[row] = 1.0f / static_cast<float>(whole_probabilities(r, scores, r.probs + row * r.padded));
+        // A whole number cannot tell that it is none: where a score may be beyond float32, the row does.
+        if (!std::isfinite(static_cast<float>(INT32_MAX) * (r.most_worth * worth[row])))
+            inverse[row] = std::numeric_limits<float>::quiet_NaN();
     }
     int64_t c = 0;
     for (; c + kWide * kLanes <= r.d; c += kWide * kLanes) whole_context<ROWS, kWide>(r, inverse, c, out, out_stride);
@@ -187,7 +192,7 @@ inline void attend_whole(const float* q, const float* k, const float* v, float* 
     if (n == 0) return;
     thread_local Scratch scratch;
     const int64_t padded = (n + kLanes - 1) / kLanes * kLanes;
-    Rounded r{n, d, padded, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+    Rounded r{n, d, padded, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0.0f};
     const int64_t room = kLanes * (d + kPair * kLanes);
     scratch.reserve(Scratch::bytes_of<int16_t>(room) + 2 * Scratch::bytes_of<int32_t>(padded / kPair * d) + Scratch::bytes_of<float>(padded) +
                     Scratch::bytes_of<float>(d) + Scratch::bytes_of<int16_t>(kRows * d) +

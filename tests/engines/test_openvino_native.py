@@ -96,6 +96,25 @@ def test_scores_without_end_choose_the_largest(
         assert np.abs(found - definition(arrays, starts, 2)).max() <= np.abs(v).max() / 2047
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_beyond_float32_are_no_numbers(
+    attend: Callable[..., np.ndarray], sign: int, whole: bool
+) -> None:
+    """Not the answer of the slots behind the last key, and no other number either."""
+    generator = np.random.default_rng(3)
+    starts = np.array([0, 130, 263], np.int32)
+    q, k = (generator.integers(1, 3, (263, 32)).astype(np.float32) * 2.0**62 for _ in range(2))
+    v = generator.normal(0, 1, q.shape).astype(np.float32)
+    assert np.isnan(attend([np.float32(sign) * q, k, v], starts, 2, 2, whole=whole)).all()
+    # One sentence of them does not touch the other.
+    k[130:] = 2.0**50
+    found = attend([np.float32(sign) * q, k, v], starts, 2, 2, whole=whole)
+    assert np.isnan(found[:130]).all()
+    mean = v[130:].mean(axis=0, dtype=np.float64)
+    assert np.abs(found[130:] - mean).max() <= np.abs(v).max() / 2047
+
+
 # From the first of them on, products are sums of whole numbers.
 LONG = [128, 333]
 

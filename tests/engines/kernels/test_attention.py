@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -155,6 +157,48 @@ def test_windows_and_shared_heads(
     reference = kernels.varlen_attention_reference(qkv, starts, 200, **options)
     peer = plain_attention(qkv, starts, None, kv_heads, window)
     assert largest_error(out, reference) <= 2 * largest_error(peer, reference) + EPS
+
+
+@pytest.fixture
+def contracted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product and what is subtracted from it are rounded once, as a GPU's compiler has it."""
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    exact: dict[int, tuple[Any, np.ndarray]] = {}
+    multiply, subtract = InterpreterBuilder.create_fmul, InterpreterBuilder.create_fsub
+
+    def fmul(self: Any, left: Any, right: Any) -> Any:
+        out = multiply(self, left, right)
+        if out.data.dtype == np.float32:
+            # Kept with its handle, whose id would otherwise be another's soon.
+            exact[id(out)] = out, left.data.astype(np.float64) * right.data
+        return out
+
+    def fsub(self: Any, left: Any, right: Any) -> Any:
+        out = subtract(self, left, right)
+        if id(left) in exact and out.data.dtype == np.float32:
+            out.data = (exact[id(left)][1] - right.data).astype(np.float32)
+        return out
+
+    monkeypatch.setattr(InterpreterBuilder, "create_fmul", fmul)
+    monkeypatch.setattr(InterpreterBuilder, "create_fsub", fsub)
+
+
+@pytest.mark.usefixtures("contracted")
+@pytest.mark.parametrize("head_dim", [32, 64, 128])
+@pytest.mark.parametrize("rows", [64, 128])
+def test_a_row_may_see_no_key_of_a_step(
+    rows: int, head_dim: int, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    """Whatever the sign of what its scaled peak was rounded by."""
+    qkv = make_qkv(300, 1, head_dim, torch.float16, device)
+    starts = cu_seqlens([300])
+    for scale in (head_dim**-0.5, 0.11, 0.3):
+        out = kernels.varlen_attention(qkv, starts, 300, scale=scale, window=9, rows=rows)
+        given = {"scale": scale, "window": 9}
+        reference = kernels.varlen_attention_reference(qkv, starts, 300, **given)
+        peer = plain_attention(qkv, starts, scale, None, 9)
+        assert largest_error(out, reference) <= 2 * largest_error(peer, reference) + EPS
 
 
 def test_keys_outside_of_the_window_are_not_read(
