@@ -113,14 +113,10 @@ class Bucc2018(Task):
 
     def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         assert isinstance(examples, Mining)
-        right = [
-            row["gold"] is not None and a == row["gold"]
-            for row, a in zip(examples, answers, strict=True)
-        ]
         counts = [
-            right,
+            [a in row["gold"] for row, a in zip(examples, answers, strict=True)],
             [a is not None for a in answers],
-            [row["gold"] is not None for row in examples],
+            [len(row["gold"]) for row in examples],
         ]
         return Scored(np.array(counts, np.float64).T, f1_of_counts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +28,14 @@ class Corpora:
 
 
 class Mining(list[Mapping[str, Any]]):
-    """The foreign sentences as examples, and the corpora they come from."""
+    """The foreign sentences as examples, each with all of its translations, and their corpora."""
 
     def __init__(self, scored: Corpora, tuned: Corpora) -> None:
-        pairs = dict(scored.gold)
+        pairs = defaultdict[str, list[str]](list)
+        for foreign, english in sorted(scored.gold):
+            pairs[foreign].append(english)
         super().__init__(
-            {"id": number, "text": text, "gold": pairs.get(number)}
+            {"id": number, "text": text, "gold": pairs.get(number, [])}
             for number, text in scored.foreign.items()
         )
         self.scored, self.tuned = scored, tuned
@@ -56,7 +58,7 @@ def read_corpora(source: Source, language: str, pairs: str, split: str) -> Corpo
 
     Raises:
         InputError: this part is not there.
-        DataError: a side has an id twice.
+        DataError: a side has an id twice, or a gold pair names a sentence that is not there.
     """
     place = corpus_config(source, language, PARTS[split])
     if place is None:
@@ -67,7 +69,17 @@ def read_corpora(source: Source, language: str, pairs: str, split: str) -> Corpo
     sides = [_side(source, place, side) for side in (language, "en")]
     columns = {"source_lang": str, "target_lang": str}
     gold: Sequence[Row] = source.rows(pairs, split, columns)
-    return Corpora(sides[0], sides[1], {(row["source_lang"], row["target_lang"]) for row in gold})
+    found = {(row["source_lang"], row["target_lang"]): number for number, row in enumerate(gold, 1)}
+    for pair, number in found.items():
+        for name, side, texts in zip(pair, (language, "en"), sides, strict=True):
+            if name not in texts:
+                raise DataError(
+                    f"{pairs}/{split}, row {number}: {place}, {side} holds no sentence "
+                    f"{spelled(name)}.",
+                    hint="Take gold pairs and corpora of one part, whole: what a corpus lacks "
+                    "cannot be found, and the score would not say so.",
+                )
+    return Corpora(sides[0], sides[1], set(found))
 
 
 def _side(source: Source, place: str, side: str) -> dict[str, str]:
