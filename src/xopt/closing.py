@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, Self
 
-__all__ = ["Closing"]
+__all__ = ["Closing", "closing_on_error"]
+
+
+class _Closes(Protocol):
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+@contextmanager
+def closing_on_error(opened: _Closes) -> Iterator[None]:
+    """Close what was opened where the block fails; else it stays open."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 class Closing(ABC):

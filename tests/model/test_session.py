@@ -1,5 +1,8 @@
 """A session: the order of answers, whose time is the engine's, and what is left behind."""
 
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +15,7 @@ from xopt.artifacts import Bundle
 from xopt.engines.base import Engine
 from xopt.engines.openvino import OpenVinoEngine
 from xopt.engines.part import Pending
-from xopt.errors import BuildError
+from xopt.errors import BuildError, InputError
 from xopt.model.session import Session
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.tokenization import Tokenizer
@@ -154,3 +157,35 @@ def test_a_part_that_fails_does_not_spoil_the_next_batch(
         late()
     assert not engine._running
     assert np.array_equal(engine.run(good)["embeddings"], expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+# Python 3.12 warns of what is tested.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_refuses_a_session_that_was_opened_before_it(session: Session) -> None:
+    given = texts(40)
+    reading, writing = os.pipe()
+    # As where another thread tokenizes and asks the engine at the moment of the fork.
+    with session._engine_lock, session._tokenizer_lock:
+        child = os.fork()
+        if not child:
+            # Where it waits for a lock that nobody gives back.
+            signal.alarm(20)
+            try:
+                for call in (
+                    lambda: list(session.answers(40, lambda t, a, b: given[a:b])),
+                    lambda: session.start(given[:1]),
+                    session.warm_up,
+                    lambda: session.encode(lambda t: t),
+                ):
+                    with pytest.raises(InputError, match="before the process was forked"):
+                        call()
+                session.close()
+                os.write(writing, b"refused")
+            finally:
+                os._exit(0)
+    os.close(writing)
+    assert os.read(reading, 100) == b"refused"
+    os.close(reading)
+    os.waitpid(child, 0)
+    assert len(list(session.answers(40, lambda t, a, b: given[a:b]))) == 40

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +10,11 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from xopt.artifacts import Bundle
-from xopt.closing import Closing
+from xopt.closing import Closing, closing_on_error
 from xopt.engines.base import Engine, open_engine, plain_batch
 from xopt.errors import InputError
 from xopt.model.few import open_few
+from xopt.model.process_lock import ProcessLock
 from xopt.model.stream import (
     Array,
     Progress,
@@ -71,8 +70,8 @@ class Session(Closing):
         self.usage = Usage()
         self.closed = False
         self._keeps_lengths = lengths
-        self._engine_lock = threading.RLock()
-        self._tokenizer_lock = threading.Lock()
+        self._engine_lock = ProcessLock()
+        self._tokenizer_lock = ProcessLock()
 
     @classmethod
     def open(
@@ -97,7 +96,7 @@ class Session(Closing):
         engine = open_engine(bundle, **options)
         if known is None:
             return cls.of(engine, batch_tokens=batch_tokens, lengths=lengths)
-        with _closing_on_error(engine), ThreadPoolExecutor(max_workers=1) as pool:
+        with closing_on_error(engine), ThreadPoolExecutor(max_workers=1) as pool:
             # The engine makes its first program while the tokenizer is read, which lets no other
             # thread run for a while: what the engine does in Python comes before.
             engine.prepare()
@@ -111,7 +110,7 @@ class Session(Closing):
     @classmethod
     def of(cls, engine: Engine, *, batch_tokens: int = BATCH_TOKENS, lengths: bool = True) -> Self:
         """An open engine with its bundle's tokenizer; it is closed where that cannot be read."""
-        with _closing_on_error(engine):
+        with closing_on_error(engine):
             tokenizer = Tokenizer.open(engine.bundle.folder, TextSpec.read(engine.bundle.manifest))
         return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
 
@@ -132,7 +131,9 @@ class Session(Closing):
             self.engine.warm_up()
 
     def close(self) -> None:
-        """Close the engine; a second time does nothing."""
+        """Close the engine; a second time, or in a fork, does nothing."""
+        if self._engine_lock.forked:
+            return
         with self._engine_lock:
             if not self.closed:
                 self.closed = True
@@ -283,15 +284,6 @@ class Session(Closing):
     def _check_open(self) -> None:
         if self.closed:
             raise InputError("This model is closed.", hint="Open it again with xopt.load(PATH).")
-
-
-@contextlib.contextmanager
-def _closing_on_error(engine: Engine) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        engine.close()
-        raise
 
 
 def _warm(engine: Engine, sentences: int) -> None:
