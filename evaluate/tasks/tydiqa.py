@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xopt.errors import InputError
+from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row, Source
 from xopt.evaluate.tasks.base import Examples
 from xopt.evaluate.tasks.span import COLUMNS, SpanAnswers
+from xopt.forms import spelled
 from xopt.languages import NAMES
 
 __all__ = ["TyDiQa"]
@@ -41,12 +42,22 @@ class TyDiQa(SpanAnswers):
             return super().load(source, language)
         rows = source.rows(self.config, self.split, COLUMNS)
         name = NAMES[language].lower()
-        chosen = [(n, row) for n, row in enumerate(rows, 1) if _language(row) == name]
-        if not chosen:
-            raise InputError(f"{self.config}/{self.split} holds no row in {language!r}.")
         where = f"{self.config}/{self.split}"
+        known = {other.lower() for other in NAMES.values()}
+        chosen = []
+        for number, row in enumerate(rows, 1):
+            if _language(row) not in known:
+                raise DataError(
+                    f"{where}, row {number}: the id {spelled(row['id'])} begins with no language.",
+                    hint="Write it as in english-1, so that no row is left out of a score, or give "
+                    f"each language a folder of its own, such as {self.config}.en.",
+                )
+            if _language(row) == name:
+                chosen.append((number, row))
+        if not chosen:
+            raise InputError(f"{where} holds no row in {language!r}.")
         return self.checked(chosen, language, where, stripped=source.kind == "hub")
 
 
 def _language(row: Row) -> str:
-    return str(row["id"]).partition("-")[0]
+    return str(row["id"]).partition("-")[0].lower()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xopt.errors import InputError
+from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Source
 from xopt.evaluate.tasks.base import Examples
 from xopt.evaluate.tasks.classification import PairClassification
-from xopt.languages import NAMES
+from xopt.forms import spelled
+from xopt.languages import NAMES, parse_code, to_iso1
 
 __all__ = ["Xnli"]
 
@@ -35,12 +36,21 @@ class Xnli(PairClassification):
     def available(self, source: Source) -> list[str]:
         if not source.has(self.config, self.split):
             return []
-        held = {row["language"] for row in source.rows(self.config, self.split, COLUMNS)}
+        held = {to_iso1(row["language"]) for row in source.rows(self.config, self.split, COLUMNS)}
         return [code for code in NAMES if code in held]
 
     def load(self, source: Source, language: str) -> Examples:
         rows = source.rows(self.config, self.split, COLUMNS)
-        chosen = [(n, row) for n, row in enumerate(rows, 1) if row["language"] == language]
+        where = f"{self.config}/{self.split}"
+        chosen = []
+        for number, row in enumerate(rows, 1):
+            if parse_code(row["language"]) is None:
+                raise DataError(
+                    f"{where}, row {number}: the language {spelled(row['language'])} is not known.",
+                    hint="Write a code such as de, so that no row is left out of a score.",
+                )
+            if to_iso1(row["language"]) == language:
+                chosen.append((number, row))
         if not chosen:
-            raise InputError(f"{self.config}/{self.split} holds no row in {language!r}.")
-        return self.checked(chosen, "gold_label", f"{self.config}/{self.split}")
+            raise InputError(f"{where} holds no row in {language!r}.")
+        return self.checked(chosen, "gold_label", where)

@@ -12,6 +12,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from xopt.errors import InputError, did_you_mean
 
@@ -72,6 +73,8 @@ _SCRIPTS = (
 _TAG = re.compile(r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-(?:[a-z]{2}|[0-9]{3}))?", re.IGNORECASE)
 
 
+# Data sets have one in every row.
+@lru_cache(maxsize=1024)
 def parse_code(code: str) -> tuple[str, str] | None:
     """(ISO 639-1, script or nothing) of a code; None if it is of no language known here."""
     found = _TAG.fullmatch(code.strip().replace("_", "-"))
