@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 
 from xopt.errors import XoptError
@@ -27,8 +28,10 @@ def disk_error(error: Exception) -> OSError | None:
 
     Rust's libraries (safetensors, tokenizers) say the number. PyTorch's writer says only where in
     the file it met something else than it wrote, OpenVINO only that a stream failed, NumPy how many
-    values it wrote of how many.
+    values it wrote of how many. Python's copy of a folder lists what failed; the first is told.
     """
+    if isinstance(error, shutil.Error):
+        return _first_failed(error)
     if isinstance(error, OSError) and error.errno is not None:
         return error
     if isinstance(error, XoptError):
@@ -42,6 +45,18 @@ def disk_error(error: Exception) -> OSError | None:
             said = f"{library} could not write a file; most often the disk is full"
             return OSError(errno.ENOSPC, said)
     return error if isinstance(error, OSError) else None
+
+
+def _first_failed(error: shutil.Error) -> OSError:
+    """Of a folder's copy, whose list may be as long as the folder, or one text."""
+    failed = error.args[0] if error.args else ""
+    if not isinstance(failed, list) or not failed:
+        return error
+    _, target, why = failed[0]
+    number = re.search(r"\[Errno (\d+)\]", str(why))
+    if number is None:
+        return OSError(errno.EIO, str(why), str(target))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(target))
 
 
 def disk_hint(error: OSError, place: Path | None = None, option: str = "-o") -> str:

@@ -21,11 +21,12 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from xopt.disk_errors import disk_error, disk_hint
-from xopt.errors import ArtifactError, BuildError
+from xopt.errors import ArtifactError, BuildError, InputError
 from xopt.reading import parse_json
 
 __all__ = [
-    "LOCK", "MANIFEST", "check_place", "flush", "publish", "swap", "unique_beside", "write_whole",
+    "LOCK", "MANIFEST", "check_outside", "check_place", "flush", "publish", "swap",
+    "unique_beside", "write_whole",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -132,7 +133,9 @@ def check_place(final: Path) -> None:
 
     Raises:
         ArtifactError: ``final`` exists and is no xopt artifact.
+        InputError: it would lie in a bundle.
     """
+    check_outside(final)
     for _ in range(TRIES):
         number = _inode(final)
         if number is None or _is_ours(final):
@@ -144,6 +147,29 @@ def check_place(final: Path) -> None:
         f"{final.absolute()} exists and is not something xopt made.",
         hint="Choose another place with -o, or remove it yourself.",
     )
+
+
+def check_outside(place: Path, option: str = "-o") -> None:
+    """Refuse to write into a bundle, which is not opened again with a file that it does not name.
+
+    Args:
+        place: a file or folder that a command is about to write.
+        option: what chose it.
+
+    Raises:
+        InputError: a folder above it is a bundle.
+    """
+    for folder in Path(os.path.realpath(place)).parents:
+        try:
+            kind = parse_json((folder / MANIFEST).read_bytes())["kind"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if kind == "bundle":
+            raise InputError(
+                f"{place} would lie in the bundle {folder}, which holds what was built and "
+                "nothing else.",
+                hint=f"Choose a place outside of it with {option}.",
+            )
 
 
 def _inode(path: Path) -> int | None:

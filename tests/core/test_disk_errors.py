@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -150,3 +151,26 @@ def test_a_cache_that_cannot_be_written_takes_nothing_away(
     assert len(caplog.records) == 1
     record_build(Bundle(tmp_path, {"fingerprint": "0" * 64}), {})
     assert "is complete" in caplog.records[1].getMessage()
+
+
+def test_a_copied_folder_tells_what_failed_first(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in "ab":
+        (source / name).write_text("text")
+
+    def full(_: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    with pytest.raises(shutil.Error) as caught:
+        shutil.copytree(source, tmp_path / "target", copy_function=full)
+    failed = disk_error(caught.value)
+    assert failed is not None
+    assert (failed.errno, failed.strerror) == (errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert Path(failed.filename).parent == tmp_path / "target"
+    assert "space" in disk_hint(failed)
+    # It may hold one text, or a reason without a number.
+    assert disk_error(shutil.Error("one text")) is not None
+    other = disk_error(shutil.Error([("a", "b", "a named pipe")]))
+    assert other is not None
+    assert (other.filename, other.strerror) == ("b", "a named pipe")

@@ -256,3 +256,12 @@ def test_the_command_line(
     with pytest.raises(InputError, match=r"r\.pdf ends in \.pdf") as caught:
         report([source], out=tmp_path / "r.pdf")
     assert "r.html" in caught.value.hint
+
+
+def test_a_page_among_the_runs_is_what_o_was_forgotten_of(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    for said in ("There is no bundle or file", "is a page"):
+        with pytest.raises(InputError, match=said) as caught:
+            read_runs([page])
+        assert f"-o {page}" in caught.value.hint
+        page.write_text("<html></html>")

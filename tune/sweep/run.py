@@ -13,6 +13,7 @@ from typing import Any
 
 from xopt.errors import InputError, XoptError
 from xopt.progress import Progress, Silent
+from xopt.publishing import check_outside
 from xopt.tune.phases import tune_checkpoint
 from xopt.tune.sweep.cells import Cell, Plan, Step
 from xopt.tune.sweep.steps import TuneFunction, read_cell, remove_builds, run_step
@@ -52,6 +53,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process works there.
     """
+    check_outside(folder / ".lock")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as stream:
         try:

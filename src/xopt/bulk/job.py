@@ -24,7 +24,7 @@ from xopt.bulk.writing import Format
 from xopt.disk_errors import disk_hint
 from xopt.errors import BuildError, InputError, XoptError
 from xopt.model.texts import Row, chunked
-from xopt.publishing import flush, write_whole
+from xopt.publishing import check_outside, flush, write_whole
 from xopt.reading import parse_json
 
 __all__ = ["Job", "Work", "run_job"]
@@ -146,6 +146,7 @@ def _run(job: Job, work: Work) -> int:
 
 def _check_output(job: Job) -> None:
     """Refuse what could not be written at the end, or would replace what is read."""
+    check_outside(job.output, "--output")
     if job.output.is_dir():
         raise InputError(f"{job.output} is a folder.", hint="Name a file in it.")
     given = job.source.path if isinstance(job.source, FileInput) else None

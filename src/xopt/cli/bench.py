@@ -81,7 +81,7 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Time a bundle's engine, alone or side by side with another in one interleaved run."""
-    names = work.split(",") if work else [] if lengths else list(WORK)
+    names = [n.strip() for n in work.split(",")] if work else [] if lengths else list(WORK)
     for name in names:
         if name not in WORK:
             raise InputError(f"Unknown work {name!r}.", hint=did_you_mean(name, WORK))

@@ -17,7 +17,7 @@ from xopt.cli.evaluate import EvalCommand
 from xopt.cli.output import console, print_json, table
 from xopt.compile.options import BuildOptions
 from xopt.errors import InputError, did_you_mean
-from xopt.publishing import write_whole
+from xopt.publishing import check_outside, write_whole
 from xopt.serve.options import ServeOptions
 from xopt.settings import FILE, SECTIONS, line_of, read_section, resolve
 from xopt.tune.options import TuneOptions
@@ -45,6 +45,7 @@ def init(
     """Write an xopt.toml with every option, its default and what it is for, as comments."""
     if out.exists() and not force:
         raise InputError(f"{out} is there already.", hint="Pass --force to replace it.")
+    check_outside(out)
     write_whole(out, template())
     if as_json:
         print_json({"file": str(out)})

@@ -13,6 +13,7 @@ from xopt.evaluate.data import open_source
 from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task, parse_conventions
 from xopt.languages import check_languages
+from xopt.publishing import check_outside
 
 __all__ = ["check_codes", "submission_folder", "task_of"]
 
@@ -67,6 +68,7 @@ def submission_folder(name: str | None, tasks: Sequence[str]) -> Path | None:
     if name is None:
         return None
     folder = Path(name)
+    check_outside(folder / "task", "--submission")
     for task in tasks:
         try:
             (folder / task).mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import console, print_json
 from xopt.errors import InputError
-from xopt.publishing import write_whole
+from xopt.publishing import check_outside, write_whole
 from xopt.report.documents import read_runs
 from xopt.report.render import MADE_BY, build_sections, render_html, render_markdown
 
@@ -66,7 +66,8 @@ def report(
 
 
 def _check_place(out: Path) -> None:
-    """Refuse to write over a file that holds something, and no report of ours."""
+    """Refuse to write over a file that holds something, and no report of ours, or into a bundle."""
+    check_outside(out)
     if out.is_file() and out.stat().st_size > 0 and MADE not in out.read_bytes():
         raise InputError(
             f"{out} exists and is no report of xopt.",

@@ -11,7 +11,7 @@ from pathlib import Path
 from xopt import __version__
 from xopt.artifacts import Bundle
 from xopt.errors import InputError, UnsupportedError
-from xopt.publishing import LOCK, swap, unique_beside
+from xopt.publishing import LOCK, check_outside, swap, unique_beside
 
 __all__ = [
     "COMPOSE_GPU", "MARK", "WHEEL", "check_name", "check_servable", "copy_bundle", "extras_of",
@@ -127,6 +127,7 @@ def write_folder(
 
 
 def _make_room(out: Path, *, force: bool) -> None:
+    check_outside(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return

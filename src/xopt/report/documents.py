@@ -25,6 +25,8 @@ __all__ = ["Run", "read_runs"]
 
 Kind = Literal["eval", "bench", "sweep", "bundle", "search"]
 
+# What a report is written as.
+PAGES = (".html", ".md")
 # Kind -> keys by which a document without a schema is known.
 KINDS: dict[Kind, tuple[str, str]] = {
     "eval": ("task", "languages"),
@@ -85,11 +87,18 @@ def _content(run: Run) -> Mapping[str, Any]:
 
 def _read(path: Path) -> Iterable[Run]:
     if path.is_file():
+        if path.suffix.lower() in PAGES:
+            raise InputError(
+                f"{path} is a page, not what one is made of.", hint=f"To write it: -o {path}"
+            )
         return _from_file(path)
     if not path.is_dir():
+        page = path.suffix.lower() in PAGES
         raise InputError(
             f"There is no bundle or file {path}.",
-            hint="Give bundles, or files that xopt eval, bench or sweep printed with --json.",
+            hint=f"The page is written with: -o {path}"
+            if page
+            else "Give bundles, or files that xopt eval, bench or sweep printed with --json.",
         )
     if (path / MANIFEST).is_file():
         return _from_bundle(path)
