@@ -181,6 +181,7 @@ def _write_engine(bundle: Bundle, folder: Path, signature: Signature) -> None:
     """The configuration of the model of Triton's TensorRT backend."""
     facts = bundle.manifest["engine"]
     inputs, warm = [], []
+    kinds: dict[str, str] = {}
     for lengths in _warm_batches(facts["profiles"]):
         zeros = [np.zeros(length, np.int32) for length in lengths]
         batch = pack([Encoding(z, z) for z in zeros], first_position=signature.first_position)
