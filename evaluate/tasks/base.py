@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from xopt.errors import InputError
-from xopt.evaluate.data import Source, rows_fingerprint
+from xopt.errors import DataError, InputError
+from xopt.evaluate.data import Row, Source, rows_fingerprint
 from xopt.evaluate.statistics import Scored
 from xopt.languages import NAMES
 from xopt.model.session import Session
@@ -16,7 +16,9 @@ from xopt.packing import Encoding
 from xopt.registry import Registry
 from xopt.tokenization import Tokenizer
 
-__all__ = ["NO_LABELS", "TASKS", "Examples", "Progress", "Task", "fitting_tasks", "is_absent"]
+__all__ = [
+    "NO_LABELS", "TASKS", "Examples", "Progress", "Task", "fitting_tasks", "is_absent", "rows_in",
+]  # fmt: skip
 
 # Keys of an example that are not asked: what is right, and what it is called.
 ANSWERS = ("answers", "gold", "id", "label", "tags")
@@ -203,3 +205,32 @@ def fitting_tasks(head: Mapping[str, Any]) -> list[str]:
             continue
         found.append(name)
     return found
+
+
+def rows_in(
+    language: str, rows: Iterable[Row], code_of: Callable[[Row], str], where: str, hint: str
+) -> list[tuple[int, Row]]:
+    """The rows of one language, of those of all, each with its number in the file.
+
+    Args:
+        language: its code.
+        rows: in the order of the file.
+        code_of: the code of a row's language; raises ValueError with what is wrong about it.
+        where: what a message calls the rows.
+        hint: what to do about a row of no language.
+
+    Raises:
+        DataError: a row is of no known language; left out, it would be in no score.
+        InputError: no row is of this one.
+    """
+    chosen = []
+    for number, row in enumerate(rows, 1):
+        try:
+            found = code_of(row)
+        except ValueError as error:
+            raise DataError(f"{where}, row {number}: {error}.", hint=hint) from error
+        if found == language:
+            chosen.append((number, row))
+    if not chosen:
+        raise InputError(f"{where} holds no row in {language!r}.")
+    return chosen

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row, Source
-from xopt.evaluate.tasks.base import Examples
+from xopt.evaluate.tasks.base import Examples, rows_in
 from xopt.evaluate.tasks.span import COLUMNS, SpanAnswers
 from xopt.forms import spelled
 from xopt.languages import NAMES
 
 __all__ = ["TyDiQa"]
+
+# What an id begins with, to the code.
+CODES = {name.lower(): code for code, name in NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,27 @@ class TyDiQa(SpanAnswers):
         if not source.has(self.config, self.split):
             return super().available(source)
         held = {_language(row) for row in source.rows(self.config, self.split, COLUMNS)}
-        return [code for code in NAMES if NAMES[code].lower() in held]
+        return [code for name, code in CODES.items() if name in held]
 
     def load(self, source: Source, language: str) -> Examples:
         if not source.has(self.config, self.split):
             return super().load(source, language)
         rows = source.rows(self.config, self.split, COLUMNS)
-        name = NAMES[language].lower()
         where = f"{self.config}/{self.split}"
-        known = {other.lower() for other in NAMES.values()}
-        chosen = []
-        for number, row in enumerate(rows, 1):
-            if _language(row) not in known:
-                raise DataError(
-                    f"{where}, row {number}: the id {spelled(row['id'])} begins with no language.",
-                    hint="Write it as in english-1, so that no row is left out of a score, or give "
-                    f"each language a folder of its own, such as {self.config}.en.",
-                )
-            if _language(row) == name:
-                chosen.append((number, row))
-        if not chosen:
-            raise InputError(f"{where} holds no row in {language!r}.")
+        hint = (
+            "Write it as in english-1, so that no row is left out of a score, or give each "
+            f"language a folder of its own, such as {self.config}.en."
+        )
+        chosen = rows_in(language, rows, _code, where, hint)
         return self.checked(chosen, language, where, stripped=source.kind == "hub")
 
 
 def _language(row: Row) -> str:
     return str(row["id"]).partition("-")[0].lower()
+
+
+def _code(row: Row) -> str:
+    code = CODES.get(_language(row))
+    if code is None:
+        raise ValueError(f"the id {spelled(row['id'])} begins with no language")
+    return code

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
-from xopt.errors import DataError, InputError
-from xopt.evaluate.data import Source
-from xopt.evaluate.tasks.base import Examples
+from xopt.evaluate.data import Row, Source
+from xopt.evaluate.tasks.base import Examples, rows_in
 from xopt.evaluate.tasks.classification import PairClassification
 from xopt.forms import spelled
 from xopt.languages import NAMES, parse_code, to_iso1
@@ -42,15 +42,17 @@ class Xnli(PairClassification):
     def load(self, source: Source, language: str) -> Examples:
         rows = source.rows(self.config, self.split, COLUMNS)
         where = f"{self.config}/{self.split}"
-        chosen = []
-        for number, row in enumerate(rows, 1):
-            if parse_code(row["language"]) is None:
-                raise DataError(
-                    f"{where}, row {number}: the language {spelled(row['language'])} is not known.",
-                    hint="Write a code such as de, so that no row is left out of a score.",
-                )
-            if to_iso1(row["language"]) == language:
-                chosen.append((number, row))
-        if not chosen:
-            raise InputError(f"{where} holds no row in {language!r}.")
+        hint = "Write a code such as de, so that no row is left out of a score."
+        chosen = rows_in(language, rows, _code, where, hint)
         return self.checked(chosen, "gold_label", where)
+
+
+def _code(row: Row) -> str:
+    return _known(row["language"])
+
+
+@cache
+def _known(code: str) -> str:
+    if parse_code(code) is None:
+        raise ValueError(f"the language {spelled(code)} is not known")
+    return to_iso1(code)
