@@ -33,14 +33,14 @@ def device() -> torch.device:
 @pytest.fixture(scope="session")
 def printed(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], list[dict[str, Any]]]:
-    """``printed("machine_code.py")``: a script's JSON, from a process that interprets no kernel."""
+) -> Callable[..., list[dict[str, Any]]]:
+    """A script's JSON, as of ``machine_code.py``, from a process that interprets no kernel."""
 
-    def run(script: str) -> list[dict[str, Any]]:
+    def run(script: str, *words: str) -> list[dict[str, Any]]:
         environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
         environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        command = [sys.executable, Path(__file__).with_name(script)]
+        command = [sys.executable, Path(__file__).with_name(script), *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         rows: list[dict[str, Any]] = json.loads(done.stdout)

@@ -155,18 +155,18 @@ CASES: list[tuple[str, KernelSpec, tuple[int, ...]]] = [
     ("ffn_out", linear(768, 3072), (80, 90)),
 ]
 # What else is measured for a shape, but for the tile of 256 columns: one block, which must be worth
-# it where it is taken. Each tile of these for another of the SMs: all for all would take a minute.
+# it where it is taken.
+TILES: list[tuple[str, KernelSpec, tuple[int, ...]]] = []
 others = linear_int8_candidates(8192, 768, 3072, OLD)[2:]
 for tile in (*linear_int8_candidates(32, 768, 3072, OLD), *others):
     if tile is not None:
         name = f"ffn_out {tile.block_m} x {tile.block_n}"
-        CASES.append((name, with_tile(linear(768, 3072), tile), ((86, 120)[len(CASES) % 2],)))
-SPLIT = (80, 90, 120)
+        TILES.append((name, with_tile(linear(768, 3072), tile), (86, 120)))
 for tokens, narrow in ((16, "16 x 32"), (32, "32 x 32"), (64, "64 x 32"), (128, "64 x 64")):
     for tile in linear_int8_candidates(tokens, 768, 3072, Gpu()):
         if tile is not None and tile.parts > 1:
             name = f"ffn_out {narrow}, {tile.parts} parts"
-            CASES.append((name, with_tile(linear(768, 3072), tile), (SPLIT[len(CASES) % 3],)))
+            TILES.append((name, with_tile(linear(768, 3072), tile), (80, 90, 120)))
 for tile in linear_gelu_candidates(64, torch.float16, 3072, 768, Gpu()):
     if tile is not None and tile.parts > 1:
         CASES.append((f"ffn_in fp16, {tile.parts} parts", linear_gelu(tile), (80, 90, 120)))
@@ -183,8 +183,11 @@ for head_dim in (64, 128):
 
 
 def main() -> None:
-    """Print the rows for every case."""
-    rows = [describe(name, spec, sm) for name, spec, sms in CASES for sm in sms]
+    """Print the rows for every case; with ``few`` of each further tile for one SM, in turn."""
+    tiles = TILES
+    if "few" in sys.argv[1:]:
+        tiles = [(name, spec, (sms[n % len(sms)],)) for n, (name, spec, sms) in enumerate(TILES)]
+    rows = [describe(name, spec, sm) for name, spec, sms in (*CASES, *tiles) for sm in sms]
     json.dump(rows, sys.stdout, indent=1)
 
 
