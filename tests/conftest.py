@@ -81,7 +81,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def compiled(cache: Path) -> Callable[[Path], None]:
+def warm_cache(cache: Path) -> Callable[[Path], None]:
     """Puts our compiled operations into another cache, as behind a machine's first run."""
     from xopt.engines.openvino import open_core
     from xopt.engines.openvino_native import load_attention

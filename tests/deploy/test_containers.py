@@ -147,7 +147,7 @@ def test_the_compose_file_is_one(bundles: Bundles, tmp_path: Path) -> None:
 
 
 def test_what_the_container_starts_answers_its_own_health_check(
-    bundles: Bundles, compiled: Callable[[Path], None], tmp_path: Path
+    bundles: Bundles, warm_cache: Callable[[Path], None], tmp_path: Path
 ) -> None:
     """The image's command and the health check, run here in the place of a container."""
     written(bundles("nli"), "compose", tmp_path / "out")
@@ -162,7 +162,7 @@ def test_what_the_container_starts_answers_its_own_health_check(
     command = [word.replace("=/bundle", place) for word in command]
     command[command.index("0.0.0.0")] = "127.0.0.1"
     command[port] = "0"
-    compiled(tmp_path / "cache")
+    warm_cache(tmp_path / "cache")
     env = {**os.environ, "XOPT_CACHE": str(tmp_path / "cache"), "XOPT_API_KEY": ""}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as server:
         assert server.stderr is not None

@@ -74,9 +74,8 @@ def run_stopped(
         with _place(place, small=way == "disk full", size=base + random.random() * size) as grow:
             stops.moments += 1
             case = f"{job.name}, {way}, {seed}:{number}"
-            ending = _ready(workshop, place, native) or _disturbed(
-                job, place, way, random, seconds, size
-            )
+            _ready(workshop, place, native)
+            ending = _disturbed(job, place, way, random, seconds, size)
             stops.stopped += ending.code < 0
             stops.refused += ending.code in (1, 2)
             stops.faults += [f"{wrong}  [{case}]" for wrong in _wrong(job, place, ending, digest)]

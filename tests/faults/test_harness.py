@@ -16,11 +16,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory, compiled: Callable[[Path], None]) -> Path:
+def scratch(tmp_path_factory: pytest.TempPathFactory, warm_cache: Callable[[Path], None]) -> Path:
     """Where the sound sets lie, made here: PyTorch is imported already."""
     folder = tmp_path_factory.mktemp("faults")
     Workshop(folder / "sound").make(SETS)
-    compiled(folder / "cache")
+    warm_cache(folder / "cache")
     return folder
 
 

@@ -57,12 +57,12 @@ resamples = 20
 def place(
     make_checkpoint: Factory,
     tmp_path_factory: pytest.TempPathFactory,
-    compiled: Callable[[Path], None],
+    warm_cache: Callable[[Path], None],
 ) -> Path:
     """A folder with a checkpoint, data and an experiment."""
     folder = tmp_path_factory.mktemp("sweep")
     for name in ("here", "ray"):
-        compiled(folder / f"cache-{name}")
+        warm_cache(folder / f"cache-{name}")
     shutil.copytree(make_checkpoint("xlm-roberta", "embed"), folder / "checkpoint")
     data = folder / "data"
     for name in ("PAN-X.sw", "PAN-X.de", "tatoeba.deu", "tatoeba.swh"):
