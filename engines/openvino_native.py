@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import logging
 import os
 import platform
 import re
-import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -27,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xopt.compiled import NO_COMPILER, compile_library, find_compiler, read_sources
 from xopt.disk_errors import disk_error, disk_hint
 from xopt.hashing import cache_folder
 from xopt.host import cpu_facts, cpu_flags, cpu_flags_left
@@ -35,11 +33,9 @@ __all__ = ["NativeAttention", "load_attention", "obstacle"]
 
 log = logging.getLogger(__name__)
 
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast")
 # What the compiler must not use where it is withheld; the first takes the second along.
 WITHHELD = {"avx512f": "-mno-avx512f", "avx512_vnni": "-mno-avx512vnni"}
-COMPILE_S = 600
-NO_COMPILER = "there is no C++ compiler (Debian and Ubuntu: apt install g++)"
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def obstacle() -> str:
         return "it is compiled on Linux x86-64 only"
     if "avx2" not in cpu_flags_left():
         return "this CPU has no AVX2"
-    return "" if _compiler() else NO_COMPILER
+    return "" if find_compiler() else NO_COMPILER
 
 
 def layer_times(native: NativeAttention, layers: int) -> NDArray[np.int64]:
@@ -111,55 +107,21 @@ def layer_times(native: NativeAttention, layers: int) -> NDArray[np.int64]:
     return spent
 
 
-def _compiler() -> str | None:
-    return shutil.which(os.environ.get("CXX", "g++"))
-
-
 def _library() -> Path:
-    """The compiled library, made if it is not there.
-
-    Raises:
-        OSError: no compiler, or the cache is not ours alone.
-        subprocess.SubprocessError: the compiler failed.
-    """
+    """The compiled library, made if it is not there; see :func:`~xopt.compiled.compile_library`."""
     import openvino
 
-    compiler = _compiler()
-    if compiler is None:
-        raise OSError(NO_COMPILER)
-    native = resources.files("xopt.engines").joinpath("native")
-    sources = {
-        part.name: part.read_bytes()
-        for part in sorted(native.iterdir(), key=lambda part: part.name)
-        if part.name.endswith((".cpp", ".h"))
-    }
     root = Path(openvino.__file__).parent
     withheld = set(cpu_flags()) - set(cpu_flags_left())
     flags = [*FLAGS, *(no for flag, no in WITHHELD.items() if flag in withheld), *_abi(root)]
-    facts = [openvino.get_version(), *flags, *sorted(cpu_facts().items()), _version(compiler)]
-    digest = hashlib.sha256(repr([sources, facts]).encode()).hexdigest()[:20]
-    folder = cache_folder() / "native" / digest
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    place = folder / "attention.so"
-    for path in (folder, place):
-        # What is loaded runs as this process: nobody else may have written it.
-        if path.exists() and (path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o022):
-            raise OSError(f"{path} can be written by somebody else")
-    if not place.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as work:
-            text, made = Path(work) / "attention.cpp", Path(work) / "attention.so"
-            for name, content in sources.items():
-                (Path(work) / name).write_bytes(content)
-            libraries = [_only(root / "libs", name) for name in ("libopenvino.so", "libtbb.so")]
-            command = [compiler, *flags, f"-I{root / 'include'}", str(text), "-o", str(made)]
-            # The compiler's own files lie there too: another folder may have no room.
-            subprocess.run(
-                [*command, *map(str, libraries)], env=os.environ | {"TMPDIR": work, "LC_ALL": "C"},
-                check=True, capture_output=True, text=True, timeout=COMPILE_S,
-            )  # fmt: skip
-            made.chmod(0o700)
-            made.replace(place)
-    return place
+    return compile_library(
+        "attention.cpp",
+        read_sources(resources.files("xopt.engines").joinpath("native")),
+        flags,
+        facts=[openvino.get_version(), *sorted(cpu_facts().items())],
+        includes=[root / "include"],
+        libraries=[_only(root / "libs", name) for name in ("libopenvino.so", "libtbb.so")],
+    )
 
 
 def _abi(root: Path) -> list[str]:
@@ -175,10 +137,3 @@ def _only(folder: Path, name: str) -> Path:
     if len(found) != 1:
         raise OSError(f"{folder} has {len(found)} files {name}.*, not one")
     return found[0]
-
-
-def _version(compiler: str) -> str:
-    done = subprocess.run(
-        [compiler, "--version"], check=True, capture_output=True, text=True, timeout=COMPILE_S
-    )
-    return done.stdout.partition("\n")[0]

@@ -15,7 +15,8 @@ ROOMS = ("src", "calibrate", "compile", "engines", "evaluate", "tune")
 # Each is named there.
 STARTS = {
     "compile/sources.py", "engines/kernels/ptx.py", "engines/openvino_native.py",
-    "engines/tensorrt/child.py", "src/xopt/cli/doctor.py",
+    "engines/tensorrt/child.py", "src/xopt/cli/doctor.py", "src/xopt/compiled.py",
+    "src/xopt/model/compact.py",
 }  # fmt: skip
 UNPICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 

@@ -42,6 +42,11 @@ class Tokenizer:
         """The longest text or pair the encoder takes, special tokens included."""
         return self.spec.max_tokens
 
+    @property
+    def whole(self) -> Tokenizer:
+        """The tokenizer whose ``fast`` has every piece under its own number: this one."""
+        return self
+
     @classmethod
     def open(cls, path: Path, spec: TextSpec | int) -> Tokenizer:
         """Read ``tokenizer.json``.

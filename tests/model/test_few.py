@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as FastTokenizer
 
 from xopt.calibrate.corpus import load_corpus
@@ -25,31 +25,6 @@ ODD = [
     "ﬁ①",
     " a  b ",
 ]
-
-
-@pytest.fixture(scope="module", params=["template", "roberta"])
-def unigram(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Unigram tokenizer as XLM-R has one, trained on the calibration texts."""
-    fast = FastTokenizer(models.Unigram())
-    fast.normalizer = normalizers.NFKC()
-    fast.pre_tokenizer = pre_tokenizers.Metaspace()
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=3000, special_tokens=special, unk_token="<unk>", show_progress=False
-    )
-    fast.train_from_iterator(TEXTS, trainer)
-    fast.add_special_tokens(["<mask>"])
-    if request.param == "roberta":
-        fast.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    else:
-        fast.post_processor = processors.TemplateProcessing(
-            single="<s> $A </s>",
-            pair="<s> $A </s> </s> $B:1 </s>:1",
-            special_tokens=[("<s>", 0), ("</s>", 2)],
-        )
-    path = tmp_path_factory.mktemp("unigram") / "tokenizer.json"
-    fast.save(str(path))
-    return path
 
 
 @pytest.mark.parametrize("spec", [TextSpec(512), TextSpec(48, normalize="nfc", lower=True)])

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.kept_pieces import KeptPieces
+from xopt.model.shell import renumbered
 from xopt.packing import Encoding
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
@@ -141,9 +142,8 @@ def _few(path: Path, spec: TextSpec, texts: Sequence[str]) -> FewPieces | None:
         if token["id"] not in place:
             place[token["id"]] = len(numbers)
             numbers.append(token["id"])
-    few = {**facts, "post_processor": _moved(facts["post_processor"], place)}
+    few = renumbered(facts, place)
     few["model"] = {**model, "vocab": pieces, "unk_id": place[model["unk_id"]]}
-    few["added_tokens"] = [{**t, "id": place[t["id"]]} for t in facts["added_tokens"]]
     whole = Tokenizer.build(json.dumps(few), spec)
     for token in few["added_tokens"]:
         if whole.fast.token_to_id(token["content"]) != token["id"]:
@@ -151,26 +151,6 @@ def _few(path: Path, spec: TextSpec, texts: Sequence[str]) -> FewPieces | None:
     kept = KeptPieces.read(path.parent) if spec.trimmed else None
     known, own = frozenset(texts), np.array(numbers, np.int32)
     return FewPieces(whole.fast, spec, own, known, path, pieces=kept)
-
-
-def _moved(processor: Any, place: Mapping[int, int]) -> Any:
-    """What adds special tokens, with their new numbers.
-
-    Raises:
-        KeyError: it is of a kind that is not known here.
-    """
-    if processor is None or processor["type"] == "ByteLevel":
-        return processor
-    if processor["type"] == "Sequence":
-        return {**processor, "processors": [_moved(p, place) for p in processor["processors"]]}
-    if processor["type"] in ("RobertaProcessing", "BertProcessing"):
-        ends = {key: [processor[key][0], place[processor[key][1]]] for key in ("sep", "cls")}
-        return {**processor, **ends}
-    special = {
-        name: {**token, "ids": [place[number] for number in token["ids"]]}
-        for name, token in processor["special_tokens"].items()
-    }
-    return {**processor, "special_tokens": special}
 
 
 def _shell(facts: Mapping[str, Any], spec: TextSpec) -> Tokenizer:

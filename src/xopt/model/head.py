@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from xopt.activations import ACTIVATIONS, PROBABILITIES, activate
 from xopt.errors import ArtifactError
 
-__all__ = ["Head"]
+__all__ = ["READS_PLACES", "Head"]
 
 Array = NDArray[np.float32]
+# Kinds of heads whose texts are read in words, or with the place of each token.
+READS_PLACES = ("tag", "span")
 # torch.nn.functional.normalize divides by no less.
 EPSILON = 1e-12
 

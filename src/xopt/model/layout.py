@@ -46,6 +46,7 @@ class Frame:
         Raises:
             InputError: it does not put the second text behind the first.
         """
+        tokenizer = tokenizer.whole
         text = _readable(tokenizer.fast)
         [pair] = tokenizer.encode([text], [text], max_tokens=None, details=True)
         assert pair.sequence is not None

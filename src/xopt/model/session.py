@@ -13,7 +13,9 @@ from xopt.artifacts import Bundle
 from xopt.closing import Closing, closing_on_error
 from xopt.engines.base import Engine, open_engine, plain_batch
 from xopt.errors import InputError
+from xopt.model.compact import open_compact
 from xopt.model.few import open_few
+from xopt.model.head import READS_PLACES
 from xopt.model.process_lock import ProcessLock
 from xopt.model.stream import (
     Array,
@@ -111,7 +113,11 @@ class Session(Closing):
     def of(cls, engine: Engine, *, batch_tokens: int = BATCH_TOKENS, lengths: bool = True) -> Self:
         """An open engine with its bundle's tokenizer; it is closed where that cannot be read."""
         with closing_on_error(engine):
-            tokenizer = Tokenizer.open(engine.bundle.folder, TextSpec.read(engine.bundle.manifest))
+            path, manifest = engine.bundle.folder / "tokenizer.json", engine.bundle.manifest
+            reads_places = manifest["head"]["kind"] in READS_PLACES
+            tokenizer = (Tokenizer.open if reads_places else open_compact)(
+                path, TextSpec.read(manifest)
+            )
         return cls(engine, tokenizer, batch_tokens=batch_tokens, lengths=lengths)
 
     @property
