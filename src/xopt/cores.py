@@ -38,12 +38,23 @@ def usable_cores(root: Path = Path("/"), allowed: Collection[int] | None = None)
 
 def physical_cores(root: Path, allowed: Collection[int]) -> int:
     """Distinct cores among logical CPUs; a CPU whose core is not told counts as one."""
-    cores = set()
-    for cpu in allowed:
-        topology = root / "sys" / "devices" / "system" / "cpu" / f"cpu{cpu}" / "topology"
-        package, core = _read(topology / "physical_package_id"), _read(topology / "core_id")
-        cores.add((package, core) if core else ("cpu", str(cpu)))
-    return max(1, len(cores))
+    return max(1, len({_core(root, cpu) for cpu in allowed}))
+
+
+def _core(root: Path, cpu: int) -> tuple[str, ...]:
+    """What all threads of a CPU's core have in common, and no other core's."""
+    topology = root / "sys" / "devices" / "system" / "cpu" / f"cpu{cpu}" / "topology"
+    # Which CPUs they are; the second one is its name before Linux 5.3.
+    for name in ("core_cpus_list", "thread_siblings_list"):
+        if threads := _read(topology / name):
+            return "threads", threads
+    core = _read(topology / "core_id")
+    if not core.isdecimal():
+        # Nothing, or -1 of a kernel that was not told either.
+        return "cpu", str(cpu)
+    # Cores are numbered within a cluster or a die where there are some.
+    above = ("physical_package_id", "die_id", "cluster_id")
+    return "core", *(_read(topology / name) for name in above), core
 
 
 def cpu_quota(root: Path) -> float | None:
@@ -86,7 +97,7 @@ def _ratio(quota: str, period: str) -> float | None:
         limit = float(quota) / float(period)
     except (ValueError, ZeroDivisionError):
         return None
-    return limit if limit > 0 else None
+    return limit if 0 < limit < math.inf else None
 
 
 def _read(path: Path) -> str:
