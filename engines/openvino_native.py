@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xopt.compiled import NO_COMPILER, compile_library, find_compiler, read_sources
+from xopt.compiled import compile_library, find_compiler, missing_compiler, read_sources
 from xopt.disk_errors import disk_error, disk_hint
 from xopt.hashing import cache_folder
 from xopt.host import cpu_facts, cpu_flags, cpu_flags_left
@@ -91,7 +91,7 @@ def obstacle() -> str:
         return "it is compiled on Linux x86-64 only"
     if "avx2" not in cpu_flags_left():
         return "this CPU has no AVX2"
-    return "" if find_compiler() else NO_COMPILER
+    return "" if find_compiler() else missing_compiler()
 
 
 def layer_times(native: NativeAttention, layers: int) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ ODD = [
     "<0x41>", "▁▁",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
+pytestmark = pytest.mark.skipif(not find_compiler(), reason="there is no C++ compiler")
 
 
 @pytest.fixture(autouse=True)
