@@ -11,7 +11,6 @@ which may send a value to the next integer, then does not depend on batch mates.
 
 from __future__ import annotations
 
-import logging
 import time
 from functools import cache, cached_property
 from pathlib import Path
@@ -34,18 +33,24 @@ from xopt.engines.openvino_graph import (
 )
 from xopt.engines.openvino_layer import FORMS, packed_layers, suits_here
 from xopt.engines.openvino_native import load_attention
-from xopt.engines.openvino_parts import KEPT_KERNELS, RUNNING, Program, RunningPart, refused, start
+from xopt.engines.openvino_parts import (
+    KEPT_KERNELS,
+    RUNNING,
+    Program,
+    RunningPart,
+    check_process,
+    refused,
+    start,
+)
 from xopt.engines.openvino_sizes import fill, whole
 from xopt.engines.openvino_tidy import name_nodes, tidy
 from xopt.errors import BuildError, InputError, XoptError, require
 from xopt.grouping import balanced_groups, length_groups, padded_width, width_groups
-from xopt.host import check_count, cpu_count, int8_instructions, release_memory
+from xopt.host import check_count, cpu_count, int8_instructions
 from xopt.packing import PackedBatch
 from xopt.progress import Progress
 
 __all__ = ["OpenVinoBuilder", "OpenVinoEngine", "open_core"]
-
-log = logging.getLogger(__name__)
 
 # A slot of padded attention costs as much as this many tokens through the linear layers: B·S² slots
 # of 4·hidden multiply-adds in fp32 against 24·hidden² in INT8, at the speeds measured on AVX-512.
@@ -87,7 +92,8 @@ class OpenVinoEngine(Engine):
             answers of size 1 differ by 1e-5 at most in fp32 and fp16.
 
     Raises:
-        InputError: a count is not in 1..1024, or there are more streams than threads.
+        InputError: a count is not in 1..1024, there are more streams than threads, or this is a
+            fork of a process whose model had answered.
         UnsupportedError: the bundle's INT8 numbers do not hold on this CPU, or its width does not.
     """
 
@@ -103,6 +109,7 @@ class OpenVinoEngine(Engine):
         own_attention: bool = True,
     ) -> None:
         super().__init__(bundle)
+        check_process()
         check_numbers_fit(bundle.manifest, bundle.folder)
         check_width_fits(bundle.manifest, bundle.folder)
         self.openvino = require("openvino", extra="build", why="Running this bundle")
@@ -217,13 +224,7 @@ class OpenVinoEngine(Engine):
         model = self.packed_model or self._read()
         if dense:
             drop_gathers(self.openvino, model)
-        log.debug("compiling dense=%s streams=%s", dense, streams)
-        try:
-            compiled = open_core().compile_model(model, "CPU", self._config(streams))
-        except RuntimeError as error:
-            raise refused(error) from error
-        release_memory()
-        return Program(compiled, self.threads, streams)
+        return Program.make(open_core(), model, self._config(streams), self.threads, streams)
 
     def _config(self, streams: int) -> dict[str, Any]:
         """The CPU plugin's options for a program."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,33 @@ from numpy.typing import NDArray
 from xopt.engines.base import Engine
 from xopt.engines.openvino_sizes import Feed
 from xopt.engines.signature import TOKEN_WEIGHTS
-from xopt.errors import UnsupportedError
+from xopt.errors import InputError, UnsupportedError
 from xopt.host import cpu_count, cpu_flags, cpu_flags_left, release_memory
 
-__all__ = ["KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "start"]
+__all__ = ["KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "check_process", "refused", "start"]
 
 # Of each kind, in OpenVINO's cache. A size needs at most 8 of a kind where layers share them.
 KEPT_KERNELS = 1024
 KEPT_SIZES = KEPT_KERNELS // 8
+# The processes that have compiled a program: this one, or those that it was forked from.
+_PROCESSES: set[int] = set()
+
+
+def check_process() -> None:
+    """Refuse a process that was forked from one in which a program was compiled.
+
+    OpenVINO's threads stayed behind there, and the next program would wait for them for ever.
+
+    Raises:
+        InputError: it is such a process.
+    """
+    if _PROCESSES - {os.getpid()}:
+        raise InputError(
+            "This process was forked from one in which a model had answered; the engine's threads "
+            "stayed behind.",
+            hint='Start processes with multiprocessing.get_context("spawn"), or before the first '
+            "model answers.",
+        )
 
 
 class Program:
@@ -42,6 +62,23 @@ class Program:
         self.inputs = [port.get_any_name() for port in model.inputs]
         self.idle: list[Any] = []
         self.met: dict[int, None] = {}
+
+    @classmethod
+    def make(
+        cls, core: Any, model: Any, config: Mapping[str, Any], threads: int, streams: int
+    ) -> Program:
+        """Compile ``model`` for the CPU.
+
+        Raises:
+            UnsupportedError: OpenVINO cannot run it here.
+        """
+        _PROCESSES.add(os.getpid())
+        try:
+            compiled = core.compile_model(model, "CPU", config)
+        except RuntimeError as error:
+            raise refused(error) from error
+        release_memory()
+        return cls(compiled, threads, streams)
 
     def meet(self, sizes: Collection[int]) -> None:
         """Kernels for these sizes are there now, and those used longest ago may be gone."""

@@ -35,8 +35,8 @@ class ProcessLock:
         if self.forked:
             raise InputError(
                 "This model was opened before the process was forked; its threads stayed behind.",
-                hint="Open it in the new process, xopt.load(PATH), or start processes with "
-                'multiprocessing.get_context("spawn").',
+                hint='Start processes with multiprocessing.get_context("spawn"); or fork before '
+                "any model answers, and open it there: xopt.load(PATH).",
             )
         self._lock.acquire()
 
