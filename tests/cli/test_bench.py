@@ -104,6 +104,27 @@ def test_lengths_of_numbers_are_taken_as_they_are(bundle: Path, tmp_path: Path) 
     assert timed["tokens_per_s"] == pytest.approx(50 / timed["median_ms"] * 1e3)
 
 
+@pytest.mark.parametrize("line", ["-7", "+7", "7.5", "0", "9" * 5000])
+def test_a_number_that_is_no_length_is_no_text_either(
+    bundle: Path, tmp_path: Path, line: str
+) -> None:
+    file = tmp_path / "lengths.txt"
+    file.write_text(f"12\n{line}\n")
+    said = refused(str(bundle), "--lengths", str(file), "--repeat", "1")
+    assert f"lengths.txt: length 2 is {line[:40]}" in said
+    assert len(said) < 400
+
+
+def test_a_file_that_lengths_cannot_read_is_told_by_that_option(
+    bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.doc").touch()
+    for name in ("", "texts.doc"):
+        said = refused(str(bundle), "--lengths", str(tmp_path / name))
+        assert "--lengths" in said
+        assert "--input" not in said
+
+
 def test_lengths_of_texts_are_the_tokenizers(bundle: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 

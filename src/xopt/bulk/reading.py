@@ -199,20 +199,23 @@ class FileInput:
 Input = GivenInput | FileInput
 
 
-def open_input(path: Path, columns: Columns, pair: str | None, name: str = "") -> FileInput:
-    """The file, if it is one that can be read.
+def open_input(
+    path: Path, columns: Columns, pair: str | None, name: str = "", *, option: str = "input"
+) -> FileInput:
+    """The file, if it is one that can be read; ``option`` is the one that named it.
 
     Raises:
         InputError: there is no such file, or it is of another kind.
     """
     if path.is_dir():
-        raise InputError(f"--input {path} is a folder; it takes one file.", hint=_within(path))
+        raise InputError(f"--{option} {path} is a folder; it takes one file.", hint=_within(path))
     if not path.is_file():
         raise InputError(f"There is no file {path}.", hint=_within(path.parent, path.name))
     found = FileInput(path, columns, pair, name)
     if found.ending not in ENDINGS:
         raise InputError(
-            f"{path.name} ends in {path.suffix or 'nothing'}; --input reads {', '.join(ENDINGS)}.",
+            f"{path.name} ends in {path.suffix or 'nothing'}; --{option} reads "
+            f"{', '.join(ENDINGS)}.",
             hint=did_you_mean(found.ending, ENDINGS),
         )
     columns.check(found.ending, pair)

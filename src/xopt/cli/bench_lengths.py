@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from xopt.artifacts import Bundle
@@ -13,6 +14,13 @@ from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
 __all__ = ["real_lengths"]
+
+# Whole or not: a file of these alone holds lengths, and one that is none is a slip and no text.
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+# Leading zeros.
+MORE_DIGITS = 20
+# Characters of a line that a message shows.
+SHOWN = 40
 
 
 def real_lengths(bundle: Bundle, source: str, data: str | None) -> RealLengths:
@@ -39,11 +47,11 @@ def real_lengths(bundle: Bundle, source: str, data: str | None) -> RealLengths:
             f"--lengths {source!r} is no data set and no file.",
             hint=f"{did_you_mean(source, DATA_SETS)} Or a file: {', '.join(ENDINGS)}.",
         )
-    rows = list(open_input(path, Columns(None, None), None).rows())
+    rows = list(open_input(path, Columns(None, None), None, option="lengths").rows())
     if not rows:
         raise InputError(f"{path} holds no text.")
-    if path.suffix == ".txt" and all(row.first.strip().isdecimal() for row in rows):
-        return _numbers(path, [int(row.first) for row in rows], tokenizer.max_tokens)
+    if path.suffix == ".txt" and all(NUMBER.fullmatch(row.first.strip()) for row in rows):
+        return _numbers(path, [row.first.strip() for row in rows], tokenizer.max_tokens)
     texts = [row.first for row in evenly(rows, TEXTS)]
     found = tokenizer.encode(texts, max_tokens=None)
     counts = [len(encoding) for encoding in found]
@@ -52,10 +60,17 @@ def real_lengths(bundle: Bundle, source: str, data: str | None) -> RealLengths:
     return RealLengths(path.name, tuple(min(count, most) for count in counts), cut)
 
 
-def _numbers(path: Path, counts: list[int], most: int) -> RealLengths:
-    for number, count in enumerate(counts, 1):
-        if not 1 <= count <= most:
+def _numbers(path: Path, given: list[str], most: int) -> RealLengths:
+    counts = []
+    for number, text in enumerate(given, 1):
+        # Digits without end are not made a number.
+        plain = text.isdecimal() and len(text) <= len(str(most)) + MORE_DIGITS
+        if not plain or not 1 <= int(text) <= most:
+            shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
             raise InputError(
-                f"{path.name}: length {number} is {count}; this encoder takes 1 to {most} tokens."
+                f"{path.name}: length {number} is {shown}; this encoder takes 1 to {most} tokens, "
+                "whole numbers of them.",
+                hint="Correct that line. A file of texts is any that has a line of another kind.",
             )
+        counts.append(int(text))
     return RealLengths(path.name, tuple(counts))
