@@ -28,7 +28,7 @@ __all__ = ["DTYPES", "Encoder"]
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
-Part = Callable[[Tensor, PackedIds], Tensor]
+Part = Callable[[Tensor, PackedIds, Tensor], Tensor]
 
 
 class Encoder:
@@ -85,7 +85,7 @@ class Encoder:
         """``[B, width]`` or ``[T, width]`` fp32."""
         x, read = self._embed(ids)
         for part, norm, reader in self.steps:
-            out = part(read, ids)
+            out = part(read, ids, x)
             if norm is None:
                 # Behind the last of the layers that run.
                 read = x + out

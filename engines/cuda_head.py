@@ -46,8 +46,7 @@ class Head:
         if pool == "mean":
             x = kernels.mean_pool(x, cu_seqlens)
         elif pool == "first":
-            # An empty sentence that fills up a bucket begins behind the last token.
-            x = x.index_select(0, cu_seqlens[:-1].clamp(max=len(x) - 1))
+            x = kernels.first_pool(x, cu_seqlens)
         x = x.float()
         if self.embeds:
             return x

@@ -161,8 +161,11 @@ class Layer:
             self.qkv_scale = kernels.channel_scales(scale)
             self.part_scale = scale.view(3, -1)[:, 0].contiguous()
 
-    def attend(self, x: Tensor, ids: PackedIds) -> Tensor:
-        """``[T, hidden]``, what the joint projection reads -> what is added to the stream."""
+    def attend(self, x: Tensor, ids: PackedIds, stream: Tensor) -> Tensor:
+        """``[T, hidden]``, what the joint projection reads -> what is added to the stream.
+
+        ``stream`` is told of values beyond the activations' type, of which int8 would say nothing.
+        """
         facts = self.facts
         qkv = self.qkv(x, dtype=self.dtype, out_scale=self.qkv_scale)
         tokens = len(qkv)
@@ -175,6 +178,7 @@ class Layer:
             context = kernels.varlen_attention(
                 packed, ids.cu_seqlens, tokens, scale=facts.scale, out_scale=steps,
                 kv_heads=facts.shared, window=self.window, rows=self.rows,
+                stream=None if steps is None else stream,
             )  # fmt: skip
         else:
             context = kernels.varlen_attention_int8(
@@ -183,12 +187,13 @@ class Layer:
             )  # fmt: skip
         return self.output(context.view(tokens, -1), dtype=self.dtype)
 
-    def feed_forward(self, x: Tensor, ids: PackedIds) -> Tensor:
-        """``[T, hidden]``, what its first product reads -> what is added to the stream."""
+    def feed_forward(self, x: Tensor, ids: PackedIds, stream: Tensor) -> Tensor:
+        """``[T, hidden]``, what its first product reads -> what joins the stream, as above."""
         steps = self.ffn_out.steps if self.ffn_out.quantized else None
         if self.facts.gate is None:
             act = self.ffn_in(x, dtype=self.dtype, gelu=True, out_scale=steps)
         else:
             both = self.ffn_in(x, dtype=self.dtype)
-            act = kernels.gated(both, self.facts.gate, out_scale=steps)
+            told = None if steps is None else stream
+            act = kernels.gated(both, self.facts.gate, out_scale=steps, stream=told)
         return self.ffn_out(act, dtype=self.dtype)

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from xopt.engines.kernels.linear import linear_int8, linear_int8_reference
     from xopt.engines.kernels.linear_float import linear_gelu, linear_gelu_reference
     from xopt.engines.kernels.norms import pre_norm, pre_norm_reference
-    from xopt.engines.kernels.pooling import mean_pool, mean_pool_reference
+    from xopt.engines.kernels.pooling import (
+        first_pool,
+        first_pool_reference,
+        mean_pool,
+        mean_pool_reference,
+    )
     from xopt.engines.kernels.ptx import assemble_ptx
     from xopt.engines.kernels.rotary import rotate, rotate_reference
     from xopt.engines.kernels.rounding import channel_scales
@@ -56,6 +61,8 @@ __all__ = [
     "embed_layer_norm_int8",
     "embed_layer_norm_int8_reference",
     "embed_layer_norm_reference",
+    "first_pool",
+    "first_pool_reference",
     "gated",
     "gated_reference",
     "linear_gelu",
@@ -95,7 +102,7 @@ _MODULES = {
     ),
     "linear": ("linear_int8", "linear_int8_reference"),
     "linear_float": ("linear_gelu", "linear_gelu_reference"),
-    "pooling": ("mean_pool", "mean_pool_reference"),
+    "pooling": ("first_pool", "first_pool_reference", "mean_pool", "mean_pool_reference"),
     "norms": ("pre_norm", "pre_norm_reference"),
     "ptx": ("assemble_ptx",),
     "rotary": ("rotate", "rotate_reference"),

@@ -79,6 +79,8 @@ def attention_specs(
             "HEAD_DIM": head_dim,
             "WINDOW": window,
             "QUANTIZE": False,
+            "stream": None,
+            "HIDDEN": 1,
         },
     )
 

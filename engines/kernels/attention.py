@@ -25,6 +25,7 @@ from xopt.engines.kernels.checks import (
     require_positive,
     require_scale,
     require_shape,
+    require_stream,
 )
 from xopt.engines.kernels.criteria import plain_attention
 from xopt.engines.kernels.launching import follow, launch_options
@@ -49,11 +50,8 @@ __all__ = [
 
 HEAD_DIMS = (32, 64, 128)
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
-# Below every score, and finite when it is scaled.
-UNSEEN: tl.constexpr = tl.constexpr(-1e30)
-# Far above that when it is scaled, and far below every score: of a key without values, by which the
-# rows of a window begin.
-NO_KEY: tl.constexpr = tl.constexpr(-1e24)
+# Far below every score, and finite where one is added.
+UNSEEN: tl.constexpr = tl.constexpr(-1e38)
 TRITON_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -88,15 +86,13 @@ def _attend(
     # The sums of keys that do not exist begin at -inf: a select for each column, not each score.
     begin = tl.where(exists, 0.0, float("-inf"))[None, :] + tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     if WINDOW is not None:
-        # Finite: a row may see no key of this step. Its peak lies so far above that they count 0.
-        # Of a rounded peak of their own a multiply-add leaves up to 2^70, and exp2 of that is inf.
+        # Finite: a row may see no key of this step; the first that it sees makes 0 of all before.
         begin += tl.where(tl.abs(ahead[:, None] - key[None, :]) <= WINDOW, 0.0, UNSEEN)
     scores = tl.dot(q, k, begin, input_precision="ieee")
-    # The scale is positive, so the peak of the scaled scores is the scaled peak, and scaling and
-    # subtraction become one multiply-add per score.
-    new_peak = tl.maximum(peak, tl.max(scores, 1) * scale_log2)
-    probs = tl.exp2(scores * scale_log2 - new_peak[:, None])
-    decay = tl.exp2(peak - new_peak)
+    # A multiply-add with a scaled peak leaves what that was rounded by: up to 2^16 from 2^28 on.
+    new_peak = tl.maximum(peak, tl.max(scores, 1))
+    probs = tl.exp2((scores - new_peak[:, None]) * scale_log2)
+    decay = tl.exp2((peak - new_peak) * scale_log2)
     total = total * decay + tl.sum(probs, 1)
     probs = narrow(probs, v.dtype)
     if INTERPRETED:
@@ -108,10 +104,10 @@ def _attend(
 
 @triton.jit(do_not_specialize=["tokens", "sentences"])
 def varlen_attention_kernel(
-    qkv, cu_seqlens, tokens, sentences, softmax_scale, out_scale, out,
+    qkv, cu_seqlens, tokens, sentences, softmax_scale, out_scale, out, stream,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WINDOW: tl.constexpr,
-    QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr, HIDDEN: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):  # fmt: skip
     follow(DEPENDENT)
@@ -140,8 +136,8 @@ def varlen_attention_kernel(
         q = q.to(tl.float32)
     scale_log2 = softmax_scale * LOG2_E
     acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
-    peak = tl.full([BLOCK_M], float("-inf") if WINDOW is None else NO_KEY, tl.float32)
-    total = tl.full([BLOCK_M], 0.0 if WINDOW is None else 1.0, tl.float32)
+    peak = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
     begin = 0
     end = length
     if WINDOW is not None:
@@ -159,6 +155,10 @@ def varlen_attention_kernel(
         column = (head * HEAD_DIM + dim)[None, :]
         step, inverse = load_scale(out_scale, column, None, HEADS * HEAD_DIM, PER_CHANNEL)
         tl.store(out_ptrs, quantize(context, step, inverse, False), mask=exists)
+        if stream is not None:
+            lost = tl.sum(context, 1) * 0.0
+            place = stream + (start + row).to(tl.int64) * HIDDEN
+            tl.store(place, narrow(lost, stream.dtype.element_ty), (row < length) & (lost != lost))
     else:
         tl.store(out_ptrs, narrow(context, out.dtype.element_ty), mask=exists)
 
@@ -203,6 +203,7 @@ def varlen_attention(
     kv_heads: int | None = None,
     window: int | None = None,
     rows: int = ROWS[0],
+    stream: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Bidirectional attention within each sentence of a packed batch, in one kernel.
 
@@ -222,6 +223,8 @@ def varlen_attention(
             row of a tile sees are not read, so that the cost is O(T · window).
         rows: of a tile: 128, or 64 for short sentences. One number for all that must agree to the
             last bit.
+        stream: ``[T, hidden]``; int8 has no NaN, so where a token's context is infinite or NaN, its
+            row here begins with NaN afterwards.
 
     Returns:
         ``[T, heads, head_dim]``; zeros for tokens of the unused tail.
@@ -234,8 +237,9 @@ def varlen_attention(
     require_dtype("qkv", qkv, [torch.float16, torch.bfloat16, torch.float32])
     tile = attention_tile(qkv.shape[-1], qkv.dtype, rows)
     return launch_attention(
-        qkv, cu_seqlens, tile, scale=scale, out_scale=out_scale, kv_heads=kv_heads, window=window
-    )
+        qkv, cu_seqlens, tile, scale=scale, out_scale=out_scale, kv_heads=kv_heads, window=window,
+        stream=stream,
+    )  # fmt: skip
 
 
 def launch_attention(
@@ -247,22 +251,25 @@ def launch_attention(
     out_scale: float | torch.Tensor | None = None,
     kv_heads: int | None = None,
     window: int | None = None,
+    stream: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """:func:`varlen_attention` with a tile of the caller's choice, for measurements."""
     tokens, head_dim = qkv.shape[0], qkv.shape[-1]
     heads = qkv.shape[2] if kv_heads is None else qkv.shape[1] - 2 * kv_heads
     require_positive(scale=scale)
     require_scale("out_scale", out_scale, heads * head_dim)
-    require_device(qkv, cu_seqlens, only_tensor(out_scale))
+    require_stream(stream, tokens)
+    require_device(qkv, cu_seqlens, only_tensor(out_scale), stream)
     sentences = cu_seqlens.shape[0] - 1
     dtype = qkv.dtype if out_scale is None else torch.int8
     out = torch.empty((tokens, heads, head_dim), dtype=dtype, device=qkv.device)
     varlen_attention_kernel[GridRule(tile.block_m, 1, heads).grid(tokens, sentences)](
         qkv, cu_seqlens, tokens, sentences, head_dim**-0.5 if scale is None else scale,
-        1.0 if out_scale is None else out_scale, out,
+        1.0 if out_scale is None else out_scale, out, stream,
         HEADS=heads, KV_HEADS=kv_heads or heads, HEAD_DIM=head_dim,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, WINDOW=window,
         QUANTIZE=out_scale is not None, PER_CHANNEL=isinstance(out_scale, torch.Tensor),
+        HIDDEN=1 if stream is None else stream.shape[1],
         num_warps=tile.num_warps, num_stages=tile.num_stages, maxnreg=tile.max_registers,
         **launch_options(qkv.device),
     )  # fmt: skip
@@ -280,11 +287,7 @@ def varlen_attention_reference(
     window: int | None = None,
     rows: int = ROWS[0],
 ) -> torch.Tensor:
-    """What :func:`varlen_attention` computes, in plain fp32, whatever ``rows`` is.
-
-    Returns:
-        ``[T, heads, head_dim]`` fp32, or int8 with ``out_scale``.
-    """
+    """:func:`varlen_attention` in plain fp32, whatever ``rows`` is: fp32, or int8 with a scale."""
     check_packed_qkv(qkv, cu_seqlens, max_seqlen, kv_heads)
     context = plain_attention(qkv.float(), cu_seqlens, scale, kv_heads, window)
     if out_scale is None:

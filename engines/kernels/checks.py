@@ -32,6 +32,7 @@ __all__ = [
     "require_positive",
     "require_scale",
     "require_shape",
+    "require_stream",
 ]
 
 OLDEST_SM = 80
@@ -139,6 +140,13 @@ def require_scale(name: str, scale: float | torch.Tensor | None, columns: int) -
         require_dtype(name, scale, [torch.float32])
     else:
         require_positive(**{name: scale})
+
+
+def require_stream(stream: torch.Tensor | None, tokens: int) -> None:
+    """Check the residual stream, where it is told what int8 cannot say."""
+    if stream is not None:
+        require_shape("stream", stream, (tokens, "hidden"))
+        require_dtype("stream", stream, [torch.float16, torch.bfloat16, torch.float32])
 
 
 def only_tensor(scale: float | torch.Tensor | None) -> torch.Tensor | None:

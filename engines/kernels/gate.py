@@ -24,6 +24,7 @@ from xopt.engines.kernels.checks import (
     require_dtype,
     require_scale,
     require_shape,
+    require_stream,
 )
 from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.launching import follow, launch_options
@@ -42,8 +43,8 @@ NUM_WARPS = 4
 
 @triton.jit
 def _gated_kernel(
-    x, out_scale, out, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SILU: tl.constexpr,
-    QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr,
+    x, out_scale, out, stream, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SILU: tl.constexpr,
+    QUANTIZE: tl.constexpr, PER_CHANNEL: tl.constexpr, HIDDEN: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):  # fmt: skip
     follow(DEPENDENT)
@@ -58,13 +59,18 @@ def _gated_kernel(
     if QUANTIZE:
         step, inverse = load_scale(out_scale, column, exists, WIDTH, PER_CHANNEL)
         tl.store(out + place, quantize(y, step, inverse, False), mask=exists)
+        if stream is not None:
+            # NaN if one of them is infinite or NaN, else 0.
+            lost = tl.sum(y, 0) * 0.0
+            tl.store(stream + row * HIDDEN, narrow(lost, stream.dtype.element_ty), lost != lost)
     else:
         tl.store(out + place, narrow(y, out.dtype.element_ty), mask=exists)
 
 
 def gated(
-    x: torch.Tensor, activation: str, *, out_scale: float | torch.Tensor | None = None
-) -> torch.Tensor:
+    x: torch.Tensor, activation: str, *, out_scale: float | torch.Tensor | None = None,
+    stream: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
     """``activation(x[:, :width]) · x[:, width:]``, computed in fp32.
 
     Args:
@@ -72,6 +78,7 @@ def gated(
         activation: ``gelu``, the exact form, or ``silu``.
         out_scale: scale of an int8 result, above 0, or ``channel_scales`` of one per channel;
             without it the result has ``x``'s dtype.
+        stream: as for :func:`xopt.engines.kernels.varlen_attention`.
 
     Returns:
         ``[T, width]``.
@@ -89,14 +96,16 @@ def gated(
         )
     tokens, width = x.shape[0], x.shape[1] // 2
     require_scale("out_scale", out_scale, width)
-    require_device(x, only_tensor(out_scale))
+    require_stream(stream, tokens)
+    require_device(x, only_tensor(out_scale), stream)
     dtype = x.dtype if out_scale is None else torch.int8
     out = torch.empty((tokens, width), dtype=dtype, device=x.device)
     if tokens:
         _gated_kernel[(tokens, triton.cdiv(width, BLOCK))](
-            x, 1.0 if out_scale is None else out_scale, out,
+            x, 1.0 if out_scale is None else out_scale, out, stream,
             WIDTH=width, BLOCK=BLOCK, SILU=activation == "silu", QUANTIZE=out_scale is not None,
-            PER_CHANNEL=isinstance(out_scale, torch.Tensor), num_warps=NUM_WARPS,
+            PER_CHANNEL=isinstance(out_scale, torch.Tensor),
+            HIDDEN=1 if stream is None else stream.shape[1], num_warps=NUM_WARPS,
             **launch_options(x.device),
         )  # fmt: skip
     return out

@@ -62,6 +62,8 @@ def layer_norm_row(
         mean = tl.sum(x, 0) / HIDDEN
         centred = tl.where(exists, x - mean, 0.0)
     variance = tl.sum(centred * centred, 0) / HIDDEN
+    # Squares beyond fp32: divided by their infinite sum, every value would be 0.
+    variance = tl.where(variance == float("inf"), float("nan"), variance)
     w = tl.load(weight + column, mask=exists, other=0.0).to(tl.float32)
     b = 0.0
     if bias is not None:

@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.checks import (
+    KernelInputError,
     only_tensor,
     require_device,
     require_dtype,
@@ -43,6 +44,10 @@ __all__ = [
     "linear_int8_kernel",
     "linear_int8_reference",
 ]
+
+
+# Each product of int8 is up to 2^14, and int32 ends at 2^31.
+MOST_FEATURES = 1 << 17
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -238,6 +243,12 @@ def linear_int8_reference(
 def _check(
     x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor, bias: torch.Tensor
 ) -> None:
+    if x.shape[-1] >= MOST_FEATURES:
+        raise KernelInputError(
+            f"Sums of {x.shape[-1]:,} products of int8 do not fit into int32; at most "
+            f"{MOST_FEATURES - 1:,} do.",
+            hint="Use fp16 for this product.",
+        )
     require_shape("x", x, ("T", "in"))
     require_shape("weight", weight, ("out", x.shape[1]))
     require_shape("weight_scale", weight_scale, (weight.shape[0],))

@@ -63,12 +63,14 @@ PARTS = [
         ROWS=36, HEADS=24, HALF=32, BLOCK=32,
     ),
     part(
-        "gated", gate._gated_kernel, {"x": "*fp16", "out_scale": "*fp32"}, {"out": "*i8"},
-        WIDTH=1152, BLOCK=1024, SILU=False, QUANTIZE=True, PER_CHANNEL=True,
+        "gated", gate._gated_kernel, {"x": "*fp16", "out_scale": "*fp32"},
+        {"out": "*i8", "stream": "*fp16"},
+        WIDTH=1152, BLOCK=1024, SILU=False, QUANTIZE=True, PER_CHANNEL=True, HIDDEN=768,
     ),
     part(
         "gated", gate._gated_kernel, {"x": "*fp16"}, {"out": "*fp16"},
-        out_scale=1.0, WIDTH=1152, BLOCK=1024, SILU=True, QUANTIZE=False, PER_CHANNEL=False,
+        out_scale=1.0, stream=None, WIDTH=1152, BLOCK=1024, SILU=True, QUANTIZE=False,
+        PER_CHANNEL=False, HIDDEN=1,
     ),
     part(
         "pre_norm", layer_norm.add_norm_kernel,

@@ -42,6 +42,10 @@ SPECS += [
         "mean_pool", pooling._mean_pool_kernel, {"x": "*fp16", "cu_seqlens": "*i32"},
         {"out": "*fp32"}, HIDDEN=768, ROWS=pooling.ROWS, BLOCK=pooling.BLOCK,
     ),
+    part(
+        "first_pool", pooling._first_pool_kernel, {"x": "*fp16", "cu_seqlens": "*i32"},
+        {"out": "*fp32"}, HIDDEN=768, ROWS=pooling.BLOCK, BLOCK=pooling.FIRST_BLOCK,
+    ),
     replace(
         part(
             "epilogue", linear._epilogue_kernel,

@@ -201,6 +201,41 @@ def test_a_row_may_see_no_key_of_a_step(
         assert largest_error(out, reference) <= 2 * largest_error(peer, reference) + EPS
 
 
+@pytest.mark.usefixtures("contracted")
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("size", [2.0**10, 2.0**13, 2.0**15])
+def test_the_largest_score_is_taken_away_as_it_is(
+    size: float, window: int | None, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    """Up to the largest that fp16 makes, the leader of each row has all of its weight."""
+    generator = torch.Generator().manual_seed(5)
+    q = 0.6 + torch.rand(70, 1, 64, generator=generator)
+    place = torch.randperm(70, generator=generator)
+    # Keys are multiples of one row: which leads is clear, and what its score is rounded by is not.
+    k = torch.ones(70, 1, 64) * (0.6 + place / 70)[:, None, None]
+    v = torch.randn(70, 1, 64, generator=generator)
+    qkv = torch.stack([q * size, k * size, v], 1).to(device, torch.float16)
+    out = kernels.varlen_attention(qkv, cu_seqlens([70]), 70, window=window)
+    near = (torch.arange(70)[:, None] - torch.arange(70)).abs() <= (window or 70)
+    leader = torch.where(near, place, -1).argmax(1)
+    assert torch.equal(out.cpu(), qkv[leader.to(device), 2].cpu())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("window", [None, 4])
+def test_scores_of_any_size(
+    window: int | None, sign: int, device: torch.device, cu_seqlens: CuSeqlens
+) -> None:
+    """No score is as far below as a key that a window hides: bf16 makes such of 1e30."""
+    qkv = torch.full((130, 3, 1, 32), 1e15, dtype=torch.bfloat16)
+    qkv[:, 0] *= sign
+    qkv[:, 2] = make_qkv(130, 1, 32, torch.bfloat16, torch.device("cpu"))[:, 2]
+    given = (qkv.to(device), cu_seqlens([130]), 130)
+    out = kernels.varlen_attention(*given, window=window)
+    reference = kernels.varlen_attention_reference(*given, window=window)
+    assert largest_error(out, reference) <= 2**-8
+
+
 def test_keys_outside_of_the_window_are_not_read(
     device: torch.device, cu_seqlens: CuSeqlens
 ) -> None:
