@@ -4,9 +4,10 @@
 
 Needs Python, torch, triton and transformers, and no index. Seven stages, each a process of its own
 with a time limit, and what those before it left of theirs: what one of them breaks or hangs costs
-the others nothing. The rows of each are written when it ends (``rows.jsonl``), a table last
-(``table.md``). The first stages say whether answers are right, the last two how long they take; how
-long that is is never a reason to fail.
+the others nothing. The rows of each are written when it ends (``rows.jsonl``), and so is the table
+(``table.md``); those of a stage that was ended with all lie in ``STAGE.jsonl``. The first stages
+say whether answers are right, the last two how long they take; how long that is is never a reason
+to fail.
 
 Exits with 1 if an answer is wrong, a stage died or one that checks answers did not end in time, or
 nothing could be written; with 2 if there is no GPU, or nowhere to write to; else with 0.
@@ -16,11 +17,14 @@ nothing could be written; with 2 if there is no GPU, or nowhere to write to; els
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +68,10 @@ STAGES = (
     Stage("whole", 110, "XLM-R base beside transformers and torch.compile"),
 )
 NO_GPU = "no GPU"
+NEEDS = "torch triton transformers safetensors numpy"
+# PR_SET_PDEATHSIG of prctl(2).
+PARENT_DIED = 1
+NOT_REACHED = {"rows": [{"what": "", "skipped": "not reached"}], "ended": ""}
 # An interpreter on a busy machine.
 SLOWER = 5
 
@@ -75,7 +83,8 @@ def run_stage(stage: Stage, rows: Path, interpret: bool, spare_s: float = 0) -> 
         stage: to run.
         rows: where its rows go too.
         interpret: whether in Triton's interpreter.
-        spare_s: seconds beyond its limit; what is left of both is ``spare_s`` of the result.
+        spare_s: seconds beyond its limit; what is left of both is ``spare_s`` of the result, less
+            than nothing where ending it took longer.
     """
     limit_s = stage.limit_s * (SLOWER if interpret else 1) + spare_s
     begin = time.monotonic()
@@ -88,24 +97,50 @@ def run_stage(stage: Stage, rows: Path, interpret: bool, spare_s: float = 0) -> 
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, (source, environment.get("PYTHONPATH")))
     )
-    ended = ""
-    try:
-        done = subprocess.run(
-            command, env=environment, timeout=limit_s, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["nothing"]
-            ended = f"died ({done.returncode}): {said[-1][:300]}"
-    except subprocess.TimeoutExpired:
+    status, said = run_process(command, environment, limit_s)
+    ended = f"died ({status}): {said}" if status else ""
+    if status is None:
         ended = f"stopped after {limit_s:.0f} s"
     found = read_rows(place)
     place.unlink(missing_ok=True)
     text = "".join(json.dumps({"stage": stage.name, **row}) + "\n" for row in found)
-    left_s = max(0.0, limit_s - (time.monotonic() - begin))
+    left_s = limit_s - (time.monotonic() - begin)
     return {
         "stage": stage.name, "ended": ended, "rows": found, "spare_s": left_s,
         "kept": written(rows, text),
     }  # fmt: skip
+
+
+def run_process(
+    command: Sequence[Any], environment: dict[str, str], limit_s: float
+) -> tuple[int | None, str]:
+    """Its exit status, None if its time was over, and the last line that it said.
+
+    What it started ends with it: a compiler's worker would keep the GPU or a pipe.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
+        status = None
+        try:
+            status = wait(process, limit_s)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            # One that hangs in the driver is left behind.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines() or ["nothing"]
+    return status, lines[-1][:300]
+
+
+def wait(process: subprocess.Popen[bytes], limit_s: float) -> int:
+    """For its end; TimeoutExpired after ``limit_s``."""
+    return process.wait(max(1.0, limit_s))
 
 
 def written(path: Path, text: str) -> bool:
@@ -164,15 +199,21 @@ def render(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def has_gpu() -> bool:
-    """Whether there is a driver, and PyTorch finds a GPU by it."""
+def no_gpu() -> str:
+    """Why there is none: no driver, or what PyTorch says of it; empty if there is one."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
+        return NO_GPU
     import torch
 
-    return torch.cuda.is_available()
+    if torch.cuda.is_available():
+        return ""
+    try:
+        torch.cuda.init()
+    except Exception as error:
+        return f"{NO_GPU} for PyTorch: {str(error).strip().partition(chr(10))[0]}"
+    return NO_GPU
 
 
 def run_here(name: str, rows: Path) -> int:
@@ -185,13 +226,19 @@ def run_here(name: str, rows: Path) -> int:
             stream.write(json.dumps(row, default=lambda value: value.item()) + "\n")
 
         stage = next(stage for stage in STAGES if stage.name == name)
-        if not (stage.interpreted if interpreted else has_gpu()):
-            say(what=name, skipped=NO_GPU)
-            return 0
-        import gpu_stages
-        import gpu_timings
-        import torch
-
+        try:
+            reason = no_gpu() if not interpreted else "" if stage.interpreted else NO_GPU
+            if reason:
+                say(what=name, skipped=reason)
+                return 0
+            import gpu_stages
+            import gpu_timings
+            import torch
+        except ModuleNotFoundError as error:
+            print(
+                f"{error.name} is missing: {sys.executable} -m pip install {NEEDS}", file=sys.stderr
+            )
+            return 1
         found = {**vars(gpu_timings), **vars(gpu_stages)}
         run = found.get(f"{name}_stage") or found[name]
         run(say, torch.device("cpu" if interpreted else "cuda"))
@@ -207,6 +254,8 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stage:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGKILL)
         return run_here(options.stage, options.rows)
     rows, table_place = options.out / "rows.jsonl", options.out / "table.md"
     try:
@@ -217,6 +266,8 @@ def main() -> int:
         parser.error(f"--out {options.out}: {error.strerror}; name a folder that can be written")
     results: list[dict[str, Any]] = []
     spare_s = 0.0
+    # So that a stage is ended with this process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for stage in STAGES:
         if options.only and stage.name not in options.only:
             results.append({"rows": [{"what": "", "skipped": "not asked for"}], "ended": ""})
@@ -224,15 +275,22 @@ def main() -> int:
         print(f"{stage.name}: {stage.what}", file=sys.stderr, flush=True)
         results.append(run_stage(stage, rows, options.interpret, spare_s))
         spare_s = results[-1]["spare_s"]
+        reached = [*results, *[NOT_REACHED] * (len(STAGES) - len(results))]
+        with contextlib.suppress(OSError):
+            table_place.write_text(render(reached), encoding="utf-8")
     table = render(results)
     print(table)
+    with contextlib.suppress(OSError):
+        table_place.write_text("")
     kept = [written(table_place, table), *(result.get("kept", True) for result in results)]
     if not all(kept) or any(
         judge(stage, result) for stage, result in zip(STAGES, results, strict=True)
     ):
         return 1
     none = all(
-        row.get("skipped") in (NO_GPU, "not asked for") for r in results for row in r["rows"]
+        str(row.get("skipped")).startswith((NO_GPU, "not asked for"))
+        for r in results
+        for row in r["rows"]
     )
     return 2 if none else 0
 

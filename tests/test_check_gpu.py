@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -149,7 +151,7 @@ def test_only_a_wrong_answer_a_missing_one_or_a_crash_fails(
     [
         ("print('{\"right\": true}', file=out); os.abort()", "died (-6)", 1),
         ("print('{\"right\": tr', file=out, end='')", "", 0),
-        ("print('{\"right\": true}', file=out); print(); hang()", "stopped after 60 s", 1),
+        ("print('{\"right\": true}', file=out); work(); hang()", "stopped after 60 s", 1),
     ],
 )
 def test_a_stage_that_breaks_or_hangs_costs_the_others_nothing(
@@ -160,19 +162,23 @@ def test_a_stage_that_breaks_or_hangs_costs_the_others_nothing(
     ended: str,
     rows: int,
 ) -> None:
-    def over_when_it_hangs(command: Any, *, timeout: float, **given: Any) -> Any:
-        """What ``run`` does after ``timeout`` seconds, as soon as the stage has said a line."""
-        del given["capture_output"], given["check"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, **given) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            process.kill()
-        raise subprocess.TimeoutExpired(command, timeout)
+    begun: list[Any] = []
+
+    def over_when_it_hangs(process: Any, limit_s: float) -> Any:
+        """What waiting does after its seconds, as soon as the stage has said a line."""
+        begun.append(process)
+        while not (tmp_path / "worker").is_file():
+            time.sleep(0.05)
+        raise subprocess.TimeoutExpired("", limit_s)
 
     if "hang()" in body:
-        monkeypatch.setattr(subprocess, "run", over_when_it_hangs)
+        monkeypatch.setattr(script, "wait", over_when_it_hangs)
     (tmp_path / "check_gpu.py").write_text(
-        "import os, sys\nfrom signal import pause as hang\n"
+        "import os, subprocess, sys\nfrom signal import pause as hang\n"
+        "def work():\n"
+        "    worker = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+        f"    with open({str(tmp_path / 'begun')!r}, 'w') as file: print(worker.pid, file=file)\n"
+        f"    os.rename({str(tmp_path / 'begun')!r}, {str(tmp_path / 'worker')!r})\n"
         f"out = open(sys.argv[4], 'w', buffering=1)\n{body}\n"
     )
     script.HERE = tmp_path  # type: ignore[attr-defined]
@@ -181,6 +187,17 @@ def test_a_stage_that_breaks_or_hangs_costs_the_others_nothing(
     assert result["ended"].startswith(ended) if ended else not result["ended"]
     assert len(result["rows"]) == rows
     assert len(place.read_text().splitlines()) == rows
+    for _ in begun:
+        # A worker of its own has ended too, or is about to.
+        state = Path("/proc") / (tmp_path / "worker").read_text().strip() / "stat"
+        for _ in range(200):
+            with contextlib.suppress(FileNotFoundError):
+                if state.read_text().rpartition(")")[2].split()[0] != "Z":
+                    time.sleep(0.05)
+                    continue
+            break
+        else:
+            pytest.fail("what the stage started goes on")
 
 
 def test_every_stage_may_take_its_time_and_all_take_less_than_ten_minutes(
@@ -190,19 +207,18 @@ def test_every_stage_may_take_its_time_and_all_take_less_than_ten_minutes(
     given: list[float] = []
     clock = iter([0.0, 10.0, 10.0, 200.0])
 
-    def over(command: Any, *, timeout: float, **options: Any) -> Any:
-        given.append(timeout)
-        if len(given) > 1:
-            raise subprocess.TimeoutExpired(command, timeout)
-        return subprocess.CompletedProcess(command, 0, "", "")
+    def over(command: Any, environment: Any, limit_s: float) -> Any:
+        given.append(limit_s)
+        return None if len(given) > 1 else 0, ""
 
-    monkeypatch.setattr(script, "subprocess", SimpleNamespace(**vars(subprocess) | {"run": over}))
+    monkeypatch.setattr(script, "run_process", over)
     monkeypatch.setattr(script, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     stage = script.Stage("kernels", 60, "")
     first = script.run_stage(stage, tmp_path / "rows.jsonl", False)
     second = script.run_stage(stage, tmp_path / "rows.jsonl", False, first["spare_s"])
     assert given == [60, 110]
-    assert (second["ended"], second["spare_s"]) == ("stopped after 110 s", 0)
+    # What ending it took is the next ones' loss: the call ends in time.
+    assert (second["ended"], second["spare_s"]) == ("stopped after 110 s", -80)
 
 
 def test_what_cannot_be_written_is_told_and_the_table_is_printed(
