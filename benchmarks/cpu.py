@@ -14,13 +14,14 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from cpu_base import Call
 from cpu_peers import PEERS
-from shapes import random_checkpoint
+from shapes import SHAPES, random_checkpoint
 
 from xopt.evaluate.work import WORK, timing
 from xopt.hashing import cache_folder
@@ -58,7 +59,7 @@ def main() -> None:
     arguments = _arguments()
     if arguments.show:
         for path in arguments.show:
-            show(json.loads(Path(path).read_text()))
+            show(_stored(path))
         return
     begin = time.monotonic()
     scratch = cache_folder() / "benchmarks" / "cpu" / arguments.shape
@@ -67,7 +68,12 @@ def main() -> None:
     peers: dict[str, Call] = {}
     for name in arguments.peers.split(","):
         print(f"preparing {name}", file=sys.stderr, flush=True)
-        peers[name] = PEERS[name](checkpoint, scratch, arguments.threads)
+        try:
+            peers[name] = PEERS[name](checkpoint, scratch, arguments.threads)
+        except ImportError as error:
+            _stop(
+                f"{name}: {error}. Install it (benchmarks/README.md), or leave it out of --peers."
+            )
         if arguments.prepare:
             peers[name]([np.arange(5, 9, dtype=np.int32)] * 2)
             del peers[name]
@@ -151,41 +157,87 @@ def _jiffies() -> list[int]:
     return [int(word) for word in path.read_text().splitlines()[0].split()[1:9]]
 
 
-def strongest(timed: dict[str, Any]) -> str:
-    """The peer with the smallest median."""
+def strongest(timed: dict[str, Any]) -> str | None:
+    """The peer with the smallest median; None where nothing but xopt and the floor was timed."""
     peers = [name for name in timed if name not in ("xopt", "floor")]
-    return min(peers, key=lambda name: timed[name]["median_ms"])
+    return min(peers, key=lambda name: timed[name]["median_ms"], default=None)
 
 
 def show(document: dict[str, Any]) -> None:
     """Medians in ms, and how fast xopt is beside the strongest peer of each case."""
     print(document["shape"])
     for case, timed in document["cases"].items():
-        ours = timed["xopt"]["median_ms"]
         best = strongest(timed)
-        line = f"{case}: {timed[best]['median_ms'] / ours:.2f} x as fast as {best}"
+        said = []
+        if "xopt" in timed:
+            ours = timed["xopt"]["median_ms"]
+            if best is not None:
+                said.append(f"{timed[best]['median_ms'] / ours:.2f} x as fast as {best}")
+            if "floor" in timed:
+                said.append(f"{ours / timed['floor']['median_ms']:.2f} x the floor")
         loud = sum(share > BUSY for share in document["busy"][case])
-        if "floor" in timed:
-            line += f", {ours / timed['floor']['median_ms']:.2f} x the floor"
-        print(line + (f" ({loud} busy rounds)" if loud else ""))
+        print(f"{case}: " + ", ".join(said) + (f" ({loud} busy rounds)" if loud else ""))
         for name, found in timed.items():
             low = min(found["samples_ms"])
             print(f"  {name:24s} median {found['median_ms']:9.2f} ms  min {low:9.2f} ms")
+
+
+def _stored(path: str) -> dict[str, Any]:
+    """A document that ``--json`` wrote."""
+    try:
+        document = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        _stop(f"--show {path}: {error}")
+    if not isinstance(document, dict) or not {"shape", "cases", "busy"} <= document.keys():
+        _stop(f"--show {path} is no document of cpu.py --json.")
+    return document
+
+
+def _stop(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _names(known: Iterable[str]) -> Callable[[str], str]:
+    """Comma-separated names, each of which is known and given once."""
+
+    def check(given: str) -> str:
+        names = given.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        if len(set(names)) < len(names):
+            raise argparse.ArgumentTypeError(f"{given!r} names one twice")
+        return given
+
+    return check
+
+
+def _positive(given: str) -> int:
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"{given!r} is no whole number of 1 or more")
+    return int(given)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--shape", default="xlm-r-base", help="one of shapes.py")
+    parser.add_argument("--shape", default="xlm-r-base", choices=SHAPES)
     parser.add_argument("--prepare", action="store_true", help="make what is timed, time nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--show", nargs="+", help="print the tables of stored documents")
-    parser.add_argument("--peers", default=DEFAULT, help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--cases", default=",".join(CASES), help="comma-separated")
-    parser.add_argument("--repeat", type=int, default=15, help="most timed rounds")
+    parser.add_argument(
+        "--peers", default=DEFAULT, type=_names(PEERS), help=f"of {', '.join(PEERS)}"
+    )
+    parser.add_argument(
+        "--cases", default=",".join(CASES), type=_names(CASES), help=f"of {', '.join(CASES)}"
+    )
+    parser.add_argument("--repeat", type=_positive, default=15, help="most timed rounds")
     parser.add_argument("--seconds", type=float, default=200, help="for the whole, about")
-    parser.add_argument("--threads", type=int, default=cpu_count(), help="cores for every peer")
+    parser.add_argument(
+        "--threads", type=_positive, default=cpu_count(), help="cores for every peer"
+    )
     return parser.parse_args()
 
 

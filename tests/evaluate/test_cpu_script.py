@@ -1,0 +1,48 @@
+"""``benchmarks/cpu.py`` refuses what it cannot time before it prepares anything."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--peers", "xopt,wrong"], "'wrong' is none of xopt, "),
+        (["--cases", "b1_s8,nope"], "'nope' is none of b1_s8, "),
+        (["--cases", "b1_s8,b1_s8"], "names one twice"),
+        (["--shape", "none"], "invalid choice: 'none'"),
+        (["--repeat", "0"], "'0' is no whole number of 1 or more"),
+        (["--show", "other.json"], "other.json is no document of cpu.py --json"),
+        (["--show", "absent.json"], "absent.json: [Errno 2]"),
+    ],
+)
+def test_what_cannot_be_timed_or_shown_is_told(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    done = _run(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_peer_alone_is_shown(tmp_path: Path) -> None:
+    timed = {"xopt": {"median_ms": 2.0, "samples_ms": [2.0]}}
+    stored = {"shape": "tiny", "cases": {"b1_s8": timed}, "busy": {"b1_s8": [0.5]}}
+    (tmp_path / "one.json").write_text(json.dumps(stored))
+    done = _run(tmp_path, "--show", "one.json")
+    assert done.returncode == 0, done.stderr
+    assert "b1_s8:  (1 busy rounds)\n  xopt" in done.stdout
+
+
+def _run(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / "benchmarks" / "cpu.py"), *arguments],
+        cwd=place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
