@@ -42,6 +42,8 @@ __all__ = [
 
 # Through it OpenVINO tells its makers of every process that imports it.
 OBSERVER = "openvino_telemetry"
+# Characters of a name in which others like it are sought.
+LONGEST_NAME = 200
 
 
 class XoptError(Exception):
@@ -111,6 +113,8 @@ class BuildError(XoptError):
 def did_you_mean(name: str, possible: Iterable[str]) -> str:
     """One sentence that lists ``possible`` and, if one is close, suggests it first."""
     choices = sorted(possible)
+    # No choice is longer; a name of megabytes, as a server may be sent, would take seconds.
+    name = name[:LONGEST_NAME]
     close = difflib.get_close_matches(name.lower(), [c.lower() for c in choices], n=1, cutoff=0.5)
     suggestion = ""
     if close:

@@ -97,3 +97,29 @@ def test_a_head_has_to_be_complete_in_time(server: Any, monkeypatch: pytest.Monk
 def test_no_tunnel_is_opened(line: socket.socket) -> None:
     line.sendall(b"CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n")
     assert answers(line) == [(400, b"This server is no proxy.")]
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "status"),
+    [(b"/embed", b"k", 413), (b"/embed", b"no", 401), (b"/no", b"k", 404)],
+)
+def test_who_sends_more_than_is_read_gets_the_answer(
+    start: Any, bundles: Any, path: bytes, key: bytes, status: int
+) -> None:
+    with start({"embed": bundles["embed"]}, api_key="k", max_body_kib=64) as running:
+        port = int(running.url.rpartition(":")[2])
+        size = 48 * 2**20
+        head = b"POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n" % (path, key)
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as opened:
+            # As urllib does, whose connection is closed with the answer.
+            opened.sendall(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % size)
+            for _ in range(48):
+                opened.sendall(b" " * 2**20)
+            assert [code for code, _ in answers(opened)] == [status]
+
+
+def test_who_asks_before_sending_much_is_refused_before(line: socket.socket) -> None:
+    line.sendall(
+        HEAD + b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n"
+    )
+    assert [status for status, _ in answers(line)] == [413]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from xopt.model.remote import TooLargeError
 from xopt.reading import parse_json
-from xopt.serve import large
+from xopt.serve import large, tei
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -173,3 +173,21 @@ def test_others_are_answered_while_a_large_body_is_read_or_written(
     assert (small[0], found[0][0]) == (200, 200)
     if path == "/embed":
         assert len(found[0][1]) == len(body["inputs"])
+
+
+def test_the_texts_of_a_large_rerank_are_checked_beside_the_loop(
+    start: Any, bundles: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    check = tei.check_row
+
+    def seen(*rows: Any, **options: Any) -> None:
+        threads.append(threading.current_thread().name)
+        check(*rows, **options)
+
+    monkeypatch.setattr(tei, "check_row", seen)
+    with start({"rerank": bundles["rerank"]}) as running:
+        body = {"query": "a", "texts": ["\u200b" * 2**17 + "a"], "truncate": True}
+        assert running.ask("/rerank", body)[0] == 200
+    assert len(threads) == 2
+    assert all(name.startswith("xopt-worker") for name in threads)

@@ -117,6 +117,13 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
         ("/embed", {"inputs": ["a", True]}, 400, "inputs[1] is true"),
         ("/embed", {"inputs": "\u200b \ufeff\u0007"}, 400, "at least one visible character"),
         ("/embed", {"inputs": "x", "prompt_name": "z"}, 400, "This model has no prompt 'z'"),
+        ("/embed", {"inputs": "x", "model": "y" * 900}, 404, f"No model '{'y' * 79} is served."),
+        (
+            "/embed",
+            {"inputs": "x", "prompt_name": "y" * 900},
+            400,
+            f"no prompt '{'y' * 79}. Possible",
+        ),
         ("/embed", b"", 400, "The body is empty. Send a JSON object"),
         ("/embed", b"null", 400, "The body is null, not a JSON object"),
         ("/predict", {"inputs": "x", "model": "tag"}, 400, "gives tags of words, not labels"),

@@ -93,3 +93,10 @@ def test_an_address_that_cannot_be_had_is_said_before_a_bundle_is_opened(host: s
 def test_options_that_cannot_be_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InputError, match=name.replace("_", "-")):
         ServeOptions(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["cl\udcff", "a\nb", "clé", "a\x01", "\x00"])
+def test_a_key_that_no_client_can_send_is_refused_before_a_bundle_is_opened(key: str) -> None:
+    with pytest.raises(InputError, match="not every client can send"):
+        ServeOptions(api_key=key)
+    assert ServeOptions(api_key=" a b! ").api_key == " a b! "

@@ -24,6 +24,10 @@ from xopt.serve.options import ServeOptions
 from xopt.serve.service import Service
 
 
+def kserve(text: str) -> dict[str, Any]:
+    return {"inputs": [{"name": "TEXT", "datatype": "BYTES", "shape": [1], "data": [text]}]}
+
+
 @pytest.fixture(scope="module")
 def two(make_checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``old`` and ``new``: bundles of two encoders."""
@@ -110,10 +114,47 @@ def test_a_request_whose_bundle_is_replaced_while_its_texts_are_read_is_read_aga
     try:
         # A browser's test may have left a loop in this thread.
         with ThreadPoolExecutor(1) as other:
-            ask = other.submit(lambda: asyncio.run(service.ask(old, [Row("Habari")], Asking())))
-            [found] = ask.result()
+            again = service.again(lambda: service.ask(service.find("b"), [Row("Habari")], Asking()))
+            [found] = other.submit(asyncio.run, again).result()
         [right] = service.find("b").model.encode(["Habari"])
         assert isinstance(found, Embedding)
         np.testing.assert_array_equal(found.values, right)
     finally:
         service.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"input": "Habari"}),
+        ("/embed", {"inputs": "Habari"}),
+        ("/v2/models/b/infer", kserve("Habari")),
+    ],
+)
+def test_a_request_meets_a_bundle_of_another_head_as_if_it_had_come_later(
+    start: Callable[..., Any],
+    bundles: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: Any,
+) -> None:
+    place = tmp_path / "b"
+    shutil.copytree(bundles["embed"], place)
+    with start({"b": place}) as running:
+        session = running.service.find("b").model.session
+        read = session.encode
+
+        def replaced(work: Any) -> Any:
+            encoded = read(work)
+            shutil.rmtree(place)
+            shutil.copytree(bundles["nli"], place)
+            assert running.service.reload() == ["b"]
+            return encoded
+
+        monkeypatch.setattr(session, "encode", replaced)
+        found = running.ask(path, body)
+        assert found[:2] == running.ask(path, body)[:2]
+        assert found[0] == (200 if path.startswith("/v2") else 400)
+        # A probe that meets the same is no sign of illness.
+        assert running.ask("/health")[0] == 200

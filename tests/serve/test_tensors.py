@@ -96,3 +96,14 @@ def test_outputs_that_cannot_be_written_are_refused(server: Any, outputs: Any, s
     status, found, _ = server.ask("/v2/models/embed/infer", body)
     assert (status, said in found["error"]) == (400, True), found
     assert "--help" not in found["error"]
+
+
+def test_an_answer_of_padding_alone_is_refused(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xopt.serve.kserve.MOST_VALUES", 100)
+    for texts, status in ((["a"], 200), (["a"] * 20 + ["Habari za asubuhi"], 413)):
+        data = {"name": "TEXT", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
+        found = server.ask("/v2/models/tag/infer", {"inputs": [data]})
+        assert found[0] == status, found
+    assert "filled up to the longest; at most 100" in found[1]["error"]

@@ -32,6 +32,7 @@ def find_prompt(bundle: Bundle, name: str | None = None) -> str:
         return ""
     if name not in prompts:
         raise InputError(
-            f"This bundle has no prompt {name!r}.", hint=did_you_mean(name, [*prompts, NO_PROMPT])
+            f"This bundle has no prompt {name!r:.80}.",
+            hint=did_you_mean(name, [*prompts, NO_PROMPT]),
         )
     return prompts[name]

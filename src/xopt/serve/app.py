@@ -40,6 +40,11 @@ FOLDER = Path(__file__).parent
 # What everyone may ask, with or without a key: a probe has none.
 OPEN = ("/health", "/v2/health/live", "/v2/health/ready")
 
+# A connection that is closed over unread bytes is reset, and its answer lost. So what is refused
+# before its body was read is read on first, unkept: at most so many bytes, for so long in all, and
+# while more comes within so many seconds.
+UNKEPT, UNKEPT_S, NEXT_S = 2**28, 30.0, 2.0
+
 # What to do where a body is too large.
 SEVERAL = "Send several requests; they are joined again."
 
@@ -63,7 +68,8 @@ def make_app(service: Service) -> Starlette:
     def post(path: str, answer: Answer) -> Route:
         async def endpoint(request: Request) -> Response:
             body = await _body(request, service.options.max_body_kib * 2**10)
-            found = await answer(service, await _read(service, body))
+            asked = await _read(service, body)
+            found = await service.again(lambda: answer(service, asked))
             return Response(await _written(service, found), media_type="application/json")
 
         return Route(path, endpoint, methods=["POST"])
@@ -89,10 +95,10 @@ def make_app(service: Service) -> Starlette:
         return JSONResponse(openai.model(service.find(request.path_params["name"])))
 
     async def infer(request: Request) -> Response:
-        served = named(request)
+        named(request)
         body = await _body(request, service.options.max_body_kib * 2**10)
         asked = await _read(service, body, request.headers.get(tensors.HEADER))
-        answer, behind = await kserve.infer(service, served, asked)
+        answer, behind = await service.again(lambda: kserve.infer(service, named(request), asked))
         written = await _written(service, answer)
         if behind is None:
             return Response(written, media_type="application/json")
@@ -178,6 +184,18 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
+async def _read_on(receive: Receive) -> None:
+    """Take the rest of a body, as far as that is worth it."""
+    left = UNKEPT
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(UNKEPT_S):
+            while left > 0:
+                message = await asyncio.wait_for(receive(), NEXT_S)
+                if not message.get("more_body", False):
+                    return
+                left -= len(message["body"])
+
+
 class _Guard:
     """Around every request: the key, the time, errors in words, one line of the log."""
 
@@ -191,11 +209,21 @@ class _Guard:
         begin = time.perf_counter()
         status = 500
         sent = False
+        # Who expects to be told first sends no body before the first part of it is asked for.
+        unread = not any(name == b"expect" for name, _ in scope["headers"])
+
+        async def take() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
 
         async def note(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status, sent = message["status"], True
+                if unread:
+                    await _read_on(take)
             await send(message)
 
         path = str(scope["path"])
@@ -208,10 +236,10 @@ class _Guard:
             async with asyncio.timeout(self.service.options.timeout_s + 5):
                 if path not in OPEN and not self._has_key(scope):
                     await self._refuse(path, 401, "The API key is missing or wrong.")(
-                        scope, receive, note
+                        scope, take, note
                     )
                 else:
-                    await self.app(scope, receive, note)
+                    await self.app(scope, take, note)
         except ClientDisconnect:
             status = 499
         except asyncio.CancelledError:
@@ -222,7 +250,7 @@ class _Guard:
         except Exception as error:
             if sent:
                 raise
-            await self._refuse(path, *told(error))(scope, receive, note)
+            await self._refuse(path, *told(error))(scope, take, note)
         finally:
             if gone is not None:
                 gone.remove_done_callback(leave)

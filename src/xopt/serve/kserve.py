@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from xopt.errors import InputError
 from xopt.host import tool_versions
 from xopt.model.asking import ALONE
+from xopt.model.remote import TooLargeError
 from xopt.model.results import Answer, Embedding, Prediction, Result, Tags
 from xopt.serve.service import Served, Service, UnknownModelError
 from xopt.serve.tensors import parameters_of, wants_bytes, write_outputs
@@ -25,6 +27,9 @@ VERSION = "1"
 TENSORS = (
     'Send "inputs": [{"name": "TEXT", "datatype": "BYTES", "shape": [1, 1], "data": ["a text"]}].'
 )
+
+# Values of an answer, zeros behind the last tokens of short texts included: 128 MiB.
+MOST_VALUES = 2**25
 
 Array = NDArray[np.float32]
 
@@ -149,12 +154,23 @@ def _values(result: Result) -> Array:
 
 
 def _stacked(rows: Sequence[Array]) -> Array:
-    """``[n, width]``, or ``[n, longest, width]`` with zeros behind a text's last token."""
+    """``[n, width]``, or ``[n, longest, width]`` with zeros behind a text's last token.
+
+    Raises:
+        TooLargeError: a long text among many would make them GiB of zeros.
+    """
     if not rows:
         return np.zeros((0, 0), np.float32)
     if rows[0].ndim == 1:
         return np.stack(rows)
-    table = np.zeros((len(rows), max(map(len, rows)), rows[0].shape[1]), np.float32)
+    shape = (len(rows), max(map(len, rows)), rows[0].shape[1])
+    if math.prod(shape) > MOST_VALUES:
+        raise TooLargeError(
+            f"The answer would have {math.prod(shape):,} values, each text filled up to the "
+            f"longest; at most {MOST_VALUES:,} are written.",
+            hint="Send the longest texts in requests of their own.",
+        )
+    table = np.zeros(shape, np.float32)
     for number, row in enumerate(rows):
         table[number, : len(row)] = row
     return table

@@ -70,3 +70,11 @@ class ServeOptions:
                 )
         if self.api_key is not None and not self.api_key.strip():
             raise InputError("--api-key is empty.", hint="Leave it out, or give a key.")
+        # Clients write other characters into a header in different ways, or not at all.
+        if self.api_key is not None and not (
+            self.api_key.strip().isascii() and self.api_key.strip().isprintable()
+        ):
+            raise InputError(
+                "--api-key has a character that not every client can send.",
+                hint="Give ASCII letters, digits and signs; XOPT_API_KEY is read too.",
+            )

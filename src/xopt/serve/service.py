@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +31,7 @@ from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError
 from xopt.serve.options import ServeOptions
 
-__all__ = ["ASIDE", "Served", "Service", "UnknownModelError"]
+__all__ = ["ASIDE", "ReplacedError", "Served", "Service", "UnknownModelError"]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ T = TypeVar("T")
 
 class UnknownModelError(InputError):
     """A model, or a version of one, that is not served."""
+
+
+class ReplacedError(ClosedError):
+    """The model was replaced while its texts were read; the request has to begin anew."""
 
 
 @dataclass
@@ -143,7 +148,7 @@ class Service:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise UnknownModelError(
-                f"No model {name!r} is served.", hint=did_you_mean(name, self.models)
+                f"No model {name!r:.80} is served.", hint=did_you_mean(name, self.models)
             )
         return self.models[name]
 
@@ -156,27 +161,32 @@ class Service:
             TooLargeError: too many texts, or one too long.
             InputError: a text that cannot be answered; it is named.
             FullError, LateError, ClosedError: too much to do.
+            ReplacedError: see :meth:`again`.
             BuildError: the engine answered with what is no number.
         """
         self._check(rows)
         if not rows:
             return []
-        while True:
-            model = served.model
-            parts = await self._read(model, rows, asking)
-            try:
-                encodings = [encoding for item in parts for encoding in item]
-                asked = served.batcher.submit(encodings, first=first)
-                break
-            except ClosedError:
-                # Replaced while its texts were read: who took its place reads them again.
-                now = self.models.get(served.name)
-                if now is None or now is served:
-                    raise
-                served = now
+        model = served.model
+        parts = await self._read(model, rows, asking)
+        encodings = [encoding for item in parts for encoding in item]
+        try:
+            asked = served.batcher.submit(encodings, first=first)
+        except ClosedError as error:
+            now = self.models.get(served.name)
+            if now is None or now is served:
+                raise
+            # Who took its place may have another head, prompt or limit.
+            raise ReplacedError("This model was replaced.", hint="Ask again.") from error
         answers = await asyncio.wrap_future(asked)
         work = partial(_finished, model.head, rows, parts, iter(answers), asking.normalize)
         return await self.aside(len(encodings), work)
+
+    async def again(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` gives; it finds its model anew where that was replaced meanwhile."""
+        while True:
+            with contextlib.suppress(ReplacedError):
+                return await ask()
 
     async def aside(self, size: int, work: Callable[[], T]) -> T:
         """What ``work`` gives; by a thread where it is of many texts, so that others go on."""
@@ -223,9 +233,13 @@ class Service:
         return dict(zip(models, found, strict=True))
 
     async def _answers(self, served: Served) -> bool:
-        pair = HEALTH_TEXT if served.model.head.kind == "span" else None
+        async def ask() -> None:
+            now = self.models.get(served.name, served)
+            pair = HEALTH_TEXT if now.model.head.kind == "span" else None
+            await self.ask(now, [Row(HEALTH_TEXT, pair)], Asking(), first=True)
+
         try:
-            await self.ask(served, [Row(HEALTH_TEXT, pair)], Asking(), first=True)
+            await self.again(ask)
         except Exception as error:
             log.error("%s does not answer: %s", served.name, error)
             return False

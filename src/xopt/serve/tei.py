@@ -12,10 +12,13 @@ from xopt.host import tool_versions
 from xopt.model.results import Embedding, Prediction
 from xopt.model.texts import Row, check_row
 from xopt.serve.openai import GIVES, cut, read_dimensions, wrong_kind
-from xopt.serve.service import Served, Service
+from xopt.serve.service import ASIDE, Served, Service
 from xopt.serve.wire import a_bool, a_name, a_text, shown, single_or_many, there
 
 __all__ = ["embed", "info", "predict", "rerank", "root"]
+
+# Characters whose check is worth a thread.
+CHARACTERS = 65_536 // ASIDE
 
 
 async def embed(service: Service, body: dict[str, Any]) -> list[NDArray[np.float32]]:
@@ -74,9 +77,14 @@ async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]
     if not isinstance(texts, list):
         raise InputError(f"texts is {shown(texts)}; it has to be a list of texts.")
     passages, _ = single_or_many(texts, "texts", _text)
-    for row in (Row(query, name="query"), *passages):
+    whole = [Row(query, name="query"), *passages]
+
+    def check() -> None:
         # Here, where each has its own name.
-        check_row(row, truncate=True)
+        for row in whole:
+            check_row(row, truncate=True)
+
+    await service.aside(sum(row.characters for row in whole) // CHARACTERS, check)
     rows = [Row(query, row.first, f"query with {row.name}") for row in passages]
     raw = bool(a_bool(body, "raw_scores", False))
     back = bool(a_bool(body, "return_text", False))
