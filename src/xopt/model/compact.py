@@ -120,9 +120,13 @@ class CompactTokenizer(Tokenizer):
     letters: FastTokenizer
     path: Path
 
-    @cached_property
+    @property
     def whole(self) -> Tokenizer:
         """The library's own."""
+        return self._read
+
+    @cached_property
+    def _read(self) -> Tokenizer:
         return Tokenizer.open(self.path, self.spec)
 
     def _run(

@@ -47,9 +47,13 @@ class FewPieces(Tokenizer):
     known: frozenset[str]
     path: Path
 
-    @cached_property
+    @property
     def whole(self) -> Tokenizer:
         """The tokenizer with every piece."""
+        return self._read
+
+    @cached_property
+    def _read(self) -> Tokenizer:
         return Tokenizer.open(self.path, self.spec)
 
     def encode_words(
