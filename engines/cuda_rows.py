@@ -18,7 +18,7 @@ from xopt.errors import ArtifactError
 __all__ = ["FIELD", "KEYS", "MOST_ROWS", "choose_rows", "read_rows"]
 
 # Rows of a tile to the keys of its step, as in engines/kernels/attention_tiles.py, which cannot be
-# imported without Triton.
+# imported without Triton; the steps of other head_dims and of an int8 result may be shorter.
 KEYS = {128: 64, 64: 32}
 MOST_ROWS = max(KEYS)
 FIELD = "attention_rows"

@@ -235,7 +235,7 @@ def varlen_attention(
     """
     check_packed_qkv(qkv, cu_seqlens, max_seqlen, kv_heads)
     require_dtype("qkv", qkv, [torch.float16, torch.bfloat16, torch.float32])
-    tile = attention_tile(qkv.shape[-1], qkv.dtype, rows)
+    tile = attention_tile(qkv.shape[-1], qkv.dtype, rows, out_scale is not None)
     return launch_attention(
         qkv, cu_seqlens, tile, scale=scale, out_scale=out_scale, kv_heads=kv_heads, window=window,
         stream=stream,

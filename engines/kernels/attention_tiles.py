@@ -22,13 +22,17 @@ ROWS = (128, 64)
 REGISTERS = 128
 
 
-def attention_tile(head_dim: int, dtype: torch.dtype, rows: int = ROWS[0]) -> Tile:
+def attention_tile(
+    head_dim: int, dtype: torch.dtype, rows: int = ROWS[0], quantized: bool = False
+) -> Tile:
     """The tile of floating-point attention.
 
     Args:
         head_dim: 32, 64 or 128. At 128 only a tile of 64 rows lets two blocks into an SM.
         dtype: of the activations.
         rows: one of :data:`ROWS`.
+        quantized: whether the result is int8. That form takes registers that a step of as many keys
+            as without would spill.
 
     Raises:
         KernelInputError: there is no tile of so many rows.
@@ -37,11 +41,12 @@ def attention_tile(head_dim: int, dtype: torch.dtype, rows: int = ROWS[0]) -> Ti
     if dtype == torch.float32:
         return Tile(block_m=32, block_n=32, num_warps=4, num_stages=1)
     if head_dim == 128:
-        return Tile(block_m=64, block_n=32, num_warps=4, num_stages=2)
+        return Tile(block_m=64, block_n=16 if quantized else 32, num_warps=4, num_stages=2)
     if rows == 64:
         # With 64 keys a step it spills, or three blocks of 4 warps are all that fit.
         return Tile(64, 32, num_warps=4, num_stages=3, max_registers=REGISTERS)
-    return Tile(128, 64, num_warps=8, num_stages=3, max_registers=REGISTERS)
+    keys = 32 if quantized and head_dim == 64 else 64
+    return Tile(128, keys, num_warps=8, num_stages=3, max_registers=REGISTERS)
 
 
 def attention_int8_tile(head_dim: int, rows: int = ROWS[0]) -> Tile:

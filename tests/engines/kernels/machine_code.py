@@ -23,6 +23,7 @@ from xopt.engines.kernels.aot_specs import (
     attention_specs,
     linear_int8_specs,
 )
+from xopt.engines.kernels.attention_tiles import attention_tile
 from xopt.engines.kernels.linear_float import linear_gelu_kernel
 from xopt.engines.kernels.linear_tiles import Gpu, linear_gelu_candidates, linear_int8_candidates
 from xopt.engines.kernels.ptx import assemble_ptx
@@ -127,6 +128,21 @@ def per_channel(spec: KernelSpec) -> KernelSpec:
     return replace(spec, constants=constants, inputs={**spec.inputs, "out_scale": "*fp32"})
 
 
+def quantized_attention(head_dim: int) -> KernelSpec:
+    """Attention as ``int8`` launches it: fp16 in, a scale of the result per channel, a stream."""
+    tile = attention_tile(head_dim, torch.float16, quantized=True)
+    spec = with_tile(per_channel(attention_specs(heads=12, head_dim=head_dim)[0]), tile)
+    constants = {**spec.constants, "QUANTIZE": True, "HIDDEN": 12 * head_dim}
+    del constants["softmax_scale"], constants["stream"]
+    return replace(
+        spec,
+        constants=constants,
+        inputs={**spec.inputs, "stream": "*fp16"},
+        scalars={**spec.scalars, "softmax_scale": "fp32"},
+        outputs={"out": "*i8"},
+    )
+
+
 def with_tile(spec: KernelSpec, tile: Tile) -> KernelSpec:
     """The same with another tile."""
     blocks = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n}
@@ -180,6 +196,11 @@ for head_dim in (64, 128):
         tile_name = f"{spec.constants['BLOCK_M']} x {spec.constants['BLOCK_N']}"
         name = f"attention {kind}, head_dim {head_dim}, {tile_name}, {spec.num_stages} stages"
         CASES.append((name, spec, EVERY))
+# For the SM that with a longer step spilled.
+for head_dim, sm in ((64, 120), (128, 80)):
+    spec = quantized_attention(head_dim)
+    tile_name = f"{spec.constants['BLOCK_M']} x {spec.constants['BLOCK_N']}"
+    CASES.append((f"attention fp16 to int8, head_dim {head_dim}, {tile_name}", spec, (sm,)))
 
 
 def main() -> None:

@@ -50,7 +50,8 @@ def test_parts_are_counted_behind_what_they_wrote(rows: list[dict[str, Any]]) ->
 
 
 def test_shared_memory_is_not_read_byte_by_byte(rows: list[dict[str, Any]]) -> None:
-    assert not [row for row in rows if row["byte_loads"]]
+    """But for one flag a row that says behind the loop that an int8 context was lost."""
+    assert not [row for row in rows if row["byte_loads"] > ("to int8" in row["kernel"])]
 
 
 def test_gelu_and_quantization_take_twenty_instructions(rows: list[dict[str, Any]]) -> None:
