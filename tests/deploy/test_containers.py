@@ -163,7 +163,8 @@ def test_what_the_container_starts_answers_its_own_health_check(
     command[command.index("0.0.0.0")] = "127.0.0.1"
     command[port] = "0"
     warm_cache(tmp_path / "cache")
-    env = {**os.environ, "XOPT_CACHE": str(tmp_path / "cache"), "XOPT_API_KEY": ""}
+    env = {**os.environ, "XOPT_CACHE": str(tmp_path / "cache")}
+    env.pop("XOPT_API_KEY", None)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as server:
         assert server.stderr is not None
         url = next(found for line in server.stderr if (found := re.search(r"http://\S+/", line)))
@@ -186,3 +187,12 @@ def test_an_option_of_another_server_is_refused(bundles: Bundles, tmp_path: Path
         assert isinstance(found.exception, InputError)
         assert option in found.exception.message
     assert isinstance(RUN.invoke(app, [*typed, "--cpus", "0"]).exception, InputError)
+
+
+@pytest.mark.parametrize("name", ["123", "true", "NO", "1e5", "7b-model"])
+def test_a_name_of_kubernetes_is_text_and_begins_with_a_letter(
+    bundles: Bundles, tmp_path: Path, name: str
+) -> None:
+    written(bundles("nli"), "kubernetes", tmp_path / "out", "--name", name)
+    for found in yaml.safe_load_all((tmp_path / "out" / "kubernetes.yaml").read_text()):
+        assert found["metadata"]["name"] == f"xopt-{name.lower()}"

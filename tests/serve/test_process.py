@@ -88,7 +88,7 @@ def test_an_address_that_cannot_be_had_is_said_before_a_bundle_is_opened(host: s
 @pytest.mark.parametrize(
     ("name", "value"),
     [("port", 70_000), ("batch_tokens", 0), ("drain_s", -1.0), ("timeout_s", float("nan")),
-     ("api_key", " ")],
+     ("api_key", " "), ("host", ""), ("host", " ")],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InputError, match=name.replace("_", "-")):
@@ -100,3 +100,16 @@ def test_a_key_that_no_client_can_send_is_refused_before_a_bundle_is_opened(key:
     with pytest.raises(InputError, match="not every client can send"):
         ServeOptions(api_key=key)
     assert ServeOptions(api_key=" a b! ").api_key == " a b! "
+
+
+def test_an_empty_key_in_the_environment_does_not_open_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XOPT_API_KEY", "")
+    typed = ["serve", "nowhere", "--host", "a..b", "--port", "0"]
+    found = CliRunner().invoke(app, typed)
+    assert isinstance(found.exception, InputError)
+    assert found.exception.message == "XOPT_API_KEY is empty."
+    found = CliRunner().invoke(app, [*typed, "--api-key", "k"])
+    assert isinstance(found.exception, InputError)
+    assert "cannot listen at a..b" in found.exception.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import socket
 from dataclasses import asdict
@@ -62,6 +63,11 @@ def serve(
     given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("bundles", "app")}
     given["dimensions"] = _sizes(dimensions)
     options = resolve(ServeOptions, "serve", given)
+    # The command line takes an empty variable for none: the server would be open to all.
+    if options.api_key is None and "XOPT_API_KEY" in os.environ:
+        raise InputError(
+            "XOPT_API_KEY is empty.", hint="Give it a key, or unset it to ask for none."
+        )
     places = read_places(bundles)
     uvicorn = require("uvicorn", extra="serve", why="A server")
     for name in ("starlette", "httptools", "prometheus_client", "orjson"):

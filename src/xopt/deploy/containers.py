@@ -35,6 +35,7 @@ __all__ = ["ContainerOptions", "write_containers"]
 Form = Literal["compose", "kubernetes"]
 # What an engine and its server take beside the bundle's own bytes, which are held about twice.
 BASE_MIB = 768
+YAML_WORDS = {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,13 @@ def _write(bundle: Bundle, form: Form, work: Path, options: ContainerOptions) ->
 
 
 def _label(name: str) -> str:
-    """A name as Kubernetes takes it (RFC 1123): lower case, letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50].strip("-") or "xopt"
+    """A name as Kubernetes takes it (RFC 1035): lower case, letters, digits and dashes.
+
+    It begins with a letter, and is no word that YAML reads as another value than a text.
+    """
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50].strip("-") or "xopt"
+    plain = label[0].isalpha() and label not in YAML_WORDS
+    return label if plain else f"xopt-{label}"
 
 
 def _memory_mib(bundle: Bundle) -> int:

@@ -50,6 +50,12 @@ class ServeOptions:
         """Check every number."""
         if not 0 <= self.port <= 65_535:
             raise InputError(f"--port is {self.port}; possible: 0 (a free one) to 65535.")
+        if not self.host.strip():
+            # An empty address is every address to the system.
+            raise InputError(
+                "--host is empty.",
+                hint="127.0.0.1 is this machine alone, 0.0.0.0 all of its addresses.",
+            )
         for name in ("threads", "streams"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
