@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def compile_library(
     if not compiler:
         raise OSError(missing_compiler())
     flags = [*FLAGS, *flags]
-    known = repr([dict(sources), flags, list(facts), _version(compiler)])
+    known = repr([dict(sources), flags, list(facts), _version(*compiler)])
     digest = hashlib.sha256(known.encode()).hexdigest()[:20]
     folder = cache_folder() / "native" / digest
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -116,7 +117,8 @@ def _is_whole(library: Path) -> bool:
     return content[-DIGEST:] == hashlib.sha256(content[:-DIGEST]).digest()
 
 
-def _version(compiler: Sequence[str]) -> str:
+@cache
+def _version(*compiler: str) -> str:
     done = subprocess.run(
         [*compiler, "--version"], check=True, capture_output=True, text=True, timeout=COMPILE_S
     )

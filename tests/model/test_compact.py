@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, models
+from tokenizers import AddedToken, models, processors
 from tokenizers import Tokenizer as FastTokenizer
 
 from xopt.calibrate.corpus import load_corpus
@@ -82,6 +82,13 @@ def test_encodings_are_the_librarys(unigram: Path, spec: TextSpec) -> None:
         check(ours, whole, texts, texts[::-1], limit)
 
 
+def test_without_special_tokens_it_is_the_librarys(unigram: Path, tmp_path: Path) -> None:
+    facts = json.loads(unigram.read_bytes()) | {"post_processor": None}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(facts))
+    assert type(open_compact(path, TextSpec(512))) is Tokenizer
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     texts=st.lists(
@@ -110,6 +117,9 @@ def test_every_cut_has_the_scores_and_ties_of_the_library(tmp_path: Path) -> Non
     }  # fmt: skip
     path = tmp_path / "tokenizer.json"
     fast = FastTokenizer(models.Unigram([("<unk>", 0.0), *scores.items(), ("aa", -2.25)], 0))
+    fast.add_special_tokens(["[S]"])
+    special = ("[S]", fast.token_to_id("[S]"))
+    fast.post_processor = processors.BertProcessing(special, special)
     fast.save(str(path))
     compact.LEAST = 1
     whole, ours = Tokenizer.open(path, TextSpec(512)), opened(path, TextSpec(512))
@@ -119,7 +129,7 @@ def test_every_cut_has_the_scores_and_ties_of_the_library(tmp_path: Path) -> Non
     check(ours, whole, [*texts, "<unk>", "c<unk>c", "zy", "zyzy", "qzyq"])
 
 
-@pytest.mark.parametrize("content", ["Œuvre", "ńa", "ab cd"])
+@pytest.mark.parametrize("content", ["Œuvre", "ńa", "ab cd", "xx"])
 def test_added_tokens_are_found_where_the_library_finds_them(
     unigram: Path, tmp_path: Path, content: str
 ) -> None:
@@ -130,7 +140,9 @@ def test_added_tokens_are_found_where_the_library_finds_them(
         fast.save(str(path))
         for spec in (TextSpec(64), TextSpec(64, normalize="nfc", lower=True)):
             texts = ["ŒUVREna de vie", "x œuvreni", "n\u0301ani", "ab cd", "abab  cd cd", "Œuvre"]
-            check(opened(path, spec), Tokenizer.open(path, spec), texts)
+            ours, whole = opened(path, spec), Tokenizer.open(path, spec)
+            check(ours, whole, texts)
+            check(ours, whole, [*TEXTS[:9], *texts], limit=7)
 
 
 def test_words_and_places_are_read_by_the_library(unigram: Path) -> None:

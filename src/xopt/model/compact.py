@@ -9,7 +9,6 @@ read.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
 import logging
@@ -26,7 +25,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from xopt.host import release_memory
 from xopt.kept_pieces import KeptPieces
-from xopt.model.shell import renumbered
+from xopt.model.shell import PartTokenizer, keeps_numbers, no_collection, renumbered
 from xopt.model.unigram import Unigram, read_score
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
@@ -50,10 +49,10 @@ NO_PIECES: Mapping[str, Any] = {
 }
 
 Ids = NDArray[np.int32]
+NO_IDS: Ids = np.zeros(0, np.int32)
 
 
-@dataclass(frozen=True)
-class _Encoding:
+class _Encoding(NamedTuple):
     """What of the library's encoding is read where no details are asked for."""
 
     ids: Ids
@@ -92,7 +91,7 @@ class _Frame(NamedTuple):
         for (text, type_id), group in itertools.groupby(places, key=lambda place: place[:2]):
             _, _, ids, offsets = zip(*group, strict=True)
             kept = slice(None) if isinstance(sizes, int) else slice(offsets[0][0], offsets[-1][1])
-            special = numbers[np.array(ids) - 1] if text is None else numbers[:0]
+            special = numbers[np.array(ids) - 1] if text is None else NO_IDS
             parts.append(_Part(text, kept, special, type_id))
         return cls(parts, sum(len(part.special) for part in parts))
 
@@ -100,34 +99,23 @@ class _Frame(NamedTuple):
         """With the pieces of the texts."""
         ids = [p.special if p.text is None else texts[p.text][p.kept] for p in self.parts]
         types = np.repeat([part.type_id for part in self.parts], [len(part) for part in ids])
-        return _Encoding(np.concatenate([*ids, self.parts[0].special[:0]]), types.astype(np.int32))
+        return _Encoding(np.concatenate([*ids, NO_IDS]), types.astype(np.int32))
 
 
 @dataclass(frozen=True)
-class CompactTokenizer(Tokenizer):
+class CompactTokenizer(PartTokenizer):
     """A tokenizer whose pieces are kept here; ``fast`` has bytes in their place.
 
     Attributes:
         unigram: the pieces.
         numbers: ``[added tokens]`` int32, the checkpoint's number of each.
         letters: adds special tokens to a text of so many x, and cuts it; token 0 is an x, and
-            1 + its place an added token.
-        path: of ``tokenizer.json``.
+            1 + its place a special one.
     """
 
     unigram: Unigram
     numbers: Ids
     letters: FastTokenizer
-    path: Path
-
-    @property
-    def whole(self) -> Tokenizer:
-        """The library's own."""
-        return self._read
-
-    @cached_property
-    def _read(self) -> Tokenizer:
-        return Tokenizer.open(self.path, self.spec)
 
     def _run(
         self, items: Sequence[Any], limit: int | None, details: bool, *, pretokenized: bool
@@ -167,20 +155,15 @@ def open_compact(path: Path, spec: TextSpec) -> Tokenizer:
     Raises:
         ArtifactError: the file is missing or damaged.
     """
-    collects = gc.isenabled()
-    # It would look again and again at half a million new objects, none of which is garbage.
-    gc.disable()
     try:
-        found = _compact(path, spec)
+        with no_collection():
+            found = _compact(path, spec)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.debug("%s is read whole: %s", path, error)
         found = None
     except subprocess.SubprocessError as error:
         log.debug("unigram.cpp could not be compiled: %s", error)
         found = None
-    finally:
-        if collects:
-            gc.enable()
     # The file's half a million objects are gone.
     release_memory()
     return found or Tokenizer.open(path, spec)
@@ -198,19 +181,22 @@ def _compact(path: Path, spec: TextSpec) -> CompactTokenizer | None:
     ):
         return None
     added = [token["id"] for token in facts["added_tokens"]]
-    shell = Tokenizer.build(json.dumps(_with(facts, NO_PIECES, BYTES)), spec)
-    bare = {**facts, "normalizer": None, "pre_tokenizer": None}
-    letters = Tokenizer.build(json.dumps(_with(bare, LETTERS, 1)), TextSpec(spec.max_tokens))
-    for place, token in enumerate(facts["added_tokens"]):
-        if shell.fast.token_to_id(token["content"]) != BYTES + place:
-            return None
+
+    def shell(model: Mapping[str, Any], first: int) -> dict[str, Any]:
+        return renumbered(facts, {number: first + i for i, number in enumerate(added)}, model)
+
+    with_bytes = shell(NO_PIECES, BYTES)
+    built = Tokenizer.build(json.dumps(with_bytes), spec)
+    if not keeps_numbers(built, with_bytes):
+        return None
+    # Without added tokens: one that is written in x alone would be found among the letters.
+    bare: dict[str, Any] = {"normalizer": None, "pre_tokenizer": None, "added_tokens": []}
+    text = json.dumps(shell(LETTERS, 1) | bare)
+    letters = Tokenizer.build(text, TextSpec(spec.max_tokens))
+    if not letters.fast.num_special_tokens_to_add(is_pair=True):
+        # The library's fast call then numbers both texts of a pair 0, and its other call does not.
+        return None
     unigram = Unigram(model["vocab"], model["unk_id"], added)
     numbers = np.array(added, np.int32)
     pieces = KeptPieces.read(path.parent) if spec.trimmed else None
-    return CompactTokenizer(shell.fast, spec, unigram, numbers, letters.fast, path, pieces=pieces)
-
-
-def _with(facts: Mapping[str, Any], model: Mapping[str, Any], first: int) -> dict[str, Any]:
-    """The file with another model, behind whose tokens the added ones begin."""
-    place = {token["id"]: first + i for i, token in enumerate(facts["added_tokens"])}
-    return {**renumbered(facts, place), "model": model}
+    return CompactTokenizer(built.fast, spec, path, unigram, numbers, letters.fast, pieces=pieces)

@@ -8,11 +8,9 @@ follows. What stands in a text is seen after its normalization, which is the che
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.kept_pieces import KeptPieces
-from xopt.model.shell import renumbered
+from xopt.model.shell import PartTokenizer, keeps_numbers, no_collection, renumbered
 from xopt.packing import Encoding
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
@@ -34,27 +32,16 @@ CHARACTERS = 10_000
 
 
 @dataclass(frozen=True)
-class FewPieces(Tokenizer):
+class FewPieces(PartTokenizer):
     """A tokenizer for texts that are known; for any other text the whole one is read.
 
     Attributes:
         numbers: ``[pieces]`` int32, the checkpoint's id of each piece.
         known: the texts.
-        path: of ``tokenizer.json``.
     """
 
     numbers: NDArray[np.int32]
     known: frozenset[str]
-    path: Path
-
-    @property
-    def whole(self) -> Tokenizer:
-        """The tokenizer with every piece."""
-        return self._read
-
-    @cached_property
-    def _read(self) -> Tokenizer:
-        return Tokenizer.open(self.path, self.spec)
 
     def encode_words(
         self, sentences: Sequence[Sequence[str]], *, max_tokens: int | None = None
@@ -101,16 +88,11 @@ def open_few(path: Path, spec: TextSpec, texts: Sequence[str]) -> Tokenizer:
         ArtifactError: the file is missing or damaged.
     """
     if sum(map(len, texts)) <= CHARACTERS:
-        collects = gc.isenabled()
-        # It would look again and again at half a million new objects, none of which is garbage.
-        gc.disable()
         try:
-            found = _few(path, spec, texts)
+            with no_collection():
+                found = _few(path, spec, texts)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             found = None
-        finally:
-            if collects:
-                gc.enable()
         if found is not None:
             return found
     return Tokenizer.open(path, spec)
@@ -146,15 +128,13 @@ def _few(path: Path, spec: TextSpec, texts: Sequence[str]) -> FewPieces | None:
         if token["id"] not in place:
             place[token["id"]] = len(numbers)
             numbers.append(token["id"])
-    few = renumbered(facts, place)
-    few["model"] = {**model, "vocab": pieces, "unk_id": place[model["unk_id"]]}
-    whole = Tokenizer.build(json.dumps(few), spec)
-    for token in few["added_tokens"]:
-        if whole.fast.token_to_id(token["content"]) != token["id"]:
-            return None
+    few = renumbered(facts, place, {**model, "vocab": pieces, "unk_id": place[model["unk_id"]]})
+    built = Tokenizer.build(json.dumps(few), spec)
+    if not keeps_numbers(built, few):
+        return None
     kept = KeptPieces.read(path.parent) if spec.trimmed else None
     known, own = frozenset(texts), np.array(numbers, np.int32)
-    return FewPieces(whole.fast, spec, own, known, path, pieces=kept)
+    return FewPieces(built.fast, spec, path, own, known, pieces=kept)
 
 
 def _shell(facts: Mapping[str, Any], spec: TextSpec) -> Tokenizer:
