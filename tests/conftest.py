@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 import sys
@@ -66,6 +67,18 @@ def pytest_runtest_setup() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A logger that a test has silenced hides from later ones what they look for."""
+    for name in [None, *(n for n in logging.root.manager.loggerDict if n.startswith("xopt"))]:
+        logger = logging.getLogger(name)
+        level = logging.WARNING if name is None else logging.NOTSET
+        if logger.level != level or logger.disabled or not logger.propagate:
+            pytest.fail(f"{item.nodeid} left the logger {logger.name} changed")
+    if logging.root.manager.disable:
+        pytest.fail(f"{item.nodeid} left logging disabled")
 
 
 @pytest.fixture(scope="session", autouse=True)

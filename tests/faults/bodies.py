@@ -171,7 +171,8 @@ def _server(scratch: Path) -> Iterator[tuple[str, int]]:
 
     bundles = {head: _bundle(scratch, head) for head in HEADS}
     # Requests by the thousand would fill the terminal; what they are answered is counted here.
-    logging.getLogger("xopt.serve").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("xopt.serve")
+    logger.setLevel(logging.CRITICAL)
     service = Service(bundles, ServeOptions(threads=1, streams=1))
     config = uvicorn.Config(make_app(service), port=0, log_level="critical", lifespan="on")
     server = uvicorn.Server(config)
@@ -184,3 +185,4 @@ def _server(scratch: Path) -> Iterator[tuple[str, int]]:
     finally:
         server.should_exit = True
         thread.join()
+        logger.setLevel(logging.NOTSET)
