@@ -15,7 +15,7 @@ from xopt.calibrate.finite import check_numbers, packed
 from xopt.calibrate.observers import METHODS, MODELOPT, observer
 from xopt.calibrate.rounding import Moments, round_layer
 from xopt.calibrate.sampling import Sample
-from xopt.calibrate.sites import Site, write_sites
+from xopt.calibrate.sites import LEAST, Site, write_sites
 from xopt.calibrate.smooth import ROOM, STRENGTH, smoothing, with_headroom
 from xopt.encoders.spec import SITES
 from xopt.errors import InputError, did_you_mean
@@ -186,7 +186,7 @@ class _Seen:
         for values in (self.ends,) if recipe.method == "minmax" else self.parts:
             watch.collect((values - self.middle) * self.factor)
         found = watch.amax()
-        return found if found > 0 else 1.0
+        return found if found >= LEAST else 1.0
 
     def limits(self, cut: float) -> tuple[float, float]:
         """Lowest and highest value, within ±``cut``: the method cuts both sides where it cuts."""
@@ -208,8 +208,9 @@ class _Sites:
         import torch
 
         kind, middle = name.rpartition(".")[2], None
+        largest = float(seen.ends.abs().max())
         if kind in SMOOTHED:
-            self.found[name] = self._read_by_linear(name, seen)
+            self.found[name] = replace(self._read_by_linear(name, seen), largest=largest)
             return
         if kind in CENTERED:
             sums: Any = sum(part.sum(dim=0, dtype=torch.float64) for part in seen.parts)
@@ -218,7 +219,7 @@ class _Sites:
         if kind == "v":
             kept = [] if self._recipe.method == "minmax" else seen.parts
             self._values[name] = replace(seen, parts=kept)
-        self.found[name] = Site(name, seen.amax(self._recipe), middle=middle)
+        self.found[name] = Site(name, seen.amax(self._recipe), middle=middle, largest=largest)
 
     def _read_by_linear(self, name: str, seen: _Seen) -> Site:
         """What a linear layer reads."""

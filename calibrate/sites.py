@@ -18,15 +18,18 @@ from xopt.errors import ArtifactError
 from xopt.forms import Exactly, Table, in_words, misfit
 from xopt.reading import parse_json
 
-__all__ = ["Site", "read_sites", "write_sites"]
+__all__ = ["LEAST", "Site", "read_sites", "write_sites"]
 
 Array = NDArray[np.float32]
 
 # Files of the stored ranges: numbers, and arrays named `SITE.FIELD`.
 NUMBERS, ARRAYS = "sites.json", "sites.npz"
-IN_NUMBERS = ("amax", "moved", "centered", "smoothed", "limits")
+REACHES = ("amax", "moved", "centered", "smoothed")
+IN_NUMBERS = (*REACHES, "largest", "limits")
 FORM = Table({"amax": float, "moved?": float, "centered?": float, "smoothed?": float,
-              "limits?": Exactly(2, float)})  # fmt: skip
+              "largest?": float, "limits?": Exactly(2, float)})  # fmt: skip
+# Steps of a range, and one over them, stay within the normal numbers of fp32.
+LEAST, MOST = (float(2.0**power) for power in (-110, 120))
 IN_ROUNDED = ("values", "scales", "correction")
 
 
@@ -42,6 +45,7 @@ class Site:
         moved: of what a linear layer reads, without its ``middle``.
         centered: of the context, without the mean of the values.
         smoothed: of the values, behind the divisor of their context.
+        largest: of the value as it is, nothing divided or cut off; without its sign.
         limits: lowest and highest value that unsigned numbers cover; of what a linear layer reads.
         middle: ``[channels]``: of keys and values their mean, of what a linear layer reads the
             middle between a channel's ends.
@@ -55,6 +59,7 @@ class Site:
     moved: float | None = None
     centered: float | None = None
     smoothed: float | None = None
+    largest: float | None = None
     limits: tuple[float, float] | None = None
     middle: Array | None = None
     divisor: Array | None = None
@@ -139,6 +144,12 @@ def read_sites(ranges: Ranges) -> dict[str, Site]:
         for name, array in arrays.items():
             if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
                 raise ValueError(f"{name} holds what is no number")
+            if name.endswith(".divisor") and not (array > 0).all():
+                raise ValueError(f"{name} holds what nothing can be divided by")
+        for name, found in numbers.items():
+            for key in REACHES:
+                if key in found and not LEAST <= found[key] <= MOST:
+                    raise ValueError(f"{name}.{key} is {found[key]:.3g}, no range")
         return {name: _site(name, dict(found), arrays) for name, found in numbers.items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ArtifactError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from xopt.compile.external import WeightsWriter
+from xopt.compile.quantize import check_finite
 
 __all__ = ["GraphEditor"]
 
@@ -92,9 +93,14 @@ class GraphEditor:
         return made
 
     def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
-        """Add an initializer, or find the one of this name that was added before."""
+        """Add an initializer, or find the one of this name that was added before.
+
+        Raises:
+            UnsupportedError: it has a NaN or an infinity.
+        """
         known = self.graph.initializers
         if name not in known:
+            check_finite(name, array)
             known.add(ir.Value(name=name, const_value=self.writer.add(array)))
         return known[name]
 
@@ -118,5 +124,7 @@ class GraphEditor:
         RemoveUnusedNodesPass()(self.model)
         for value in (*self._offered, *self.weights.values()):
             if value.uses() and value.const_value is not None:
-                value.const_value = self.writer.add(value.const_value.numpy())
+                array = value.const_value.numpy()
+                check_finite(str(value.name), array)
+                value.const_value = self.writer.add(array)
                 self.graph.initializers.add(value)

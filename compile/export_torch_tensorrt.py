@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from xopt.compile.context import BuildContext
 from xopt.compile.packed_encoder import PackedEncoder, Watch
+from xopt.compile.quantize import Halves
 from xopt.compile.trace import AXES
 from xopt.encoders.plan import Attend
 from xopt.engines.building import Builder, Built
@@ -47,10 +48,22 @@ class FlatEncoder(nn.Module):
     Args:
         encoder: becomes fp16, and keeps the changed attention.
         plugin: whether attention is the operator.
+
+    Raises:
+        UnsupportedError: a weight leaves the range of fp16, or all of it lies below its normal
+            numbers.
     """
 
     def __init__(self, encoder: PackedEncoder, *, plugin: bool) -> None:
         super().__init__()
+        halves = Halves("TensorRT's kernels")
+        for name, tensor in encoder.state_dict().items():
+            values = tensor.numpy()
+            if values.ndim == 2:
+                halves.check_rows(name, values)
+            else:
+                halves.check(name, values)
+        halves.tell()
         self.encoder = encoder.half()
         self.names = list(encoder.inputs)
         if plugin:

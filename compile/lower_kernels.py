@@ -15,12 +15,11 @@ from xopt.calibrate.quantized import Affine, quantize_rows, round_to_nearest
 from xopt.calibrate.sites import Site
 from xopt.compile.centering import centered_biases
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.quantize import HALF
+from xopt.compile.quantize import Halves, check_finite
 from xopt.compile.recipes import Lowering
 from xopt.compile.rotary import rotations
 from xopt.encoders.plan import Attend, Embed, Linear, Normalize
 from xopt.engines.cuda_weights import Facts
-from xopt.errors import UnsupportedError
 
 __all__ = ["kernel_arrays"]
 
@@ -38,7 +37,8 @@ def kernel_arrays(
         sites: by name; not read where nothing is quantized.
 
     Raises:
-        UnsupportedError: a weight leaves the range of fp16.
+        UnsupportedError: a weight leaves the range of fp16, or all of it lies below its normal
+            numbers; or what is stored would be NaN or infinite.
     """
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     attends = [op for op in model.plan if isinstance(op, Attend)]
@@ -48,7 +48,12 @@ def kernel_arrays(
             weight = state[f"{op.layer}.attention_output.weight"]
             moved = centered_biases(op.layer, sites, state[qkv], state[output], weight)
             state[qkv], state[output] = moved
-    return dict(_arrays(model, state, lowering, sites)), _facts(model, attends)
+    halves = Halves("the CUDA kernels")
+    arrays = dict(_arrays(model, state, lowering, sites, halves))
+    for name, array in arrays.items():
+        check_finite(name, array)
+    halves.tell()
+    return arrays, _facts(model, attends)
 
 
 def _facts(model: PackedEncoder, attends: Sequence[Attend]) -> Facts:
@@ -78,6 +83,7 @@ def _arrays(
     state: Mapping[str, Array],
     lowering: Lowering,
     sites: Mapping[str, Site],
+    halves: Halves,
 ) -> Iterator[tuple[str, Array]]:
     read: dict[str, list[str]] = {}
     for op in model.plan:
@@ -85,7 +91,7 @@ def _arrays(
             read.setdefault(op.site, []).append(op.name)
     for op in model.plan:
         if isinstance(op, Embed):
-            yield from _tables(op, state, lowering)
+            yield from _tables(op, state, lowering, halves)
         elif isinstance(op, Normalize):
             names = [f"{op.name}.{kind}" for kind in ("weight", "bias")]
             yield from ((name, state[name]) for name in names if name in state)
@@ -93,7 +99,7 @@ def _arrays(
             # All that reads one value is one product.
             names = read.pop(op.site)
             site = sites[op.site] if lowering.weights == "int8" else None
-            yield from _linear(names, state, site, lowering)
+            yield from _linear(names, state, site, lowering, halves)
         elif isinstance(op, Attend) and lowering.attention:
             parts = [sites[f"{op.layer}.{part}"].amax for part in "qkv"]
             steps = np.array([np.float32(reach / 127) for reach in parts], np.float32)
@@ -106,14 +112,15 @@ def _arrays(
 
 
 def _tables(
-    op: Embed, state: Mapping[str, Array], lowering: Lowering
+    op: Embed, state: Mapping[str, Array], lowering: Lowering, halves: Halves
 ) -> Iterator[tuple[str, Array]]:
     words = state["embeddings.word.weight"]
     if lowering.embeddings == "int8":
         rows, scales = quantize_rows(words)
         yield from (("embeddings.word", rows), ("embeddings.word.scale", scales))
     else:
-        yield "embeddings.word", _half("embeddings.word", words)
+        halves.check_rows("embeddings.word", words)
+        yield "embeddings.word", words.astype(np.float16)
     if "embeddings.position.weight" in state:
         yield "embeddings.position", state["embeddings.position.weight"]
     none = np.zeros((1, op.width), np.float32)
@@ -121,7 +128,11 @@ def _tables(
 
 
 def _linear(
-    names: Sequence[str], state: Mapping[str, Array], site: Site | None, lowering: Lowering
+    names: Sequence[str],
+    state: Mapping[str, Array],
+    site: Site | None,
+    lowering: Lowering,
+    halves: Halves,
 ) -> Iterator[tuple[str, Array]]:
     name = names[0] if len(names) < 3 else f"{names[0].rpartition('.')[0]}.qkv"
     weight, bias = (
@@ -129,7 +140,9 @@ def _linear(
     )
     yield name + ".bias", bias
     if site is None:
-        yield name + ".weight", _half(name, weight)
+        halves.check(name + ".bias", bias)
+        halves.check_rows(name, weight)
+        yield name + ".weight", weight.astype(np.float16)
         return
     scale = np.array(site.reach(lowering.attention) / 127, np.float32)
     ones = np.ones(weight.shape[1], np.float32)
@@ -139,14 +152,3 @@ def _linear(
     yield site.name + ".scale", scale
     if site.divisor is not None:
         yield site.name + ".steps", scale / (np.float32(1) / site.divisor)
-
-
-def _half(name: str, values: Array) -> Array:
-    """In fp16."""
-    if np.abs(values).max(initial=0) > HALF.max:
-        raise UnsupportedError(
-            f"{name} holds {np.abs(values).max():.3g}, beyond the range of fp16, in which the CUDA "
-            "kernels read it.",
-            hint="Build it for the CPU: xopt build --target cpu",
-        )
-    return values.astype(np.float16)

@@ -47,10 +47,15 @@ def lower_tensorrt(
         lowerer: of this form of attention.
 
     Raises:
-        UnsupportedError: a weight leaves the range of fp16.
+        UnsupportedError: a weight leaves the range of fp16, or all of it lies below its normal
+            numbers; or a constant would be NaN or infinite.
         BuildError: the graph has another form than the tracer gives it.
     """
     work = lowerer(editor, lowering, sites, facts)
+    for site in sites.values():
+        # The scale of the scores makes queries smaller.
+        if site.largest is not None and site.kind != "q":
+            work.halves.check(f"{site.name} (a value in between)", np.array(site.largest))
     norms = [i for i, n in enumerate(editor.source) if n.op_type == "LayerNormalization"]
     # A LayerNorm of the head is none of the encoder's: two a layer, and the embeddings' own.
     end = norms[2 * facts["layers"]] + 1
@@ -58,6 +63,7 @@ def lower_tensorrt(
         work.lower(node)
     emit_head(editor, editor.source[end - 1].outputs[0], editor.source[end:], facts, work)
     editor.finish()
+    work.halves.tell()
     declare(editor, per_token=facts["head"]["kind"] in ("tag", "span"))
 
 
@@ -87,6 +93,8 @@ class Lowerer(LinearLowerer):
         table, index, [out] = input_name(node, 0), self.index(input_name(node, 1)), node.outputs
         values = array(node.inputs[0])
         if table != WORDS or self.lowering.embeddings != "int8":
+            if table == WORDS:
+                self.halves.check_rows(table, values)
             self.editor.emit("GatherND", [self.half(table + ".fp16", values), index], out)
             return
         rows, scales = quantize_rows(values)
@@ -95,9 +103,11 @@ class Lowerer(LinearLowerer):
         step = in_half(np.float32(scales.max()))
         full = self._dequantized(self.editor.constant(WORDS + ".int8", rows), WORDS, step)
         exact = self.editor.emit("GatherND", [full, index], f"{out.name}.rows")
-        ratios = self.half(WORDS + ".ratio", (scales / step)[:, None])
-        ratio = self.editor.emit("GatherND", [ratios, index], f"{out.name}.ratio")
-        self.editor.emit("Mul", [exact, ratio], out)
+        ratio = (scales / step)[:, None]
+        self.halves.check_rows(WORDS + "'s ratio", ratio)
+        ratios = self.half(WORDS + ".ratio", ratio)
+        factor = self.editor.emit("GatherND", [ratios, index], f"{out.name}.ratio")
+        self.editor.emit("Mul", [exact, factor], out)
 
     def index(self, ids: str) -> ir.Value:
         """``[T, 1]``: ids as GatherND takes them."""
@@ -202,7 +212,7 @@ class Lowerer(LinearLowerer):
         """``[T, hidden]`` -> per head and padded, quantized on the way in INT8 attention."""
         emit = self.editor.emit
         if self.lowering.attention:
-            rows = self.quantize(rows, name, in_half(np.float32(amax / 127)))
+            rows = self.quantize(rows, name, self.halves.step(name, amax / 127))
         rows = emit("GatherND", [rows, self.editor.input("pad_index")], name + ".padded")
         rows = emit("Reshape", [rows, shape], name + ".split")
         rows = emit("Transpose", [rows], name + ".heads", perm=order)

@@ -26,6 +26,10 @@ class HeadParts(Protocol):
         """A constant in fp16."""
         ...
 
+    def turned(self, name: str, weight: Array) -> ir.Value:
+        """``[in, out]`` in fp16 of ``[out, in]``."""
+        ...
+
     def weight_and_bias(self, node: ir.Node) -> tuple[Array, Array]:
         """``[out, in]`` and ``[out]`` of a Gemm."""
         ...
@@ -73,7 +77,7 @@ def _logits(
             hidden = editor.emit("Tanh", [hidden], "head.tanh")
         weight, bias = lowerer.weight_and_bias(node)
         name = input_name(node, 1)
-        values = lowerer.half(name + ".fp16", np.ascontiguousarray(weight.T))
+        values = lowerer.turned(name + ".fp16", weight)
         exact = editor.emit("MatMul", [hidden, values], name + ".product")
         shift = lowerer.half(name + ".bias", bias)
         hidden = editor.emit("Add", [exact, shift], name + ".out")

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from xopt.calibrate.quantized import Affine, round_to_nearest
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
-from xopt.compile.quantize import HALF, in_half, weight_step
+from xopt.compile.quantize import HALF, Halves, weight_step
 from xopt.compile.recipes import Lowering
 from xopt.compile.traced import array, bias_of
 from xopt.encoders.spec import SITES
-from xopt.errors import UnsupportedError
 
 __all__ = ["Array", "LinearLowerer"]
 
@@ -46,18 +45,19 @@ class LinearLowerer:
     ) -> None:
         self.editor, self.lowering, self.sites, self.facts = editor, lowering, sites, facts
         self.int8 = lowering.weights == "int8"
+        self.halves = Halves("TensorRT's kernels")
         # What every layer reads and is emitted for the first of them.
         self.once: dict[str, ir.Value] = {}
 
     def half(self, name: str, values: Array) -> ir.Value:
         """A constant in fp16."""
-        if np.abs(values).max(initial=0) > HALF.max:
-            raise UnsupportedError(
-                f"{name.removesuffix('.fp16')} holds {np.abs(values).max():.3g}, beyond the range "
-                "of fp16, in which TensorRT runs this encoder.",
-                hint="Build it for the CPU: xopt build --target cpu",
-            )
+        self.halves.check(name.removesuffix(".fp16"), values)
         return self.editor.constant(name, values.astype(np.float16))
+
+    def turned(self, name: str, weight: Array) -> ir.Value:
+        """``[in, out]`` in fp16 of ``[out, in]``, each row of which is to keep its digits."""
+        self.halves.check_rows(name.removesuffix(".fp16"), weight)
+        return self.half(name, np.ascontiguousarray(weight.T))
 
     def linear(self, node: ir.Node, layer: str, linear: str) -> None:
         """``x · W^T + b`` of one of the encoder's linear layers."""
@@ -119,7 +119,7 @@ class LinearLowerer:
         """
         emit = self.editor.emit
         if not self.int8:
-            values = self.half(name + ".weight.fp16", np.ascontiguousarray(weight.T))
+            values = self.turned(name + ".weight.fp16", weight)
             product = emit("MatMul", [source, values], name + ".matmul")
         else:
             layer, _, linear = name.rpartition(".")
@@ -136,6 +136,7 @@ class LinearLowerer:
             full = self._dequantized(stored, name + ".weight", step)
             exact = emit("MatMul", [source, full], name + ".matmul")
             ratio = scales / step
+            self.halves.check_rows(name + ".weight's ratio", ratio[:, None])
             stored = self.half(name + ".weight.ratio", ratio)
             product = emit("Mul", [exact, stored], name + ".scaled")
             held = ratio.astype(np.float16).astype(np.float32)
@@ -155,7 +156,7 @@ class LinearLowerer:
     def step(self, site: str) -> np.float32:
         """The step of a site's 8-bit values, as fp16 holds it."""
         reach = self.sites[site].reach(self.lowering.attention, moved=True)
-        return in_half(np.float32(reach / 127))
+        return self.halves.step(site, reach / 127)
 
     def quantize(self, source: ir.Value | None, site: str, step: np.float32) -> ir.Value:
         """QuantizeLinear with one step."""

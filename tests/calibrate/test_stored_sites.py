@@ -32,6 +32,11 @@ def infinite(folder: Path) -> None:
     np.savez(folder / "sites.npz", **{"layers.0.qkv_in.middle": np.full(4, np.inf)})
 
 
+def undivided(folder: Path) -> None:
+    held = {"middle": np.zeros(4, np.float32), "divisor": np.zeros(4, np.float32)}
+    np.savez(folder / "sites.npz", **{f"layers.0.qkv_in.{k}": v for k, v in held.items()})
+
+
 def damaged(folder: Path) -> None:
     data = (folder / "sites.npz").read_bytes()
     (folder / "sites.npz").write_bytes(data.replace(bytes(16), b"\1" * 16, 1))
@@ -69,6 +74,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "nested": (lambda f: (f / "sites.json").write_text("[" * 9000), "nested too deep"),
     "words": (text, "holds what is no number"),
     "infinite": (infinite, "holds what is no number"),
+    "a range of 0": (lambda f: numbers(f, amax=0), r"qkv_in\.amax is 0, no range"),
+    "a range below 0": (lambda f: numbers(f, moved=-1.5), r"qkv_in\.moved is -1\.5, no range"),
+    "a range beyond fp32": (lambda f: numbers(f, amax=1e200), r"amax is 1e\+200, no range"),
+    "a divisor of 0": (undivided, "nothing can be divided by"),
 }
 
 
