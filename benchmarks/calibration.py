@@ -172,23 +172,19 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return document
 
 
-def draw(document: dict[str, Any], path: Path) -> None:
+def panels(left: Any, right: Any, corpora: Mapping[str, Any]) -> None:
     """Distances to fp32 by language, and what many languages gain over English."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    corpora = document["corpora"]
     means = {
         name: {code: np.mean(values) for code, values in found["distance"].items()}
         for name, found in corpora.items()
     }
     order = sorted(means["english"], key=lambda code: means["english"][code])
-    figure = Figure(figsize=(9, 0.9 + 0.24 * len(order)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for (name, label), color in zip(
-        CORPORA.items(), ("#888888", "#1f77b4", "#d95f02"), strict=True
-    ):
-        left.plot([means[name][c] for c in order], range(len(order)), "o", color=color, label=label)
+    colors = dict(zip(CORPORA, ("#888888", "#1f77b4", "#d95f02"), strict=True))
+    for name, values in means.items():
+        color = colors[name]
+        left.plot(
+            [values[c] for c in order], range(len(order)), "o", color=color, label=CORPORA[name]
+        )
         if name == "english":
             continue
         shift = 0.15 if name == "own" else -0.15
@@ -197,12 +193,27 @@ def draw(document: dict[str, Any], path: Path) -> None:
             right.plot(found["ci95"], [height + shift] * 2, color=color, linewidth=1.4)
             right.plot(found["difference"], height + shift, "o", color=color, markersize=3)
     left.set_yticks(range(len(order)), [language_name(code) for code in order])
-    left.set_xlabel("mean 1 − cosine to fp32")
     left.legend(fontsize=8)
     right.axvline(0, color="#888888", linewidth=1)
-    right.set_xlabel("Tatoeba, points more than with English")
+
+
+def save(figure: Any, path: Path) -> None:
+    """As SVG with the same bytes every time."""
+    from matplotlib import rc_context
+
     with rc_context({"svg.hashsalt": "calibration"}):
         figure.savefig(path, metadata={"Date": None})
+
+
+def draw(document: dict[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.9 + 0.24 * len(document["sentences"])), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    panels(left, right, document["corpora"])
+    left.set_xlabel("mean 1 − cosine to fp32")
+    right.set_xlabel("Tatoeba, points more than with English")
+    save(figure, path)
 
 
 def main() -> None:
