@@ -1,7 +1,7 @@
 """Which languages calibrate, told on tagging: what `calibration.py` tells on Tatoeba.
 
     python benchmarks/train_heads.py --data DIR --work HEADS --out HEADS --tasks panx,udpos \\
-        --sentences 4000 --layers 4 --scored 20
+        --sentences 3000 --layers 3 --scored 20
     python benchmarks/calibration_tagging.py --data DIR --checkpoint panx=HEADS/panx --out FILE.json
 
 The corpora are those of `calibration.py`. For each task, language and script: what INT8 costs the
@@ -38,6 +38,7 @@ from xopt.host import host_facts, tool_versions
 from xopt.model.session import Session
 
 Array = NDArray[np.float64]
+TITLES = {"panx": "PAN-X", "udpos": "UD-POS"}
 # Of each sentence the logarithms of the tags' probabilities: [words, tags].
 Answers = list[Array]
 
@@ -199,9 +200,9 @@ def draw(document: dict[str, Any], path: Path) -> None:
     axes = figure.subplots(len(tasks), 2, sharey="row", squeeze=False, height_ratios=counts)
     for (left, right), (name, found) in zip(axes, tasks.items(), strict=True):
         panels(left, right, found["corpora"])
-        title = make_task(name, {}).name
-        left.set_xlabel(f"{title}: mean divergence of a word's tags from fp32's, nats")
-        right.set_xlabel(f"{title}: points of F1 more than with English")
+        left.locator_params(axis="x", nbins=5)
+        left.set_xlabel(f"{TITLES[name]}: divergence from fp32, nats a word")
+        right.set_xlabel(f"{TITLES[name]}: points of F1 more than with English")
     save(figure, path)
 
 
