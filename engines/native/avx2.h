@@ -21,6 +21,9 @@ struct Whole {
     __m256i low, high;
 };
 
+using Half = __m256i;
+inline Whole both(Half half) { return {half, half}; }
+
 inline Vector operator+(Vector a, Vector b) { return {a.low + b.low, a.high + b.high}; }
 inline Vector operator-(Vector a, Vector b) { return {a.low - b.low, a.high - b.high}; }
 inline Vector operator*(Vector a, Vector b) { return {a.low * b.low, a.high * b.high}; }

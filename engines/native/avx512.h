@@ -19,6 +19,10 @@ typedef float Vector __attribute__((vector_size(64), aligned(64)));
 typedef float Loose __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t Whole __attribute__((vector_size(64), aligned(64)));
 
+// One register of a Whole, and that register where it is alike in all.
+using Half = __m512i;
+inline Whole both(Half half) { return (Whole)half; }
+
 inline Vector load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Loose*>(to) = value; }
 inline Whole load_whole(const void* from) { return (Whole)_mm512_loadu_si512(from); }

@@ -78,11 +78,16 @@ inline void quantize(const float* row, int64_t width, const float* steps, const 
         put_codes(to + c, fused(load(row + c), load(steps + c), load(zero + c)));
 }
 
-// A row without its mean and of variance 1. ``row`` and ``to`` may be the same.
-inline void normalize(const float* row, int64_t width, float epsilon, float* to) {
+// A row plus another times a weight for each column, without its mean and of variance 1. ``row`` and ``to``
+// may be the same.
+inline void normalize(float* row, const float* other, const float* weight, int64_t width, float epsilon, float* to) {
     const float share = 1.0f / static_cast<float>(width);
     Vector sum = {}, square = {};
-    for (int64_t c = 0; c < width; c += kLanes) sum += load(row + c);
+    for (int64_t c = 0; c < width; c += kLanes) {
+        const Vector both = fused(load(other + c), load(weight + c), load(row + c));
+        store(row + c, both);
+        sum += both;
+    }
     const Vector mean = total(sum) * share;
     for (int64_t c = 0; c < width; c += kLanes) {
         const Vector off = load(row + c) - mean;
@@ -92,10 +97,11 @@ inline void normalize(const float* row, int64_t width, float epsilon, float* to)
     for (int64_t c = 0; c < width; c += kLanes) store(to + c, (load(row + c) - mean) * inverse);
 }
 
-// What lies between the products of one chunk.
+// What lies between the products of one chunk: codes [n][width] and [n][middle]; q, k and v
+// [3 * heads][n][d], and where they are used up the last product's rows; rows [n][width] behind the first norm.
 struct Between {
     uint8_t *codes, *active;
-    float *qkv, *context, *hidden;
+    float *wide, *hidden;
 };
 
 // Adds what passed since it was last asked.
@@ -119,37 +125,41 @@ private:
 inline void pass(const Layer& l, const Between& b, const float* x, float* out, int64_t n, const int32_t* starts,
                  int64_t sentences) {
     Clock clock(l.number);
-    const int64_t width = l.width, stride = 3 * width, d = width / l.heads;
+    const int64_t width = l.width, d = width / l.heads;
     each_row(n, [&](int64_t i) { quantize(x + i * width, width, l.in_steps, l.in_zero, b.codes + i * width); });
     clock.add(kQuantization);
-    multiply(Factors{b.codes, l.qkv, n, width}, stride, Plain{l.qkv_scale, l.qkv_bias, b.qkv, stride});
+    multiply(Factors{b.codes, l.qkv, n, width}, 3 * width, Heads{{l.qkv_scale, l.qkv_bias, b.wide, 0}, n, d});
     clock.add(kProducts);
     each(sentences * l.heads, [&](int64_t one) {
-        const int64_t sentence = one / l.heads, column = one % l.heads * d;
+        const int64_t sentence = one / l.heads, head = one % l.heads, column = head * d;
         const int64_t begin = starts[sentence] - starts[0], rows = starts[sentence + 1] - starts[sentence];
-        const float* q = b.qkv + begin * stride + column;
-        const auto attend = attention_of(true, rows);
-        attend(q, q + width, q + 2 * width, b.context + begin * width + column, stride, width, rows, d, l.factor);
+        const float *q = b.wide + (head * n + begin) * d, *k = q + n * width, *v = k + n * width;
+        thread_local Scratch scratch;
+        scratch.reserve(Scratch::bytes_of<float>(rows * d));
+        float* context = scratch.take<float>(rows * d);
+        attention_of(true, rows)(q, k, v, context, d, d, rows, d, l.factor);
+        for (int64_t i = 0; i < rows; ++i)
+            quantize(context + i * d, d, l.context_steps + column, l.context_zero + column,
+                     b.codes + (begin + i) * width + column);
     });
     clock.add(kAttention);
-    each_row(n, [&](int64_t i) {
-        quantize(b.context + i * width, width, l.context_steps, l.context_zero, b.codes + i * width);
-    });
-    clock.add(kQuantization);
-    multiply(Factors{b.codes, l.output, n, width}, width,
-             Residual{{l.output_scale, l.output_bias, b.hidden, width}, x, l.first_weight});
+    // What is added to a product is read row by row in the norm behind it, where it comes into the cache in time.
+    multiply(Factors{b.codes, l.output, n, width}, width, Plain{l.output_scale, l.output_bias, b.hidden, width});
     clock.add(kProducts);
     each_row(n, [&](int64_t i) {
-        normalize(b.hidden + i * width, width, l.epsilon, b.hidden + i * width);
-        quantize(b.hidden + i * width, width, l.up_steps, l.up_zero, b.codes + i * width);
+        float* row = b.hidden + i * width;
+        normalize(row, x + i * width, l.first_weight, width, l.epsilon, row);
+        quantize(row, width, l.up_steps, l.up_zero, b.codes + i * width);
     });
     clock.add(kNorms);
     multiply(Factors{b.codes, l.up, n, width}, l.middle,
              Activated{{l.up_scale, l.up_bias, nullptr, l.middle}, l.down_steps, l.down_zero, b.active});
-    multiply(Factors{b.active, l.down, n, l.middle}, width,
-             Residual{{l.down_scale, l.down_bias, out, width}, b.hidden, l.second_weight});
+    multiply(Factors{b.active, l.down, n, l.middle}, width, Plain{l.down_scale, l.down_bias, b.wide, width});
     clock.add(kProducts);
-    each_row(n, [&](int64_t i) { normalize(out + i * width, width, l.epsilon, out + i * width); });
+    each_row(n, [&](int64_t i) {
+        const int64_t at = i * width;
+        normalize(b.wide + at, b.hidden + at, l.second_weight, width, l.epsilon, out + at);
+    });
     clock.add(kNorms);
 }
 
@@ -162,10 +172,9 @@ inline void pass_all(const Layer& l, const float* x, float* out, const int32_t* 
         while (last < sentences && starts[last + 1] - starts[first] <= kChunk) ++last;
         const int64_t n = starts[last] - starts[first], at = starts[first] * l.width, cells = n * l.width;
         scratch.reserve(Scratch::bytes_of<uint8_t>(cells) + Scratch::bytes_of<uint8_t>(n * l.middle) +
-                        Scratch::bytes_of<float>(3 * cells) + 2 * Scratch::bytes_of<float>(cells));
+                        Scratch::bytes_of<float>(3 * cells) + Scratch::bytes_of<float>(cells));
         const Between between{scratch.take<uint8_t>(cells), scratch.take<uint8_t>(n * l.middle),
-                              scratch.take<float>(3 * cells), scratch.take<float>(cells),
-                              scratch.take<float>(cells)};
+                              scratch.take<float>(3 * cells), scratch.take<float>(cells)};
         if (n > 0) pass(l, between, x + at, out + at, n, starts + first, last - first);
         first = last;
     }

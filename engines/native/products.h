@@ -6,12 +6,16 @@
 
 #pragma once
 
+#include <utility>
+
 #include "vectors.h"
 
 namespace xopt {
 
 constexpr int64_t kPanel = 32;
 constexpr int64_t kQuad = 4;
+// Quads of a row that are added up between two jumps; a row has a multiple of 16 codes.
+constexpr int64_t kSteps = 4;
 // Columns of a tile; a panel has one or two of them.
 constexpr int64_t kTile = kWide * kLanes;
 
@@ -46,13 +50,13 @@ struct Plain {
     Vector at(int64_t column, Whole sum) const { return fused(floats(sum), load(scale + column), load(bias + column)); }
 };
 
-// The same plus another row times a weight for each column.
-struct Residual {
+// The same with the columns of one head behind those of another: [columns / d][rows][d].
+struct Heads {
     Plain plain;
-    const float *other, *weight;
+    int64_t rows, d;
     void operator()(int64_t row, int64_t column, Whole sum) const {
-        const Vector beside = load(other + row * plain.stride + column);
-        store(plain.out + row * plain.stride + column, fused(beside, load(weight + column), plain.at(column, sum)));
+        const int64_t head = column / d;
+        store(plain.out + (head * rows + row) * d + column - head * d, plain.at(column, sum));
     }
 };
 
@@ -67,6 +71,27 @@ struct Activated {
     }
 };
 
+// Each row's next codes and ``OFF`` / 4 ones later, times two vectors of weights. The address of a row is
+// one of three that the rows share and a multiple of ``step``: with one for each row there are not enough
+// registers.
+template <int OFF, bool FIRST, int ROWS, int... ROW>
+__attribute__((always_inline)) inline void add_quads(Whole (&sum)[ROWS][kWide], const uint8_t* const (&from)[3],
+                                                     int64_t step, const int8_t* weight, int64_t panel,
+                                                     std::integer_sequence<int, ROW...>) {
+    Whole four[kWide];
+#pragma GCC unroll 2
+    for (int i = 0; i < kWide; ++i) {
+        const int8_t* here = weight + OFF * kPanel + i * sizeof(Whole);
+        if (FIRST) __builtin_prefetch(here + panel, 0, 2);
+        four[i] = load_whole(here);
+    }
+    const auto add = [&](Whole(&row)[kWide], Whole codes) {
+#pragma GCC unroll 2
+        for (int i = 0; i < kWide; ++i) row[i] = plus_quads(row[i], codes, four[i]);
+    };
+    (add(sum[ROW], all_at<ROW % 4, OFF>(from[ROW / 4], step, 3 * step)), ...);
+}
+
 // ROWS rows from ``row`` on, times the columns of one tile. The FIRST tile of a panel asks for the next
 // panel, which may lie in memory still.
 template <int ROWS, bool FIRST, typename Then>
@@ -77,23 +102,15 @@ __attribute__((noinline)) void tile(const Factors& f, int64_t row, int64_t colum
     for (int r = 0; r < ROWS; ++r)
         for (int i = 0; i < kWide; ++i) sum[r][i] = Whole{};
     const uint8_t* rows = f.rows + row * f.depth;
+    const uint8_t* from[3] = {rows, rows + 4 * f.depth, rows + 8 * f.depth};
     const int8_t* weight = f.weight + column / kPanel * kPanel * f.depth + column % kPanel * kQuad;
-    for (int64_t c = 0; c < f.depth; c += kQuad, weight += kPanel * kQuad) {
-        Whole four[kWide];
-#pragma GCC unroll 2
-        for (int i = 0; i < kWide; ++i) {
-            const int8_t* here = weight + i * sizeof(Whole);
-            if (FIRST) __builtin_prefetch(here + f.depth * kPanel, 0, 2);
-            four[i] = load_whole(here);
-        }
-#pragma GCC unroll 12
-        for (int r = 0; r < ROWS; ++r) {
-            int32_t codes;
-            std::memcpy(&codes, rows + r * f.depth + c, sizeof codes);
-            const Whole same = all_whole(codes);
-#pragma GCC unroll 2
-            for (int i = 0; i < kWide; ++i) sum[r][i] = plus_quads(sum[r][i], same, four[i]);
-        }
+    constexpr std::make_integer_sequence<int, ROWS> each;
+    for (int64_t c = 0; c < f.depth; c += kSteps * kQuad, weight += kPanel * kSteps * kQuad) {
+        add_quads<0, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
+        add_quads<kQuad, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
+        add_quads<2 * kQuad, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
+        add_quads<3 * kQuad, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
+        for (const uint8_t*& one : from) one += kSteps * kQuad;
     }
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; ++r)

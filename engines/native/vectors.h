@@ -22,6 +22,18 @@
 
 namespace xopt {
 
+// The four bytes at ``from`` + R * step + OFF, in every lane. Written out: GCC 12 keeps an address for each
+// R else, for which there are not enough registers. ``thrice`` is 3 * step.
+template <int R, int OFF>
+__attribute__((always_inline)) inline Whole all_at(const uint8_t* from, int64_t step, int64_t thrice) {
+    Half v;
+    if constexpr (R == 0) asm("vpbroadcastd %c2(%1), %0" : "=v"(v) : "r"(from), "i"(OFF));
+    if constexpr (R == 1) asm("vpbroadcastd %c3(%1,%2), %0" : "=v"(v) : "r"(from), "r"(step), "i"(OFF));
+    if constexpr (R == 2) asm("vpbroadcastd %c3(%1,%2,2), %0" : "=v"(v) : "r"(from), "r"(step), "i"(OFF));
+    if constexpr (R == 3) asm("vpbroadcastd %c3(%1,%2), %0" : "=v"(v) : "r"(from), "r"(thrice), "i"(OFF));
+    return both(v);
+}
+
 constexpr float kLog2E = 1.44269504088896341f;
 // Of a slot without a key. Where all scores are beyond float32 it is not the largest: the row is no number.
 constexpr float kNoKey = -std::numeric_limits<float>::infinity();
