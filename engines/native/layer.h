@@ -19,6 +19,9 @@
 namespace xopt {
 
 constexpr int64_t kChunk = 256;
+// Bytes between two rows in front of the last product: at 4,096 columns the rows of a tile would share one
+// set of the nearest cache, which has fewer ways.
+constexpr int64_t kApart = 64;
 
 // Nanoseconds in each layer, added up over all runs of this process.
 enum Kind { kProducts, kAttention, kNorms, kQuantization, kKinds };
@@ -97,7 +100,7 @@ inline void normalize(float* row, const float* other, const float* weight, int64
     for (int64_t c = 0; c < width; c += kLanes) store(to + c, (load(row + c) - mean) * inverse);
 }
 
-// What lies between the products of one chunk: codes [n][width] and [n][middle]; q, k and v
+// What lies between the products of one chunk: codes [n][width] and [n][middle + kApart]; q, k and v
 // [3 * heads][n][d], and where they are used up the last product's rows; rows [n][width] behind the first norm.
 struct Between {
     uint8_t *codes, *active;
@@ -125,10 +128,10 @@ private:
 inline void pass(const Layer& l, const Between& b, const float* x, float* out, int64_t n, const int32_t* starts,
                  int64_t sentences) {
     Clock clock(l.number);
-    const int64_t width = l.width, d = width / l.heads;
+    const int64_t width = l.width, d = width / l.heads, active = l.middle + kApart;
     each_row(n, [&](int64_t i) { quantize(x + i * width, width, l.in_steps, l.in_zero, b.codes + i * width); });
     clock.add(kQuantization);
-    multiply(Factors{b.codes, l.qkv, n, width}, 3 * width, Heads{{l.qkv_scale, l.qkv_bias, b.wide, 0}, n, d});
+    multiply(Factors{b.codes, l.qkv, n, width, width}, 3 * width, Heads{{l.qkv_scale, l.qkv_bias, b.wide, 0}, n, d});
     clock.add(kProducts);
     each(sentences * l.heads, [&](int64_t one) {
         const int64_t sentence = one / l.heads, head = one % l.heads, column = head * d;
@@ -144,7 +147,7 @@ inline void pass(const Layer& l, const Between& b, const float* x, float* out, i
     });
     clock.add(kAttention);
     // What is added to a product is read row by row in the norm behind it, where it comes into the cache in time.
-    multiply(Factors{b.codes, l.output, n, width}, width, Plain{l.output_scale, l.output_bias, b.hidden, width});
+    multiply(Factors{b.codes, l.output, n, width, width}, width, Plain{l.output_scale, l.output_bias, b.hidden, width});
     clock.add(kProducts);
     each_row(n, [&](int64_t i) {
         float* row = b.hidden + i * width;
@@ -152,9 +155,9 @@ inline void pass(const Layer& l, const Between& b, const float* x, float* out, i
         quantize(row, width, l.up_steps, l.up_zero, b.codes + i * width);
     });
     clock.add(kNorms);
-    multiply(Factors{b.codes, l.up, n, width}, l.middle,
-             Activated{{l.up_scale, l.up_bias, nullptr, l.middle}, l.down_steps, l.down_zero, b.active});
-    multiply(Factors{b.active, l.down, n, l.middle}, width, Plain{l.down_scale, l.down_bias, b.wide, width});
+    multiply(Factors{b.codes, l.up, n, width, width}, l.middle,
+             Activated{{l.up_scale, l.up_bias, nullptr, active}, l.down_steps, l.down_zero, b.active});
+    multiply(Factors{b.active, l.down, n, l.middle, active}, width, Plain{l.down_scale, l.down_bias, b.wide, width});
     clock.add(kProducts);
     each_row(n, [&](int64_t i) {
         const int64_t at = i * width;
@@ -171,9 +174,9 @@ inline void pass_all(const Layer& l, const float* x, float* out, const int32_t* 
         int64_t last = first + 1;
         while (last < sentences && starts[last + 1] - starts[first] <= kChunk) ++last;
         const int64_t n = starts[last] - starts[first], at = starts[first] * l.width, cells = n * l.width;
-        scratch.reserve(Scratch::bytes_of<uint8_t>(cells) + Scratch::bytes_of<uint8_t>(n * l.middle) +
+        scratch.reserve(Scratch::bytes_of<uint8_t>(cells) + Scratch::bytes_of<uint8_t>(n * (l.middle + kApart)) +
                         Scratch::bytes_of<float>(3 * cells) + Scratch::bytes_of<float>(cells));
-        const Between between{scratch.take<uint8_t>(cells), scratch.take<uint8_t>(n * l.middle),
+        const Between between{scratch.take<uint8_t>(cells), scratch.take<uint8_t>(n * (l.middle + kApart)),
                               scratch.take<float>(3 * cells), scratch.take<float>(cells)};
         if (n > 0) pass(l, between, x + at, out + at, n, starts + first, last - first);
         first = last;

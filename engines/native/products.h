@@ -19,11 +19,11 @@ constexpr int64_t kSteps = 4;
 // Columns of a tile; a panel has one or two of them.
 constexpr int64_t kTile = kWide * kLanes;
 
-// uint8 rows [rows][depth] and the panels of a weight.
+// uint8 rows [count][depth], one each ``stride``, and the panels of a weight.
 struct Factors {
     const uint8_t* rows;
     const int8_t* weight;
-    int64_t count, depth;
+    int64_t count, depth, stride;
 };
 
 // x * Phi(x): up to 5 a polynomial of degree 11 in x^2 - 12.5 (of smallest largest error), 0 or x beyond;
@@ -101,15 +101,15 @@ __attribute__((noinline)) void tile(const Factors& f, int64_t row, int64_t colum
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; ++r)
         for (int i = 0; i < kWide; ++i) sum[r][i] = Whole{};
-    const uint8_t* rows = f.rows + row * f.depth;
-    const uint8_t* from[3] = {rows, rows + 4 * f.depth, rows + 8 * f.depth};
+    const uint8_t* rows = f.rows + row * f.stride;
+    const uint8_t* from[3] = {rows, rows + 4 * f.stride, rows + 8 * f.stride};
     const int8_t* weight = f.weight + column / kPanel * kPanel * f.depth + column % kPanel * kQuad;
     constexpr std::make_integer_sequence<int, ROWS> each;
     for (int64_t c = 0; c < f.depth; c += kSteps * kQuad, weight += kPanel * kSteps * kQuad) {
-        add_quads<0, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
-        add_quads<kQuad, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
-        add_quads<2 * kQuad, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
-        add_quads<3 * kQuad, FIRST>(sum, from, f.depth, weight, f.depth * kPanel, each);
+        add_quads<0, FIRST>(sum, from, f.stride, weight, f.depth * kPanel, each);
+        add_quads<kQuad, FIRST>(sum, from, f.stride, weight, f.depth * kPanel, each);
+        add_quads<2 * kQuad, FIRST>(sum, from, f.stride, weight, f.depth * kPanel, each);
+        add_quads<3 * kQuad, FIRST>(sum, from, f.stride, weight, f.depth * kPanel, each);
         for (const uint8_t*& one : from) one += kSteps * kQuad;
     }
 #pragma GCC unroll 12
