@@ -118,7 +118,7 @@ class OpenVinoEngine(Engine):
         if self.streams > self.threads:
             raise InputError(
                 f"{self.streams} streams need as many threads; there are {self.threads}.",
-                hint="Ask for fewer streams, or for more threads.",
+                hint=f"Ask for at most {self.threads} streams, or for {self.streams} threads.",
             )
         self._own_attention = own_attention
         self._programs: dict[tuple[bool, int], Program] = {}

@@ -50,6 +50,15 @@ def test_the_first_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--help" in words
 
 
+def test_a_help_says_what_is_taken_where_nothing_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.argv", ["xopt", "serve", "-h"])
+    shown = " ".join(RUN.invoke(app, ["serve", "-h"]).output.split())
+    assert "Port to listen at; 0 for a free one. Default: 8000." in shown
+    assert "Tokens that may wait; beyond that: 429. Default: 262144." in shown
+    assert shown.count("Default: all.") == 1
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_help_ends_with_an_example_that_is_a_command(name: str) -> None:
     assert EXAMPLES[name]

@@ -199,19 +199,18 @@ def _again(folder: Path) -> str:
 
 def _missing(folder: Path, kind: str) -> ArtifactError:
     """No artifact lies in ``folder``: what lies there or beside it, and how to get one."""
-    make = "Make one with: xopt build --precision int8"
+    hint = "Make one with: xopt build --precision int8"
     if not folder.is_dir():
-        beside = [str(path) for path in _of_kind(folder.parent, kind)]
         what = "is a file, not a folder" if folder.exists() else "is not there"
-        hint = did_you_mean(str(folder), beside) if beside else make
+        if (folder.parent / MANIFEST).is_file():
+            hint = f"Give the {kind}'s own folder: {folder.parent}"
+        elif beside := [str(path) for path in _of_kind(folder.parent, kind)]:
+            hint = did_you_mean(str(folder), beside)
         return ArtifactError(f"The {kind} {folder} {what}.", hint=hint)
-    inside = _of_kind(folder, kind)
-    if inside:
+    if inside := _of_kind(folder, kind):
         hint = f"Give one of those in it: {', '.join(map(str, inside))}."
     elif (folder / "config.json").is_file():
         hint = f"It looks like a checkpoint; compile it with: xopt build {shlex.quote(str(folder))}"
-    else:
-        hint = make
     return ArtifactError(f"{folder} is no {kind}: it has no {MANIFEST}.", hint=hint)
 
 

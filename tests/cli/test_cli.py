@@ -180,6 +180,7 @@ BAD = [
     (["run", "nowhere", "x"], "The bundle nowhere is not there."),
     (["run", "bundel", "x"], "Did you mean 'bundle'?"),
     (["run", ".", "x"], "Give one of those in it: "),
+    (["run", "bundle/manifest.json", "x"], "Give the bundle's own folder: bundle"),
     (["run", "bundle", "x", "--pair", "y"], "Text 1 has a second text; this bundle embeds"),
     (["run", "classifier", "x", "--windows"], "--windows is for bundles with the head span"),
     (["run", "bundle", "--input", "latin.txt"], "Did you mean 'latin1.txt'?"),

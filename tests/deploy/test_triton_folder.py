@@ -142,7 +142,7 @@ def test_a_folder_that_is_there_is_left_alone(tensorrt: Bundle, tmp_path: Path) 
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     for force in (False, True):
-        with pytest.raises(InputError, match="exists") as caught:
+        with pytest.raises(InputError, match="exists, and xopt deploy did not write it") as caught:
             write_repository(tensorrt, out, TritonOptions(), force=force)
         assert "--force" not in caught.value.hint
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
@@ -151,6 +151,11 @@ def test_a_folder_that_is_there_is_left_alone(tensorrt: Bundle, tmp_path: Path) 
     with pytest.raises(InputError, match="exists") as caught:
         write_repository(tensorrt, out, TritonOptions())
     assert "--force" in caught.value.hint
+    said = f"{out} exists, and has sts, and no model other."
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        write_repository(tensorrt, out, TritonOptions(name="other"))
+    assert "--name sts --version 2" in caught.value.hint
+    assert f"its models/ to {out / 'models'}" in caught.value.hint
     write_repository(tensorrt, out, TritonOptions(name="other"), force=True)
     assert sorted(p.name for p in (out / "models").iterdir()) == ["other", "other_engine"]
 

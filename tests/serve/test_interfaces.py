@@ -60,6 +60,8 @@ def test_openai_client_gets_the_embeddings(server: Any, models: Any) -> None:
     assert caught.value.code is None
     with pytest.raises(openai.BadRequestError, match="gives 64"):
         client.embeddings.create(model="embed", input="x", dimensions=32)
+    with pytest.raises(openai.NotFoundError, match=r"\(base_url\) ends in /v1"):
+        client.with_options(base_url=server.url).embeddings.create(model="embed", input="x")
     client.close()
 
 
@@ -190,6 +192,7 @@ def test_a_key_is_asked_of_everyone_but_a_probe(
         status, found, headers = running.ask("/v1/embeddings", {"input": "x"})
         assert (status, headers["www-authenticate"]) == (401, "Bearer")
         assert "API key" in found["error"]["message"]
+        assert "Authorization: Bearer KEY" in found["error"]["message"]
         assert running.ask("/metrics", Authorization="Bearer wrong")[0] == 401
         assert running.ask("/embed", {"inputs": "x"}, Authorization="Bearer secret")[0] == 200
         assert running.ask("/metrics", Authorization="bearer  secret")[0] == 200

@@ -33,7 +33,7 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
             "/v1/embeddings",
             {"input": "x", "model": "nli"},
             400,
-            "nli gives labels of texts, not embeddings. Ask /predict",
+            'nli gives labels of texts, not embeddings. Ask /predict, or send "model": "embed".',
         ),
         ("/v1/embeddings", {"input": "x", "model": 7}, 400, "model is 7; it has to be a string"),
         ("/v1/embeddings", {"input": "x", "encoding_format": "xml"}, 400, "float, base64"),
@@ -48,6 +48,9 @@ LONG = "Habari za asubuhi, rafiki yangu. " * 60
         ("/embed", {"inputs": "x", "model": "span"}, 400, "Ask /v2/models/span/infer"),
         ("/predict", {"inputs": [["a", "b", "c"]], "model": "nli"}, 400, "one, or a pair"),
         ("/predict", {"inputs": ["a", " "], "model": "nli"}, 400, "its pair, is empty"),
+        ("/predict", {"inputs": "x"}, 400, 'Ask /embed, or send "model": "rerank", or nli.'),
+        ("/rerank", {"query": "a"}, 400, 'Ask /embed, or send "model": "rerank".'),
+        ("/rerank", {"query": "a", "model": "nli"}, 400, 'Ask /predict, or send "model": "rerank"'),
         ("/rerank", {"query": "a", "texts": [], "model": "rerank"}, 400, "texts is an empty list"),
         ("/rerank", {"query": "a", "texts": ["b", 3], "model": "rerank"}, 400, "texts[1]"),
         (

@@ -59,12 +59,21 @@ def test_names_of_bundles() -> None:
     for bundles, said, typed in (
         (["a/e5", "b/e5"], "stands twice", {"e5": Path("a/e5"), "e5-2": Path("b/e5")}),
         (["=b c"], "has no name", {"NAME": Path("b c")}),
+        (["a/b=c"], "'a/b' is no name: it has a slash", {"NAME": Path("c")}),
         (["a="], "no folder", {"a": Path("FOLDER")}),
     ):
         with pytest.raises(InputError, match=said) as caught:
             read_places(bundles)
         _, command = caught.value.hint.split("xopt serve ")
         assert read_places(shlex.split(command)) == typed
+
+
+def test_a_folder_with_the_sign_in_its_name_is_told_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "e5=v2"
+    folder.mkdir()
+    with pytest.raises(InputError, match="it has a slash") as caught:
+        read_places([str(folder)])
+    assert caught.value.hint == f"Type: xopt serve NAME={folder}"
 
 
 def test_only_this_machine_is_served_unless_that_is_said() -> None:
@@ -88,11 +97,21 @@ def test_an_address_that_cannot_be_had_is_said_before_a_bundle_is_opened(host: s
 @pytest.mark.parametrize(
     ("name", "value"),
     [("port", 70_000), ("batch_tokens", 0), ("drain_s", -1.0), ("timeout_s", float("nan")),
-     ("api_key", " "), ("host", ""), ("host", " ")],
+     ("timeout_s", 0.0), ("api_key", " "), ("host", ""), ("host", " ")],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InputError, match=name.replace("_", "-")):
         ServeOptions(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_number_that_cannot_be_is_told_with_the_default() -> None:
+    for name, value, default in (
+        ("port", -1, "8000"), ("queue_tokens", 0, "262,144"), ("timeout_s", 0.0, "60.0"),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as caught:
+            ServeOptions(**{name: value})  # type: ignore[arg-type]
+        assert caught.value.hint == f"Without the option it is {default}."
+    assert ServeOptions(drain_s=0).drain_s == 0
 
 
 @pytest.mark.parametrize("key", ["cl\udcff", "a\nb", "clé", "a\x01", "\x00"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -40,6 +42,13 @@ class FrontPage(TyperGroup):
         """Parse what stands behind the command, and run it."""
         with self._explained():
             return super().invoke(ctx)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        """The command; before its help is shown, with what is taken where nothing is typed."""
+        found = super().get_command(ctx, name)
+        if found is not None and {"-h", "--help"} & {*sys.argv[1:]}:
+            tell_defaults(found, name)
+        return found
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -91,6 +100,20 @@ class FrontPage(TyperGroup):
         names = "  ".join(max(option.opts, key=len) for option in ends)
         out.add_row(Text(" " * len("Options  ") + names, "cyan"))
         return out
+
+
+def tell_defaults(command: Any, name: str) -> None:
+    """Add to each help the default that stands in the command's options, beneath ``xopt.toml``."""
+    from xopt.cli.config import OPTIONS
+
+    fields = dataclasses.fields(OPTIONS[name]) if name in OPTIONS else ()
+    defaults = {field.name: field.default for field in fields}
+    for option in command.params:
+        value = defaults.get(option.name)
+        plain = isinstance(value, str | int | float | Path) and not isinstance(value, bool)
+        said = f" Default: {value}."
+        if plain and value != "" and "Default: " not in (option.help or ""):
+            option.help = f"{option.help or ''}{said}"
 
 
 def _typed(option: Any) -> Text:

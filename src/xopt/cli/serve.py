@@ -33,7 +33,7 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen at; this machine alone by default.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="0 for a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen at; 0 for a free one.")] = None,
     threads: ThreadsOption = None,
     streams: StreamsOption = None,
     batch_tokens: Annotated[int | None, typer.Option(help="Most tokens of a batch.")] = None,
@@ -138,10 +138,10 @@ def read_places(bundles: list[str]) -> dict[str, Path]:
             way = name if "/" in name else f"{name or 'NAME'}=FOLDER"
             raise InputError(f"{text!r} has no folder.", hint=f"Type: xopt serve {way}")
         if not name or "/" in name:
-            given = folder if sign else text
-            raise InputError(
-                f"{text!r} has no name.", hint=f"Type: xopt serve NAME={shlex.quote(given)}"
-            )
+            # A folder's own name may have the sign, too.
+            given = text if not sign or (name and Path(text).exists()) else folder
+            why = f"{name!r} is no name: it has a slash" if name else f"{text!r} has no name"
+            raise InputError(f"{why}.", hint=f"Type: xopt serve NAME={shlex.quote(given)}")
         if name in places:
             both = shlex.join([f"{name}={places[name]}", f"{name}-2={path}"])
             raise InputError(

@@ -22,13 +22,13 @@ from xopt.deploy.container_templates import (
 from xopt.deploy.places import (
     COMPOSE_GPU,
     WHEEL,
+    check_least,
     check_name,
     copy_bundle,
     extras_of,
     name_of,
     write_folder,
 )
-from xopt.errors import InputError
 
 __all__ = ["ContainerOptions", "write_containers"]
 
@@ -56,8 +56,7 @@ class ContainerOptions:
         """Check every value."""
         if self.name is not None:
             check_name(self.name)
-        if self.cpus < 1 or self.replicas < 1:
-            raise InputError("--cpus and --replicas are at least 1.")
+        check_least(cpus=self.cpus, replicas=self.replicas)
 
 
 def write_containers(

@@ -14,8 +14,8 @@ from xopt.errors import InputError, UnsupportedError
 from xopt.publishing import LOCK, check_outside, swap, unique_beside
 
 __all__ = [
-    "COMPOSE_GPU", "MARK", "WHEEL", "check_name", "check_servable", "copy_bundle", "extras_of",
-    "name_of", "write_folder",
+    "COMPOSE_GPU", "MARK", "WHEEL", "check_least", "check_name", "check_servable", "copy_bundle",
+    "extras_of", "name_of", "write_folder",
 ]  # fmt: skip
 
 # What says that a folder is ours, and may be replaced.
@@ -58,6 +58,17 @@ def check_name(name: str) -> None:
             f"{name!r} is no name for a model.",
             hint="Use letters, digits, dots, dashes and underscores.",
         )
+
+
+def check_least(**options: int) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        InputError: one is; said with its option.
+    """
+    for name, value in options.items():
+        if value < 1:
+            raise InputError(f"--{name} is {value}; at least 1.", hint=f"Give --{name} 1 or more.")
 
 
 def check_servable(bundle: Bundle) -> None:
@@ -131,7 +142,13 @@ def _make_room(out: Path, *, force: bool) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = (out / MARK).is_file()
-    if not ours or not force:
-        advice = "replace it with --force" if ours else "remove it yourself"
-        raise InputError(f"{out} exists.", hint=f"Choose another place with -o, or {advice}.")
+    if not (out / MARK).is_file():
+        raise InputError(
+            f"{out} exists, and xopt deploy did not write it.",
+            hint="Choose another place with -o.",
+        )
+    if not force:
+        raise InputError(
+            f"{out} exists, and has another deployment.",
+            hint="Choose another place with -o, or replace all that is there with --force.",
+        )

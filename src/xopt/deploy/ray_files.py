@@ -8,8 +8,14 @@ from string import Template
 
 from xopt import __version__
 from xopt.artifacts import Bundle
-from xopt.deploy.places import check_name, copy_bundle, extras_of, name_of, write_folder
-from xopt.errors import InputError
+from xopt.deploy.places import (
+    check_least,
+    check_name,
+    copy_bundle,
+    extras_of,
+    name_of,
+    write_folder,
+)
 
 __all__ = ["RayOptions", "write_ray_serve"]
 
@@ -69,8 +75,7 @@ class RayOptions:
         """Check every value."""
         if self.name is not None:
             check_name(self.name)
-        if self.cpus < 1 or self.replicas < 1:
-            raise InputError("--cpus and --replicas are at least 1.")
+        check_least(cpus=self.cpus, replicas=self.replicas)
 
 
 def write_ray_serve(

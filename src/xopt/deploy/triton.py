@@ -29,7 +29,15 @@ from xopt.deploy.places import (
     write_folder,
 )
 from xopt.deploy.templates import COMPOSE, DOCKERFILE, ENGINE, FRONT, MODEL, README
-from xopt.deploy.versions import FACTS, VERSIONS, Form, add_version, check_version, versions_of
+from xopt.deploy.versions import (
+    FACTS,
+    VERSIONS,
+    Form,
+    add_version,
+    check_others,
+    check_version,
+    versions_of,
+)
 from xopt.engines.base import Signature
 from xopt.engines.tensorrt.compat import RunsOn
 from xopt.engines.tensorrt.feeds import input_names, tensorrt_arrays
@@ -112,6 +120,8 @@ def write_repository(
             hint=f"Add another version with --version {max(there) + 1}, replace this one with "
             "--force, or choose another place with -o.",
         )
+    if not there and not force:
+        check_others(out.resolve(), name)
     if not set(there) - {options.version}:
         return write_folder(
             bundle, out, lambda work: _write(bundle, work, name, options), force=force

@@ -22,7 +22,9 @@ from xopt.errors import ArtifactError, InputError
 from xopt.publishing import flush, unique_beside
 from xopt.reading import parse_json
 
-__all__ = ["FACTS", "VERSIONS", "Form", "add_version", "check_version", "versions_of"]
+__all__ = [
+    "FACTS", "VERSIONS", "Form", "add_version", "check_others", "check_version", "versions_of",
+]  # fmt: skip
 
 # Of a bundle whose engine is another model, what its front keeps.
 FACTS = ("signature", "engine", "head", "text", "precision", "fingerprint")
@@ -90,6 +92,28 @@ def versions_of(out: Path, name: str) -> list[int]:
         return []
     found = [path.name for path in (out / "models" / name).iterdir() if path.is_dir()]
     return sorted(int(n) for n in found if n.isascii() and n.isdecimal() and n[0] != "0")
+
+
+def check_others(out: Path, name: str) -> None:
+    """Refuse a folder that has other models: which, and how both are served.
+
+    Raises:
+        InputError: it has.
+    """
+    found = [
+        path.name for path in sorted((out / "models").glob("*")) if versions_of(out, path.name)
+    ]
+    # An engine's own model belongs to the one that asks it.
+    others = [n for n in found if not n.endswith("_engine") or n[:-7] not in found]
+    if not others:
+        return
+    other = others[0]
+    raise InputError(
+        f"{out} exists, and has {', '.join(others)}, and no model {name}.",
+        hint=f"A version of {other} is added with --name {other} --version "
+        f"{max(versions_of(out, other)) + 1}. To serve both models, choose another place with -o, "
+        f"and copy what is in its models/ to {out / 'models'}. --force replaces all that is there.",
+    )
 
 
 def add_version(

@@ -196,6 +196,9 @@ async def _read_on(receive: Receive) -> None:
                 left -= len(message["body"])
 
 
+NO_KEY = "The API key is missing or wrong. Send it in the header Authorization: Bearer KEY."
+
+
 class _Guard:
     """Around every request: the key, the time, errors in words, one line of the log."""
 
@@ -235,9 +238,7 @@ class _Guard:
         try:
             async with asyncio.timeout(self.service.options.timeout_s + 5):
                 if path not in OPEN and not self._has_key(scope):
-                    await self._refuse(path, 401, "The API key is missing or wrong.")(
-                        scope, take, note
-                    )
+                    await self._refuse(path, 401, NO_KEY)(scope, take, note)
                 else:
                     await self.app(scope, take, note)
         except ClientDisconnect:

@@ -16,7 +16,7 @@ from xopt.serve.service import Served, Service
 from xopt.serve.wire import a_bool, a_name, a_text, shown, single_or_many, there
 
 __all__ = [
-    "GIVES", "cut", "embeddings", "error_body", "model", "models", "read_dimensions", "wrong_kind",
+    "ask", "cut", "embeddings", "error_body", "model", "models", "read_dimensions", "wrong_kind",
 ]  # fmt: skip
 
 # Kind of head -> what it gives, as a client calls it.
@@ -86,7 +86,7 @@ def read_dimensions(service: Service, served: Served, asked: Any) -> int | None:
     if asked is None:
         return None
     width = served.model.width
-    allowed = [*(n for n in service.options.dimensions if n < width), width]
+    allowed = [*sorted(n for n in service.options.dimensions if n < width), width]
     if type(asked) is not int or asked not in allowed:
         raise InputError(
             f"dimensions is {shown(asked)}; {served.name} gives {', '.join(map(str, allowed))}.",
@@ -109,18 +109,29 @@ def cut(values: Array, size: int | None) -> Array:
 def _embedding_model(service: Service, name: str | None) -> Served:
     served = service.find(name)
     if served.model.head.kind != "embed":
-        raise wrong_kind(served, GIVES["embed"])
+        raise wrong_kind(service, served, "embed")
     return served
 
 
-def wrong_kind(served: Served, asked: str) -> InputError:
-    """A model that gives something else than was asked, and where it gives that."""
+def wrong_kind(
+    service: Service, served: Served, asked: str, fits: Sequence[str] | None = None
+) -> InputError:
+    """A model that gives something else than was asked: where it does, and which gives that."""
     kind = served.model.head.kind
     way = {"embed": "/embed", "classify": "/predict"}.get(kind, f"/v2/models/{served.name}/infer")
+    if fits is None:
+        fits = [name for name, s in service.models.items() if s.model.head.kind == asked]
     return InputError(
-        f"{served.name} gives {GIVES[kind]}, not {asked}.",
-        hint=f"Ask {way}, or another model (/v1/models lists them).",
+        f"{served.name} gives {GIVES[kind]}, not {GIVES[asked]}.", hint=ask(way, fits)
     )
+
+
+def ask(way: str, fits: Sequence[str]) -> str:
+    """What a client does whose model does not fit: another path, or a model that is served."""
+    if not fits:
+        return f"Ask {way}; no other model is served that fits."
+    others = "".join(f", or {name}" for name in fits[1:])
+    return f'Ask {way}, or send "model": "{fits[0]}"{others}.'
 
 
 def _row(value: Any, name: str) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 from xopt.errors import InputError
 from xopt.host import check_count
@@ -49,7 +50,10 @@ class ServeOptions:
     def __post_init__(self) -> None:
         """Check every number."""
         if not 0 <= self.port <= 65_535:
-            raise InputError(f"--port is {self.port}; possible: 0 (a free one) to 65535.")
+            raise InputError(
+                f"--port is {self.port}; possible: 0 (a free one) to 65535.",
+                hint="Without the option it is 8000.",
+            )
         if not self.host.strip():
             # An empty address is every address to the system.
             raise InputError(
@@ -59,21 +63,14 @@ class ServeOptions:
         for name in ("threads", "streams"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
-        least = {
-            "batch_tokens": 1, "queue_tokens": 1, "max_texts": 1, "max_text_kib": 1,
-            "max_body_kib": 1,
-        }  # fmt: skip
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}; at least {bound}."
-                )
-        for name in ("timeout_s", "drain_s"):
-            if not 0 <= getattr(self, name) < 1e6:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}; possible: 0 to below "
-                    "1,000,000."
-                )
+        for name in ("batch_tokens", "queue_tokens", "max_texts", "max_text_kib", "max_body_kib"):
+            if getattr(self, name) < 1:
+                self._refuse(name, "at least 1")
+        # A request that may not wait at all is refused before it is answered, each of them.
+        if not 0 < self.timeout_s < 1e6:
+            self._refuse("timeout_s", "possible: above 0, and below 1,000,000")
+        if not 0 <= self.drain_s < 1e6:
+            self._refuse("drain_s", "possible: 0 to below 1,000,000")
         if self.api_key is not None and not self.api_key.strip():
             raise InputError("--api-key is empty.", hint="Leave it out, or give a key.")
         # Clients write other characters into a header in different ways, or not at all.
@@ -84,3 +81,10 @@ class ServeOptions:
                 "--api-key has a character that not every client can send.",
                 hint="Give ASCII letters, digits and signs; XOPT_API_KEY is read too.",
             )
+
+    def _refuse(self, name: str, possible: str) -> NoReturn:
+        default = getattr(type(self), name)
+        raise InputError(
+            f"--{name.replace('_', '-')} is {getattr(self, name)}; {possible}.",
+            hint=f"Without the option it is {default:,}.",
+        )

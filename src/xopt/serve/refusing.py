@@ -37,6 +37,10 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
+# What OpenAI's clients ask behind their base_url, which ends in /v1.
+BARE = ("/embeddings", "/models", "/completions", "/chat/completions", "/responses")
+
+
 def told(error: Exception) -> tuple[int, str, str | None]:
     """The status of an error, what a client is told, and OpenAI's code for it, if any.
 
@@ -80,7 +84,11 @@ async def no_route(request: Request, error: Exception) -> JSONResponse:
     """A path that there is not, or not with this method."""
     assert isinstance(error, HTTPException)
     path, ways = request.url.path, (error.headers or {}).get("Allow")
+    # OpenAI's clients whose base_url lacks its /v1; they show no error of another form.
+    openais = path in BARE
     said = f"There is no {path:.200}; /docs lists what there is."
     if ways is not None:
         said = f"{path:.200} is asked with {ways}, not with {request.method}."
-    return refuse(path, error.status_code, said, error.headers)
+    elif openais:
+        said = f"{said} The address for OpenAI's clients (base_url) ends in /v1."
+    return refuse(f"/v1{path}" if openais else path, error.status_code, said, error.headers)

@@ -11,7 +11,7 @@ from xopt.errors import InputError
 from xopt.host import tool_versions
 from xopt.model.results import Embedding, Prediction
 from xopt.model.texts import Row, check_row
-from xopt.serve.openai import GIVES, cut, read_dimensions, wrong_kind
+from xopt.serve.openai import ask, cut, read_dimensions, wrong_kind
 from xopt.serve.service import ASIDE, Served, Service
 from xopt.serve.wire import a_bool, a_name, a_text, shown, single_or_many, there
 
@@ -66,11 +66,13 @@ async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]
     Raises:
         InputError: what the request asks cannot be done, or the model scores no pairs.
     """
-    served = _of_kind(service, body, "classify")
+    served = service.find(a_name(body, "model"))
+    if served.model.head.kind != "classify":
+        raise wrong_kind(service, served, "classify", _rerankers(service))
     if len(served.model.labels) != 1:
         raise InputError(
             f"{served.name} gives {len(served.model.labels)} labels; a reranker gives one score.",
-            hint="Ask /predict, or another model.",
+            hint=ask("/predict", _rerankers(service)),
         )
     query = a_text(there(body, "query", "a text"), "query")
     texts = there(body, "texts", "a list of texts")
@@ -144,8 +146,13 @@ def _labelled(found: Prediction, raw: bool) -> list[dict[str, Any]]:
 def _of_kind(service: Service, body: dict[str, Any], kind: str) -> Served:
     served = service.find(a_name(body, "model"))
     if served.model.head.kind != kind:
-        raise wrong_kind(served, GIVES[kind])
+        raise wrong_kind(service, served, kind)
     return served
+
+
+def _rerankers(service: Service) -> list[str]:
+    models = ((name, s.model) for name, s in service.models.items())
+    return [n for n, m in models if m.head.kind == "classify" and len(m.labels) == 1]
 
 
 def _truncate(service: Service, served: Served, body: dict[str, Any]) -> bool:
