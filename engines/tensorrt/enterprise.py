@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +30,7 @@ from xopt.engines.tensorrt.runtime import quiet_logger
 from xopt.errors import BuildError, UnsupportedError, require
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
+from xopt.publishing import write_whole
 
 __all__ = [
     "LAYERS", "TensorRtBuilder", "asked_facts", "check_library", "configure", "gpu_to_build_on",
@@ -235,10 +235,7 @@ def _keep_timings(config: Any, place: Path) -> None:
     if content is None:
         # The next build measures again; this one is whole.
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(bytes(content))
-    partial.replace(place)
+    write_whole(place, bytes(content))
 
 
 def _inspect(trt: Any, engine: Any, options: Mapping[str, Any]) -> None:

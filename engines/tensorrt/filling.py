@@ -29,11 +29,6 @@ class Sizes:
     longest: int
     tokens: int
 
-    @classmethod
-    def of(cls, batch: PackedBatch) -> Sizes:
-        """Those of the batch as it is."""
-        return cls(batch.sentences, batch.longest, batch.tokens)
-
 
 def bucket_of(batch: PackedBatch, profile: LengthProfile, *, padded: bool) -> Sizes:
     """The bucket of a batch within its profile.

@@ -6,7 +6,6 @@ A runtime cache keeps what is compiled on the GPU; see :func:`runtime_cache_path
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import mmap
 import os
@@ -36,6 +35,7 @@ from xopt.engines.tensorrt.runtime import ENGINE, TensorRtEngine
 from xopt.errors import InputError, MissingExtraError, UnsupportedError, did_you_mean
 from xopt.hashing import cache_folder
 from xopt.progress import Progress
+from xopt.publishing import write_whole
 
 __all__ = ["CACHE_VARIABLE", "RtxBuilder", "RtxEngine", "runtime_cache_path"]
 
@@ -132,11 +132,6 @@ def library_version() -> str:
         ) from error
 
 
-def is_installed() -> bool:
-    """Whether TensorRT-RTX can be built with."""
-    return importlib.util.find_spec(MODULE) is not None
-
-
 def write_kernels(kernels: list[Kernel], out: Path) -> None:
     """Every kernel of every profile, for people who look for a slow one."""
     text = json.dumps([asdict(kernel) for kernel in kernels], indent=1)
@@ -214,10 +209,7 @@ class RtxEngine(TensorRtEngine):
     def _prepared(self) -> None:
         """Keep what was just compiled, so that a crash later costs none of it."""
         with self.making, contextlib.suppress(OSError):
-            self.cache_path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = self.cache_path.with_suffix(f".{os.getpid()}.partial")
-            scratch.write_bytes(self._cache.serialize())
-            scratch.replace(self.cache_path)
+            write_whole(self.cache_path, bytes(self._cache.serialize()))
 
     def close(self) -> None:
         """Free the GPU's memory; the runtime cache is on the disk already."""

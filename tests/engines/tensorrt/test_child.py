@@ -6,18 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from xopt.engines.tensorrt import rtx
 from xopt.engines.tensorrt.child import run_child
 from xopt.engines.tensorrt.network import Request
 from xopt.errors import BuildError
 from xopt.progress import Silent
 
 needs_rtx = pytest.mark.skipif(
-    not rtx.is_installed(), reason="no TensorRT: tensorrt-rtx is not installed"
+    find_spec("tensorrt_rtx") is None, reason="no TensorRT: tensorrt-rtx is not installed"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ from tests.rounding import ATTENTION_TOO, calibrated_batch, distance, rounding_e
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.engines.tensorrt import rtx
 from xopt.engines.tensorrt.portable import PortableEngine
 from xopt.errors import UnsupportedError
 
 needs_rtx = pytest.mark.skipif(
-    not rtx.is_installed(), reason="no TensorRT: tensorrt-rtx is not installed"
+    find_spec("tensorrt_rtx") is None, reason="no TensorRT: tensorrt-rtx is not installed"
 )
 COMMON: dict[str, Any] = {
     "hidden_size": 128, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 192,

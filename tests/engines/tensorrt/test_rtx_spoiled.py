@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from xopt.errors import BuildError, UnsupportedError
 from xopt.progress import Silent
 
 needs_rtx = pytest.mark.skipif(
-    not rtx.is_installed(), reason="no TensorRT: tensorrt-rtx is not installed"
+    find_spec("tensorrt_rtx") is None, reason="no TensorRT: tensorrt-rtx is not installed"
 )
 
 
