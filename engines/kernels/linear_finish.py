@@ -12,7 +12,12 @@ import triton
 import triton.language as tl
 
 from xopt.engines.kernels.gelu import gelu
-from xopt.engines.kernels.rounding import load_columns, load_scale, narrow, quantize
+from xopt.engines.kernels.rounding import (
+    load_columns,
+    load_scale,
+    narrow,
+    quantize_by_fours,
+)
 
 __all__ = ["finish_float", "finish_int8"]
 
@@ -42,7 +47,8 @@ def finish_int8(
     out_ptrs = out + row[:, None] * OUT_FEATURES + column[None, :]
     if QUANTIZE:
         step, inverse = load_scale(out_scale, column, in_columns, OUT_FEATURES, PER_CHANNEL)
-        tl.store(out_ptrs, quantize(y, step[None, :], inverse[None, :], True), mask=exists)
+        whole = quantize_by_fours(y, step[None, :], inverse[None, :])
+        tl.store(out_ptrs, whole, mask=exists)
     else:
         tl.store(out_ptrs, narrow(y, out.dtype.element_ty), mask=exists)
 

@@ -20,6 +20,7 @@ __all__ = [
     "load_scale",
     "narrow",
     "quantize",
+    "quantize_by_fours",
     "quantize_reference",
     "reciprocal",
     "round_to_whole",
@@ -110,6 +111,17 @@ def reciprocal(x):
 
 
 @triton.jit
+def _quotient(x, scale, inverse):
+    """``x / scale`` to the nearest float32, as :func:`quantize` says."""
+    # Not a sum with zeros, which is an instruction a value: it would turn -0 into 0.
+    scale, _ = tl.broadcast(scale, x)
+    inverse, _ = tl.broadcast(inverse, x)
+    quotient = x * inverse
+    remainder = fused_multiply_add(-quotient, scale, x)
+    return fused_multiply_add(remainder, inverse, quotient)
+
+
+@triton.jit
 def quantize(x, scale, inverse, FINITE: tl.constexpr):
     """QuantizeLinear(x, scale) with zero point 0: divide, round half to even, saturate.
 
@@ -121,17 +133,41 @@ def quantize(x, scale, inverse, FINITE: tl.constexpr):
     is ``FINITE``, what lies beyond the ends is moved to them first, since the remainder of an
     infinite quotient is NaN, which would become -128.
     """
-    # Not a sum with zeros, which is an instruction a value: it would turn -0 into 0.
-    scale, _ = tl.broadcast(scale, x)
-    inverse, _ = tl.broadcast(inverse, x)
     if not FINITE:
         x = tl.minimum(tl.maximum(x, -128.0 * scale), 127.0 * scale)
-    quotient = x * inverse
-    remainder = fused_multiply_add(-quotient, scale, x)
-    quotient = fused_multiply_add(remainder, inverse, quotient)
+    quotient = _quotient(x, scale, inverse)
     if FINITE:
         quotient = tl.minimum(tl.maximum(quotient, -128.0), 127.0)
     return (quotient + ROUNDER).to(tl.int32, bitcast=True).to(tl.int8)
+
+
+@triton.jit
+def quantize_by_fours(x, scale, inverse):
+    """:func:`quantize` of finite values, by the device's own conversions.
+
+    They round half to even and saturate, and from SM 86 on one instruction does so for two values
+    and packs them: three instructions a value less. A thread has a multiple of four values.
+    """
+    if INTERPRETED:
+        return quantize(x, scale, inverse, True)
+    else:
+        return tl.inline_asm_elementwise(
+            """{
+            .reg .s32 a, b, c, d;
+            .reg .b32 upper;
+            cvt.rni.s32.f32 a, $1;
+            cvt.rni.s32.f32 b, $2;
+            cvt.rni.s32.f32 c, $3;
+            cvt.rni.s32.f32 d, $4;
+            cvt.pack.sat.s8.s32.b32 upper, d, c, 0;
+            cvt.pack.sat.s8.s32.b32 $0, b, a, upper;
+            }""",
+            "=r,f,f,f,f",
+            [_quotient(x, scale, inverse)],
+            dtype=tl.int8,
+            is_pure=True,
+            pack=4,
+        )
 
 
 def channel_scales(scale: torch.Tensor) -> torch.Tensor:

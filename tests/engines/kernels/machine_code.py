@@ -128,11 +128,15 @@ def per_channel(spec: KernelSpec) -> KernelSpec:
     return replace(spec, constants=constants, inputs={**spec.inputs, "out_scale": "*fp32"})
 
 
-def quantized_attention(head_dim: int) -> KernelSpec:
-    """Attention as ``int8`` launches it: fp16 in, a scale of the result per channel, a stream."""
+def quantized_attention(head_dim: int, **more: Any) -> KernelSpec:
+    """Attention as ``int8`` launches it: fp16 in, a scale of the result per channel, a stream.
+
+    With ``more`` of :func:`attention_specs` it follows the kernel before it, too.
+    """
     tile = attention_tile(head_dim, torch.float16, quantized=True)
-    spec = with_tile(per_channel(attention_specs(heads=12, head_dim=head_dim)[0]), tile)
+    spec = with_tile(per_channel(attention_specs(heads=12, head_dim=head_dim, **more)[0]), tile)
     constants = {**spec.constants, "QUANTIZE": True, "HIDDEN": 12 * head_dim}
+    constants["DEPENDENT"] = bool(more)
     del constants["softmax_scale"], constants["stream"]
     return replace(
         spec,
@@ -201,6 +205,10 @@ for head_dim, sm in ((64, 120), (128, 80)):
     spec = quantized_attention(head_dim)
     tile_name = f"{spec.constants['BLOCK_M']} x {spec.constants['BLOCK_N']}"
     CASES.append((f"attention fp16 to int8, head_dim {head_dim}, {tile_name}", spec, (sm,)))
+    # Launched behind another kernel from SM 90 on.
+    more: dict[str, Any] = {"kv_heads": 4, "window": 64}
+    name = f"attention fp16 to int8, head_dim {head_dim}, shared heads, a window"
+    CASES.append((name, quantized_attention(head_dim, **more), (90, 120)))
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def test_bulk_copies_are_all_there_is_and_two_blocks_fit(
         assert row["products"] == (["HGMMA"] if "fp16" in row["kernel"] else ["IGMMA"]), row
         assert row["waits"], row
     # Behind the last product of resident programs stands the way to the next tile, too.
-    most = {"ffn_in": 20, "ffn_in fp16": 14, "ffn_out": 6}
+    most = {"ffn_in": 18, "ffn_in fp16": 14, "ffn_out": 6}
     for row in rows:
         name, *resident = row["kernel"].split(", ")
         assert row["epilogue"] <= most[name] + 2 * len(resident), row
@@ -54,8 +54,8 @@ def test_shared_memory_is_not_read_byte_by_byte(rows: list[dict[str, Any]]) -> N
     assert not [row for row in rows if row["byte_loads"] > ("to int8" in row["kernel"])]
 
 
-def test_gelu_and_quantization_take_twenty_instructions(rows: list[dict[str, Any]]) -> None:
-    most = {"ffn_in": 20, "ffn_in, a scale per channel": 20, "ffn_in fp16": 14, "ffn_out": 6}
+def test_gelu_and_quantization_take_eighteen_instructions(rows: list[dict[str, Any]]) -> None:
+    most = {"ffn_in": 18, "ffn_in, a scale per channel": 18, "ffn_in fp16": 14, "ffn_out": 6}
     linear = [row for row in rows if row["kernel"] in most]
     assert {row["kernel"] for row in linear} == set(most)
     assert not [row for row in linear if row["epilogue"] > most[row["kernel"]]]

@@ -14,6 +14,7 @@ from xopt.engines.kernels.gelu import gelu
 from xopt.engines.kernels.rounding import (
     channel_scales,
     quantize,
+    quantize_by_fours,
     quantize_reference,
     reciprocal,
 )
@@ -27,6 +28,13 @@ def _quantize(x, scale, out, BLOCK: tl.constexpr, FINITE: tl.constexpr):
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     step = tl.load(scale + place)
     tl.store(out + place, quantize(tl.load(x + place), step, reciprocal(step), FINITE))
+
+
+@triton.jit
+def _by_fours(x, scale, out, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    step = tl.load(scale + place)
+    tl.store(out + place, quantize_by_fours(tl.load(x + place), step, reciprocal(step)))
 
 
 @triton.jit
@@ -102,6 +110,8 @@ def test_quantize_is_the_rounded_quotient_of_random_values(
     x[0], x[1] = 0.0, -scale[1] * 1e5
     expected = quantize_reference(torch.from_numpy(x), torch.from_numpy(scale))
     assert torch.equal(run(_quantize, device, x, scale, FINITE=True), expected)
+    # The device's own conversions, where one runs it.
+    assert torch.equal(run(_by_fours, device, x, scale), expected)
     x[2], x[3] = np.inf, -np.inf
     expected[2], expected[3] = 127, -128
     assert torch.equal(run(_quantize, device, x, scale, FINITE=False), expected)
