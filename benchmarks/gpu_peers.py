@@ -74,16 +74,22 @@ class Models:
         encoder = PackedEncoder.load(checkpoint)
         return checkpoint, encoder, measure_ranges(checkpoint, encoder)
 
-    def engine(self, precision: str) -> Any:
+    def bundle(self, precision: str) -> Any:
         from gpu_build import write_bundle
 
+        from xopt.artifacts import Bundle
+
+        out = self.scratch / precision
+        if out.is_dir():
+            return Bundle.open(out)
+        checkpoint, encoder, ranges = self.packed
+        return write_bundle(checkpoint, encoder, precision, ranges, out)
+
+    def engine(self, precision: str) -> Any:
         from xopt.engines.base import open_engine
 
         if precision not in self.engines:
-            checkpoint, encoder, ranges = self.packed
-            out = self.scratch / precision
-            bundle = write_bundle(checkpoint, encoder, precision, ranges, out)
-            self.engines[precision] = open_engine(bundle, device=self.device)
+            self.engines[precision] = open_engine(self.bundle(precision), device=self.device)
         return self.engines[precision]
 
     def _transformers(self, dtype: str, attention: str = "sdpa") -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_ahead import compile_ahead, engine_shapes
 from gpu_launch import PtxEngine, launch_once, tactics
 from gpu_poison import poisoned
 from gpu_products import Say, gelu_rows, linear_rows
@@ -46,6 +47,17 @@ def batches(small: bool) -> dict[str, tuple[list[int], int]]:
 
 def kernels_stage(say: Say, device: torch.device) -> None:
     """Attention, products, norms against their references."""
+    if device.type == "cuda":
+        compile_ahead(say, check_kernels, print_nothing)
+    check_kernels(say, device)
+
+
+def print_nothing(**row: Any) -> None:
+    """A row of a process that only compiles."""
+
+
+def check_kernels(say: Say, device: torch.device) -> None:
+    """One kernel after the other."""
     small = device.type == "cpu"
     generator = torch.Generator().manual_seed(int(np.random.default_rng().integers(1 << 30)))
     say(what="seed", value=str(generator.initial_seed()))
@@ -202,6 +214,9 @@ def engine(say: Say, device: torch.device) -> None:
     ]
     with tempfile.TemporaryDirectory() as scratch:
         models = Models("tiny" if small else "xlm-r-base", device.type, Path(scratch))
+        if not small:
+            folders = [str(models.bundle(precision).folder) for precision in PRECISIONS]
+            compile_ahead(say, engine_shapes, folders)
         for precision in PRECISIONS[-1:] if small else PRECISIONS:
             made = models.engine(precision)
             first = made.signature.first_position
