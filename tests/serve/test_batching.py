@@ -132,9 +132,9 @@ def test_a_full_queue_refuses_and_what_waits_too_long_is_told(engine: Recorder) 
     batcher.submit([text(90)])
     engine.asked.acquire()
     late = batcher.submit([text(150)])
-    with pytest.raises(FullError, match="150 tokens are waiting; at most 200"):
+    with pytest.raises(FullError, match="150 tokens are waiting; at most 200") as full:
         batcher.submit([text(60)])
-    assert batcher.retry_after_s == pytest.approx(150 / 5_000)
+    assert full.value.again_s == pytest.approx(150 / 5_000)
     now[0] = 1.5
     engine.gate.set()
     with pytest.raises(LateError, match="waited longer than 1 s"):

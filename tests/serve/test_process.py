@@ -76,6 +76,13 @@ def test_a_folder_with_the_sign_in_its_name_is_told_a_name(tmp_path: Path) -> No
     assert caught.value.hint == f"Type: xopt serve NAME={folder}"
 
 
+@pytest.mark.parametrize("name", [".", "..", " ", "a\nb", "a\udcff", "a\x7f"])
+def test_a_name_that_clients_cannot_send_is_refused(name: str) -> None:
+    # In a path the first two are folders; JSON holds no half of a surrogate pair.
+    with pytest.raises(InputError, match="no name that clients can send"):
+        read_places([f"{name}=b/c"])
+
+
 def test_only_this_machine_is_served_unless_that_is_said() -> None:
     assert ServeOptions().host == "127.0.0.1"
     # What nobody types is left to the options.

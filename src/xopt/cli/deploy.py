@@ -96,5 +96,5 @@ def deploy(
         print_json({"folder": out, "files": [path.as_posix() for path in files]})
         return
     for path in files:
-        console().print(f"  {path}", highlight=False)
-    console().print(f"Next: read {Path(out) / 'README.md'}", highlight=False)
+        console().print(f"  {path}", highlight=False, markup=False)
+    console().print(f"Next: read {Path(out) / 'README.md'}", highlight=False, markup=False)

@@ -49,7 +49,7 @@ def export(
         print_json({"folder": str(out), "form": form, "files": list(found.files)})
         return
     for name in found.files:
-        console().print(f"  {out / name}", highlight=False)
+        console().print(f"  {out / name}", highlight=False, markup=False)
     if form == "hf":
         said = f"xopt build {out}"
     else:

@@ -97,8 +97,9 @@ def serve(
     bound.listen(config.backlog)
     port = bound.getsockname()[1]
     error_console().print(
-        f"serving {', '.join(places)} at http://{options.host}:{port}/", highlight=False
-    )
+        f"serving {', '.join(places)} at http://{options.host}:{port}/",
+        highlight=False, markup=False,
+    )  # fmt: skip
     server.run(sockets=[bound])
 
 
@@ -127,7 +128,7 @@ def read_places(bundles: list[str]) -> dict[str, Path]:
     """``NAME=FOLDER`` or ``FOLDER``, whose last part is then the name.
 
     Raises:
-        InputError: a name stands twice, or it or its folder is empty.
+        InputError: a name stands twice, cannot be sent, or it or its folder is empty.
     """
     places: dict[str, Path] = {}
     for text in bundles:
@@ -142,6 +143,11 @@ def read_places(bundles: list[str]) -> dict[str, Path]:
             given = text if not sign or (name and Path(text).exists()) else folder
             why = f"{name!r} is no name: it has a slash" if name else f"{text!r} has no name"
             raise InputError(f"{why}.", hint=f"Type: xopt serve NAME={shlex.quote(given)}")
+        if name in (".", "..") or not name.strip() or not name.isprintable():
+            raise InputError(
+                f"{name!r} is no name that clients can send.",
+                hint="Give another: xopt serve NAME=FOLDER",
+            )
         if name in places:
             both = shlex.join([f"{name}={places[name]}", f"{name}-2={path}"])
             raise InputError(

@@ -7,7 +7,6 @@ import contextlib
 import hmac
 import json
 import logging
-import math
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,11 +24,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xopt.model.remote import TooLargeError
 from xopt.serve import kserve, openai, page, tei, tensors
+from xopt.serve.batching import ClosedError, FullError
 from xopt.serve.http import GONE
 from xopt.serve.large import LARGE, count_values, parse_in_steps, write, write_in_steps
 from xopt.serve.metrics import Metrics
 from xopt.serve.openapi import describe
-from xopt.serve.refusing import EncodedError, no_route, refuse, told
+from xopt.serve.refusing import EncodedError, no_route, refused, told
 from xopt.serve.service import ASIDE, Served, Service
 from xopt.serve.wire import parse
 
@@ -224,10 +224,15 @@ class _Guard:
         async def note(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
-                status, sent = message["status"], True
+                status = message["status"]
                 if unread:
                     await _read_on(take)
+                sent = True
             await send(message)
+            whole = message["type"] == "http.response.body" and not message.get("more_body")
+            if whole and gone is not None:
+                # Who leaves from here on was answered.
+                gone.remove_done_callback(leave)
 
         path = str(scope["path"])
         task = asyncio.current_task()
@@ -238,20 +243,26 @@ class _Guard:
         try:
             async with asyncio.timeout(self.service.options.timeout_s + 5):
                 if path not in OPEN and not self._has_key(scope):
-                    await self._refuse(path, 401, NO_KEY)(scope, take, note)
+                    await refused(path, 401, NO_KEY)(scope, take, note)
                 else:
                     await self.app(scope, take, note)
         except ClientDisconnect:
             status = 499
         except asyncio.CancelledError:
-            if task is None or gone is None or not gone.done():
+            left = gone is not None and gone.done()
+            if task is None or (sent and not left):
                 raise
             task.uncancel()
-            status = 499
+            status = 499 if left else 503
+            if not left:
+                # The server stops, and has waited for as long as it may.
+                stopped = ClosedError("This server has stopped.", hint="Ask again.")
+                await refused(path, *told(stopped))(scope, receive, send)
         except Exception as error:
             if sent:
                 raise
-            await self._refuse(path, *told(error))(scope, take, note)
+            again_s = error.again_s if isinstance(error, FullError) else 1.0
+            await refused(path, *told(error), again_s=again_s)(scope, take, note)
         finally:
             if gone is not None:
                 gone.remove_done_callback(leave)
@@ -273,18 +284,6 @@ class _Guard:
         if given[:7].lower() == b"bearer ":
             given = given[7:].strip()
         return hmac.compare_digest(given, key.strip().encode())
-
-    def _refuse(self, path: str, status: int, message: str, code: str | None = None) -> Response:
-        """An error, with when to ask again or what to send with it."""
-        headers = {}
-        if status == 429:
-            waits = max((s.batcher.retry_after_s for s in self.service.models.values()), default=1)
-            headers["Retry-After"] = str(max(1, math.ceil(waits)))
-        if status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        if status == 415:
-            headers["Accept-Encoding"] = "identity"
-        return refuse(path, status, message, headers, code)
 
 
 def _leave(task: asyncio.Task[None] | None, gone: asyncio.Future[None]) -> None:

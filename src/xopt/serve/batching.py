@@ -46,7 +46,13 @@ FIRST_SPEED, WEIGHT = 5_000.0, 0.1
 
 
 class FullError(XoptError):
-    """The queue holds as many tokens as it may."""
+    """The queue holds as many tokens as it may.
+
+    Attributes:
+        again_s: when those will have been answered, in seconds from now.
+    """
+
+    again_s = 1.0
 
 
 class LateError(XoptError):
@@ -133,10 +139,12 @@ class Batcher:
                 raise ClosedError("This server is stopping.", hint="Ask again.")
             waiting = self.waiting_tokens
             if waiting and waiting + sum(sizes) > self.queue_tokens and not first:
-                raise FullError(
+                full = FullError(
                     f"{waiting:,} tokens are waiting; at most {self.queue_tokens:,} may.",
                     hint="Ask again in a moment.",
                 )
+                full.again_s = waiting / self._speed
+                raise full
             ends = itertools.accumulate(sizes)
             own = (job.arrived + end / self._speed for end in ends)
             self._queue.put(job, itertools.repeat(-math.inf, len(sizes)) if first else own)
@@ -156,11 +164,6 @@ class Batcher:
     def waiting_tokens(self) -> int:
         """Tokens in the queue."""
         return self._queue.tokens
-
-    @property
-    def retry_after_s(self) -> float:
-        """When the tokens that wait now will have been answered, at the speed seen so far."""
-        return self.waiting_tokens / self._speed
 
     def close(self, drain_s: float) -> None:
         """Answer what waits for at most ``drain_s`` seconds, then refuse the rest."""

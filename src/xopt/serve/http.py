@@ -5,12 +5,15 @@ be complete in time. A request that offers another protocol is answered in this 
 as RFC 9110 (7.8) has it: Java's client offers HTTP/2 with every first request.
 
 A connection that ends says so to what answers on it, in one future, which costs a request nothing
-while nobody leaves.
+while nobody leaves. A client may end its own side and wait for the answer; one that has gone looks
+the same, until it is sent something: then its machine says that nobody is there. So it is sent what
+every client has to read past (100 Continue; RFC 9110, 15.2).
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from typing import Any
 
@@ -27,6 +30,10 @@ GONE = "xopt.gone"
 BESIDE, BESIDE_EACH = 2**19, 8
 # Seconds from a connection's, or a further request's, first byte to the end of its head.
 HEAD_S = 30.0
+# Seconds without a byte of a body, after which a server that stops waits for it no more.
+STALLED_S = 5.0
+# Seconds from one look for who has gone to the next: at first, and at most.
+LOOK_S, LOOKS_S = 0.02, 1.0
 
 
 class Protocol(HttpToolsProtocol):
@@ -65,6 +72,23 @@ class Protocol(HttpToolsProtocol):
         if self.beside > BESIDE + BESIDE_EACH * self.of_body:
             self._refuse("The request has too much beside its body.")
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: close, unless whole requests wait for their answers."""
+        if not self.unanswered or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        first = self.unanswered[0]
+        # A client of HTTP/1.0 knows of no such words; it is answered, gone or not.
+        if first.scope["http_version"] == "1.1" and not first.response_started:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._look(LOOK_S)
+        return True
+
+    def shutdown(self) -> None:
+        """The server stops: what is whole is answered, a body is waited for while it comes."""
+        super().shutdown()
+        self._wait_for_body(-1)
+
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
@@ -93,6 +117,9 @@ class Protocol(HttpToolsProtocol):
         """A request is complete."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
+            if not self.pipeline:
+                # What was much to read at once is read; an end has to be seen from here on.
+                self.flow.resume_reading()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close, unless an answer is still on its way."""
@@ -104,6 +131,24 @@ class Protocol(HttpToolsProtocol):
     def _wait(self) -> None:
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(HEAD_S, self.timeout_keep_alive_handler)
+
+    def _look(self, wait: float) -> None:
+        """Leave where the client, which sends no more, has gone altogether."""
+        if self.unanswered and not self.transport.is_closing():
+            ends = self.transport.get_extra_info("socket")
+            if ends.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self.transport.abort()
+            else:
+                self.loop.call_later(wait, self._look, min(2 * wait, LOOKS_S))
+
+    def _wait_for_body(self, before: int) -> None:
+        """Close where all that is left is a body of which nothing came since ``before``."""
+        if self.unanswered and not self.transport.is_closing():
+            last = len(self.unanswered) == 1 and self.cycle.more_body
+            if last and self.of_body == before:
+                self.transport.close()
+            else:
+                self.loop.call_later(STALLED_S, self._wait_for_body, self.of_body)
 
     def _stay(self, rest: bytes) -> None:
         """Read the head again as one that offers no other protocol, and what comes behind it."""

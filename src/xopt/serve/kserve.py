@@ -134,14 +134,14 @@ def _tensors(body: dict[str, Any], possible: tuple[str, ...]) -> dict[str, list[
         if not isinstance(data, list):
             raise InputError(f"{name} has no list of data.", hint=TENSORS)
         flat = [v for item in data for v in (item if isinstance(item, list) else [item])]
+        if not flat:
+            raise InputError(f"{name} has no text.", hint="Send at least one text.")
         sizes = isinstance(shape, list) and all(type(size) is int for size in shape)
         if not sizes or shape not in ([len(flat)], [len(flat), 1]):
             raise InputError(
                 f"{name} has the shape {json.dumps(shape):.40} and {len(flat)} texts.",
                 hint=f"Possible: [{len(flat)}, 1].",
             )
-        if not flat:
-            raise InputError(f"{name} has no text.", hint="Send at least one text.")
         found[name] = flat
     return found
 

@@ -37,7 +37,8 @@ async def embeddings(service: Service, body: dict[str, Any]) -> dict[str, Any]:
         InputError: what the request asks cannot be done.
     """
     served = _embedding_model(service, a_name(body, "model"))
-    form = a_name(body, "encoding_format") or "float"
+    form = a_name(body, "encoding_format")
+    form = "float" if form is None else form
     if form not in ("float", "base64"):
         raise InputError(f"encoding_format is {shown(form)}; possible: float, base64.")
     size = read_dimensions(service, served, body.get("dimensions"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from xopt.serve import openai
 from xopt.serve.batching import ClosedError, FullError, LateError
 from xopt.serve.service import UnknownModelError
 
-__all__ = ["EncodedError", "no_route", "refuse", "told"]
+__all__ = ["EncodedError", "no_route", "refuse", "refused", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,20 @@ def refuse(
         kinds = {429: "overloaded", 503: "unhealthy", 500: "backend"}
         body = {"error": message, "error_type": kinds.get(status, "validation")}
     return JSONResponse(body, status, headers=headers)
+
+
+def refused(
+    path: str, status: int, message: str, code: str | None = None, *, again_s: float = 1.0
+) -> JSONResponse:
+    """An error, with when to ask again or what to send with it."""
+    headers = {}
+    if status == 429:
+        headers["Retry-After"] = str(max(1, math.ceil(again_s)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 415:
+        headers["Accept-Encoding"] = "identity"
+    return refuse(path, status, message, headers, code)
 
 
 async def no_route(request: Request, error: Exception) -> JSONResponse:

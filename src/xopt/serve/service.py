@@ -29,6 +29,7 @@ from xopt.model.results import Result
 from xopt.model.texts import Row, chunked
 from xopt.packing import Encoding
 from xopt.serve.batching import Batcher, ClosedError
+from xopt.serve.files import Files, same
 from xopt.serve.options import ServeOptions
 
 __all__ = ["ASIDE", "ReplacedError", "Served", "Service", "UnknownModelError"]
@@ -60,18 +61,21 @@ class Served:
         name: what requests call it.
         model: an open one.
         batcher: in front of its engine.
+        files: that nobody may write over.
         opened: seconds since the epoch.
     """
 
     name: str
     model: Model
     batcher: Batcher
+    files: Files
     opened: float = field(default_factory=time.time)
 
     def close(self, drain_s: float) -> None:
         """Finish what runs, then close the engine."""
         self.batcher.close(drain_s)
         self.model.close()
+        self.files.close()
 
 
 class Service:
@@ -115,9 +119,8 @@ class Service:
                 )
 
     def _open(self, name: str, place: Path) -> Served:
-        model = Model.open(
-            Bundle.open(place), threads=self.options.threads, streams=self.options.streams
-        )
+        bundle = Bundle.open(place)
+        model = Model.open(bundle, threads=self.options.threads, streams=self.options.streams)
         try:
             model.warm_up()
             served = Served(
@@ -129,6 +132,7 @@ class Service:
                     queue_tokens=self.options.queue_tokens,
                     timeout_s=self.options.timeout_s,
                 ),
+                Files(bundle),
             )
         except BaseException:
             model.close()
@@ -176,7 +180,6 @@ class Service:
             now = self.models.get(served.name)
             if now is None or now is served:
                 raise
-            # Who took its place may have another head, prompt or limit.
             raise ReplacedError("This model was replaced.", hint="Ask again.") from error
         answers = await asyncio.wrap_future(asked)
         work = partial(_finished, model.head, rows, parts, iter(answers), asking.normalize)
@@ -237,6 +240,7 @@ class Service:
             now = self.models.get(served.name, served)
             pair = HEALTH_TEXT if now.model.head.kind == "span" else None
             await self.ask(now, [Row(HEALTH_TEXT, pair)], Asking(), first=True)
+            await asyncio.to_thread(now.files.check)
 
         try:
             await self.again(ask)
@@ -261,7 +265,9 @@ class Service:
     def _replace(self, name: str) -> bool:
         place, old = self.places[name], self.models[name]
         try:
-            if Bundle.open(place).fingerprint == old.model.bundle.fingerprint:
+            if same(found := Bundle.open(place), old.model.bundle):
+                found.verify()
+                log.info("%s is unchanged", name)
                 return False
             self.models[name] = self._open(name, place)
         except Exception as error:

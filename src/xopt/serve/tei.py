@@ -13,6 +13,7 @@ from xopt.model.results import Embedding, Prediction
 from xopt.model.texts import Row, check_row
 from xopt.serve.openai import ask, cut, read_dimensions, wrong_kind
 from xopt.serve.service import ASIDE, Served, Service
+from xopt.serve.tensors import parameters_of
 from xopt.serve.wire import a_bool, a_name, a_text, shown, single_or_many, there
 
 __all__ = ["embed", "info", "predict", "rerank", "root"]
@@ -100,8 +101,7 @@ async def rerank(service: Service, body: dict[str, Any]) -> list[dict[str, Any]]
 async def root(service: Service, body: dict[str, Any]) -> Any:
     """What huggingface_hub's client asks at ``/``: embeddings, or lists of labels."""
     served = service.find(a_name(body, "model"))
-    parameters = body.get("parameters")
-    asked = body | parameters if isinstance(parameters, dict) else body
+    asked = body | parameters_of(body)
     if served.model.head.kind == "embed":
         return await embed(service, asked)
     found = await predict(service, asked)
