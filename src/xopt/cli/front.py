@@ -43,11 +43,11 @@ class FrontPage(TyperGroup):
         with self._explained():
             return super().invoke(ctx)
 
-    def get_command(self, ctx: Any, name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command; before its help is shown, with what is taken where nothing is typed."""
-        found = super().get_command(ctx, name)
+        found = super().get_command(ctx, cmd_name)
         if found is not None and {"-h", "--help"} & {*sys.argv[1:]}:
-            tell_defaults(found, name)
+            tell_defaults(found, cmd_name)
         return found
 
     @contextlib.contextmanager
