@@ -15,7 +15,8 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 from unittest import mock
 
@@ -47,8 +48,14 @@ def compile_ahead(say: Callable[..., None], work: Callable[..., None], *argument
     # A new process: one that was forked has no working context of CUDA.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent) as pool:
-        shares = [pool.submit(_share, work, arguments, n, count) for n in range(count)]
-        found = [(share.exception() or share.result()) for share in shares]
+        shares: list[Future[int]] = []
+        found: list[int | BaseException] = []
+        try:
+            shares += (pool.submit(_share, work, arguments, n, count) for n in range(count))
+        except BrokenProcessPool as error:
+            # One ended before the last had begun.
+            found.append(error)
+        found += [(share.exception() or share.result()) for share in shares]
     seconds = time.perf_counter() - begin
     kernels = sum(one for one in found if isinstance(one, int))
     said = f"{kernels} kernels by {count} processes in {seconds:.0f} s"
@@ -82,7 +89,8 @@ def sharing(number: int, count: int) -> Iterator[set[bytes]]:
 
     def only_compiled(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
         given = [described(argument) for argument in arguments]
-        key = repr((self.__name__, given, sorted(options.items()))).encode()
+        named = [(name, named_value(value)) for name, value in sorted(options.items())]
+        key = repr((self.__name__, given, named)).encode()
         if zlib.crc32(key) % count == number and key not in compiled:
             compiled.add(key)
             # A tile that does not compile is told where it is launched.
@@ -99,6 +107,11 @@ def described(argument: Any) -> Any:
         return str(argument.dtype), argument.data_ptr() % 16 == 0
     shape = getattr(argument, "block_shape", None)
     return type(argument).__name__, shape, str(argument.base.dtype) if shape else None
+
+
+def named_value(value: Any) -> Any:
+    """The same of what has a name: a constant is itself, of a tensor what is in it is nothing."""
+    return described(value) if isinstance(value, torch.Tensor) else value
 
 
 def engine_shapes(bundles: list[str], device: torch.device) -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -83,3 +84,55 @@ def test_as_many_processes_as_cores_and_memory_let(
     assert row["value"].startswith(f"5 kernels by {processes} processes in ")
     said = f"; {processes - 1} failed: BrokenProcessPool: a worker ended"
     assert row["value"].endswith(said) == (processes > 1)
+
+
+def test_one_that_ends_before_the_last_has_begun_is_told(
+    ahead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool takes no more work then; what was not compiled is compiled by the stage."""
+
+    class Pool:
+        def __init__(self, count: int, **options: Any) -> None:
+            pass
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *reason: object) -> None:
+            pass
+
+        def submit(self, run: Any, work: Any, given: Any, number: int, count: int) -> Any:
+            if number == 2:
+                raise BrokenProcessPool("a worker ended")
+            share: Future[int] = Future()
+            share.set_result(4)
+            return share
+
+    monkeypatch.setattr(
+        ahead.torch, "cuda", SimpleNamespace(mem_get_info=lambda: (139 << 30, 139 << 30))
+    )
+    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(ahead, "ProcessPoolExecutor", Pool)
+    rows: list[dict[str, Any]] = []
+    ahead.compile_ahead(lambda **row: rows.append(row), print)
+    assert rows[0]["value"].startswith("8 kernels by 8 processes in ")
+    assert rows[0]["value"].endswith("; 1 failed: BrokenProcessPool: a worker ended")
+
+
+def test_what_is_in_a_tensor_makes_no_other_kernel(
+    ahead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products cut into parts name the tensor of their sums, which nobody has written yet: each
+    process read other numbers there, and so left kernels to nobody or compiled them twice."""
+    made: list[Any] = []
+    monkeypatch.setattr(ahead.JITFunction, "run", lambda *given, **named: made.append(named))
+    kernel = SimpleNamespace(__name__="product")
+    with ahead.sharing(0, 1) as compiled:
+        for value in (1, 2, 3):
+            options: dict[str, Any] = {"sums": torch.full((4, 4), value), "PARTS": 2}
+            ahead.JITFunction.run(kernel, torch.ones(4), grid=(1,), warmup=False, **options)
+        assert len(compiled) == len(made) == 1
+        # Another type or another constant is another kernel.
+        for options in ({"sums": torch.zeros(4)}, {"PARTS": 3}):
+            ahead.JITFunction.run(kernel, torch.ones(4), grid=(1,), warmup=False, **options)
+        assert len(compiled) == len(made) == 3
