@@ -69,6 +69,11 @@ inline Vector fused(Vector a, Vector b, Vector c) {
 
 inline Vector larger(Vector a, Vector b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
 inline Vector smaller(Vector a, Vector b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
+// Of two sizes; what is no number is above every one.
+inline __m256 larger_eight(__m256 a, __m256 b) {
+    return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
+inline Vector larger_size(Vector a, Vector b) { return {larger_eight(a.low, b.low), larger_eight(a.high, b.high)}; }
 inline Vector absolute(Vector v) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return {_mm256_andnot_ps(sign, v.low), _mm256_andnot_ps(sign, v.high)};
@@ -96,7 +101,8 @@ inline Vector scaled(Vector p, Vector x) {
 // 16 numbers that 16 bits hold; those beyond become the largest or the smallest one.
 inline __m256i shorts(Whole w) { return _mm256_permute4x64_epi64(_mm256_packs_epi32(w.low, w.high), 0xd8); }
 inline void put_codes(uint8_t* to, Vector value) {
-    const __m256i wide = shorts(nearest(value));
+    // No number stays none and becomes the smallest whole number, as what is beyond 32 bits would.
+    const __m256i wide = shorts(nearest(smaller(all(255.0f), value)));
     const __m128i code = _mm_packus_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), code);
 }
@@ -131,6 +137,9 @@ inline Vector combined(Vector v, const Combine& combine) {
 }
 inline Vector largest(Vector v) {
     return combined(v, [](__m256 a, __m256 b) { return _mm256_max_ps(a, b); });
+}
+inline Vector largest_size(Vector v) {
+    return combined(v, [](__m256 a, __m256 b) { return larger_eight(a, b); });
 }
 inline Vector total(Vector v) {
     return combined(v, [](__m256 a, __m256 b) { return _mm256_add_ps(a, b); });

@@ -38,6 +38,8 @@ inline Vector fused(Vector a, Vector b, Vector c) {
 // The second one where one of them is no number.
 inline Vector larger(Vector a, Vector b) { return (Vector)_mm512_max_ps((__m512)a, (__m512)b); }
 inline Vector smaller(Vector a, Vector b) { return (Vector)_mm512_min_ps((__m512)a, (__m512)b); }
+// Of two sizes; what is no number is above every one.
+inline Vector larger_size(Vector a, Vector b) { return (Vector)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 inline Vector absolute(Vector v) { return (Vector)_mm512_abs_ps((__m512)v); }
 // ``value`` where x lies above ``low``, else 0
 inline Vector where_above(Vector x, Vector low, Vector value) {
@@ -56,7 +58,8 @@ inline Vector scaled(Vector p, Vector x) { return (Vector)_mm512_scalef_ps((__m5
 
 // As whole numbers of 0 to 255; what is no number is 0
 inline void put_codes(uint8_t* to, Vector value) {
-    const __m512i code = _mm512_max_epi32((__m512i)nearest(value), _mm512_setzero_si512());
+    // Beyond 32 bits it becomes the largest whole number of them.
+    const __m512i code = _mm512_cvtps_epu32(_mm512_max_ps((__m512)value, _mm512_setzero_ps()));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtusepi32_epi8(code));
 }
 // Numbers that 16 bits hold
@@ -99,6 +102,10 @@ constexpr Whole kTurned[] = {
 // Every lane holds the largest lane, or the sum of all.
 inline Vector largest(Vector v) {
     for (const Whole& turn : kTurned) v = larger(v, __builtin_shuffle(v, turn));
+    return v;
+}
+inline Vector largest_size(Vector v) {
+    for (const Whole& turn : kTurned) v = larger_size(v, __builtin_shuffle(v, turn));
     return v;
 }
 inline Vector total(Vector v) {

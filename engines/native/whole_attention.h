@@ -28,13 +28,16 @@ inline float score_limit(int64_t d) {
     return std::floor(std::sqrt(static_cast<float>(INT32_MAX) / static_cast<float>(d)) - 0.5f);
 }
 
-inline float ratio(float a, float b) { return b > 0.0f ? a / b : 0.0f; }
+// A largest value below it counts as 0: the whole numbers' factor would be beyond float32.
+constexpr float kLeast = 0x1p-100f;
+inline float ratio(float a, float b) { return b > kLeast ? a / b : 0.0f; }
 
-// A row of d columns as d whole numbers up to ``limit``. Returns what one of them is worth.
+// A row of d columns as d whole numbers up to ``limit``. Returns what one of them is worth: no number where
+// one of the row is none.
 inline float round_row(const float* from, int64_t d, float limit, int16_t* to) {
     Vector top = {};
-    for (int64_t c = 0; c < d; c += kLanes) top = larger(top, absolute(load(from + c)));
-    const float most = first(largest(top));
+    for (int64_t c = 0; c < d; c += kLanes) top = larger_size(top, absolute(load(from + c)));
+    const float most = first(largest_size(top));
     const float factor = ratio(limit, most);
     for (int64_t c = 0; c < d; c += kLanes) put_shorts(to + c, nearest(load(from + c) * factor));
     return most / limit;
@@ -51,7 +54,7 @@ struct Rounded {
     int16_t* queries;     // [kRows][d]
     float* scores;        // [kRows][padded]
     int16_t* probs;       // [kRows][padded]
-    float most_worth;     // of a key
+    float most_worth;     // of a key; no number where one of them is none
 };
 
 inline void round_keys(Rounded& r, const float* k, int64_t stride, float limit) {
@@ -65,7 +68,9 @@ inline void round_keys(Rounded& r, const float* k, int64_t stride, float limit) 
             turn_pairs(r.rows + c, width, count, std::min((r.d - c) / kPair, kLanes),
                        block + c / kPair * kLanes);
     }
-    r.most_worth = *std::max_element(r.key_worth, r.key_worth + r.n);
+    Vector most = {};
+    for (int64_t j = 0; j < r.padded; j += kLanes) most = larger_size(most, load(r.key_worth + j));
+    r.most_worth = first(largest_size(most));
 }
 
 inline void round_values(const Rounded& r, const float* v, int64_t stride) {
@@ -73,8 +78,8 @@ inline void round_values(const Rounded& r, const float* v, int64_t stride) {
     const Vector limit = all(kValue);
     for (int64_t c = 0; c < r.d; c += kLanes) {
         Vector top = {};
-        for (int64_t j = 0; j < r.n; ++j) top = larger(top, absolute(load(v + j * stride + c)));
-        const Vector factor = where_above(top, Vector{}, limit / top);
+        for (int64_t j = 0; j < r.n; ++j) top = larger_size(top, absolute(load(v + j * stride + c)));
+        const Vector factor = where_above(top, all(kLeast), limit / top);
         store(r.value_worth + c, top / limit);
         const auto row = [&](int64_t j) { return j < r.n ? nearest(load(v + j * stride + c) * factor) : Whole{}; };
         for (int64_t j = 0; j < r.padded; j += kPair)

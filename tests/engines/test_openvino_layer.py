@@ -155,6 +155,22 @@ def test_a_sentence_has_the_same_bits_alone_and_in_any_batch(factory: Any) -> No
     np.testing.assert_array_equal(other[keep], one[keep])
 
 
+@pytest.mark.parametrize("site", ["in", "context", "up", "down"])
+def test_what_lies_far_behind_the_last_code_becomes_it(factory: Any, site: str) -> None:
+    """Also beyond 2^31 steps, where a whole number of 32 bits ends."""
+    generator = np.random.default_rng(3)
+    starts = np.array([0, 40], np.int32)
+    x = generator.normal(size=(40, WIDTH)).astype(np.float32)
+    layer = a_layer()
+    # A GELU has values just below 0.
+    layer[f"{site}_zero"] = np.zeros_like(layer[f"{site}_zero"])
+    answers = []
+    for steps in (1e8, 1e20):
+        layer[f"{site}_steps"] = np.full_like(layer[f"{site}_steps"], steps)
+        answers.append(run(factory, layer, x, starts, 1))
+    np.testing.assert_array_equal(answers[0], answers[1])
+
+
 def one_answer(factory: Any) -> np.ndarray:
     generator = np.random.default_rng(2)
     starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)

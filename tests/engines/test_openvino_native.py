@@ -112,8 +112,9 @@ def test_scores_beyond_float32_are_no_numbers(
     assert np.abs(found[130:] - mean).max() <= np.abs(v).max() / 2047
 
 
-# From the first of them on, products are sums of whole numbers.
 LONG = [128, 333]
+# From so many tokens on, products are sums of whole numbers.
+WHOLE = 64
 
 
 @pytest.mark.parametrize("head_width", [16, 32, 48, 64, 272])
@@ -145,6 +146,39 @@ def test_whole_numbers_are_as_far_off_as_their_steps(
     assert not found[starts[-1] :].any()
 
 
+@pytest.mark.parametrize("head_width", [16, 48, 64])
+@pytest.mark.parametrize("column", [0, 5, 15])
+def test_what_is_no_number_stays_none(
+    attend: Callable[..., np.ndarray], head_width: int, column: int
+) -> None:
+    """In the row of q, in every row of a k, in the column of a v; and nowhere else."""
+    generator = np.random.default_rng(7)
+    starts = np.array([0, 70], np.int32)
+    q, k, v = (generator.normal(size=(70, 2 * head_width)).astype(np.float32) for _ in range(3))
+    plain = attend([q, k, v], starts, 2, 2, whole=True)
+    lost = np.zeros_like(plain, bool), np.zeros_like(plain, bool), np.zeros_like(plain, bool)
+    lost[0][3, :head_width] = True
+    lost[1][:, :head_width] = True
+    lost[2][:, column] = True
+    for number, places in enumerate(lost):
+        arrays = [q.copy(), k.copy(), v.copy()]
+        arrays[number][3, column] = np.nan
+        found = attend(arrays, starts, 2, 2, whole=True)
+        np.testing.assert_array_equal(found, np.where(places, np.float32(np.nan), plain))
+
+
+def test_rows_too_small_for_whole_numbers_count_as_zero(
+    attend: Callable[..., np.ndarray],
+) -> None:
+    """Their factor is beyond float32; large keys would show what they became instead."""
+    generator = np.random.default_rng(8)
+    starts = np.array([0, 70], np.int32)
+    q, k, v = (generator.normal(size=(70, 64)).astype(np.float32) for _ in range(3))
+    found = attend([q * np.float32(1e-36), k * np.float32(1e30), v], starts, 2, 2, whole=True)
+    zero = attend([np.zeros_like(q), k, v], starts, 2, 2, whole=True)
+    np.testing.assert_array_equal(found, zero)
+
+
 def test_whole_numbers_are_those_of_the_sentence_alone(attend: Callable[..., np.ndarray]) -> None:
     generator = np.random.default_rng(6)
     lengths = [*LENGTHS[:4], *LONG, *LENGTHS[4:], 0, 127, 200]
@@ -153,7 +187,7 @@ def test_whole_numbers_are_those_of_the_sentence_alone(attend: Callable[..., np.
     found = attend(arrays, starts, 2, 2, whole=True)
     plain = attend(arrays, starts, 2, 2, whole=False)
     differ = [bool((found[a:b] != plain[a:b]).any()) for a, b in itertools.pairwise(starts)]
-    assert differ == [n >= min(LONG) for n in lengths]
+    assert differ == [n >= WHOLE for n in lengths]
     for begin, end in itertools.pairwise(starts):
         if end > begin:
             own = np.array([0, end - begin], np.int32)
