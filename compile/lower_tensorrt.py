@@ -92,15 +92,18 @@ class Lowerer(LinearLowerer):
         """``[T, hidden]``: one row of a table per token."""
         table, index, [out] = input_name(node, 0), self.index(input_name(node, 1)), node.outputs
         values = array(node.inputs[0])
+        if table == WORDS:
+            # In INT8 too: what a lookup gives is fp16.
+            self.halves.check_rows(table, values)
         if table != WORDS or self.lowering.embeddings != "int8":
-            if table == WORDS:
-                self.halves.check_rows(table, values)
             self.editor.emit("GatherND", [self.half(table + ".fp16", values), index], out)
             return
         rows, scales = quantize_rows(values)
         # A row of zeros has no step, and must not make that of the others coarser.
         scales[~rows.any(axis=1)] = 0
         step = in_half(np.float32(scales.max()))
+        # The largest number, which a step that was rounded up may have moved beyond fp16.
+        self.halves.check(WORDS, np.array(127 * step))
         full = self._dequantized(self.editor.constant(WORDS + ".int8", rows), WORDS, step)
         exact = self.editor.emit("GatherND", [full, index], f"{out.name}.rows")
         ratio = (scales / step)[:, None]

@@ -153,6 +153,29 @@ def test_int8_beside_fp16_refuses_values_beyond_it(make_checkpoint: Factory, tar
     lower(folder, INT8["cpu"], ranges)
 
 
+@pytest.mark.parametrize("target", ["tensorrt", "plugin"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(7e4, "beyond the range"), (65504.0, "beyond the range"), (1e-6, "loses its digits")],
+)
+def test_int8_words_fit_into_what_a_lookup_gives(
+    make_checkpoint: Factory, target: str, value: float, said: str
+) -> None:
+    """It multiplies numbers by a step in fp16. Of 65504 the step is rounded up, so that 127 of them
+    are infinite; no text of the calibration needs to hold the word."""
+    folder = make_checkpoint("xlm-roberta", "tag", seed=38)
+    ranges = run(folder, CalibrationRecipe(alpha=0.8))
+
+    def words(tensors: dict[str, Any]) -> None:
+        table = tensors["roberta.embeddings.word_embeddings.weight"]
+        table.mul_(min(value, 1.0) / table.abs().max())
+        table[-1, -1] = value
+
+    changed(folder, words)
+    with pytest.raises(UnsupportedError, match=rf"embeddings\.word.*{said}"):
+        lower(folder, INT8[target], ranges)
+
+
 def test_a_range_too_small_for_a_step_of_fp16_is_told(caplog: pytest.LogCaptureFixture) -> None:
     halves = Halves("they")
     assert halves.step("wide", 0.5) == 0.5
