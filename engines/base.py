@@ -21,7 +21,7 @@ from xopt.forms import reads
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.registry import Registry
 
-__all__ = ["ENGINES", "Engine", "Part", "Signature", "open_engine", "plain_batch"]
+__all__ = ["ENGINES", "PREDICTABLE", "Engine", "Part", "Signature", "open_engine", "plain_batch"]
 
 
 class Engine(Closing):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["CudaBuilder", "CudaEngine", "open_device"]
 
 WHY = "Running this bundle"
+RUNS_ON = "an NVIDIA GPU of SM 80 or newer"
 ON_CPU = "For this machine's CPU, build with: xopt build --target cpu"
 
 
@@ -188,5 +189,6 @@ class CudaBuilder(Builder[BuilderOptions, Context]):
             shutil.copyfile(lowered.folder / name, out / name)
         most = lowered.manifest["max_tokens"]
         facts = choose_buckets(context.lengths, most).manifest()
+        facts["runs_on_text"] = RUNS_ON
         facts[FIELD] = choose_rows(context.lengths, most, read_facts(out).windows)
         return Built(lowered, tool_versions("torch", "triton") | facts)

@@ -17,6 +17,8 @@ OPTIONS: dict[str, type[BuilderOptions]] = {
     "tensorrt-rtx": RtxOptions,
     "torch-tensorrt": TorchTensorRtOptions,
 }
+# As --target takes them, where that is another name.
+SPOKEN = {"openvino": "cpu"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,11 @@ class TargetOptions(CpuOptions, RtxOptions, TensorRtOptions):
         taken = {field.name: getattr(self, field.name) for field in fields(kind)}
         for field in fields(TargetOptions):
             if field.name not in taken and getattr(self, field.name) != field.default:
-                readers = [name for name, other in OPTIONS.items() if _has(other, field.name)]
+                readers = [
+                    SPOKEN.get(name, name)
+                    for name, other in OPTIONS.items()
+                    if _has(other, field.name)
+                ]
                 raise InputError(
                     f"The target {called or target} takes no --{field.name.replace('_', '-')}.",
                     hint=f"Leave it out; it is for --target {' or '.join(readers)}.",

@@ -42,6 +42,16 @@ def test_without_a_gpu_every_stage_says_so(tmp_path: Path) -> None:
     assert table.count("no GPU") == len(STAGES)
 
 
+def test_without_a_gpu_it_says_what_runs_all_the_same(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(sys, "argv", ["check_gpu.py", "--out", str(tmp_path)])
+    monkeypatch.setattr(script, "STAGES", script.STAGES[:1])
+    assert script.main() == 2
+    assert "Without a GPU, --interpret runs two stages." in capsys.readouterr().err
+
+
 def test_answers_are_checked_in_the_interpreter(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")

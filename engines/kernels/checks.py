@@ -65,12 +65,12 @@ def require_capability(device: torch.device) -> None:
     if device.type != "cuda" or torch.version.hip is not None:
         raise UnsupportedError(
             f"The Triton kernels run on NVIDIA GPUs of SM {OLDEST_SM} or newer, not on {device}.",
-            hint="Use the openvino engine on a CPU; set TRITON_INTERPRET=1 to test the kernels.",
+            hint="For a CPU, build with --target cpu; set TRITON_INTERPRET=1 to test the kernels.",
         )
     if capability(device.index) < OLDEST_SM:
         raise UnsupportedError(
             f"{torch.cuda.get_device_name(device)} is SM {capability(device.index)}: {TOO_OLD}",
-            hint="Use the tensorrt engine, whose own attention runs on SM 75.",
+            hint="Build with --target cpu; for SM 75 also with tensorrt, or tensorrt-rtx --sm 75.",
         )
 
 

@@ -73,7 +73,8 @@ class RtxOptions(SlotOptions):
         if unknown:
             raise InputError(
                 f"TensorRT-RTX builds for no SM {unknown[0]}.",
-                hint=f"Possible: {', '.join(map(str, RTX_SM))}.",
+                hint=f"Possible: {', '.join(map(str, RTX_SM))}. For other GPUs of SM 80 or newer "
+                "build with --target cuda, or on the GPU itself with --target tensorrt.",
             )
         if len(set(asked)) != len(asked):
             raise InputError(f"--sm names a GPU twice: {self.sm}.")
@@ -102,13 +103,18 @@ class TensorRtOptions(SlotOptions):
 
     compat: str = option(
         "none",
-        "tensorrt: where else than here the engine runs: none, same-sm, ampere-plus or version.",
+        "tensorrt, torch-tensorrt: where else than here the engine runs: none, same-sm (tensorrt), "
+        "ampere-plus or version.",
     )
-    workspace: int | None = option(None, "tensorrt: most scratch memory of a kernel, in MiB.")
+    workspace: int | None = option(
+        None, "tensorrt, torch-tensorrt: most scratch memory of a kernel, in MiB."
+    )
     attention: Literal["native", "plugin"] = option(
-        "native", "tensorrt: native, or plugin for xopt's own kernel."
+        "native", "tensorrt, torch-tensorrt: native, or plugin for xopt's own kernel."
     )
-    refit: bool = option(False, "tensorrt: weights can be replaced later.", "--refit")
+    refit: bool = option(
+        False, "tensorrt, torch-tensorrt: weights can be replaced later.", "--refit"
+    )
 
     def __post_init__(self) -> None:
         """Check what can be checked without a TensorRT."""

@@ -12,6 +12,8 @@ from xopt.artifacts import Bundle
 from xopt.card import render_card
 from xopt.cli import build_show
 from xopt.compile.build import BuildResult
+from xopt.engines.cuda import RUNS_ON
+from xopt.errors import UnsupportedError
 from xopt.evaluate.tasks import fitting_tasks
 
 Bundles = Callable[..., Bundle]
@@ -41,3 +43,21 @@ def test_a_head_of_no_task_is_asked_a_text(
     bundle = replace(bundle, manifest=bundle.manifest | {"head": head})
     assert last_line(bundle, None, capsys) == f'xopt run {bundle.folder} "TEXT"'
     assert "No task of XTREME" in render_card(bundle.manifest | {"tasks": fitting_tasks(head)}, [])
+
+
+def test_what_runs_on_a_gpu_says_so_where_there_is_none(
+    bundles: Bundles, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_gpu(name: str) -> None:
+        raise UnsupportedError("none")
+
+    bundle: Any = bundles("nli")
+    engine = {"runs_on_text": RUNS_ON}
+    bundle = replace(bundle, manifest=bundle.manifest | {"target": "cuda", "engine": engine})
+    monkeypatch.setattr(build_show, "open_device", no_gpu)
+    build_show.show(BuildResult(bundle, 1.0, cached=False), None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f" runs on {RUNS_ON} " in said
+    assert f"Next, on {RUNS_ON}: xopt eval " in said
+    monkeypatch.setattr(build_show, "open_device", lambda name: None)
+    assert last_line(bundle, None, capsys).startswith("xopt eval ")

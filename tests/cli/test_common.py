@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.core.made import FACTS
 
-from xopt.artifacts import write_manifest
-from xopt.cli import common, main
+from xopt.artifacts import Bundle, write_manifest
+from xopt.cli import bench, common, evaluate, main
 from xopt.cli.common import find_bundle
 from xopt.cli.eval_bundles import find_candidate
 from xopt.errors import UnsupportedError
@@ -95,3 +95,32 @@ def test_modules_that_only_unix_has_are_not_imported_with_the_package() -> None:
         "import xopt.cli.app, xopt.host, xopt.model.core, xopt.engines.base\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def no_gpu(*_: Any, **__: Any) -> None:
+    raise UnsupportedError("no GPU here")
+
+
+def test_bench_and_eval_build_no_reference_for_what_cannot_run(
+    built: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(built[0])
+    monkeypatch.setattr(common, "open_engine", no_gpu)
+    for module in (bench, evaluate):
+        monkeypatch.setattr(module, "with_reference", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr(bench, "known_builds", list)
+    with pytest.raises(UnsupportedError, match="no GPU here"):
+        bench._reference(bundle, quiet=True)
+    monkeypatch.setattr(evaluate, "find_candidate", lambda *_: bundle)
+    unused: Any = None
+    options = evaluate.EvalCommand(data="sample", languages="sw")
+    with pytest.raises(UnsupportedError, match="no GPU here"):
+        evaluate._evaluate("tatoeba", None, options, unused, unused, False, None)
+
+
+def test_what_is_predicted_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle(tmp_path, {"target": "tensorrt-rtx"})
+    monkeypatch.setattr(common, "open_engine", no_gpu)
+    common.refuse_what_cannot_run(bundle, predict=True)
+    with pytest.raises(UnsupportedError):
+        common.refuse_what_cannot_run(bundle)

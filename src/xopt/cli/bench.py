@@ -19,6 +19,7 @@ from xopt.cli.common import (
     StreamsOption,
     ThreadsOption,
     find_bundle,
+    refuse_what_cannot_run,
 )
 from xopt.cli.eval_bundles import NoWishes, with_reference
 from xopt.cli.output import bars, console, error_console, print_json, table
@@ -264,6 +265,7 @@ def _reference(bundle: Bundle, *, quiet: bool) -> Bundle:
         same = other.manifest["provenance"]["checkpoint"] == checkpoint
         if same and other.precision == "fp32":
             return other
+    refuse_what_cannot_run(bundle)
     try:
         with bars(quiet=quiet) as progress:
             return with_reference(bundle, NoWishes(), progress)[1]

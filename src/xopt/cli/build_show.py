@@ -9,7 +9,9 @@ from rich.markup import escape
 from xopt.artifacts import Bundle
 from xopt.card import vocabulary_lines
 from xopt.cli.output import console
+from xopt.engines.cuda import RUNS_ON, open_device
 from xopt.engines.openvino_native import obstacle
+from xopt.errors import MissingExtraError, UnsupportedError
 from xopt.evaluate.tasks import fitting_tasks
 from xopt.host import peak_rss_mib
 from xopt.progress import Stage
@@ -50,12 +52,14 @@ def _stage(stage: Stage, whole: float) -> dict[str, float]:
 
 
 def _layers(bundle: Bundle) -> str:
-    """What was read back from a TensorRT engine, as lines."""
+    """What the engine of a GPU runs on, and what was read back from one of TensorRT-RTX."""
     found, engine = bundle.manifest.get("layers"), bundle.manifest["engine"]
+    runs_on = engine.get("runs_on_text")
+    lines = f"  runs on      {runs_on}\n" if runs_on else ""
     if found is None:
-        return ""
+        return lines
     return (
-        f"  runs on      {engine['runs_on_text']}\n"
+        f"{lines}"
         f"  kernels      {found['kernels']}: {found['int8_products']} of {found['products']} "
         f"products in INT8, {found['fused_attentions']} of {found['attentions']} attentions "
         f"fused ({engine['attention']})\n"
@@ -128,7 +132,17 @@ def show(result: BuildResult, asked: str | None) -> None:
         highlight=False,
         markup=False,
     )
-    out.print(f"Next: {_next(bundle, asked)}", highlight=False, markup=False)
+    out.print(f"Next{_where(bundle)}: {_next(bundle, asked)}", highlight=False, markup=False)
+
+
+def _where(bundle: Bundle) -> str:
+    """Where the next command runs, if not here: `xopt eval` predicts only what has a graph."""
+    if bundle.target == "cuda":
+        try:
+            open_device("cuda")
+        except (UnsupportedError, MissingExtraError):
+            return f", on {RUNS_ON}"
+    return ""
 
 
 def _next(bundle: Bundle, asked: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from xopt.artifacts import Bundle
-from xopt.engines.base import open_engine
+from xopt.engines.base import PREDICTABLE, open_engine
 from xopt.errors import InputError, MissingExtraError, UnsupportedError
 from xopt.evidence import known_builds
 
@@ -21,6 +21,7 @@ __all__ = [
     "ThreadsOption",
     "find_bundle",
     "first_that_runs",
+    "refuse_what_cannot_run",
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -47,6 +48,21 @@ def first_that_runs(bundles: Sequence[Bundle]) -> Bundle:
             open_engine(bundle).close()
             return bundle
     return bundles[0]
+
+
+def refuse_what_cannot_run(bundle: Bundle, *, predict: bool = False) -> None:
+    """Before minutes are spent on what ``bundle`` would stand beside.
+
+    Args:
+        bundle: what runs on the CPU is taken to run here.
+        predict: its portable graph will do.
+
+    Raises:
+        UnsupportedError: this machine cannot run it.
+        MissingExtraError: its library is not installed.
+    """
+    if bundle.target != "openvino" and not (predict and bundle.target in PREDICTABLE):
+        open_engine(bundle).close()
 
 
 def _opened(entry: Mapping[str, Any]) -> Bundle:

@@ -10,7 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from xopt.cli.app import app, examples
-from xopt.cli.common import BundleArgument, JsonOption, StreamsOption, ThreadsOption
+from xopt.cli.common import (
+    BundleArgument,
+    JsonOption,
+    StreamsOption,
+    ThreadsOption,
+    refuse_what_cannot_run,
+)
 from xopt.cli.eval_bundles import find_candidate, parse_bundles, with_reference
 from xopt.cli.eval_tables import show_gate, show_report, show_suite
 from xopt.cli.eval_tasks import check_codes, submission_folder, task_of
@@ -252,6 +258,7 @@ def _evaluate(
     cores = EngineOptions(options.threads, options.streams)
     # Refused before a reference is built.
     cores.of(candidate.target, candidate.folder.name)
+    refuse_what_cannot_run(candidate, predict=True)
     candidate, fp32 = with_reference(candidate, options, progress)
     report = compare_bundles(
         task,

@@ -141,6 +141,8 @@ def test_an_answer_never_depends_on_its_batch_mates(
 def test_the_card_says_what_is_wasted(built: Build) -> None:
     _, bundle = built("bert-tag", "fp16")
     said = bundle.manifest["engine"]["buckets_text"]
-    assert f"- on the GPU: {said}" in (bundle.folder / "card.md").read_text()
+    card = (bundle.folder / "card.md").read_text()
+    assert f"- on the GPU: {said}" in card
+    assert "- runs on: an NVIDIA GPU of SM 80 or newer" in card
     with open_here(bundle) as engine:
         assert engine.describe()["buckets"] == said

@@ -50,6 +50,18 @@ def test_gpus_that_cannot_be_built_for(sm: str, message: str) -> None:
         BuildOptions(target="tensorrt-rtx", sm=sm)
 
 
+def test_a_gpu_of_another_target_is_told_which() -> None:
+    with pytest.raises(InputError) as caught:
+        BuildOptions(target="tensorrt-rtx", sm="90")
+    assert "--target cuda, or on the GPU itself with --target tensorrt" in caught.value.hint
+
+
+def test_the_hint_spells_a_target_as_the_option_takes_it() -> None:
+    with pytest.raises(InputError, match="takes no --cpu") as caught:
+        BuildOptions(target="cuda", cpu="any")
+    assert caught.value.hint == "Leave it out; it is for --target cpu."
+
+
 def test_options_of_tensorrt_are_refused_elsewhere() -> None:
     with pytest.raises(InputError, match="takes no --sm") as caught:
         BuildOptions(target="cpu", sm="89")
