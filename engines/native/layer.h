@@ -96,7 +96,9 @@ inline void normalize(float* row, const float* other, const float* weight, int64
         const Vector off = load(row + c) - mean;
         square = fused(off, off, square);
     }
-    const Vector inverse = all(1.0f / std::sqrt(first(total(square)) * share + epsilon));
+    const float variance = first(total(square)) * share + epsilon;
+    // Beyond float32 its inverse would be 0, and so would the row.
+    const Vector inverse = all(std::isfinite(variance) ? 1.0f / std::sqrt(variance) : std::numeric_limits<float>::quiet_NaN());
     for (int64_t c = 0; c < width; c += kLanes) store(to + c, (load(row + c) - mean) * inverse);
 }
 

@@ -171,6 +171,15 @@ def test_what_lies_far_behind_the_last_code_becomes_it(factory: Any, site: str) 
     np.testing.assert_array_equal(answers[0], answers[1])
 
 
+@pytest.mark.parametrize("norm", ["first", "second"])
+def test_a_variance_beyond_float32_is_no_row_of_zeros(factory: Any, norm: str) -> None:
+    generator = np.random.default_rng(4)
+    layer = a_layer()
+    layer[f"{norm}_weight"] *= np.float32(1e20)
+    x = generator.normal(size=(40, WIDTH)).astype(np.float32)
+    assert np.isnan(run(factory, layer, x, np.array([0, 40], np.int32), 1)).all()
+
+
 def one_answer(factory: Any) -> np.ndarray:
     generator = np.random.default_rng(2)
     starts = np.concatenate(([0], np.cumsum(LENGTHS))).astype(np.int32)
