@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -186,10 +188,12 @@ def _stored(path: str) -> dict[str, Any]:
     """A document that ``--json`` wrote."""
     try:
         document = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        _stop(f"--show {path}: {error}")
+    except OSError as error:
+        _stop(f"--show {path}: {error.strerror}.")
+    except (ValueError, RecursionError):
+        document = None
     if not isinstance(document, dict) or not {"shape", "cases", "busy"} <= document.keys():
-        _stop(f"--show {path} is no document of cpu.py --json.")
+        _stop(f"--show {path} is no document of cpu.py --json. Write one: cpu.py --json > FILE")
     return document
 
 
@@ -219,6 +223,16 @@ def _positive(given: str) -> int:
     return int(given)
 
 
+def _seconds(given: str) -> float:
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds above 0")
+    return seconds
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -234,7 +248,7 @@ def _arguments() -> argparse.Namespace:
         "--cases", default=",".join(CASES), type=_names(CASES), help=f"of {', '.join(CASES)}"
     )
     parser.add_argument("--repeat", type=_positive, default=15, help="most timed rounds")
-    parser.add_argument("--seconds", type=float, default=200, help="for the whole, about")
+    parser.add_argument("--seconds", type=_seconds, default=200, help="for the whole, about")
     parser.add_argument(
         "--threads", type=_positive, default=cpu_count(), help="cores for every peer"
     )
@@ -242,4 +256,12 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As by ``| head``; Python would write the rest once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -117,8 +117,8 @@ class OpenVinoEngine(Engine):
         self.streams = check_count("streams", self.threads if streams is None else streams)
         if self.streams > self.threads:
             raise InputError(
-                f"{self.streams} streams need as many threads; there are {self.threads}.",
-                hint=f"Ask for at most {self.threads} streams, or for {self.streams} threads.",
+                f"--streams is {self.streams}, more than the threads: {self.threads}.",
+                hint=f"Ask for at most --streams {self.threads}, or --threads {self.streams}.",
             )
         self._own_attention = own_attention
         self._programs: dict[tuple[bool, int], Program] = {}

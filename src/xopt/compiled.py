@@ -87,7 +87,10 @@ def compile_library(
     for path in (folder, place):
         # What is loaded runs as this process: nobody else may have written it.
         if path.exists() and (path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o022):
-            raise OSError(f"{path} can be written by somebody else")
+            raise OSError(
+                f"{path} can be written by somebody else; remove it, or set XOPT_CACHE to a folder "
+                "of your own"
+            )
     if not _is_whole(place):
         with tempfile.TemporaryDirectory(dir=folder) as work:
             made = Path(work) / place.name

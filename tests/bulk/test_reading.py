@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,14 @@ def test_a_folder_is_told_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no file") as caught:
         open_input(tmp_path / "text.csv", Columns(), None)
     assert "Did you mean 'texts.csv'?" in caught.value.hint
+
+
+def test_a_device_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path in (tmp_path / "pipe.txt", Path("/dev/null")):
+        with pytest.raises(InputError, match="is no regular file") as caught:
+            open_input(path, Columns(), None)
+        assert "> texts.txt" in caught.value.hint
 
 
 def test_an_empty_cell_of_a_table_is_named(tmp_path: Path) -> None:

@@ -76,6 +76,21 @@ def test_two_bundles_are_compared_in_words(bundle: Path) -> None:
     assert "b8_s64: 8 × 64 tokens" in found.stdout
 
 
+def test_what_lengths_were_read_is_shown(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "[b]lengths.txt"
+    file.write_text("7\n31\n12\n")
+    found = CliRunner().invoke(app, ["bench", str(bundle), "--lengths", str(file), "--repeat", "1"])
+    assert "[b]lengths.txt: 3 × 7 to 31 tokens" in found.stdout
+
+
+def test_a_bundle_beside_itself_is_timed_twice(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle.parent)
+    found = bench(bundle.name, "--against", bundle.name, "--work", "b1_s32", "--repeat", "1")
+    assert len(found["bundles"]) == len(found["cases"]["b1_s32"]) == 2
+
+
 def test_a_reference_of_the_cache_is_not_called_by_its_digest() -> None:
     bundle = Bundle(cache_folder() / "bundle" / "df29aa675e88b943f801", {"precision": "fp32"})
     assert list(bench_command._bundles(bundle, None, quiet=True)) == ["reference (fp32)"]
@@ -155,6 +170,8 @@ def test_lengths_of_a_data_set(bundle: Path, name: str) -> None:
         (["--lengths", "xnlii"], "no data set and no file"),
         (["--lengths", "none.txt"], "none.txt"),
         (["--lengths", "bad.txt"], "length 2 is 100000"),
+        (["--lengths", "empty.txt"], "a text or a number of tokens on each line"),
+        (["--data", "sample"], "Add --lengths and one of xnli"),
         (["--data", "sample"], "--data belongs to --lengths"),
         (["--lengths", "bad.txt", "--data", "sample"], "--data belongs to --lengths"),
     ],
@@ -168,6 +185,7 @@ def test_what_has_no_lengths_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.txt").write_text("7\n100000\n")
+    Path("empty.txt").write_text("\n")
     assert message in refused(str(bundle), *arguments)
 
 

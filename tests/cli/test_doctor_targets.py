@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from xopt.cli import doctor_targets
+from xopt.cli import doctor, doctor_targets
+from xopt.cli.app import app
 from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
 from xopt.distribution import install_command
 
@@ -135,3 +137,10 @@ def test_doctor_says_what_this_machine_can_do(
     # With its brackets, which are no markup.
     assert not found["add"] or f"To add the rest: {found['add']}" in shown
     assert "attention on the CPU: OpenVINO's, which is slower: " in shown
+
+
+def test_one_core_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {**doctor.host_facts(), "cores": 1}
+    monkeypatch.setattr(doctor, "host_facts", lambda: facts)
+    shown = CliRunner().invoke(app, ["doctor"]).stdout
+    assert ", 1 core (" in shown.replace("\n", " ")

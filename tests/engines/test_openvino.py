@@ -177,7 +177,7 @@ def test_a_batch_is_cut_for_any_number_of_cores(
     [
         ({"threads": 0}, "--threads is 0; it must lie in 1..1024"),
         ({"threads": 2, "streams": -1}, "--streams is -1"),
-        ({"threads": 2, "streams": 3}, "3 streams need as many threads; there are 2"),
+        ({"threads": 2, "streams": 3}, "--streams is 3, more than the threads: 2"),
     ],
 )
 def test_impossible_numbers_of_threads_are_refused(

@@ -19,13 +19,18 @@ REPOSITORY = Path(__file__).parents[2]
         (["--shape", "none"], "invalid choice: 'none'"),
         (["--repeat", "0"], "'0' is no whole number of 1 or more"),
         (["--show", "other.json"], "other.json is no document of cpu.py --json"),
-        (["--show", "absent.json"], "absent.json: [Errno 2]"),
+        (["--show", "absent.json"], "absent.json: No such file or directory."),
+        (["--show", "bytes.json"], "bytes.json is no document of cpu.py --json"),
+        (["--seconds", "0"], "'0' is no number of seconds above 0"),
+        (["--seconds", "-1"], "'-1' is no number of seconds above 0"),
+        (["--seconds", "nan"], "'nan' is no number of seconds above 0"),
     ],
 )
 def test_what_cannot_be_timed_or_shown_is_told(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "other.json").write_text("{}")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\x00")
     done = _run(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
@@ -39,6 +44,24 @@ def test_one_peer_alone_is_shown(tmp_path: Path) -> None:
     done = _run(tmp_path, "--show", "one.json")
     assert done.returncode == 0, done.stderr
     assert "b1_s8:  (1 busy rounds)\n  xopt" in done.stdout
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    timed = {"xopt": {"median_ms": 2.0, "samples_ms": [2.0]}}
+    cases = {f"case{number}": timed for number in range(2000)}
+    stored = {"shape": "tiny", "cases": cases, "busy": {case: [0.5] for case in cases}}
+    (tmp_path / "long.json").write_text(json.dumps(stored))
+    script = str(REPOSITORY / "benchmarks" / "cpu.py")
+    with subprocess.Popen(
+        [sys.executable, script, "--show", "long.json"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"tiny\n"
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
 
 
 def _run(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

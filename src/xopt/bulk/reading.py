@@ -209,6 +209,11 @@ def open_input(
     """
     if path.is_dir():
         raise InputError(f"--{option} {path} is a folder; it takes one file.", hint=_within(path))
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"--{option} {path} is no regular file.",
+            hint=f"Write what it gives into a file first: cat {path} > texts.txt",
+        )
     if not path.is_file():
         raise InputError(f"There is no file {path}.", hint=_within(path.parent, path.name))
     found = FileInput(path, columns, pair, name)

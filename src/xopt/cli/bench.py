@@ -12,7 +12,7 @@ import typer
 
 from xopt.artifacts import Bundle
 from xopt.cli.app import app, examples
-from xopt.cli.bench_lengths import real_lengths
+from xopt.cli.bench_lengths import DATA_ALONE, real_lengths
 from xopt.cli.common import (
     BundleArgument,
     JsonOption,
@@ -87,7 +87,7 @@ def bench(
         if name not in WORK:
             raise InputError(f"Unknown work {name!r}.", hint=did_you_mean(name, WORK))
     if data is not None and lengths is None:
-        raise InputError("--data belongs to --lengths with the name of a data set.")
+        raise InputError(DATA_ALONE, hint=f"Add --lengths and one of {', '.join(DATA_SETS)}.")
     bundles = _bundles(find_bundle(bundle), against, quiet=as_json)
     cores = EngineOptions(threads, streams)
     options = {title: cores.of(b.target, b.folder.name) for title, b in bundles.items()}
@@ -136,9 +136,11 @@ def bench(
         print_json(document)
         return
     _show(timed)
-    if names:
-        said = "; ".join(f"{name}: {_described(WORK[name])}" for name in names)
-        console().print(f"[dim]{said}[/dim]", highlight=False)
+    said = [f"{name}: {_described(WORK[name])}" for name in names]
+    for title, texts in real.items():
+        cut = f", {texts.cut} of them cut" if texts.cut else ""
+        said.append(f"{title}: {_described(texts.tokens)}{cut}")
+    console().print("; ".join(said), style="dim", markup=False, highlight=False)
     for note in notes:
         console().print(note, style="yellow", markup=False, highlight=False)
     for case, by_bundle in document.get("profile", {}).items():
@@ -247,7 +249,9 @@ def _bundles(first: Bundle, against: str | None, *, quiet: bool) -> dict[str, Bu
     if against is not None:
         second = _reference(first, quiet=quiet) if against == "fp32" else Bundle.open(Path(against))
         title = _title(second)
-        bundles[f"{second.folder} ({second.precision})" if title in bundles else title] = second
+        # Two of one name are told apart, and a bundle beside itself is timed twice.
+        place = f"{second.folder.resolve()} ({second.precision})"
+        bundles[place if title in bundles else title] = second
     return bundles
 
 

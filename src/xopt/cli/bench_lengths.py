@@ -13,7 +13,9 @@ from xopt.evaluate.lengths import DATA_SETS, TEXTS, RealLengths, evenly, task_le
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
-__all__ = ["real_lengths"]
+__all__ = ["DATA_ALONE", "real_lengths"]
+
+DATA_ALONE = "--data belongs to --lengths with the name of a data set."
 
 # Whole or not: a file of these alone holds lengths, and one that is none is a slip and no text.
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -40,7 +42,7 @@ def real_lengths(bundle: Bundle, source: str, data: str | None) -> RealLengths:
     if source in DATA_SETS:
         return task_lengths(source, data, tokenizer)
     if data is not None:
-        raise InputError("--data belongs to --lengths with the name of a data set.")
+        raise InputError(DATA_ALONE, hint=f"Leave it out, or name one of {', '.join(DATA_SETS)}.")
     path = Path(source)
     if not path.suffix and not path.exists():
         raise InputError(
@@ -49,7 +51,11 @@ def real_lengths(bundle: Bundle, source: str, data: str | None) -> RealLengths:
         )
     rows = list(open_input(path, Columns(None, None), None, option="lengths").rows())
     if not rows:
-        raise InputError(f"{path} holds no text.")
+        raise InputError(
+            f"{path} holds no text.",
+            hint="Give a file with a text or a number of tokens on each line, or rows of a task: "
+            "--lengths xnli --data sample",
+        )
     if path.suffix == ".txt" and all(NUMBER.fullmatch(row.first.strip()) for row in rows):
         return _numbers(path, [row.first.strip() for row in rows], tokenizer.max_tokens)
     texts = [row.first for row in evenly(rows, TEXTS)]

@@ -31,8 +31,9 @@ def doctor(as_json: JsonOption = False) -> None:
         return
     host = document["host"]
     out = console()
+    cores = f"{host['cores']} core{'s' * (host['cores'] != 1)}"
     out.print(
-        f"{host['cpu']}, {host['cores']} cores ({' '.join(host['flags']) or 'no INT8 extension'}), "
+        f"{host['cpu']}, {cores} ({' '.join(host['flags']) or 'no INT8 extension'}), "
         f"{host['memory_mib'] / 1024:.0f} GiB, {host['system']}, Python {host['python']}\n"
         f"INT8 on the CPU: {document['int8']}\n"
         f"attention on the CPU: {document['attention']}\n"
