@@ -96,6 +96,8 @@ __attribute__((always_inline)) inline void add_quads(Whole (&sum)[ROWS][kWide], 
 // panel, which may lie in memory still.
 template <int ROWS, bool FIRST, typename Then>
 __attribute__((noinline)) void tile(const Factors& f, int64_t row, int64_t column, const Then& then) {
+    // all_at does not say what it reads: what was written before has to be there.
+    asm volatile("" ::: "memory");
     Whole sum[ROWS][kWide];
     // Every loop over the rows is unrolled, or the sums would lie in memory.
 #pragma GCC unroll 12
