@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,10 +109,18 @@ def started(out: Path, *more: str) -> Iterator[Triton]:
                 pytest.fail("".join(said[-40:]))
             # Its log is read, or it would wait for a reader.
             threading.Thread(target=process.stdout.read, daemon=True).start()
+            # Its metrics are listened to a moment after it says so.
+            while process.poll() is None and not listening(ports[2]):
+                time.sleep(0.02)
             yield Triton(out, process, ports)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:
