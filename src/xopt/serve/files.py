@@ -7,13 +7,13 @@ changes nothing until the bundle is opened anew.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from pathlib import Path
 
 from xopt.artifacts import SIGNATURE, Bundle
 from xopt.errors import BuildError
+from xopt.hashing import sha256_file
 
 __all__ = ["Files", "same"]
 
@@ -50,13 +50,11 @@ class Files:
             for path, (number, digest) in self.held.items():
                 if (now := _look(number)) == self.seen[path]:
                     continue
-                with open(os.dup(number), "rb") as file:
-                    file.seek(0)
-                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                        raise BuildError(
-                            f"{path} was written over while it is served.",
-                            hint="Rename a whole bundle to its place, and start the server anew.",
-                        )
+                if sha256_file(Path(f"/proc/self/fd/{number}")) != digest:
+                    raise BuildError(
+                        f"{path} was written over while it is served.",
+                        hint="Rename a whole bundle to its place, and start the server anew.",
+                    )
                 # Touched alone, or as it was again.
                 self.seen[path] = now
 
