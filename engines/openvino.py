@@ -141,7 +141,8 @@ class OpenVinoEngine(Engine):
         begin = time.perf_counter()
         model = self._read()
         whole = self.bundle.precision == "int8"
-        changed = packed_attention(self.openvino, model, native.factory, whole=whole)
+        window = self.signature.window
+        changed = packed_attention(self.openvino, model, native.factory, whole=whole, window=window)
         if changed:
             packed_mean(self.openvino, model, native.factory)
             if whole and suits_here():

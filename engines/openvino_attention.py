@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from xopt.engines.openvino_match import (
-    Places,
-    as_input,
-    constant,
-    is_input,
-    reader,
-    redirect,
-    source,
-)
+from xopt.engines.openvino_heads import LANES, read_attention
+from xopt.engines.openvino_match import Places, as_input, constant, is_input, redirect, source
 
 __all__ = ["packed_attention", "packed_mean"]
 
-HEADS_AND_ROWS = [0, 2, 1, 3]
-# Of [B, S, 3, heads, head_dim], so that the three come first.
-PARTS_FIRST = [2, 0, 3, 1, 4]
-LANES = 16
 
-
-@dataclass(frozen=True)
-class Found:
-    """One attention.
-
-    Attributes:
-        inputs: the outputs with q, k, v ``[T, heads·d]``, or one with all three ``[T, 3·heads·d]``.
-        heads: of q, k and v alike.
-        scale: what scores are multiplied by.
-        context: the gather behind it.
-    """
-
-    inputs: list[Any]
-    heads: int
-    scale: float
-    context: Any
-
-
-def packed_attention(openvino: Any, model: Any, factory: Any, *, whole: bool) -> bool:
+def packed_attention(
+    openvino: Any, model: Any, factory: Any, *, whole: bool, window: int | None = None
+) -> bool:
     """Put ``PackedAttention`` in the place of every gather → attention → gather.
 
-    Only where each attention of the model is the plain one: softmax of a product and
-    ``attention_bias``, its projections gathered by ``pad_index``, apart or as one, its context
-    gathered back by ``unpad_index``. Anything else (windows, rotated positions, fewer key heads)
-    leaves the model as it was.
+    Only where each attention of the model is a softmax of a product and a bias, its projections
+    gathered from the packed rows, rotated or not, its context gathered back. Anything else
+    (disentangled positions) leaves the model as it was.
 
     Args:
         openvino: the package.
@@ -56,18 +25,23 @@ def packed_attention(openvino: Any, model: Any, factory: Any, *, whole: bool) ->
         factory: makes our operations.
         whole: whether the two products of a long sentence are sums of whole numbers of 16 bits,
             in half of the time; for models whose inputs are rounded to 8 bits anyway.
+        window: how far a token sees to each side in layers that have a window.
 
     Returns:
         Whether the model was changed; inputs that nothing reads any more are gone then.
     """
-    found = [_attention(n) for n in model.get_ordered_ops() if n.get_type_name() == "Softmax"]
+    softmax = [node for node in model.get_ordered_ops() if node.get_type_name() == "Softmax"]
+    found = [read_attention(node) for node in softmax]
     if not found or None in found:
         return False
     places = Places(openvino, model)
     starts = places.output()
     for one in found:
         assert one is not None
-        facts = {"heads": one.heads, "scale": one.scale, "whole": whole}
+        facts = {
+            "heads": one.heads, "kv_heads": one.kv_heads, "scale": one.scale, "whole": whole,
+            "values": one.values, "window": window if one.windowed else -1,
+        }  # fmt: skip
         node = factory.create("PackedAttention", [*one.inputs, starts], facts)
         redirect(one.context, node.output(0))
     places.drop_unread()
@@ -93,96 +67,6 @@ def packed_mean(openvino: Any, model: Any, factory: Any) -> bool:
         redirect(quotient, node.output(0))
     places.drop_unread()
     return True
-
-
-def _attention(softmax: Any) -> Found | None:
-    add = source(softmax, 0, "Add")
-    scores = source(add, 0, "MatMul")
-    product = reader(softmax, "MatMul")
-    if not scores or not product or not is_input(add, 1, "attention_bias"):
-        return None
-    if source(product, 0, "Softmax") is None or any(
-        node.get_attributes()["transpose_a"] for node in (scores, product)
-    ):
-        return None
-    if product.get_attributes()["transpose_b"]:
-        return None
-    keys = source(scores, 1)
-    if not scores.get_attributes()["transpose_b"]:
-        if keys.get_type_name() != "Transpose" or constant(keys, 1) != [0, 1, 3, 2]:
-            return None
-        keys = source(keys, 0)
-    turned = reader(product, "Transpose")
-    flat = turned and reader(turned, "Reshape")
-    context = flat and reader(flat, "Gather")
-    if not context or constant(turned, 1) != HEADS_AND_ROWS:
-        return None
-    if not is_input(context, 1, "unpad_index"):
-        return None
-    sides = source(scores, 0), keys, source(product, 1)
-    read = _joint(*sides) or _apart(*sides)
-    if read is None:
-        return None
-    inputs, heads, width, scale = read
-    if heads < 1 or width < LANES or width % LANES:
-        return None
-    return Found(inputs, heads, scale, context)
-
-
-def _apart(*sides: Any) -> tuple[list[Any], int, int, float] | None:
-    """Outputs, heads, width of a head and scale of three projections."""
-    found = [_projection(side) for side in sides]
-    shapes = {tuple(side[1]) for side in found if side}
-    if None in found or len(shapes) != 1:
-        return None
-    [(_, _, heads, width)] = shapes
-    return [side[0] for side in found if side], heads, width, 1.0
-
-
-def _projection(node: Any) -> tuple[Any, list[int]] | None:
-    """What is gathered by ``pad_index`` and laid out by head, and the shape of that."""
-    if node.get_type_name() != "Transpose" or constant(node, 1) != HEADS_AND_ROWS:
-        return None
-    heads = source(node, 0, "Reshape")
-    gather = source(heads, 0, "Gather")
-    shape = heads and constant(heads, 1)
-    if not gather or not shape or len(shape) != 4 or not is_input(gather, 1, "pad_index"):
-        return None
-    # The Clip that bounds nothing keeps dequantization in front of the gather; it has no use here.
-    output = gather.input_value(0)
-    for kind in ("Minimum", "Maximum"):
-        clip = output.get_node()
-        if clip.get_type_name() == kind:
-            first = clip.input_value(0).get_node().get_type_name() == "Constant"
-            output = clip.input_value(1 if first else 0)
-    return output, shape
-
-
-def _joint(query: Any, key: Any, value: Any) -> tuple[list[Any], int, int, float] | None:
-    """As :func:`_apart`, of one projection that is gathered once and split."""
-    scaled = query if query.get_type_name() == "Multiply" else None
-    factor = source(scaled, 1, "Constant")
-    if factor is None or np.size(factor.get_data()) != 1:
-        return None
-    sides = source(scaled, 0), key, value
-    if any(side.get_type_name() != "Squeeze" for side in sides):
-        return None
-    split = source(sides[0], 0, "Split")
-    for number, side in enumerate(sides):
-        given = side.input_value(0)
-        if given.get_node() != split or given.get_index() != number:
-            return None
-    turned = source(split, 0, "Transpose")
-    gather = source(source(turned, 0, "Reshape"), 0, "Gather")
-    shape = turned and turned.get_output_partial_shape(0)
-    if not gather or constant(split, 1) != [0] or constant(turned, 1) != PARTS_FIRST:
-        return None
-    if not is_input(gather, 1, "pad_index") or any(shape[n].is_dynamic for n in (0, 2, 4)):
-        return None
-    parts, heads, width = (shape[n].get_length() for n in (0, 2, 4))
-    if parts != 3:
-        return None
-    return [gather.input_value(0)], heads, width, float(np.ravel(factor.get_data())[0])
 
 
 def _mean(quotient: Any) -> tuple[Any, Any] | None:

@@ -1,8 +1,10 @@
 // Attention and mean pooling over a packed batch, as operations of OpenVINO's CPU plugin.
 //
-// PackedAttention: q, k, v: [T, heads * d] float32, or one [T, 3 * heads * d] that holds the three side
-// by side; cu_seqlens: [B + 1] int32. Output: [T, heads * d]. Scores are multiplied by ``scale``.
-// ``whole``: the products of a long sentence are sums of whole numbers (whole_attention.h).
+// PackedAttention: q: [T, heads * d] float32, k and v: [T, kv_heads * d], or one [T, 3 * heads * d] that holds
+// the three side by side; where queries and keys are rotated, cosines and sines [T, d] of each token's position;
+// cu_seqlens: [B + 1] int32. Output: [T, heads * d]. Scores are multiplied by ``scale``. ``window``: how far a
+// token sees to each side, below 0 for all. ``whole``: the products of a long sentence are sums of whole numbers
+// (whole_attention.h). ``values``: whether the values are rotated too.
 // PackedLayer: x: [T, width] float32, as the norm before the layer leaves it without weight and bias;
 // cu_seqlens; four weights in panels (products.h); a number for each column (layer.h). Output: as x, of the
 // layer's last norm.
@@ -44,44 +46,54 @@ class PackedAttention : public ov::op::Op {
 public:
     OPENVINO_OP("PackedAttention", "xopt");
     PackedAttention() = default;
-    PackedAttention(const ov::OutputVector& inputs, int64_t heads, float scale, bool whole)
-        : Op(inputs), m_heads(heads), m_scale(scale), m_whole(whole) {
+    PackedAttention(const ov::OutputVector& inputs, const PackedAttention& like)
+        : Op(inputs), m_heads(like.m_heads), m_kv_heads(like.m_kv_heads), m_window(like.m_window),
+          m_scale(like.m_scale), m_whole(like.m_whole), m_values(like.m_values) {
         constructor_validate_and_infer_types();
     }
     void validate_and_infer_types() override {
-        auto shape = get_input_partial_shape(0);
-        if (get_input_size() == 2) shape[1] = shape[1].get_length() / 3;
-        set_output_type(0, get_input_element_type(0), shape);
+        const auto& given = get_input_partial_shape(0);
+        int64_t width = 1;
+        for (int64_t axis = 1; axis < given.rank().get_length(); ++axis) width *= given[axis].get_length();
+        set_output_type(0, get_input_element_type(0), {given[0], get_input_size() == 2 ? width / 3 : width});
     }
     std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
-        return std::make_shared<PackedAttention>(inputs, m_heads, m_scale, m_whole);
+        return std::make_shared<PackedAttention>(inputs, *this);
     }
     bool visit_attributes(ov::AttributeVisitor& visitor) override {
         visitor.on_attribute("heads", m_heads);
+        visitor.on_attribute("kv_heads", m_kv_heads);
+        visitor.on_attribute("window", m_window);
         visitor.on_attribute("scale", m_scale);
         visitor.on_attribute("whole", m_whole);
+        visitor.on_attribute("values", m_values);
         return true;
     }
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
-        const bool joint = inputs.size() == 2;
-        const auto shape = inputs[0].get_shape();
-        const int64_t tokens = shape[0], stride = shape[1], width = joint ? stride / 3 : stride;
-        const int64_t heads = m_heads, d = width / heads;
-        outputs[0].set_shape({shape[0], static_cast<size_t>(width)});
+        const bool joint = inputs.size() == 2, rotated = inputs.size() == 6;
+        const int64_t tokens = inputs[0].get_shape()[0], width = get_output_partial_shape(0)[1].get_length();
+        const int64_t heads = m_heads, d = width / heads, shared = m_kv_heads > 0 ? heads / m_kv_heads : 1;
+        const int64_t stride = joint ? 3 * width : width, key_stride = joint ? stride : width / shared;
+        outputs[0].set_shape({static_cast<size_t>(tokens), static_cast<size_t>(width)});
         const float* q = inputs[0].data<float>();
         const float* k = joint ? q + width : inputs[1].data<float>();
         const float* v = joint ? k + width : inputs[2].data<float>();
+        const float* cosine = rotated ? inputs[3].data<float>() : nullptr;
+        const float* sine = rotated ? inputs[4].data<float>() : nullptr;
         const ov::Tensor& places = inputs.back();
         const int32_t* starts = places.data<int32_t>();
         const int64_t sentences = static_cast<int64_t>(places.get_size()) - 1;
-        const float factor = m_scale * kLog2E;
         float* out = outputs[0].data<float>();
         tbb::parallel_for(int64_t{0}, sentences * heads, [&](int64_t one) {
-            const int64_t sentence = one / heads, column = one % heads * d, begin = starts[sentence];
-            const int64_t at = begin * stride + column, rows = starts[sentence + 1] - begin;
-            const auto attend = attention_of(m_whole, rows);
-            attend(q + at, k + at, v + at, out + begin * width + column, stride, width, rows, d, factor);
+            const int64_t sentence = one / heads, head = one % heads, begin = starts[sentence];
+            const int64_t n = starts[sentence + 1] - begin, at = begin * stride + head * d;
+            const int64_t key_at = begin * key_stride + head / shared * d;
+            Head h{q + at, k + key_at, v + key_at, out + begin * width + head * d, stride, key_stride, width,
+                   n, d, m_scale * kLog2E, m_window < 0 ? n : m_window};
+            thread_local Scratch scratch;
+            if (rotated) turn(h, cosine + begin * d, sine + begin * d, scratch);
+            attention_of(m_whole, n)(h);
         });
         const int64_t used = starts[sentences];
         std::fill(out + used * width, out + tokens * width, 0.0f);
@@ -89,9 +101,29 @@ public:
     }
 
 private:
-    int64_t m_heads = 1;
+    // The head with queries and keys that are rotated and lie by themselves.
+    void turn(Head& h, const float* cosine, const float* sine, Scratch& scratch) const {
+        const size_t cells = h.n * h.d;
+        scratch.reserve(3 * Scratch::bytes_of<float>(cells));
+        const auto turned = [&](const float* from, int64_t stride) {
+            float* to = scratch.take<float>(cells);
+            rotate(from, stride, cosine, sine, h.n, h.d, to);
+            return to;
+        };
+        h.q = turned(h.q, h.stride), h.k = turned(h.k, h.key_stride);
+        if (m_values) {
+            h.v = turned(h.v, h.key_stride);
+        } else {
+            float* to = scratch.take<float>(cells);
+            for (int64_t i = 0; i < h.n; ++i) std::copy_n(h.v + i * h.key_stride, h.d, to + i * h.d);
+            h.v = to;
+        }
+        h.stride = h.key_stride = h.d;
+    }
+
+    int64_t m_heads = 1, m_kv_heads = 0, m_window = -1;
     float m_scale = 1.0f;
-    bool m_whole = false;
+    bool m_whole = false, m_values = false;
 };
 
 class PackedMean : public ov::op::Op {

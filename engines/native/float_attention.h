@@ -2,20 +2,20 @@
 
 #pragma once
 
-#include "vectors.h"
+#include "head.h"
 
 namespace xopt {
 
 // A function of its own: where GCC 12 takes two of them together, sums lie in memory.
 //
-// scores[rows][vectors of 16 from j] = q[rows][d] * keys[d][j..]
+// scores[rows][vectors of 16] = q[rows][d] * keys[vectors][d][16]
 template <int ROWS, int VECTORS>
 __attribute__((noinline)) void scores_block(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded,
                          float* scores) {
     Vector sum[ROWS][VECTORS] = {};
     for (int64_t c = 0; c < d; ++c) {
         Vector key[VECTORS];
-        for (int i = 0; i < VECTORS; ++i) key[i] = load(keys + c * padded + i * kLanes);
+        for (int i = 0; i < VECTORS; ++i) key[i] = load(keys + (i * d + c) * kLanes);
         for (int r = 0; r < ROWS; ++r) {
             const float one = q[r * stride + c];
             for (int i = 0; i < VECTORS; ++i) sum[r][i] += one * key[i];
@@ -26,20 +26,20 @@ __attribute__((noinline)) void scores_block(const float* q, int64_t stride, cons
 }
 
 template <int ROWS>
-inline void scores_of(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded,
+inline void scores_of(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded, Span span,
                       float* scores) {
-    int64_t j = 0;
-    for (; j + kWide * kLanes <= padded; j += kWide * kLanes)
-        scores_block<ROWS, kWide>(q, stride, keys + j, d, padded, scores + j);
-    if (j < padded) scores_block<ROWS, 1>(q, stride, keys + j, d, padded, scores + j);
+    int64_t j = span.from;
+    for (; j + kWide * kLanes <= span.to; j += kWide * kLanes)
+        scores_block<ROWS, kWide>(q, stride, keys + j * d, d, padded, scores + j);
+    if (j < span.to) scores_block<ROWS, 1>(q, stride, keys + j * d, d, padded, scores + j);
 }
 
-// out[rows][vectors of 16 columns from c] = probs[rows][n] * v[n][c..]
+// out[rows][vectors of 16 columns from c] = probs[rows][from..to] * v[from..to][c..]
 template <int ROWS, int VECTORS>
-__attribute__((noinline)) void context_of(const float* probs, int64_t padded, int64_t n, const float* v, int64_t stride,
-                       const float* inverse, float* out, int64_t out_stride) {
+__attribute__((noinline)) void context_of(const float* probs, int64_t padded, int64_t from, int64_t to, const float* v,
+                       int64_t stride, const float* inverse, float* out, int64_t out_stride) {
     Vector sum[ROWS][VECTORS] = {};
-    for (int64_t j = 0; j < n; ++j) {
+    for (int64_t j = from; j < to; ++j) {
         Vector value[VECTORS];
         for (int i = 0; i < VECTORS; ++i) value[i] = load(v + j * stride + i * kLanes);
         for (int r = 0; r < ROWS; ++r) {
@@ -52,52 +52,51 @@ __attribute__((noinline)) void context_of(const float* probs, int64_t padded, in
 }
 
 template <int ROWS>
-inline void rows_of(const float* q, const float* keys, const float* v, float* out, int64_t stride,
-                    int64_t out_stride, int64_t n, int64_t padded, int64_t d, float factor,
-                    float* scores) {
-    scores_of<ROWS>(q, stride, keys, d, padded, scores);
+inline void rows_of(const Head& h, const float* keys, int64_t padded, int64_t i, float* scores) {
+    const Span span = span_of(h, i, ROWS);
+    scores_of<ROWS>(h.q + i * h.stride, h.stride, keys, h.d, padded, span, scores);
     Vector top[ROWS], sum[ROWS] = {};
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
-        for (int64_t j = n; j < padded; ++j) row[j] = kNoKey;
-        top[r] = load(row);
-        for (int64_t j = kLanes; j < padded; j += kLanes) top[r] = larger(load(row + j), top[r]);
+        hide(h, span, i + r, kNoKey, row);
+        top[r] = load(row + span.from);
+        for (int64_t j = span.from + kLanes; j < span.to; j += kLanes) top[r] = larger(load(row + j), top[r]);
     }
     for (int r = 0; r < ROWS; ++r) top[r] = largest(top[r]);
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
-        for (int64_t j = 0; j < padded; j += kLanes) {
+        for (int64_t j = span.from; j < span.to; j += kLanes) {
             // In this order it is never above 0, however large the scores are.
-            const Vector p = power_of_two((load(row + j) - top[r]) * factor);
+            const Vector p = power_of_two((load(row + j) - top[r]) * h.factor);
             store(row + j, p);
             sum[r] += p;
         }
+        // 2^-126 is not nothing yet.
+        hide(h, span, i + r, 0.0f, row);
     }
     float inverse[ROWS];
     for (int r = 0; r < ROWS; ++r) inverse[r] = 1.0f / first(total(sum[r]));
+    const int64_t to = std::min(span.to, h.n);
+    const auto context = [&](auto vectors, int64_t c) {
+        context_of<ROWS, vectors()>(scores, padded, span.from, to, h.v + c, h.key_stride, inverse,
+                                    h.out + i * h.out_stride + c, h.out_stride);
+    };
     int64_t c = 0;
-    for (; c + kWide * kLanes <= d; c += kWide * kLanes)
-        context_of<ROWS, kWide>(scores, padded, n, v + c, stride, inverse, out + c, out_stride);
-    if (c < d) context_of<ROWS, 1>(scores, padded, n, v + c, stride, inverse, out + c, out_stride);
+    for (; c + kWide * kLanes <= h.d; c += kWide * kLanes) context(std::integral_constant<int, kWide>(), c);
+    if (c < h.d) context(std::integral_constant<int, 1>(), c);
 }
 
-// One head of one sentence; q, k, v and out point at its first row and column. ``factor`` is what the
-// scores are multiplied by, in bits.
-inline void attend_float(const float* q, const float* k, const float* v, float* out, int64_t stride,
-                         int64_t out_stride, int64_t n, int64_t d, float factor) {
+inline void attend_float(const Head& h) {
     thread_local Scratch scratch;
-    const int64_t padded = (n + kLanes - 1) / kLanes * kLanes;
-    scratch.reserve(Scratch::bytes_of<float>((d + kRows) * padded));
-    float* keys = scratch.take<float>((d + kRows) * padded);
-    float* scores = keys + d * padded;
+    const int64_t padded = (h.n + kLanes - 1) / kLanes * kLanes;
+    scratch.reserve(Scratch::bytes_of<float>((h.d + kRows) * padded));
+    float* keys = scratch.take<float>((h.d + kRows) * padded);  // [padded / 16][d][16]
+    float* scores = keys + h.d * padded;
     for (int64_t j = 0; j < padded; j += kLanes)
-        for (int64_t c = 0; c < d; c += kLanes)
-            transpose(k + j * stride + c, stride, std::min(n - j, kLanes), keys + c * padded + j, padded);
-    const auto rows = [&](auto count, int64_t i) {
-        rows_of<count()>(q + i * stride, keys, v, out + i * out_stride, stride, out_stride, n, padded, d,
-                         factor, scores);
-    };
-    for_rows(n, rows);
+        for (int64_t c = 0; c < h.d; c += kLanes)
+            transpose(h.k + j * h.key_stride + c, h.key_stride, std::min(h.n - j, kLanes),
+                      keys + j * h.d + c * kLanes, kLanes);
+    for_rows(h.n, [&](auto count, int64_t i) { rows_of<count()>(h, keys, padded, i, scores); });
 }
 
 }  // namespace xopt

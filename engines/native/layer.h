@@ -142,7 +142,7 @@ inline void pass(const Layer& l, const Between& b, const float* x, float* out, i
         thread_local Scratch scratch;
         scratch.reserve(Scratch::bytes_of<float>(rows * d));
         float* context = scratch.take<float>(rows * d);
-        attention_of(true, rows)(q, k, v, context, d, d, rows, d, l.factor);
+        attention_of(true, rows)(Head{q, k, v, context, d, d, d, rows, d, l.factor, rows});
         for (int64_t i = 0; i < rows; ++i)
             quantize(context + i * d, d, l.context_steps + column, l.context_zero + column,
                      b.codes + (begin + i) * width + column);

@@ -11,7 +11,7 @@
 
 #include <cmath>
 
-#include "vectors.h"
+#include "head.h"
 
 namespace xopt {
 
@@ -128,13 +128,12 @@ inline Vector probability(Vector x) {
 }
 
 // A row of scores as whole probabilities. Returns their sum.
-inline int32_t whole_probabilities(const Rounded& r, float* scores, int16_t* probs) {
-    for (int64_t j = r.n; j < r.padded; ++j) scores[j] = kNoKey;
-    Vector top = load(scores);
-    for (int64_t j = kLanes; j < r.padded; j += kLanes) top = larger(top, load(scores + j));
+inline int32_t whole_probabilities(Span span, const float* scores, int16_t* probs) {
+    Vector top = load(scores + span.from);
+    for (int64_t j = span.from + kLanes; j < span.to; j += kLanes) top = larger(top, load(scores + j));
     top = largest(top);
     Whole sum = {};
-    for (int64_t j = 0; j < r.padded; j += kLanes) {
+    for (int64_t j = span.from; j < span.to; j += kLanes) {
         const Whole p = nearest(probability(load(scores + j) - top));
         put_shorts(probs + j, p);
         sum += p;
@@ -144,14 +143,14 @@ inline int32_t whole_probabilities(const Rounded& r, float* scores, int16_t* pro
 
 // out[rows][vectors of 16 columns from c]
 template <int ROWS, int VECTORS>
-inline void whole_context(const Rounded& r, const float* inverse, int64_t c, float* out, int64_t stride) {
+inline void whole_context(const Rounded& r, Span span, const float* inverse, int64_t c, float* out, int64_t stride) {
     Vector context[ROWS][VECTORS] = {};
     const int64_t d = r.d, padded = r.padded;
     const int32_t* values = r.values + c;
     const int16_t* probs = r.probs;
-    for (int64_t from = 0; from < padded; from += kKeys) {
+    for (int64_t from = span.from; from < span.to; from += kKeys) {
         Whole sum[ROWS][VECTORS] = {};
-        const int64_t to = std::min(from + kKeys, padded);
+        const int64_t to = std::min(from + kKeys, span.to);
         for (int64_t j = from; j < to; j += kPair) {
             Whole value[VECTORS];
             for (int i = 0; i < VECTORS; ++i) value[i] = load_whole(values + j / kPair * d + i * kLanes);
@@ -171,33 +170,34 @@ inline void whole_context(const Rounded& r, const float* inverse, int64_t c, flo
 }
 
 template <int ROWS>
-inline void whole_rows(const Rounded& r, const float* q, float* out, int64_t stride, int64_t out_stride,
-                       float limit, float factor) {
+inline void whole_rows(const Head& h, const Rounded& r, int64_t i, float limit) {
+    const Span span = span_of(h, i, ROWS);
     float worth[ROWS], inverse[ROWS];
     for (int row = 0; row < ROWS; ++row)
-        worth[row] = factor * round_row(q + row * stride, r.d, limit, r.queries + row * r.d);
-    int64_t j = 0;
-    for (; j + kWide * kLanes <= r.padded; j += kWide * kLanes) whole_scores<ROWS, kWide>(r, worth, j);
-    if (j < r.padded) whole_scores<ROWS, 1>(r, worth, j);
+        worth[row] = h.factor * round_row(h.q + (i + row) * h.stride, r.d, limit, r.queries + row * r.d);
+    int64_t j = span.from;
+    for (; j + kWide * kLanes <= span.to; j += kWide * kLanes) whole_scores<ROWS, kWide>(r, worth, j);
+    if (j < span.to) whole_scores<ROWS, 1>(r, worth, j);
     for (int row = 0; row < ROWS; ++row) {
         float* scores = r.scores + row * r.padded;
-        inverse[row] = 1.0f / static_cast<float>(whole_probabilities(r, scores, r.probs + row * r.padded));
+        hide(h, span, i + row, kNoKey, scores);
+        inverse[row] = 1.0f / static_cast<float>(whole_probabilities(span, scores, r.probs + row * r.padded));
         // A whole number cannot tell that it is none: where a score may be beyond float32, the row does.
         if (!std::isfinite(static_cast<float>(INT32_MAX) * (r.most_worth * worth[row])))
             inverse[row] = std::numeric_limits<float>::quiet_NaN();
     }
+    float* out = h.out + i * h.out_stride;
     int64_t c = 0;
-    for (; c + kWide * kLanes <= r.d; c += kWide * kLanes) whole_context<ROWS, kWide>(r, inverse, c, out, out_stride);
-    if (c < r.d) whole_context<ROWS, 1>(r, inverse, c, out, out_stride);
+    for (; c + kWide * kLanes <= r.d; c += kWide * kLanes)
+        whole_context<ROWS, kWide>(r, span, inverse, c, out, h.out_stride);
+    if (c < r.d) whole_context<ROWS, 1>(r, span, inverse, c, out, h.out_stride);
 }
 
-// As attend_float.
-inline void attend_whole(const float* q, const float* k, const float* v, float* out, int64_t stride,
-                         int64_t out_stride, int64_t n, int64_t d, float factor) {
-    if (n == 0) return;
+inline void attend_whole(const Head& h) {
+    if (h.n == 0) return;
     thread_local Scratch scratch;
-    const int64_t padded = (n + kLanes - 1) / kLanes * kLanes;
-    Rounded r{n, d, padded, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0.0f};
+    const int64_t d = h.d, padded = (h.n + kLanes - 1) / kLanes * kLanes;
+    Rounded r{h.n, d, padded, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0.0f};
     const int64_t room = kLanes * (d + kPair * kLanes);
     scratch.reserve(Scratch::bytes_of<int16_t>(room) + 2 * Scratch::bytes_of<int32_t>(padded / kPair * d) + Scratch::bytes_of<float>(padded) +
                     Scratch::bytes_of<float>(d) + Scratch::bytes_of<int16_t>(kRows * d) +
@@ -211,11 +211,9 @@ inline void attend_whole(const float* q, const float* k, const float* v, float* 
     r.scores = scratch.take<float>(kRows * padded);
     r.probs = scratch.take<int16_t>(kRows * padded);
     const float limit = score_limit(d);
-    round_keys(r, k, stride, limit);
-    round_values(r, v, stride);
-    for_rows(n, [&](auto count, int64_t i) {
-        whole_rows<count()>(r, q + i * stride, out + i * out_stride, stride, out_stride, limit, factor);
-    });
+    round_keys(r, h.k, h.key_stride, limit);
+    round_values(r, h.v, h.key_stride);
+    for_rows(h.n, [&](auto count, int64_t i) { whole_rows<count()>(h, r, i, limit); });
 }
 
 }  // namespace xopt

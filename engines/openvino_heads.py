@@ -1,0 +1,211 @@
+"""Reading one attention of OpenVINO's graph: its projections, heads, positions and window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xopt.engines.openvino_match import constant, is_input, reader, source
+
+__all__ = ["LANES", "Attention", "read_attention"]
+
+HEADS_FIRST = [0, 2, 1, 3]
+# The same, with the rows last.
+ROWS_LAST = [0, 2, 3, 1]
+# Of [B, S, 3, heads, head_dim], so that the three come first.
+PARTS_FIRST = [2, 0, 3, 1, 4]
+LANES = 16
+# The inputs by which queries, keys and the context are gathered, and what is added to the scores.
+WHOLE = ("pad_index", "pad_index", "unpad_index", "attention_bias")
+WINDOW = ("window_queries", "window_keys", "window_slots", "window_bias")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention.
+
+    Attributes:
+        inputs: outputs with q, k and v, or one with all three side by side; where queries and keys
+            are rotated, those of cosine and sine behind them.
+        heads: of the queries.
+        kv_heads: of keys and values.
+        scale: what scores are multiplied by.
+        values: whether the values are rotated too.
+        windowed: whether a token sees a part of the sentence only.
+        context: the gather behind it.
+    """
+
+    inputs: list[Any]
+    heads: int
+    kv_heads: int
+    scale: float
+    values: bool
+    windowed: bool
+    context: Any
+
+
+@dataclass(frozen=True)
+class Side:
+    """Queries, keys or values: an output, its heads, their width, and how they are rotated."""
+
+    output: Any
+    heads: int
+    width: int
+    scale: float = 1.0
+    turn: tuple[Any, ...] = ()
+
+
+def read_attention(softmax: Any) -> Attention | None:
+    """The attention of a softmax; None where it is of another kind than the engine's own knows."""
+    add = source(softmax, 0, "Add")
+    scores = source(add, 0, "MatMul")
+    product = reader(softmax, "MatMul")
+    if not scores or not product or source(product, 0) != softmax:
+        return None
+    flags = [node.get_attributes() for node in (scores, product)]
+    if any(one["transpose_a"] for one in flags) or flags[1]["transpose_b"]:
+        return None
+    rows_last = not flags[0]["transpose_b"]
+    turned = reader(product, "Transpose")
+    context = reader(turned and reader(turned, "Reshape"), "Gather")
+    if not context or constant(turned, 1) != HEADS_FIRST:
+        return None
+    for names in (WHOLE, WINDOW):
+        if is_input(add, 1, names[3]) and is_input(context, 1, names[2]):
+            break
+    else:
+        return None
+    sides = source(scores, 0), source(scores, 1), source(product, 1)
+    joint = _joint(*sides, rows_last=rows_last) if names == WHOLE else None
+    if joint is not None:
+        output, heads, width, scale = joint
+        found = Attention([output], heads, heads, scale, False, False, context)
+    else:
+        read = _apart(*sides, names=names, rows_last=rows_last)
+        if read is None:
+            return None
+        q, k, v = read
+        width, inputs = q.width, [q.output, k.output, v.output, *q.turn]
+        found = Attention(
+            inputs, q.heads, k.heads, q.scale * k.scale, bool(v.turn), names == WINDOW, context
+        )
+    return found if found.heads and width and not width % LANES else None
+
+
+def _apart(*sides: Any, names: tuple[str, ...], rows_last: bool) -> tuple[Side, Side, Side] | None:
+    """Three projections, which fit together."""
+    q = _side(sides[0], names[0], rows_last=False)
+    k = _side(sides[1], names[1], rows_last=rows_last)
+    v = _side(sides[2], names[1], rows_last=False)
+    if q is None or k is None or v is None or v.scale != 1:
+        return None
+    if q.turn != k.turn or v.turn not in ((), k.turn) or len({q.width, k.width, v.width}) > 1:
+        return None
+    fit = k.heads == v.heads and k.heads and not q.heads % k.heads
+    return (q, k, v) if fit else None
+
+
+def _side(node: Any, index: str, *, rows_last: bool) -> Side | None:
+    """What is gathered by ``index`` and laid out by head."""
+    repeats = _is_repeated(node)
+    if rows_last and not repeats and node.get_type_name() == "Transpose":
+        if constant(node, 1) == ROWS_LAST:
+            return _gathered(source(node, 0, "Reshape"), index)
+        if constant(node, 1) != [0, 1, 3, 2]:
+            return None
+        node = source(node, 0)
+    elif rows_last:
+        return None
+    if _is_repeated(node):
+        node = source(source(source(node, 0), 0), 0)
+    if node.get_type_name() != "Transpose" or constant(node, 1) != HEADS_FIRST:
+        return None
+    return _gathered(source(node, 0, "Reshape"), index)
+
+
+def _is_repeated(node: Any) -> bool:
+    """Whether each head of keys or values is repeated for the queries that it serves."""
+    return source(source(source(node, 0, "Broadcast"), 0, "Unsqueeze"), 0) is not None
+
+
+def _gathered(heads: Any, index: str) -> Side | None:
+    """Of ``[B, S, heads, width]``: what its rows are gathered from."""
+    gather = source(heads, 0, "Gather")
+    shape = heads and heads.get_output_partial_shape(0)
+    if not gather or not is_input(gather, 1, index) or len(shape) != 4:
+        return None
+    if shape[2].is_dynamic or shape[3].is_dynamic:
+        return None
+    output = _unclipped(gather.input_value(0))
+    count, width = shape[2].get_length(), shape[3].get_length()
+    rows, scale = output.get_node(), 1.0
+    factor = source(rows, 1, "Constant") if rows.get_type_name() == "Multiply" else None
+    if factor is not None and np.size(factor.get_data()) == 1:
+        rows, scale = source(rows, 0), float(np.ravel(factor.get_data())[0])
+    turned = _rotated(source(rows, 0)) if rows.get_type_name() == "Reshape" else None
+    if turned is None:
+        return Side(output, count, width)
+    return Side(turned[0], count, width, scale, turned[1:])
+
+
+def _unclipped(output: Any) -> Any:
+    """Without the Clip that bounds nothing, which has no use here.
+
+    It keeps dequantization in front of the gather.
+    """
+    for kind in ("Minimum", "Maximum"):
+        clip = output.get_node()
+        if clip.get_type_name() == kind:
+            first = clip.input_value(0).get_node().get_type_name() == "Constant"
+            output = clip.input_value(1 if first else 0)
+    return output
+
+
+def _rotated(total: Any) -> tuple[Any, Any, Any] | None:
+    """``x · cosine + turned(x) · sine`` -> outputs of x, cosine and sine."""
+    if total.get_type_name() != "Add":
+        return None
+    plain, other = source(total, 0, "Multiply"), source(total, 1, "Multiply")
+    joined = source(other, 0, "Concat")
+    split = source(source(joined, 0, "Negative"), 0)
+    if not plain or not joined or split.get_type_name() not in ("Split", "VariadicSplit"):
+        return None
+    x = plain.input_value(0)
+    second, first = source(joined, 0).input_value(0), joined.input_value(1)
+    halves = first.get_node() == split and (first.get_index(), second.get_index()) == (0, 1)
+    if joined.get_input_size() != 2 or not halves or split.input_value(0) != x:
+        return None
+    return x, plain.input_value(1), other.input_value(1)
+
+
+def _joint(
+    query: Any, key: Any, value: Any, *, rows_last: bool
+) -> tuple[Any, int, int, float] | None:
+    """Output, heads, width of a head and scale of one projection that is gathered and split."""
+    if rows_last:
+        if key.get_type_name() != "Transpose" or constant(key, 1) != [0, 1, 3, 2]:
+            return None
+        key = source(key, 0)
+    scaled = query if query.get_type_name() == "Multiply" else None
+    factor = source(scaled, 1, "Constant")
+    if factor is None or np.size(factor.get_data()) != 1:
+        return None
+    sides = source(scaled, 0), key, value
+    if any(side.get_type_name() != "Squeeze" for side in sides):
+        return None
+    split = source(sides[0], 0, "Split")
+    for number, side in enumerate(sides):
+        given = side.input_value(0)
+        if given.get_node() != split or given.get_index() != number:
+            return None
+    turned = source(split, 0, "Transpose")
+    gather = source(source(turned, 0, "Reshape"), 0, "Gather")
+    shape = turned and turned.get_output_partial_shape(0)
+    if not gather or constant(split, 1) != [0] or constant(turned, 1) != PARTS_FIRST:
+        return None
+    if not is_input(gather, 1, "pad_index") or any(shape[n].is_dynamic for n in (0, 2, 4)):
+        return None
+    parts, heads, width = (shape[n].get_length() for n in (0, 2, 4))
+    return (gather.input_value(0), heads, width, float(factor.get_data())) if parts == 3 else None
