@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from xopt.engines.openvino_heads import LANES, read_attention
+import numpy as np
+
+from xopt.engines.openvino_heads import LANES, Distances, read_attention
 from xopt.engines.openvino_match import Places, as_input, constant, is_input, redirect, source
 
-__all__ = ["packed_attention", "packed_mean"]
+__all__ = ["distance_inputs", "packed_attention", "packed_mean"]
+
+# What ``PackedAttention`` calls scores that depend on distances.
+DISTANCES = 3
 
 
 def packed_attention(
@@ -16,8 +21,8 @@ def packed_attention(
     """Put ``PackedAttention`` in the place of every gather → attention → gather.
 
     Only where each attention of the model is a softmax of a product and a bias, its projections
-    gathered from the packed rows, rotated or not, its context gathered back. Anything else
-    (disentangled positions) leaves the model as it was.
+    gathered from the packed rows, rotated or not, its context gathered back. Anything else leaves
+    the model as it was.
 
     Args:
         openvino: the package.
@@ -38,14 +43,30 @@ def packed_attention(
     starts = places.output()
     for one in found:
         assert one is not None
+        more, positions = list(one.rotation), int(bool(one.rotation)) + one.values
+        if one.distances is not None:
+            more, positions = distance_inputs(openvino.opset13, one.distances, one.heads), DISTANCES
         facts = {
             "heads": one.heads, "kv_heads": one.kv_heads, "scale": one.scale, "whole": whole,
-            "values": one.values, "window": window if one.windowed else -1,
+            "window": window if one.windowed else -1, "positions": positions,
         }  # fmt: skip
-        node = factory.create("PackedAttention", [*one.inputs, starts], facts)
+        node = factory.create("PackedAttention", [*one.inputs, *more, starts], facts)
         redirect(one.context, node.output(0))
     places.drop_unread()
     return True
+
+
+def distance_inputs(opset: Any, found: Distances, heads: int) -> list[Any]:
+    """As ``PackedAttention`` takes them: those of queries by head and in blocks of 16 rows."""
+    queries = keys = np.zeros((0, 0), np.float32)
+    if found.queries is not None:
+        rows, width = found.queries.shape
+        whole = np.pad(found.queries, ((0, -rows % LANES), (0, 0)))
+        cut = whole.reshape(-1, LANES, heads, width // heads)
+        queries = np.ascontiguousarray(cut.transpose(2, 0, 3, 1))
+    if found.keys is not None:
+        keys = np.ascontiguousarray(found.keys)
+    return [opset.constant(array).output(0) for array in (queries, keys, found.rows)]
 
 
 def packed_mean(openvino: Any, model: Any, factory: Any) -> bool:

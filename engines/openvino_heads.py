@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xopt.engines.openvino_match import constant, is_input, reader, source
+from xopt.engines.openvino_match import constant, is_input, origin, reader, source
 
-__all__ = ["LANES", "Attention", "read_attention"]
+__all__ = ["LANES", "Attention", "Distances", "read_attention"]
 
 HEADS_FIRST = [0, 2, 1, 3]
 # The same, with the rows last.
@@ -27,12 +28,13 @@ class Attention:
     """One attention.
 
     Attributes:
-        inputs: outputs with q, k and v, or one with all three side by side; where queries and keys
-            are rotated, those of cosine and sine behind them.
+        inputs: outputs with q, k and v, or one with all three side by side.
         heads: of the queries.
         kv_heads: of keys and values.
         scale: what scores are multiplied by.
+        rotation: outputs of cosine and sine, where queries and keys are rotated.
         values: whether the values are rotated too.
+        distances: what depends on them in the scores; None for nothing.
         windowed: whether a token sees a part of the sentence only.
         context: the gather behind it.
     """
@@ -41,9 +43,26 @@ class Attention:
     heads: int
     kv_heads: int
     scale: float
-    values: bool
     windowed: bool
     context: Any
+    rotation: tuple[Any, ...] = ()
+    values: bool = False
+    distances: Distances | None = None
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Disentangled positions (He et al., 2021).
+
+    Attributes:
+        queries: ``[rows, heads·d]``, what queries are multiplied with; None for nothing.
+        keys: the same of keys.
+        rows: ``[2 · max_tokens]``, of the distances key - query from ``1 - max_tokens`` on.
+    """
+
+    queries: NDArray[np.float32] | None
+    keys: NDArray[np.float32] | None
+    rows: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -72,26 +91,59 @@ def read_attention(softmax: Any) -> Attention | None:
     context = reader(turned and reader(turned, "Reshape"), "Gather")
     if not context or constant(turned, 1) != HEADS_FIRST:
         return None
+    sides = source(scores, 0), source(scores, 1), source(product, 1)
+    distances, bias = None, add
+    if source(add, 1, "Add"):
+        bias, distances = source(add, 1), _distances(source(source(add, 1), 0), *sides[:2])
+        if distances is None:
+            return None
     for names in (WHOLE, WINDOW):
-        if is_input(add, 1, names[3]) and is_input(context, 1, names[2]):
+        if is_input(bias, 1, names[3]) and is_input(context, 1, names[2]):
             break
     else:
         return None
-    sides = source(scores, 0), source(scores, 1), source(product, 1)
     joint = _joint(*sides, rows_last=rows_last) if names == WHOLE else None
     if joint is not None:
         output, heads, width, scale = joint
-        found = Attention([output], heads, heads, scale, False, False, context)
+        found = Attention([output], heads, heads, scale, False, context)
     else:
         read = _apart(*sides, names=names, rows_last=rows_last)
         if read is None:
             return None
         q, k, v = read
-        width, inputs = q.width, [q.output, k.output, v.output, *q.turn]
+        width, scale = q.width, q.scale * k.scale
         found = Attention(
-            inputs, q.heads, k.heads, q.scale * k.scale, bool(v.turn), names == WINDOW, context
-        )
+            [q.output, k.output, v.output], q.heads, k.heads, scale, names == WINDOW, context,
+            q.turn, bool(v.turn), distances,
+        )  # fmt: skip
+    if distances is not None and (joint or found.rotation or found.windowed or scale != 1):
+        return None
     return found if found.heads and width and not width % LANES else None
+
+
+def _distances(total: Any, query: Any, key: Any) -> Distances | None:
+    """One product or the sum of two, of queries or of keys with the rows of all distances."""
+    parts = [source(total, n) for n in (0, 1)] if total.get_type_name() == "Add" else [total]
+    tables: dict[str, NDArray[np.float32]] = {}
+    found = None
+    # Keys have their rows last where the scores are a product.
+    sides = {"queries": query, "keys": source(key, 0)}
+    for part in parts:
+        product = source(source(source(part, 0, "Gather"), 0, "Reshape"), 0, "MatMul")
+        turned = source(product, 1, "Transpose")
+        gather = turned and origin(source(source(turned, 0, "Reshape"), 0))
+        if not gather or gather.get_type_name() != "Gather" or constant(turned, 1) != [1, 2, 0]:
+            return None
+        table, rows = source(gather, 0), source(source(gather, 1, "Slice"), 0, "Constant")
+        name = next((n for n, side in sides.items() if source(product, 0) == side), None)
+        if origin(table).get_type_name() != "Constant" or rows is None or name in (None, *tables):
+            return None
+        tables[str(name)] = np.asarray(origin(table).get_data(), np.float32)
+        found = np.asarray(rows.get_data(), np.int32)
+    # Rows between the first and the last of a sentence are all that is computed.
+    if found is None or (np.diff(found) > 0).any():
+        return None
+    return Distances(tables.get("queries"), tables.get("keys"), found)
 
 
 def _apart(*sides: Any, names: tuple[str, ...], rows_last: bool) -> tuple[Side, Side, Side] | None:

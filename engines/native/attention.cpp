@@ -1,10 +1,12 @@
 // Attention and mean pooling over a packed batch, as operations of OpenVINO's CPU plugin.
 //
 // PackedAttention: q: [T, heads * d] float32, k and v: [T, kv_heads * d], or one [T, 3 * heads * d] that holds
-// the three side by side; where queries and keys are rotated, cosines and sines [T, d] of each token's position;
-// cu_seqlens: [B + 1] int32. Output: [T, heads * d]. Scores are multiplied by ``scale``. ``window``: how far a
-// token sees to each side, below 0 for all. ``whole``: the products of a long sentence are sums of whole numbers
-// (whole_attention.h). ``values``: whether the values are rotated too.
+// the three side by side; cu_seqlens: [B + 1] int32. Output: [T, heads * d]. Scores are multiplied by ``scale``.
+// ``window``: how far a token sees to each side, below 0 for all. ``whole``: the products of a long sentence are
+// sums of whole numbers (whole_attention.h). ``positions``, with more inputs before cu_seqlens: 1, queries and keys
+// are rotated, 2, values too: cosines and sines [T, d] of each token's position; 3, scores depend on distances
+// (distances.h): the table of queries [heads, rows / 16, d, 16], that of keys [rows, heads * d], either may be
+// empty, and the tables' row of the distances key - query from 1 - most to most, [2 * most] int32.
 // PackedLayer: x: [T, width] float32, as the norm before the layer leaves it without weight and bias;
 // cu_seqlens; four weights in panels (products.h); a number for each column (layer.h). Output: as x, of the
 // layer's last norm.
@@ -48,7 +50,7 @@ public:
     PackedAttention() = default;
     PackedAttention(const ov::OutputVector& inputs, const PackedAttention& like)
         : Op(inputs), m_heads(like.m_heads), m_kv_heads(like.m_kv_heads), m_window(like.m_window),
-          m_scale(like.m_scale), m_whole(like.m_whole), m_values(like.m_values) {
+          m_scale(like.m_scale), m_whole(like.m_whole), m_positions(like.m_positions) {
         constructor_validate_and_infer_types();
     }
     void validate_and_infer_types() override {
@@ -66,12 +68,12 @@ public:
         visitor.on_attribute("window", m_window);
         visitor.on_attribute("scale", m_scale);
         visitor.on_attribute("whole", m_whole);
-        visitor.on_attribute("values", m_values);
+        visitor.on_attribute("positions", m_positions);
         return true;
     }
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
-        const bool joint = inputs.size() == 2, rotated = inputs.size() == 6;
+        const bool joint = inputs.size() == 2, rotated = m_positions == 1 || m_positions == 2;
         const int64_t tokens = inputs[0].get_shape()[0], width = get_output_partial_shape(0)[1].get_length();
         const int64_t heads = m_heads, d = width / heads, shared = m_kv_heads > 0 ? heads / m_kv_heads : 1;
         const int64_t stride = joint ? 3 * width : width, key_stride = joint ? stride : width / shared;
@@ -93,6 +95,7 @@ public:
                    n, d, m_scale * kLog2E, m_window < 0 ? n : m_window};
             thread_local Scratch scratch;
             if (rotated) turn(h, cosine + begin * d, sine + begin * d, scratch);
+            if (m_positions == 3) relate(h, head, heads, inputs);
             attention_of(m_whole, n)(h);
         });
         const int64_t used = starts[sentences];
@@ -111,7 +114,7 @@ private:
             return to;
         };
         h.q = turned(h.q, h.stride), h.k = turned(h.k, h.key_stride);
-        if (m_values) {
+        if (m_positions == 2) {
             h.v = turned(h.v, h.key_stride);
         } else {
             float* to = scratch.take<float>(cells);
@@ -121,9 +124,18 @@ private:
         h.stride = h.key_stride = h.d;
     }
 
-    int64_t m_heads = 1, m_kv_heads = 0, m_window = -1;
+    // The head with its tables of distances.
+    static void relate(Head& h, int64_t head, int64_t heads, const ov::TensorVector& inputs) {
+        const ov::Tensor &queries = inputs[3], &keys = inputs[4], &rows = inputs[5];
+        if (queries.get_size()) h.query_rows = queries.data<float>() + queries.get_size() / heads * head;
+        if (keys.get_size()) h.key_rows = keys.data<float>() + head * h.d;
+        h.table_stride = heads * h.d;
+        h.rows = rows.data<int32_t>() + rows.get_size() / 2 - 1;
+    }
+
+    int64_t m_heads = 1, m_kv_heads = 0, m_window = -1, m_positions = 0;
     float m_scale = 1.0f;
-    bool m_whole = false, m_values = false;
+    bool m_whole = false;
 };
 
 class PackedMean : public ov::op::Op {

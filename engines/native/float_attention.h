@@ -2,37 +2,9 @@
 
 #pragma once
 
-#include "head.h"
+#include "distances.h"
 
 namespace xopt {
-
-// A function of its own: where GCC 12 takes two of them together, sums lie in memory.
-//
-// scores[rows][vectors of 16] = q[rows][d] * keys[vectors][d][16]
-template <int ROWS, int VECTORS>
-__attribute__((noinline)) void scores_block(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded,
-                         float* scores) {
-    Vector sum[ROWS][VECTORS] = {};
-    for (int64_t c = 0; c < d; ++c) {
-        Vector key[VECTORS];
-        for (int i = 0; i < VECTORS; ++i) key[i] = load(keys + (i * d + c) * kLanes);
-        for (int r = 0; r < ROWS; ++r) {
-            const float one = q[r * stride + c];
-            for (int i = 0; i < VECTORS; ++i) sum[r][i] += one * key[i];
-        }
-    }
-    for (int r = 0; r < ROWS; ++r)
-        for (int i = 0; i < VECTORS; ++i) store(scores + r * padded + i * kLanes, sum[r][i]);
-}
-
-template <int ROWS>
-inline void scores_of(const float* q, int64_t stride, const float* keys, int64_t d, int64_t padded, Span span,
-                      float* scores) {
-    int64_t j = span.from;
-    for (; j + kWide * kLanes <= span.to; j += kWide * kLanes)
-        scores_block<ROWS, kWide>(q, stride, keys + j * d, d, padded, scores + j);
-    if (j < span.to) scores_block<ROWS, 1>(q, stride, keys + j * d, d, padded, scores + j);
-}
 
 // out[rows][vectors of 16 columns from c] = probs[rows][from..to] * v[from..to][c..]
 template <int ROWS, int VECTORS>
@@ -52,9 +24,11 @@ __attribute__((noinline)) void context_of(const float* probs, int64_t padded, in
 }
 
 template <int ROWS>
-inline void rows_of(const Head& h, const float* keys, int64_t padded, int64_t i, float* scores) {
+inline void rows_of(const Head& h, const DistanceScores& distances, const float* keys, int64_t padded, int64_t i,
+                    float* scores) {
     const Span span = span_of(h, i, ROWS);
     scores_of<ROWS>(h.q + i * h.stride, h.stride, keys, h.d, padded, span, scores);
+    distances.add<ROWS>(h, i, 1.0f, scores, padded);
     Vector top[ROWS], sum[ROWS] = {};
     for (int r = 0; r < ROWS; ++r) {
         float* row = scores + r * padded;
@@ -87,16 +61,15 @@ inline void rows_of(const Head& h, const float* keys, int64_t padded, int64_t i,
 }
 
 inline void attend_float(const Head& h) {
+    if (h.n == 0) return;
     thread_local Scratch scratch;
     const int64_t padded = (h.n + kLanes - 1) / kLanes * kLanes;
     scratch.reserve(Scratch::bytes_of<float>((h.d + kRows) * padded));
     float* keys = scratch.take<float>((h.d + kRows) * padded);  // [padded / 16][d][16]
     float* scores = keys + h.d * padded;
-    for (int64_t j = 0; j < padded; j += kLanes)
-        for (int64_t c = 0; c < h.d; c += kLanes)
-            transpose(h.k + j * h.key_stride + c, h.key_stride, std::min(h.n - j, kLanes),
-                      keys + j * h.d + c * kLanes, kLanes);
-    for_rows(h.n, [&](auto count, int64_t i) { rows_of<count()>(h, keys, padded, i, scores); });
+    turn_keys(h, 0, padded, keys);
+    const DistanceScores distances(h);
+    for_rows(h.n, [&](auto count, int64_t i) { rows_of<count()>(h, distances, keys, padded, i, scores); });
 }
 
 }  // namespace xopt

@@ -14,6 +14,11 @@ struct Head {
     int64_t n, d;                            // rows and columns
     float factor;                            // what the scores are multiplied by, in bits
     int64_t window;                          // how far a row sees to each side; n or more for all
+    // Where scores depend on distances (distances.h): the table's row of key - query, which may be negative; the
+    // table that queries are multiplied with, [rows / 16][d][16], and that of keys, [rows][d] of this head.
+    const int32_t* rows = nullptr;
+    const float *query_rows = nullptr, *key_rows = nullptr;
+    int64_t table_stride = 0;
 };
 
 // The keys that some rows see, in whole vectors.

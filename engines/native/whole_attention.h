@@ -11,7 +11,7 @@
 
 #include <cmath>
 
-#include "head.h"
+#include "distances.h"
 
 namespace xopt {
 
@@ -170,7 +170,7 @@ inline void whole_context(const Rounded& r, Span span, const float* inverse, int
 }
 
 template <int ROWS>
-inline void whole_rows(const Head& h, const Rounded& r, int64_t i, float limit) {
+inline void whole_rows(const Head& h, const DistanceScores& distances, const Rounded& r, int64_t i, float limit) {
     const Span span = span_of(h, i, ROWS);
     float worth[ROWS], inverse[ROWS];
     for (int row = 0; row < ROWS; ++row)
@@ -178,6 +178,7 @@ inline void whole_rows(const Head& h, const Rounded& r, int64_t i, float limit) 
     int64_t j = span.from;
     for (; j + kWide * kLanes <= span.to; j += kWide * kLanes) whole_scores<ROWS, kWide>(r, worth, j);
     if (j < span.to) whole_scores<ROWS, 1>(r, worth, j);
+    distances.add<ROWS>(h, i, h.factor, r.scores, r.padded);
     for (int row = 0; row < ROWS; ++row) {
         float* scores = r.scores + row * r.padded;
         hide(h, span, i + row, kNoKey, scores);
@@ -213,7 +214,8 @@ inline void attend_whole(const Head& h) {
     const float limit = score_limit(d);
     round_keys(r, h.k, h.key_stride, limit);
     round_values(r, h.v, h.key_stride);
-    for_rows(h.n, [&](auto count, int64_t i) { whole_rows<count()>(h, r, i, limit); });
+    const DistanceScores distances(h);
+    for_rows(h.n, [&](auto count, int64_t i) { whole_rows<count()>(h, distances, r, i, limit); });
 }
 
 }  // namespace xopt

@@ -79,8 +79,7 @@ def error_of_int8(prefix: str, folder: Path, tokenizer: Path) -> float:
     ours, theirs = [0.0], [0.0]
     with open_engine(build(checkpoint, folder / "int8")) as engine:
         if not obstacle():
-            # Positions in the scores themselves are OpenVINO's alone.
-            assert engine.form == ("OpenVINO's" if prefix == "DebertaV2" else "packed")
+            assert engine.form == "packed"
         for lengths in BATCHES:
             encodings = tokens(lengths)
             exact = reference_answers(reference, checkpoint, encodings)

@@ -1,4 +1,4 @@
-"""Our own attention with windows, rotary positions and shared keys, against float64."""
+"""Our own attention with windows, shared keys, and positions of each kind, against float64."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import openvino
 import pytest
 
 from xopt.engines.openvino import open_core
+from xopt.engines.openvino_attention import distance_inputs
+from xopt.engines.openvino_heads import Distances
 from xopt.engines.openvino_native import load_attention
 
 LENGTHS = [1, 15, 16, 17, 33, 64, 130, 8, 333, 3]
@@ -95,7 +97,7 @@ def attend() -> Callable[..., np.ndarray]:
         places = opset.parameter([-1], np.int32)
         facts = {
             "heads": HEADS, "kv_heads": case.kv_heads, "scale": WIDTH**-0.5, "whole": case.whole,
-            "window": case.window, "values": case.values,
+            "window": case.window, "positions": case.rotated + case.values,
         }  # fmt: skip
         node = native.factory.create("PackedAttention", [*inputs, places], facts)
         model = openvino.Model([opset.result(node)], [*inputs, places], "attention")
@@ -162,3 +164,54 @@ def test_what_no_row_sees_changes_nothing(attend: Callable[..., np.ndarray], who
     other = attend(case, changed, starts)
     np.testing.assert_array_equal(other[begin : end - 21], found[begin : end - 21])
     assert (other[end - 21 : end] != found[end - 21 : end]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("terms", ["queries", "keys", "both"])
+def test_scores_that_depend_on_distances_are_their_definition(terms: str, whole: bool) -> None:
+    """Rows of a table by distance, the last ones shared, more of them than 16 but no multiple."""
+    native = load_attention(open_core())
+    if native.factory is None:
+        pytest.skip(native.reason)
+    case, most, reach = Case(), 400, 21
+    (q, k, v), starts = case.arrays(5)
+    draw = np.random.default_rng(6)
+    # Of the distances key - query from 1 - most on: they fall.
+    rows = np.clip(reach - np.arange(1 - most, most + 1), 0, 2 * reach).astype(np.int32)
+    shape = (2 * reach + 1, HEADS * WIDTH)
+    tables = [draw.normal(0, 1, shape).astype(np.float32) for _ in range(2)]
+    given = [table if terms in (name, "both") else None
+             for name, table in zip(("queries", "keys"), tables, strict=True)]  # fmt: skip
+    opset = openvino.opset13
+    inputs = [opset.parameter([-1, HEADS * WIDTH], np.float32) for _ in range(3)]
+    places = opset.parameter([-1], np.int32)
+    more = distance_inputs(opset, Distances(given[0], given[1], rows), HEADS)
+    facts = {"heads": HEADS, "scale": 1.0, "whole": whole, "positions": 3}
+    node = native.factory.create("PackedAttention", [*inputs, *more, places], facts)
+    model = openvino.Model([opset.result(node)], [*inputs, places], "attention")
+    config = {"INFERENCE_NUM_THREADS": 2, "INFERENCE_PRECISION_HINT": "f32"}
+    q *= np.float32(WIDTH**-0.5)
+    found = open_core().compile_model(model, "CPU", config)([q, k, v, starts])[0]
+    exact = np.zeros(q.shape)
+    for begin, end in itertools.pairwise(starts):
+        place = np.arange(end - begin)
+        apart = rows[place - place[:, None] + most - 1]
+        for columns in np.split(np.arange(HEADS * WIDTH), HEADS):
+            a, b, c = (array[begin:end, columns].astype(np.float64) for array in (q, k, v))
+            scores = a @ b.T
+            if given[0] is not None:
+                scores += np.einsum("id,ijd->ij", a, tables[0][:, columns][apart].astype(float))
+            if given[1] is not None:
+                scores += np.einsum("jd,ijd->ij", b, tables[1][:, columns][apart].astype(float))
+            probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+            exact[begin:end, columns] = probs / probs.sum(axis=1, keepdims=True) @ c
+    # Without whole numbers: sums of 32 products, of which those of keys are about 6 each. With
+    # them: half a step of q, k (2^13) and v (2^11), as above.
+    bound = 2e-5
+    if whole:
+        tops = [float(np.abs(array).max()) for array in (q, k, v)]
+        limit = np.floor(np.sqrt((2**31 - 1) / WIDTH)) - 1
+        score = WIDTH * tops[0] * tops[1] / limit
+        bound += tops[2] * (np.expm1(2 * score) + 333 / 16383 / 2) + tops[2] / 2047
+    assert np.abs(found - exact).max() <= bound
+    assert not found[starts[-1] :].any()
