@@ -144,9 +144,9 @@ class OpenVinoEngine(Engine):
         window = self.signature.window
         changed = packed_attention(self.openvino, model, native.factory, whole=whole, window=window)
         if changed:
-            packed_mean(self.openvino, model, native.factory)
+            packed_mean(*given)
             if whole and suits_here():
-                packed_layers(self.openvino, model, native.factory)
+                packed_layers(*given)
         self.attention = "packed" if changed else "OpenVINO's: this encoder's is of another kind"
         self.prepare_s += time.perf_counter() - begin
         return model if changed else None
