@@ -141,8 +141,8 @@ class OpenVinoEngine(Engine):
         begin = time.perf_counter()
         model = self._read()
         whole = self.bundle.precision == "int8"
-        window = self.signature.window
-        changed = packed_attention(self.openvino, model, native.factory, whole=whole, window=window)
+        given = self.openvino, model, native.factory
+        changed = packed_attention(*given, whole=whole, window=self.signature.window)
         if changed:
             packed_mean(*given)
             if whole and suits_here():
