@@ -139,8 +139,7 @@ class OpenVinoEngine(Engine):
             self.attention = f"OpenVINO's: {native.reason}"
             return None
         begin = time.perf_counter()
-        model = self._read()
-        whole = self.bundle.precision == "int8"
+        model, whole = self._read(), self.bundle.precision == "int8"
         given = self.openvino, model, native.factory
         changed = packed_attention(*given, whole=whole, window=self.signature.window)
         if changed:
