@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xopt.engines.openvino_heads import LANES, Distances, read_attention
+from xopt.engines.openvino_heads import LANES, Attention, read_attention
 from xopt.engines.openvino_match import Places, as_input, constant, is_input, redirect, source
 
 __all__ = ["distance_inputs", "packed_attention", "packed_mean"]
@@ -45,7 +45,7 @@ def packed_attention(
         assert one is not None
         more, positions = list(one.rotation), int(bool(one.rotation)) + one.values
         if one.distances is not None:
-            more, positions = distance_inputs(openvino.opset13, one.distances, one.heads), DISTANCES
+            more, positions = distance_inputs(openvino.opset13, one), DISTANCES
         facts = {
             "heads": one.heads, "kv_heads": one.kv_heads, "scale": one.scale, "whole": whole,
             "window": window if one.windowed else -1, "positions": positions,
@@ -56,16 +56,19 @@ def packed_attention(
     return True
 
 
-def distance_inputs(opset: Any, found: Distances, heads: int) -> list[Any]:
+def distance_inputs(opset: Any, one: Attention) -> list[Any]:
     """As ``PackedAttention`` takes them: those of queries by head and in blocks of 16 rows."""
+    found = one.distances
+    assert found is not None
     queries = keys = np.zeros((0, 0), np.float32)
     if found.queries is not None:
         rows, width = found.queries.shape
         whole = np.pad(found.queries, ((0, -rows % LANES), (0, 0)))
-        cut = whole.reshape(-1, LANES, heads, width // heads)
+        cut = whole.reshape(-1, LANES, one.heads, width // one.heads)
         queries = np.ascontiguousarray(cut.transpose(2, 0, 3, 1))
     if found.keys is not None:
-        keys = np.ascontiguousarray(found.keys)
+        # The scale is that of the whole score here.
+        keys = np.ascontiguousarray(found.keys / np.float32(one.scale))
     return [opset.constant(array).output(0) for array in (queries, keys, found.rows)]
 
 

@@ -56,7 +56,7 @@ class Distances:
 
     Attributes:
         queries: ``[rows, heads·d]``, what queries are multiplied with; None for nothing.
-        keys: the same of keys.
+        keys: the same of keys, with the scale of the scores.
         rows: ``[2 · max_tokens]``, of the distances key - query from ``1 - max_tokens`` on.
     """
 
@@ -116,7 +116,7 @@ def read_attention(softmax: Any) -> Attention | None:
             [q.output, k.output, v.output], q.heads, k.heads, scale, names == WINDOW, context,
             q.turn, bool(v.turn), distances,
         )  # fmt: skip
-    if distances is not None and (joint or found.rotation or found.windowed or scale != 1):
+    if distances is not None and (joint or found.rotation or found.windowed):
         return None
     return found if found.heads and width and not width % LANES else None
 
@@ -190,16 +190,15 @@ def _gathered(heads: Any, index: str) -> Side | None:
         return None
     if shape[2].is_dynamic or shape[3].is_dynamic:
         return None
-    output = _unclipped(gather.input_value(0))
     count, width = shape[2].get_length(), shape[3].get_length()
-    rows, scale = output.get_node(), 1.0
+    output, scale = _unclipped(gather.input_value(0)), 1.0
+    rows = output.get_node()
     factor = source(rows, 1, "Constant") if rows.get_type_name() == "Multiply" else None
     if factor is not None and np.size(factor.get_data()) == 1:
-        rows, scale = source(rows, 0), float(np.ravel(factor.get_data())[0])
+        output, scale = _unclipped(rows.input_value(0)), float(np.ravel(factor.get_data())[0])
+        rows = output.get_node()
     turned = _rotated(source(rows, 0)) if rows.get_type_name() == "Reshape" else None
-    if turned is None:
-        return Side(output, count, width)
-    return Side(turned[0], count, width, scale, turned[1:])
+    return Side(turned[0] if turned else output, count, width, scale, (turned or ())[1:])
 
 
 def _unclipped(output: Any) -> Any:

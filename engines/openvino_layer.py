@@ -1,7 +1,7 @@
 """Our own operation in the place of a whole INT8 layer.
 
-Only of encoders whose norms follow the residuals (XLM-R, BERT and their like), with a GELU between
-the last two products and all four products in INT8. Any other layer stays as it is.
+Only of encoders whose norms follow the residuals (XLM-R, BERT, DeBERTa and their like), with a GELU
+between the last two products and all four products in INT8. Any other layer stays as it is.
 """
 
 from __future__ import annotations
@@ -100,20 +100,16 @@ def packed_layers(openvino: Any, model: Any, factory: Any) -> int:
     made: dict[int, Any] = {}
     for layer in found:
         before = made.get(layer.before.get_instance_id(), layer.before)
-        starts = layer.attention.inputs()[-1].get_source_output()
-        inputs = [before.output(0), starts, *_constants(openvino.opset13, layer)]
-        facts = layer.attention.get_attributes()
-        node = factory.create(
-            "PackedLayer",
-            inputs,
-            {
-                "number": _number(layer.output.name),
-                "heads": facts["heads"],
-                "scale": facts["scale"],
-                "epsilon": layer.epsilon,
-            },
-        )
-        node.set_friendly_name(f"layers.{_number(layer.output.name)}.PackedLayer")
+        # Behind q, k and v: tables of distances, where there are some, and the starts.
+        *tables, starts = [one.get_source_output() for one in layer.attention.inputs()[3:]]
+        inputs = [before.output(0), starts, *_constants(openvino.opset13, layer), *tables]
+        given, number = layer.attention.get_attributes(), _number(layer.output.name)
+        facts = {
+            "number": number, "heads": given["heads"], "scale": given["scale"],
+            "epsilon": layer.epsilon,
+        }  # fmt: skip
+        node = factory.create("PackedLayer", inputs, facts)
+        node.set_friendly_name(f"layers.{number}.PackedLayer")
         redirect(layer.last, node.output(0))
         made[layer.last.get_instance_id()] = node
     model.validate_nodes_and_infer_types()
@@ -172,7 +168,8 @@ def _layer(last: Any) -> Layer | None:
         return None
     output, before, first_weight, first_bias = first
     attention = output.site.source
-    if attention.get_type_name() != "PackedAttention" or attention.get_input_size() != 4:
+    kind, positions = attention.get_type_name(), attention.get_attributes().get("positions")
+    if kind != "PackedAttention" or attention.get_input_size() < 4 or positions not in (0, 3):
         return None
     three = [_linear(source(attention, number)) for number in range(3)]
     if any(one is None or one.site.source != before for one in three):

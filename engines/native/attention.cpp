@@ -8,8 +8,8 @@
 // (distances.h): the table of queries [heads, rows / 16, d, 16], that of keys [rows, heads * d], either may be
 // empty, and the tables' row of the distances key - query from 1 - most to most, [2 * most] int32.
 // PackedLayer: x: [T, width] float32, as the norm before the layer leaves it without weight and bias;
-// cu_seqlens; four weights in panels (products.h); a number for each column (layer.h). Output: as x, of the
-// layer's last norm.
+// cu_seqlens; four weights in panels (products.h); a number for each column (layer.h); where scores depend on
+// distances, the three inputs of PackedAttention for that. Output: as x, of the layer's last norm.
 // PackedMean: x: [T, width] float32; cu_seqlens. Output: [B, width], 0 for a sentence without a row.
 //
 // Every sentence is read where it lies: no gather, no padding, and sums whose order depends on the
@@ -40,6 +40,16 @@ Vector mean_of(const float* x, int64_t stride, int64_t n) {
         sum += part;
     }
     return n > 0 ? sum / static_cast<float>(n) : sum;
+}
+
+// Of three inputs, as PackedAttention has them.
+Tables tables_of(const ov::Tensor* three, int64_t heads) {
+    Tables found;
+    if (three[0].get_size()) found.queries = three[0].data<float>();
+    if (three[1].get_size()) found.keys = three[1].data<float>();
+    found.rows = three[2].data<int32_t>() + three[2].get_size() / 2 - 1;
+    found.each = static_cast<int64_t>(three[0].get_size()) / heads;
+    return found;
 }
 
 }  // namespace
@@ -83,6 +93,7 @@ public:
         const float* v = joint ? k + width : inputs[2].data<float>();
         const float* cosine = rotated ? inputs[3].data<float>() : nullptr;
         const float* sine = rotated ? inputs[4].data<float>() : nullptr;
+        const Tables tables = m_positions == 3 ? tables_of(&inputs[3], heads) : Tables{};
         const ov::Tensor& places = inputs.back();
         const int32_t* starts = places.data<int32_t>();
         const int64_t sentences = static_cast<int64_t>(places.get_size()) - 1;
@@ -95,7 +106,7 @@ public:
                    n, d, m_scale * kLog2E, m_window < 0 ? n : m_window};
             thread_local Scratch scratch;
             if (rotated) turn(h, cosine + begin * d, sine + begin * d, scratch);
-            if (m_positions == 3) relate(h, head, heads, inputs);
+            tables.give(h, head, heads);
             attention_of(m_whole, n)(h);
         });
         const int64_t used = starts[sentences];
@@ -122,15 +133,6 @@ private:
             h.v = to;
         }
         h.stride = h.key_stride = h.d;
-    }
-
-    // The head with its tables of distances.
-    static void relate(Head& h, int64_t head, int64_t heads, const ov::TensorVector& inputs) {
-        const ov::Tensor &queries = inputs[3], &keys = inputs[4], &rows = inputs[5];
-        if (queries.get_size()) h.query_rows = queries.data<float>() + queries.get_size() / heads * head;
-        if (keys.get_size()) h.key_rows = keys.data<float>() + head * h.d;
-        h.table_stride = heads * h.d;
-        h.rows = rows.data<int32_t>() + rows.get_size() / 2 - 1;
     }
 
     int64_t m_heads = 1, m_kv_heads = 0, m_window = -1, m_positions = 0;
@@ -205,6 +207,7 @@ public:
         layer.qkv = inputs[2].data<int8_t>(), layer.output = inputs[3].data<int8_t>();
         layer.up = inputs[4].data<int8_t>(), layer.down = inputs[5].data<int8_t>();
         layer.read(inputs[6].data<float>());
+        if (inputs.size() > 7) layer.tables = tables_of(&inputs[7], m_heads);
         const int32_t* starts = inputs[1].data<int32_t>();
         const int64_t sentences = static_cast<int64_t>(inputs[1].get_size()) - 1;
         float* out = outputs[0].data<float>();

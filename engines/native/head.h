@@ -21,6 +21,20 @@ struct Head {
     int64_t table_stride = 0;
 };
 
+// A layer's tables of distances (distances.h), of all its heads; without ``rows`` there are none.
+struct Tables {
+    const float *queries = nullptr, *keys = nullptr;  // [heads][each], [rows][heads * d]
+    const int32_t* rows = nullptr;                    // of the distance 0
+    int64_t each = 0;
+
+    void give(Head& h, int64_t head, int64_t heads) const {
+        h.rows = rows;
+        if (queries) h.query_rows = queries + head * each;
+        if (keys) h.key_rows = keys + head * h.d;
+        h.table_stride = heads * h.d;
+    }
+};
+
 // The keys that some rows see, in whole vectors.
 struct Span {
     int64_t from, to;

@@ -37,6 +37,7 @@ struct Layer {
     const float *in_steps, *in_zero, *qkv_scale, *qkv_bias, *context_steps, *context_zero;
     const float *output_scale, *output_bias, *first_weight, *up_steps, *up_zero, *up_scale, *up_bias;
     const float *down_steps, *down_zero, *down_scale, *down_bias, *second_weight;
+    Tables tables;
 
     // In the order of openvino_layer.py.
     void read(const float* from) {
@@ -142,7 +143,9 @@ inline void pass(const Layer& l, const Between& b, const float* x, float* out, i
         thread_local Scratch scratch;
         scratch.reserve(Scratch::bytes_of<float>(rows * d));
         float* context = scratch.take<float>(rows * d);
-        attention_of(true, rows)(Head{q, k, v, context, d, d, d, rows, d, l.factor, rows});
+        Head h{q, k, v, context, d, d, d, rows, d, l.factor, rows};
+        l.tables.give(h, head, l.heads);
+        attention_of(true, rows)(h);
         for (int64_t i = 0; i < rows; ++i)
             quantize(context + i * d, d, l.context_steps + column, l.context_zero + column,
                      b.codes + (begin + i) * width + column);

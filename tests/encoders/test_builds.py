@@ -17,6 +17,7 @@ from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.parity import reference_answers
 from xopt.compile.reference import reference_model
 from xopt.engines.base import open_engine
+from xopt.engines.openvino_layer import suits_here
 from xopt.engines.openvino_native import obstacle
 from xopt.errors import UnsupportedError
 from xopt.packing import pack
@@ -46,6 +47,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
     },
 }  # fmt: skip
+# Whose norms follow the residuals, with a GELU and nothing rotated.
+WHOLE_LAYERS = ("XLMRoberta", "DistilBert", "DebertaV2")
 # Ragged and cut into windows; one long text; short ones of one length, which run without gathers.
 BATCHES = ((3, 40, 1, 17, 200, 64, 5), (250,), (20, 20, 20, 20))
 
@@ -80,6 +83,8 @@ def error_of_int8(prefix: str, folder: Path, tokenizer: Path) -> float:
     with open_engine(build(checkpoint, folder / "int8")) as engine:
         if not obstacle():
             assert engine.form == "packed"
+            layers = [kind for kind in engine.describe()["kernels"] if "PackedLayer" in kind]
+            assert bool(layers) == (prefix in WHOLE_LAYERS and suits_here())
         for lengths in BATCHES:
             encodings = tokens(lengths)
             exact = reference_answers(reference, checkpoint, encodings)

@@ -12,7 +12,7 @@ import pytest
 
 from xopt.engines.openvino import open_core
 from xopt.engines.openvino_attention import distance_inputs
-from xopt.engines.openvino_heads import Distances
+from xopt.engines.openvino_heads import Attention, Distances
 from xopt.engines.openvino_native import load_attention
 
 LENGTHS = [1, 15, 16, 17, 33, 64, 130, 8, 333, 3]
@@ -185,12 +185,15 @@ def test_scores_that_depend_on_distances_are_their_definition(terms: str, whole:
     opset = openvino.opset13
     inputs = [opset.parameter([-1, HEADS * WIDTH], np.float32) for _ in range(3)]
     places = opset.parameter([-1], np.int32)
-    more = distance_inputs(opset, Distances(given[0], given[1], rows), HEADS)
-    facts = {"heads": HEADS, "scale": 1.0, "whole": whole, "positions": 3}
+    scale = WIDTH**-0.5
+    scaled = None if given[1] is None else given[1] * np.float32(scale)
+    distances = Distances(given[0], scaled, rows)
+    attention = Attention([], HEADS, HEADS, scale, False, None, distances=distances)
+    more = distance_inputs(opset, attention)
+    facts = {"heads": HEADS, "scale": scale, "whole": whole, "positions": 3}
     node = native.factory.create("PackedAttention", [*inputs, *more, places], facts)
     model = openvino.Model([opset.result(node)], [*inputs, places], "attention")
     config = {"INFERENCE_NUM_THREADS": 2, "INFERENCE_PRECISION_HINT": "f32"}
-    q *= np.float32(WIDTH**-0.5)
     found = open_core().compile_model(model, "CPU", config)([q, k, v, starts])[0]
     exact = np.zeros(q.shape)
     for begin, end in itertools.pairwise(starts):
@@ -203,6 +206,7 @@ def test_scores_that_depend_on_distances_are_their_definition(terms: str, whole:
                 scores += np.einsum("id,ijd->ij", a, tables[0][:, columns][apart].astype(float))
             if given[1] is not None:
                 scores += np.einsum("jd,ijd->ij", b, tables[1][:, columns][apart].astype(float))
+            scores *= scale
             probs = np.exp(scores - scores.max(axis=1, keepdims=True))
             exact[begin:end, columns] = probs / probs.sum(axis=1, keepdims=True) @ c
     # Without whole numbers: sums of 32 products, of which those of keys are about 6 each. With
@@ -211,7 +215,7 @@ def test_scores_that_depend_on_distances_are_their_definition(terms: str, whole:
     if whole:
         tops = [float(np.abs(array).max()) for array in (q, k, v)]
         limit = np.floor(np.sqrt((2**31 - 1) / WIDTH)) - 1
-        score = WIDTH * tops[0] * tops[1] / limit
+        score = scale * WIDTH * tops[0] * tops[1] / limit
         bound += tops[2] * (np.expm1(2 * score) + 333 / 16383 / 2) + tops[2] / 2047
     assert np.abs(found - exact).max() <= bound
     assert not found[starts[-1] :].any()
