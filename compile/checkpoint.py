@@ -37,6 +37,11 @@ from xopt.text_spec import Normalize, TextSpec
 
 __all__ = ["Checkpoint"]
 
+QUANTIZED = (
+    "xopt quantizes by itself: build the checkpoint that this one was made from, whose weights are "
+    "fp32, fp16 or bf16."
+)
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -97,7 +102,7 @@ class Checkpoint:
         refuse_adapter(folder, place)
         raw = _read_config(place)
         asked = Config(raw, str(place))
-        asked.refuse("quantization_config", {})
+        asked.refuse("quantization_config", {}, hint=QUANTIZED)
         family = family_of(str(raw.get("model_type")), str(place))
         config = family.read(asked)
         modules = read_modules(folder, config.hidden)

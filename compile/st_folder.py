@@ -21,6 +21,7 @@ from xopt.compile.head_spec import (
     Normalize,
 )
 from xopt.compile.st_transformer import read_json, read_transformer
+from xopt.encoders.config import UNLIKE
 from xopt.errors import CheckpointError
 from xopt.forms import spelled
 
@@ -102,7 +103,8 @@ def module_paths(folder: Path) -> list[tuple[str, str]]:
         if not kind.startswith("sentence_transformers."):
             raise CheckpointError(
                 f"{path} names the module {spelled(entry['type'])}, whose code is not "
-                "sentence-transformers' own; xopt runs no code of a checkpoint."
+                "sentence-transformers' own; xopt runs no code of a checkpoint.",
+                hint=UNLIKE,
             )
         found.append((kind.rsplit(".", 1)[-1], parts.as_posix() if place else ""))
     return found
@@ -124,7 +126,8 @@ def encoder_folder(folder: Path) -> Path:
         if (number == 0) != (kind == "Transformer"):
             raise CheckpointError(
                 f"{folder / MODULES}: xopt does not do this: its first module, and no other, must "
-                "be the Transformer."
+                "be the Transformer.",
+                hint=UNLIKE,
             )
     return folder / listed[0][1] if listed else folder
 

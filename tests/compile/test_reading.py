@@ -101,18 +101,19 @@ def test_a_first_module_without_a_config_is_named(folder: Path) -> None:
 
 
 def test_files_that_cannot_be_followed_are_named(folder: Path) -> None:
-    def refused(match: str) -> None:
-        with pytest.raises(CheckpointError, match=match):
+    def refused(match: str, advice: str = "") -> None:
+        with pytest.raises(CheckpointError, match=match) as caught:
             Checkpoint.open(folder)
+        assert advice in caught.value.hint
 
     modules(folder)
     refused("no Pooling")
     modules(folder, "Pooling", prefix="custom_code.")
-    refused("no code of a checkpoint")
+    refused("no code of a checkpoint", "not at fault")
     write(folder / "modules.json", [{"path": "../x", "type": MODULES + "Transformer"}])
     refused("outside of its folder")
     write(folder / "modules.json", [{"path": "", "type": MODULES + "Pooling"}])
-    refused("first module")
+    refused("first module", "not at fault")
     write(folder / "modules.json", {"a": 1})
     refused(r"modules\.json is damaged")
     modules(folder, "Pooling")

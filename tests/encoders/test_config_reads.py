@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import transformers
-from tests.encoders.test_families import CASES
+from tests.encoders.families import save
+from tests.encoders.test_families import CASES, small
 
+from xopt.compile.checkpoint import Checkpoint
 from xopt.encoders.config import Config
 from xopt.encoders.families import family_of
+from xopt.errors import CheckpointError
 
 # No answer changes with them: dropout, training, caches, other classes of the same file, and what
 # is read of every config elsewhere (labels, the sizes of pre-training heads).
@@ -74,3 +79,29 @@ def test_every_value_that_its_class_reads_is_read(prefix: str) -> None:
     # A padding's id is where RoBERTa's positions begin, and has no effect on other answers.
     missed = {name for name in reads - recorded.asked if not IDLE.fullmatch(name)}
     assert missed - OWN.get(prefix, set()) - {"pad_token_id"} == set()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "change", "advice"),
+    [
+        ("XLMRoberta", {"hidden_act": "sigmoid"}, "not at fault"),
+        ("Bert", {"is_decoder": True}, "not at fault"),
+        ("Bert", {"position_embedding_type": "relative_key"}, "not at fault"),
+        ("XLMRoberta", {"position_embedding_type": "rotary"}, "jinaai/jina-embeddings-v3-hf"),
+        ("Gte", {"rope_scaling": {"type": "ntk", "factor": 8.0}}, "not at fault"),
+        ("DebertaV2", {"conv_kernel_size": 3}, "not at fault"),
+        ("DebertaV2", {"pos_att_type": "p2p"}, "not at fault"),
+        ("Gte", {"quantization_config": {"bits": 8}}, "made from"),
+        # Of no type that it could be: whoever wrote the file made a mistake.
+        ("XLMRoberta", {"hidden_act": 3}, "Copy or download"),
+    ],
+)
+def test_another_copy_is_advised_only_where_it_could_help(
+    prefix: str, change: dict[str, Any], advice: str, tmp_path: Path
+) -> None:
+    folder = save(tmp_path, prefix, "embed", **small(prefix))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.open(folder)
+    assert advice in caught.value.hint

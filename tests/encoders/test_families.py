@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -152,8 +153,6 @@ def test_missing_and_unknown_tensors_are_named(prefix: str, tmp_path: Path) -> N
 
 
 def test_a_retired_architecture_says_what_to_take_instead(tmp_path: Path) -> None:
-    import json
-
     folder = save(tmp_path, "Gte", "embed", **small("Gte"))
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "new"}))
@@ -176,8 +175,6 @@ def test_a_retired_architecture_says_what_to_take_instead(tmp_path: Path) -> Non
     ],
 )
 def test_a_decoder_stays_refused(change: dict[str, Any], words: str, tmp_path: Path) -> None:
-    import json
-
     folder = save(tmp_path, "Gemma3Text", "embed", **small("Gemma3Text"))
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -203,8 +200,6 @@ def test_a_decoder_stays_refused(change: dict[str, Any], words: str, tmp_path: P
 def test_what_is_not_computed_is_refused(
     prefix: str, change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    import json
-
     folder = save(tmp_path, prefix, "embed", **small(prefix))
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -217,8 +212,6 @@ def test_what_is_not_computed_is_refused(
     [("summary_type", "mean"), ("summary_use_proj", False), ("summary_proj_to_labels", True)],
 )
 def test_a_choice_of_electra_that_is_not_computed(name: str, value: Any, tmp_path: Path) -> None:
-    import json
-
     folder = save(tmp_path, "Electra", "choice", **small("Electra"))
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
@@ -227,8 +220,6 @@ def test_a_choice_of_electra_that_is_not_computed(name: str, value: Any, tmp_pat
 
 
 def test_both_names_of_a_window(tmp_path: Path) -> None:
-    import json
-
     folder = save(tmp_path, "ModernBert", "embed", **small("ModernBert"))
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sliding_window": 3}))
@@ -239,8 +230,6 @@ def test_both_names_of_a_window(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scaled", SCALED, ids=lambda scaled: f"{scaled['rope_type']}")
 def test_scaled_rotary_positions(scaled: dict[str, Any], tmp_path: Path) -> None:
     """In today's form, by kinds of layers, and in the form of older configs."""
-    import json
-
     for prefix, rotary in (
         ("Gte", {"rope_parameters": scaled | {"rope_theta": 900.0}}),
         ("ModernBert", {"rope_parameters": {"full_attention": scaled | {"rope_theta": 900.0}}}),
@@ -273,8 +262,6 @@ def test_scaled_rotary_positions(scaled: dict[str, Any], tmp_path: Path) -> None
 def test_other_rotary_positions_are_refused(
     prefix: str, scaled: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    import json
-
     folder = save(tmp_path, prefix, "embed", **small(prefix))
     path = folder / "config.json"
     raw = json.loads(path.read_text())

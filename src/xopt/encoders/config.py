@@ -10,7 +10,15 @@ from xopt.encoders.spec import ACTIVATIONS, Activation
 from xopt.errors import CheckpointError
 from xopt.forms import spelled
 
-__all__ = ["Config"]
+__all__ = ["EXAMPLE", "UNLIKE", "Config"]
+
+# A small checkpoint of a family that every target has, without the hub too.
+EXAMPLE = "pip:multilingual-e5-small"
+# The advice where the files are whole and another copy of them would be refused as well.
+UNLIKE = (
+    "Its files are not at fault: xopt has no such computation. Run this checkpoint with its own "
+    f"library, or build another: xopt build {EXAMPLE}"
+)
 
 # Sizes and ids are 32 bits wide in the graph.
 MOST = 2**31
@@ -102,7 +110,8 @@ class Config:
             raise CheckpointError(
                 f"{self.where} uses the activation {spelled(value)}; supported: "
                 + ", ".join(map(repr, names))
-                + "."
+                + ".",
+                hint=UNLIKE if isinstance(value, str) else "",
             )
         return found
 
@@ -115,12 +124,18 @@ class Config:
         value = self.get(name, default)
         if value not in possible:
             raise CheckpointError(
-                f"{self.where}: {name} is {spelled(value)}; supported: {', '.join(possible)}."
+                f"{self.where}: {name} is {spelled(value)}; supported: {', '.join(possible)}.",
+                hint=UNLIKE if isinstance(value, str) else "",
             )
         return str(value)
 
-    def refuse(self, name: str, *harmless: Any) -> None:
+    def refuse(self, name: str, *harmless: Any, hint: str = UNLIKE) -> None:
         """Stop where a value would change the computation in a way that no family here has.
+
+        Args:
+            name: of the value.
+            harmless: those that change nothing.
+            hint: what to do instead.
 
         Raises:
             CheckpointError: it is neither absent, null nor ``harmless``.
@@ -128,7 +143,8 @@ class Config:
         value = self.raw.get(name)
         if value is not None and value not in harmless:
             raise CheckpointError(
-                f"{self.where}: {name} is {spelled(value)}, which xopt does not compile."
+                f"{self.where}: {name} is {spelled(value)}, which xopt does not compile.",
+                hint=hint,
             )
 
     def heads(self, hidden: int, name: str = "num_attention_heads") -> int:

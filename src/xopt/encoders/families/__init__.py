@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xopt.encoders.config import EXAMPLE
 from xopt.encoders.families import (
     bert,
     deberta_v2,
@@ -20,9 +21,6 @@ from xopt.errors import CheckpointError
 from xopt.forms import spelled
 
 __all__ = ["FAMILIES", "family_of"]
-
-# A small checkpoint of a family that every target has, without the hub too.
-EXAMPLE = "pip:multilingual-e5-small"
 
 FAMILIES: tuple[Family, ...] = (
     bert.FAMILY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xopt.encoders.config import Config
+from xopt.encoders.config import UNLIKE, Config
 from xopt.encoders.families.sizes import sizes
 from xopt.encoders.family import Family
 from xopt.encoders.spec import Block, EncoderSpec, HeadForm, Norm
@@ -11,6 +11,11 @@ from xopt.forms import spelled
 
 __all__ = ["BIASES", "FAMILY", "MODULES", "POOLER", "RENAMED", "read", "roberta_head", "token_head"]
 
+# jina-embeddings-v3 as first published has XLM-R's model_type, and code of its own for the rest.
+ROTARY = (
+    "xopt runs no code of a checkpoint. transformers 5 has jina-embeddings-v3's encoder as its own "
+    "class: take jinaai/jina-embeddings-v3-hf."
+)
 BIASES = frozenset(("q", "k", "v", "attention_output", "ffn_in", "ffn_out"))
 
 
@@ -19,7 +24,8 @@ def read(config: Config) -> EncoderSpec:
     positions = config.get("position_embedding_type", "absolute")
     if positions != "absolute":
         raise CheckpointError(
-            f"{config.where} uses {spelled(positions)} positions; supported: 'absolute'."
+            f"{config.where} uses {spelled(positions)} positions; supported: 'absolute'.",
+            hint=ROTARY if positions == "rotary" else UNLIKE,
         )
     for name in ("is_decoder", "add_cross_attention"):
         # Each token would see those before it alone.

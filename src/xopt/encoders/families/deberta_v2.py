@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xopt.encoders.config import Config
+from xopt.encoders.config import UNLIKE, Config
 from xopt.encoders.families.bert import BIASES, token_head
 from xopt.encoders.families.sizes import sizes
 from xopt.encoders.family import Family
@@ -43,7 +43,8 @@ def _terms(config: Config) -> frozenset[str]:
     names = [part.strip() for part in found.lower().split("|")] if isinstance(found, str) else found
     if not isinstance(names, list) or any(name not in TERMS for name in names):
         raise CheckpointError(
-            f"{config.where}: pos_att_type is {spelled(found)}; supported: {', '.join(TERMS)}."
+            f"{config.where}: pos_att_type is {spelled(found)}; supported: {', '.join(TERMS)}.",
+            hint=UNLIKE,
         )
     return frozenset(names)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from xopt.encoders.config import Config
+from xopt.encoders.config import UNLIKE, Config
 from xopt.encoders.spec import Rotary
 from xopt.errors import CheckpointError
 from xopt.forms import spelled
@@ -46,7 +46,8 @@ def turning(
         raise CheckpointError(
             f"{config.where} scales its rotary positions ({spelled(wrong)}, share {share}); "
             f"supported: {', '.join(map(repr, KINDS))} over the whole head, for each kind of "
-            "layers by itself."
+            "layers by itself.",
+            hint=UNLIKE,
         )
     stated = {**found, TRAINED: config.get(TRAINED, found.get(TRAINED))}
     numbers = _Numbers(config, stated)
