@@ -41,7 +41,7 @@ class GraphEditor:
         self.graph.initializers.clear()
         self._offered: list[ir.Value] = []
         # Emitted nodes stand before it; None: at the end.
-        self._at: ir.Node | None = self.source[0]
+        self._at: ir.Node | None = next(iter(self.source), None)
         self._replaced: list[ir.Node] = []
 
     def walk(self, nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = [
-    "DISTANCES", "WEIGHTS", "WORDS", "WORDS_SITE", "array", "bias_of", "find_context",
-    "find_inputs", "input_name", "linear_of", "linears",
+    "DISTANCES", "WEIGHTS", "WORDS", "WORDS_SITE", "array", "bias_of", "find_inputs",
+    "input_name", "linear_of", "linears",
 ]  # fmt: skip
 
 LINEAR = re.compile(rf"^(layers\.\d+)\.({'|'.join(SITES)})\.weight$")
@@ -102,12 +102,3 @@ def find_inputs(projection: ir.Value) -> AttentionInputs:
     scaled = consumer(q, "Mul")
     scale = float(array(scaled.inputs[1]))
     return AttentionInputs(gather.inputs[1], scale, (scaled.outputs[0], k, v))
-
-
-def find_context(inputs: AttentionInputs) -> ir.Value:
-    """What comes out of attention, ``[T, hidden]``."""
-    consumer(inputs.outputs[1], "Transpose")
-    found = inputs.outputs[0]
-    for kind in ("MatMul", "Add", "Softmax", "MatMul", "Transpose", "Reshape", "Gather"):
-        found = consumer(found, kind).outputs[0]
-    return found
