@@ -3,7 +3,8 @@
 python benchmarks/families.py SHAPE --build-only, then SHAPE [--cases a,b] [--peers a,b] [--json]
 
 The peers run the checkpoint's own class on padded batches, with scaled_dot_product_attention where
-the class has that; mDeBERTa's does not.
+the class has that (mDeBERTa's does not); OpenVINO runs it after NNCF's INT8, in the forms of
+``cpu_peers.py`` (``pip install -r benchmarks/requirements-cpu.txt``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_peers import Ids, padded
+from cpu_base import Ids, padded
+from cpu_peers import openvino_groups, openvino_whole
 
 from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
@@ -139,11 +141,35 @@ def transformers_of(dtype: str, *, compiled: bool) -> Callable[..., Any]:
     return make
 
 
+def states_of(checkpoint: Path) -> Any:
+    """The checkpoint's class with ids and mask as its only arguments, and an example of them."""
+    import torch
+    from transformers import AutoModel
+
+    model: Any = AutoModel.from_pretrained(checkpoint, dtype="float32").eval()
+
+    class States(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+
+    ids = torch.ones((3, 7), dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    return States().eval(), (ids, mask)
+
+
 PEERS: dict[str, Callable[..., Any]] = {
     "xopt": xopt,
     "transformers fp32": transformers_of("float32", compiled=False),
     "transformers bf16": transformers_of("bfloat16", compiled=False),
     "torch.compile bf16": transformers_of("bfloat16", compiled=True),
+    "OpenVINO f32": openvino_whole("f32", states_of),
+    "OpenVINO bf16": openvino_whole("bf16", states_of),
+    "OpenVINO bf16 groups of 4": openvino_groups(4, "bf16", states_of),
 }
 
 
@@ -197,7 +223,7 @@ def main() -> None:
         for name, numbers in found.items():
             low, middle = min(numbers["samples_ms"]), numbers["median_ms"]
             ratio = middle / found["xopt"]["median_ms"] if "xopt" in found else float("nan")
-            print(f"  {name:20s} median {middle:9.1f} ms  min {low:9.1f} ms  {ratio:5.2f}x")
+            print(f"  {name:25s} median {middle:9.1f} ms  min {low:9.1f} ms  {ratio:5.2f}x")
 
 
 def _arguments() -> argparse.Namespace:
