@@ -25,7 +25,9 @@ from cpu_peers import openvino_groups, openvino_whole
 
 from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.checkpoint import Checkpoint
 from xopt.engines.base import open_engine
+from xopt.engines.profile import open_profiled
 from xopt.evaluate.work import WORK, time_interleaved, timing
 from xopt.hashing import cache_folder
 from xopt.host import cpu_count, host_facts, tool_versions
@@ -36,8 +38,7 @@ PAUSE_S = 0.3
 CASES: dict[str, Sequence[int]] = {
     "mixed32": WORK["mixed32"],
     "b1_s32": WORK["b1_s32"],
-    "b1_s512": [512],
-    "b1_s4096": [4096],
+    **{f"b1_s{tokens}": [tokens] for tokens in (512, 1024, 2048, 4096, 8192)},
 }
 # name -> class prefix, numbers of the config
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -173,6 +174,24 @@ PEERS: dict[str, Callable[..., Any]] = {
 }
 
 
+def attention_ms(checkpoint: Path, scratch: Path, threads: int) -> dict[str, Any]:
+    """Of one layer with a window and of one without, for one text of so many tokens."""
+    blocks = Checkpoint.open(checkpoint).config.blocks
+    engine = open_profiled(Bundle.open(scratch / "xopt-int8"), threads=threads)
+    found: dict[str, Any] = {}
+    for tokens in (1024, 2048, 4096, 8192):
+        encoding = Encoding(np.full(tokens, 7, np.int32), np.zeros(tokens, np.int32))
+        batch = pack([encoding], first_position=engine.signature.first_position)
+        kinds: dict[str, list[float]] = {"window": [], "whole": []}
+        for op in engine.profile([batch], repeat=3, warmup=1).operations:
+            if op.kind == "attention":
+                windowed = blocks[int(op.place)].window is not None
+                kinds["window" if windowed else "whole"].append(1e3 * op.seconds)
+        found[str(tokens)] = {kind: round(float(np.mean(ms)), 2) for kind, ms in kinds.items()}
+    engine.close()
+    return found
+
+
 def main() -> None:
     """Build, or build and time."""
     arguments = _arguments()
@@ -197,6 +216,10 @@ def main() -> None:
             "size_mib": round(result.bundle.size_mib, 1),
             "parity": result.bundle.manifest["parity"],
         }
+        print(json.dumps(document, indent=1))
+        return
+    if arguments.attention:
+        document["attention_ms"] = attention_ms(checkpoint, scratch, arguments.threads)
         print(json.dumps(document, indent=1))
         return
     peers = {}
@@ -233,6 +256,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--build-only", action="store_true", help="build, and say what it took")
+    parser.add_argument(
+        "--attention", action="store_true", help="time attention with a window and without"
+    )
     parser.add_argument("--calibration-tokens", type=int, default=16_384)
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
     parser.add_argument("--cases", default="mixed32,b1_s32,b1_s4096", help="comma-separated")
