@@ -6,6 +6,7 @@ For our own kernels it is no graph but the arrays that they read.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.recipes import Lowering
 from xopt.compile.traced import WEIGHTS
 from xopt.compile.trimming import Trimmed, trim_words
+from xopt.encoders.plan import Op, plan
 from xopt.engines.cuda_weights import write_weights
 from xopt.hashing import source_digest
 from xopt.host import tool_versions
@@ -41,7 +43,7 @@ def lower_graph(
     ranges: Ranges | None,
     trimmed: Trimmed | None = None,
     *,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint,
 ) -> LoweredGraph:
     """Lower ``graph``, or take it from the cache.
 
@@ -50,7 +52,7 @@ def lower_graph(
         lowering: what the target wants.
         ranges: needed when activations are quantized.
         trimmed: the rows of the word embeddings that are kept, if not all.
-        checkpoint: that the graph was traced from; what is not ``packed`` is lowered from its plan.
+        checkpoint: that the graph was traced from; what is not ``packed`` is made of its weights.
     """
     digest = lowered_fingerprint(
         graph.fingerprint, lowering, ranges.fingerprint if ranges else None, trimmed
@@ -72,9 +74,9 @@ def lower_graph(
                 # A copy: ONNX refuses weights that have a second hard link.
                 shutil.copyfile(graph.folder / name, work / name)
         elif lowering.form == "packed":
-            _write(graph, lowering, ranges, work, trimmed)
+            ops = plan(checkpoint.config, checkpoint.head.layer)
+            _write(graph, ops, lowering, ranges, work, trimmed)
         else:
-            assert checkpoint is not None
             # Loads PyTorch.
             from xopt.compile.packed_encoder import PackedEncoder
 
@@ -104,8 +106,9 @@ def _write_plan(
 
 
 def _write(
-    graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path, trimmed: Trimmed | None
-) -> None:
+    graph: Graph, ops: Sequence[Op], lowering: Lowering, ranges: Ranges | None, folder: Path,
+    trimmed: Trimmed | None,
+) -> None:  # fmt: skip
     # Loading them takes seconds.
     from xopt.compile.editing import GraphEditor
     from xopt.compile.external import WeightsWriter, load_model, save_model
@@ -117,5 +120,5 @@ def _write(
         editor = GraphEditor(model, writer)
         if trimmed is not None:
             trim_words(editor, trimmed)
-        lower_packed(editor, lowering, sites, graph.manifest)
+        lower_packed(editor, lowering, sites, ops)
     save_model(model, folder / "graph.onnx")

@@ -23,7 +23,6 @@ CPUS: dict[str, str] = {
 PAIR_SUM = {"any": 128, "vnni": 0}
 # What the linear layers of a block read.
 KINDS = tuple(dict.fromkeys(SITES.values()))
-WHOLE_LAYER = re.compile(r"layers\.\d+")
 SITE = re.compile(rf"embeddings|layers\.\d+(\.({'|'.join(KINDS)}))?")
 
 
@@ -72,7 +71,7 @@ class CpuOptions(BuilderOptions):
             return {}
         sites: list[str] = []
         for name in self.named_sites:
-            whole = WHOLE_LAYER.fullmatch(name)
+            whole = name.count(".") == 1
             sites += [f"{name}.{kind}" for kind in KINDS] if whole else [name]
         return {"pair_sum": PAIR_SUM[self.numbers], "fp32_sites": tuple(sorted(set(sites)))}
 

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from xopt.engines.openvino_match import constant, redirect, source
 from xopt.host import int8_instructions
 
-__all__ = ["FORMS", "packed_layers", "suits_here"]
+__all__ = ["FORMS", "layer_of", "packed_layers", "suits_here"]
 
 Numbers = NDArray[np.float64]
-LAYER = re.compile(r"^layers\.(\d+)\.")
 # Columns of a panel, and neighbours in a sum that one instruction multiplies.
 PANEL, QUAD = 32, 4
 CODES = 255
@@ -44,13 +43,13 @@ class Site:
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer; ``weight`` ``[out, in]`` int8, what a row is worth, bias."""
+    """A linear layer; ``weight`` ``[out, in]`` int8, what a row is worth, bias, its layer."""
 
     site: Site
     weight: NDArray[np.int8]
     scale: Numbers
     bias: Numbers
-    name: str
+    layer: int
 
     def folded(self) -> tuple[Numbers, Numbers]:
         """What the sum of codes times weights is multiplied by, and what is added then."""
@@ -103,7 +102,7 @@ def packed_layers(openvino: Any, model: Any, factory: Any) -> int:
         # Behind q, k and v: tables of distances, where there are some, and the starts.
         *tables, starts = [one.get_source_output() for one in layer.attention.inputs()[3:]]
         inputs = [before.output(0), starts, *_constants(openvino.opset13, layer), *tables]
-        given, number = layer.attention.get_attributes(), _number(layer.output.name)
+        given, number = layer.attention.get_attributes(), layer.output.layer
         facts = {
             "number": number, "heads": given["heads"], "scale": given["scale"],
             "epsilon": layer.epsilon,
@@ -136,7 +135,7 @@ def _constants(opset: Any, layer: Layer) -> list[Any]:
         made.insert(0, opset.constant(in_panels(weight)))
     for number, node in enumerate(made):
         # Whose layer this is, a profile reads off the names of constants.
-        node.set_friendly_name(f"layers.{_number(layer.output.name)}.packed.{number}")
+        node.set_friendly_name(f"layers.{layer.output.layer}.packed.{number}")
     return [node.output(0) for node in made]
 
 
@@ -147,9 +146,10 @@ def in_panels(weight: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.ascontiguousarray(cut.transpose(0, 2, 1, 3))
 
 
-def _number(name: str) -> int:
-    match = LAYER.match(name)
-    return int(match[1]) if match else 0
+def layer_of(weight: Any) -> int:
+    """The layer that a constant is of, by the name that the plan gives it; -1 of none."""
+    found = re.match(r"layers\.(\d+)\.", weight.get_friendly_name())
+    return int(found[1]) if found else -1
 
 
 def _layer(last: Any) -> Layer | None:
@@ -182,7 +182,7 @@ def _layer(last: Any) -> Layer | None:
         return None
     if up.weight.shape[1] != width or down.weight.shape != up.weight.shape[::-1]:
         return None
-    if before.get_type_name() != "MVN" or not LAYER.match(output.name):
+    if before.get_type_name() != "MVN" or output.layer < 0:
         return None
     return Layer(
         before, last, attention, (q, k, v), output, first_weight, first_bias, up, down,
@@ -239,8 +239,8 @@ def _linear(total: Any) -> Linear | None:
     bias, site = _column(total, len(values)), _site(source(product, 0), values.shape[1])
     if bias is None or site is None:
         return None
-    name = str(weight.get_friendly_name())
-    return Linear(site, values, np.ravel(scale.get_data()).astype(np.float64), bias, name)
+    worth = np.ravel(scale.get_data()).astype(np.float64)
+    return Linear(site, values, worth, bias, layer_of(weight))
 
 
 def _site(node: Any, width: int) -> Site | None:
