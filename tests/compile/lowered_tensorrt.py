@@ -35,9 +35,7 @@ def lowered(folder: Path, precision: str, alpha: float = 0.8) -> Lowered:
             CalibrationRecipe("minmax", alpha=alpha),
             first_position=checkpoint.config.first_position,
         )
-    found = lower_graph(
-        graph, lowering_for("tensorrt-rtx", precision), ranges, checkpoint=checkpoint
-    )
+    found = lower_graph(graph, lowering_for("tensorrt-rtx", precision), ranges)
     return checkpoint, graph, found, ranges
 
 
