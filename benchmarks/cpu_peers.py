@@ -10,6 +10,7 @@ padded, in f32 and in bf16, and sorted by length in groups of 2, 4 and 8, a stre
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from cpu_packed_peers import packed_torch
 from xopt.calibrate.corpus import load_corpus
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
+
+# From a checkpoint to a module of ids and mask, and an example of both.
+Module = Callable[[Path], Any]
 
 
 def xopt(checkpoint: Path, scratch: Path, threads: int) -> Call:
@@ -86,7 +90,7 @@ def onnxruntime_dynamic_int8(checkpoint: Path, scratch: Path, threads: int) -> C
     return onnxruntime_call(quantized, threads)
 
 
-def _nncf_int8(checkpoint: Path, scratch: Path) -> Path:
+def _nncf_int8(checkpoint: Path, scratch: Path, module_of: Module) -> Path:
     """The padded model after NNCF's static INT8 for transformers, calibrated on xopt's texts."""
     place = scratch / "nncf-int8.xml"
     if not place.exists():
@@ -97,7 +101,7 @@ def _nncf_int8(checkpoint: Path, scratch: Path) -> Path:
         encodings = tokenizer.encode([text for _, text in load_corpus().rows])[::6]
         data = [padded([e.ids]) for e in encodings]
         feeds = [{"input_ids": table, "attention_mask": mask} for table, mask in data]
-        module, (example_ids, example_mask) = padded_logits(checkpoint)
+        module, (example_ids, example_mask) = module_of(checkpoint)
         example = {"input_ids": example_ids, "attention_mask": example_mask}
         model = openvino.convert_model(module, example_input=example)
         quantized = nncf.quantize(
@@ -110,11 +114,12 @@ def _nncf_int8(checkpoint: Path, scratch: Path) -> Path:
     return place
 
 
-def openvino_whole(precision: str) -> Peer:
+def openvino_whole(precision: str, module_of: Module = padded_logits) -> Peer:
     """The batch padded to its longest sentence, all cores in one request."""
 
     def make(checkpoint: Path, scratch: Path, threads: int) -> Call:
-        request = _compiled(checkpoint, scratch, threads, 1, precision).create_infer_request()
+        compiled = _compiled(_nncf_int8(checkpoint, scratch, module_of), threads, 1, precision)
+        request = compiled.create_infer_request()
 
         def call(ids: Ids) -> object:
             table, mask = padded(ids)
@@ -126,13 +131,14 @@ def openvino_whole(precision: str) -> Peer:
     return make
 
 
-def openvino_groups(size: int, precision: str) -> Peer:
+def openvino_groups(size: int, precision: str, module_of: Module = padded_logits) -> Peer:
     """Sorted by length, ``size`` sentences at a time, on as many streams as there are cores."""
 
     def make(checkpoint: Path, scratch: Path, threads: int) -> Call:
         import openvino
 
-        compiled = _compiled(checkpoint, scratch, threads, threads, precision)
+        place = _nncf_int8(checkpoint, scratch, module_of)
+        compiled = _compiled(place, threads, threads, precision)
         queue = openvino.AsyncInferQueue(compiled, threads)
         found: dict[int, Any] = {}
         queue.set_callback(
@@ -157,7 +163,7 @@ def openvino_groups(size: int, precision: str) -> Peer:
     return make
 
 
-def _compiled(checkpoint: Path, scratch: Path, threads: int, streams: int, precision: str) -> Any:
+def _compiled(place: Path, threads: int, streams: int, precision: str) -> Any:
     import openvino
 
     config = {
@@ -165,7 +171,7 @@ def _compiled(checkpoint: Path, scratch: Path, threads: int, streams: int, preci
         "NUM_STREAMS": streams,
         "INFERENCE_PRECISION_HINT": precision,
     }
-    return openvino.Core().compile_model(_nncf_int8(checkpoint, scratch), "CPU", config)
+    return openvino.Core().compile_model(place, "CPU", config)
 
 
 def _padded_onnx(checkpoint: Path, scratch: Path) -> Path:

@@ -3,7 +3,8 @@
 python benchmarks/families.py SHAPE --build-only, then SHAPE [--cases a,b] [--peers a,b] [--json]
 
 The peers run the checkpoint's own class on padded batches, with scaled_dot_product_attention where
-the class has that; mDeBERTa's does not.
+the class has that (mDeBERTa's does not); OpenVINO runs it after NNCF's INT8, in the forms of
+``cpu_peers.py`` (``pip install -r benchmarks/requirements-cpu.txt``).
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_peers import Ids, padded
+from cpu_base import Ids, padded
+from cpu_peers import openvino_groups, openvino_whole
 
 from xopt.artifacts import Bundle
 from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.checkpoint import Checkpoint
 from xopt.engines.base import open_engine
+from xopt.engines.profile import open_profiled
 from xopt.evaluate.work import WORK, time_interleaved, timing
 from xopt.hashing import cache_folder
 from xopt.host import cpu_count, host_facts, tool_versions
@@ -34,8 +38,7 @@ PAUSE_S = 0.3
 CASES: dict[str, Sequence[int]] = {
     "mixed32": WORK["mixed32"],
     "b1_s32": WORK["b1_s32"],
-    "b1_s512": [512],
-    "b1_s4096": [4096],
+    **{f"b1_s{tokens}": [tokens] for tokens in (512, 1024, 2048, 4096, 8192)},
 }
 # name -> class prefix, numbers of the config
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -139,12 +142,54 @@ def transformers_of(dtype: str, *, compiled: bool) -> Callable[..., Any]:
     return make
 
 
+def states_of(checkpoint: Path) -> Any:
+    """The checkpoint's class with ids and mask as its only arguments, and an example of them."""
+    import torch
+    from transformers import AutoModel
+
+    model: Any = AutoModel.from_pretrained(checkpoint, dtype="float32").eval()
+
+    class States(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+
+    ids = torch.ones((3, 7), dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    return States().eval(), (ids, mask)
+
+
 PEERS: dict[str, Callable[..., Any]] = {
     "xopt": xopt,
     "transformers fp32": transformers_of("float32", compiled=False),
     "transformers bf16": transformers_of("bfloat16", compiled=False),
     "torch.compile bf16": transformers_of("bfloat16", compiled=True),
+    "OpenVINO f32": openvino_whole("f32", states_of),
+    "OpenVINO bf16": openvino_whole("bf16", states_of),
+    "OpenVINO bf16 groups of 4": openvino_groups(4, "bf16", states_of),
 }
+
+
+def attention_ms(checkpoint: Path, scratch: Path, threads: int) -> dict[str, Any]:
+    """Of one layer with a window and of one without, for one text of so many tokens."""
+    blocks = Checkpoint.open(checkpoint).config.blocks
+    engine = open_profiled(Bundle.open(scratch / "xopt-int8"), threads=threads)
+    found: dict[str, Any] = {}
+    for tokens in (1024, 2048, 4096, 8192):
+        encoding = Encoding(np.full(tokens, 7, np.int32), np.zeros(tokens, np.int32))
+        batch = pack([encoding], first_position=engine.signature.first_position)
+        kinds: dict[str, list[float]] = {"window": [], "whole": []}
+        for op in engine.profile([batch], repeat=3, warmup=1).operations:
+            if op.kind == "attention":
+                windowed = blocks[int(op.place)].window is not None
+                kinds["window" if windowed else "whole"].append(1e3 * op.seconds)
+        found[str(tokens)] = {kind: round(float(np.mean(ms)), 2) for kind, ms in kinds.items()}
+    engine.close()
+    return found
 
 
 def main() -> None:
@@ -173,6 +218,10 @@ def main() -> None:
         }
         print(json.dumps(document, indent=1))
         return
+    if arguments.attention:
+        document["attention_ms"] = attention_ms(checkpoint, scratch, arguments.threads)
+        print(json.dumps(document, indent=1))
+        return
     peers = {}
     for name in arguments.peers.split(","):
         print(f"preparing {name}", file=sys.stderr)
@@ -197,7 +246,7 @@ def main() -> None:
         for name, numbers in found.items():
             low, middle = min(numbers["samples_ms"]), numbers["median_ms"]
             ratio = middle / found["xopt"]["median_ms"] if "xopt" in found else float("nan")
-            print(f"  {name:20s} median {middle:9.1f} ms  min {low:9.1f} ms  {ratio:5.2f}x")
+            print(f"  {name:25s} median {middle:9.1f} ms  min {low:9.1f} ms  {ratio:5.2f}x")
 
 
 def _arguments() -> argparse.Namespace:
@@ -207,6 +256,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--build-only", action="store_true", help="build, and say what it took")
+    parser.add_argument(
+        "--attention", action="store_true", help="time attention with a window and without"
+    )
     parser.add_argument("--calibration-tokens", type=int, default=16_384)
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
     parser.add_argument("--cases", default="mixed32,b1_s32,b1_s4096", help="comma-separated")

@@ -165,7 +165,7 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     """The recipe of target and precision, as the target's options change it for this encoder.
 
     Raises:
-        InputError: a site is to be in fp32 or bf16 that this encoder does not have.
+        InputError: a site is to stay in fp32 that this encoder does not have.
         UnsupportedError: attention is to be INT8 and has rotary positions.
     """
     lowering = lowering_for(options.engine, options.precision)
@@ -181,11 +181,10 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
         lowering = replace(lowering, attention=False)
     lowering = replace(lowering, **changes)
     known = site_names(plan(checkpoint.config, checkpoint.head.layer))
-    named = [(site, "fp32") for site in lowering.fp32_sites]
-    for site, how in [*named, *((site, "bf16") for site in lowering.bf16_sites)]:
+    for site in lowering.fp32_sites:
         if site not in known:
             raise InputError(
-                f"--{how}-sites names {site!r}; this encoder has {checkpoint.depth} layers.",
+                f"--fp32-sites names {site!r}; this encoder has {checkpoint.depth} layers.",
                 hint=f"Possible: layers.0 to layers.{checkpoint.depth - 1}, and embeddings.",
             )
     return lowering
@@ -282,7 +281,6 @@ def _write_bundle(
     if search is not None:
         text = json.dumps(search, indent=1, ensure_ascii=False) + "\n"
         (work / "search.json").write_text(text, encoding="utf-8")
-        said = ("task", "data", "max_drop", "kept", "checked", "without_bf16")
-        facts["search"] = {name: search[name] for name in said}
+        facts["search"] = {k: search[k] for k in ("task", "data", "max_drop", "kept", "checked")}
     (work / "card.md").write_text(render_card(facts, []), encoding="utf-8")
     write_manifest(work, Bundle.kind, digest, facts)

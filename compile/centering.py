@@ -9,49 +9,27 @@ lose a part of the mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xopt.calibrate.sites import Site
-from xopt.compile.traced import array, bias_of, input_name, linears
+from xopt.encoders.plan import Attend, Op
 
-if TYPE_CHECKING:
-    from xopt.compile.editing import GraphEditor
-
-__all__ = ["center_attention", "centered_biases"]
+__all__ = ["center_attention"]
 
 Array = NDArray[np.float32]
 
 
-def centered_biases(
-    layer: str, sites: Mapping[str, Site], qkv: Array, output: Array, output_weight: Array
-) -> tuple[Array, Array]:
-    """The biases of a layer's projection and of the linear layer that reads its context.
-
-    Args:
-        layer: such as ``layers.0``.
-        sites: of the whole encoder.
-        qkv: ``[3 · hidden]``, bias of the joint projection.
-        output: ``[hidden]``, bias behind attention.
-        output_weight: ``[hidden, hidden]``, of the same layer.
-    """
-    key, value = sites[f"{layer}.k"].middle, sites[f"{layer}.v"].middle
-    assert key is not None
-    assert value is not None
-    moved = np.concatenate([np.zeros_like(key), key, value])
-    return (qkv - moved).astype(np.float32), (output + output_weight @ value).astype(np.float32)
-
-
-def center_attention(editor: GraphEditor, sites: Mapping[str, Site]) -> None:
-    """Change the biases of the traced graph; every lowering then finds them in its place."""
-    nodes = linears(editor.source)
-    for layer in dict.fromkeys(layer for layer, _ in nodes):
-        qkv, output = nodes[layer, "qkv"], nodes[layer, "attention_output"]
-        given = bias_of(qkv), bias_of(output), array(output.inputs[1])
-        moved = centered_biases(layer, sites, *given)
-        for node, bias in zip((qkv, output), moved, strict=True):
-            name = input_name(node, 1).removesuffix("weight") + "bias.centered"
-            editor.set_bias(node, name, bias)
+def center_attention(ops: Iterable[Op], sites: Mapping[str, Site], state: dict[str, Array]) -> None:
+    """Change the biases among the tensors of an encoder, by the names of its plan."""
+    for layer in (op.layer for op in ops if isinstance(op, Attend)):
+        key, value = sites[f"{layer}.k"].middle, sites[f"{layer}.v"].middle
+        assert key is not None
+        assert value is not None
+        moved = np.concatenate([np.zeros_like(key), key, value])
+        qkv, output = f"{layer}.qkv.bias", f"{layer}.attention_output.bias"
+        taken = state[f"{layer}.attention_output.weight"] @ value
+        state[qkv] = (state[qkv] - moved).astype(np.float32)
+        state[output] = (state[output] + taken).astype(np.float32)

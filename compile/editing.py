@@ -12,6 +12,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from xopt.compile.external import WeightsWriter
 from xopt.compile.quantize import check_finite
+from xopt.compile.traced import OPERATION
 
 __all__ = ["GraphEditor"]
 
@@ -30,6 +31,8 @@ class GraphEditor:
         source: the nodes, as they were before any was changed.
         weights: the initializers by name, as they were; written at last if a node still reads them.
         inputs: the inputs by name.
+        nodes: operation of the plan -> the node that computes with its weight; two operations that
+            compute the same of the same values have one.
     """
 
     def __init__(self, model: ir.Model, writer: WeightsWriter) -> None:
@@ -37,11 +40,13 @@ class GraphEditor:
         self.source = tuple(self.graph)
         self.inputs = {str(value.name): value for value in self.graph.inputs}
         self.weights = dict(self.graph.initializers)
+        told = ((node.metadata_props.pop(OPERATION, None), node) for node in self.source)
+        self.nodes = {name: node for name, node in told if name is not None}
         # What is written is registered anew.
         self.graph.initializers.clear()
         self._offered: list[ir.Value] = []
         # Emitted nodes stand before it; None: at the end.
-        self._at: ir.Node | None = self.source[0]
+        self._at: ir.Node | None = next(iter(self.source), None)
         self._replaced: list[ir.Node] = []
 
     def walk(self, nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:

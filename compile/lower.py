@@ -6,19 +6,24 @@ For our own kernels it is no graph but the arrays that they read.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xopt.artifacts import Graph, LoweredGraph, Ranges, fingerprint, publish, write_manifest
 from xopt.calibrate.sites import read_sites
-from xopt.compile.centering import center_attention
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.recipes import Lowering
 from xopt.compile.traced import WEIGHTS
 from xopt.compile.trimming import Trimmed, trim_words
+from xopt.encoders.plan import Op, plan
 from xopt.engines.cuda_weights import write_weights
 from xopt.hashing import source_digest
 from xopt.host import tool_versions
+
+if TYPE_CHECKING:
+    from xopt.compile.packed_encoder import PackedEncoder
 
 __all__ = ["lower_graph", "lowered_fingerprint"]
 
@@ -38,7 +43,7 @@ def lower_graph(
     ranges: Ranges | None,
     trimmed: Trimmed | None = None,
     *,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint,
 ) -> LoweredGraph:
     """Lower ``graph``, or take it from the cache.
 
@@ -47,7 +52,7 @@ def lower_graph(
         lowering: what the target wants.
         ranges: needed when activations are quantized.
         trimmed: the rows of the word embeddings that are kept, if not all.
-        checkpoint: that the graph was traced from; its weights are read for the form ``kernels``.
+        checkpoint: that the graph was traced from; what is not ``packed`` is made of its weights.
     """
     digest = lowered_fingerprint(
         graph.fingerprint, lowering, ranges.fingerprint if ranges else None, trimmed
@@ -68,31 +73,46 @@ def lower_graph(
             for name in ("graph.onnx", WEIGHTS):
                 # A copy: ONNX refuses weights that have a second hard link.
                 shutil.copyfile(graph.folder / name, work / name)
-        elif lowering.form == "kernels":
-            assert checkpoint is not None
-            # Both load PyTorch.
-            from xopt.compile.lower_kernels import kernel_arrays
+        elif lowering.form == "packed":
+            ops = plan(checkpoint.config, checkpoint.head.layer)
+            _write(graph, ops, lowering, ranges, work, trimmed)
+        else:
+            # Loads PyTorch.
             from xopt.compile.packed_encoder import PackedEncoder
 
-            model = PackedEncoder.load(checkpoint)
-            sites = read_sites(ranges) if ranges else {}
-            write_weights(*kernel_arrays(model, lowering, sites), work)
-        else:
-            _write(graph, lowering, ranges, work, trimmed)
+            _write_plan(PackedEncoder.load(checkpoint), lowering, ranges, work)
         write_manifest(work, LoweredGraph.kind, digest, facts)
     return LoweredGraph.open(LoweredGraph.place(digest))
 
 
-def _write(
-    graph: Graph, lowering: Lowering, ranges: Ranges | None, folder: Path, trimmed: Trimmed | None
+def _write_plan(
+    model: PackedEncoder, lowering: Lowering, ranges: Ranges | None, folder: Path
 ) -> None:
+    """What the plan alone gives, without a graph that was traced."""
+    sites = read_sites(ranges) if ranges else {}
+    if lowering.form == "kernels":
+        from xopt.compile.lower_kernels import kernel_arrays
+
+        write_weights(*kernel_arrays(model, lowering, sites), folder)
+        return
+    from xopt.compile.external import WeightsWriter, save_model
+    from xopt.compile.lower_tensorrt import lower_tensorrt
+    from xopt.compile.plugin_attention import lower_plugin
+
+    lower = lower_plugin if lowering.form == "tensorrt-plugin" else lower_tensorrt
+    with WeightsWriter(folder) as writer:
+        lowered = lower(writer, model, lowering, sites)
+    save_model(lowered, folder / "graph.onnx")
+
+
+def _write(
+    graph: Graph, ops: Sequence[Op], lowering: Lowering, ranges: Ranges | None, folder: Path,
+    trimmed: Trimmed | None,
+) -> None:  # fmt: skip
     # Loading them takes seconds.
     from xopt.compile.editing import GraphEditor
     from xopt.compile.external import WeightsWriter, load_model, save_model
     from xopt.compile.lower_packed import lower_packed
-    from xopt.compile.lower_tensorrt import Lowerer, lower_tensorrt
-    from xopt.compile.plugin_attention import lower_plugin
-    from xopt.compile.tensorrt_rotary import RotaryLowerer
 
     model = load_model(graph.path)
     sites = read_sites(ranges) if ranges else {}
@@ -100,14 +120,5 @@ def _write(
         editor = GraphEditor(model, writer)
         if trimmed is not None:
             trim_words(editor, trimmed)
-        if lowering.attention:
-            center_attention(editor, sites)
-        given = editor, lowering, sites, graph.manifest
-        if lowering.form == "packed":
-            lower_packed(*given)
-        elif lowering.form == "tensorrt-plugin":
-            lower_plugin(*given)
-        else:
-            rotary = "rotary.0.cos" in editor.weights
-            lower_tensorrt(*given, RotaryLowerer if rotary else Lowerer)
+        lower_packed(editor, lowering, sites, ops)
     save_model(model, folder / "graph.onnx")

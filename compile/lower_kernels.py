@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xopt.calibrate.quantized import Affine, quantize_rows, round_to_nearest
 from xopt.calibrate.sites import Site
-from xopt.compile.centering import centered_biases
+from xopt.compile.centering import center_attention
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.quantize import Halves, check_finite
 from xopt.compile.recipes import Lowering
@@ -43,11 +43,7 @@ def kernel_arrays(
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     attends = [op for op in model.plan if isinstance(op, Attend)]
     if lowering.attention:
-        for op in attends:
-            qkv, output = f"{op.layer}.qkv.bias", f"{op.layer}.attention_output.bias"
-            weight = state[f"{op.layer}.attention_output.weight"]
-            moved = centered_biases(op.layer, sites, state[qkv], state[output], weight)
-            state[qkv], state[output] = moved
+        center_attention(attends, sites, state)
     halves = Halves("the CUDA kernels")
     arrays = dict(_arrays(model, state, lowering, sites, halves))
     for name, array in arrays.items():

@@ -8,7 +8,7 @@ middle leaves through the values' bias.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,17 +18,44 @@ from numpy.typing import NDArray
 from xopt.calibrate.quantized import QuantizedLinear
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
-from xopt.compile.quantize import check_finite
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import array, bias_of, find_inputs, input_name, linear_of, linears
-from xopt.encoders.spec import SITES
+from xopt.compile.traced import array, bias_of
+from xopt.encoders.plan import Attend, Linear, Normalize, Op, Residual, State
 
-__all__ = ["AffineLowerer"]
+__all__ = ["AffineLowerer", "movable"]
 
 Array = NDArray[np.float32]
 
 # No value comes near it, and it is finite in fp32.
 BOUND = 1e30
+
+
+def movable(ops: Sequence[Op]) -> dict[str, tuple[str, str | None]]:
+    """The sites whose middle the bias of a LayerNorm can give up.
+
+    Returns:
+        Site -> the norm that it reads, and the linear layer that meets the norm at a residual and
+        gives the middle back; None where nothing else reads the norm.
+    """
+    wrote: dict[str, Op] = {}
+    norms: dict[str, str] = {}
+    meets: dict[str, Op] = {}
+    for op in ops:
+        match op:
+            case State():
+                continue
+            case Linear(site=str(site)):
+                norm = wrote[op.source]
+                if isinstance(norm, Normalize) and norm.norm.kind == "layer":
+                    norms[site] = norm.name
+            case Residual() if isinstance(norm := wrote[op.other], Normalize):
+                meets[norm.name] = wrote[op.source]
+        wrote[op.out] = op
+    return {
+        site: (norm, None if partner is None else partner.name)
+        for site, norm in norms.items()
+        if isinstance(partner := meets.get(norm), Linear | None)
+    }
 
 
 class AffineLowerer:
@@ -37,138 +64,114 @@ class AffineLowerer:
     Args:
         editor: over the traced graph, whose biases change at once.
         sites: what was measured; weights that it leaves out are rounded to the nearest step.
-        heads: of attention.
-        lowering: says which sites' linear layers stay as they are, or in bf16.
+        lowering: says which sites' linear layers stay as they are.
+        ops: the plan that was traced.
     """
 
     def __init__(
         self,
         editor: GraphEditor,
         sites: Mapping[str, Site],
-        heads: int,
         lowering: Lowering,
+        ops: Sequence[Op],
     ) -> None:
-        self.editor, self.sites, self.heads = editor, sites, heads
-        self._brain = frozenset(lowering.bf16_sites)
-        self._exact = self._brain.union(lowering.fp32_sites)
+        self.editor, self.sites = editor, sites
+        self._exact = frozenset(lowering.fp32_sites)
         self.affine = {s.name: s.affine for s in sites.values() if s.limits is not None}
         # Nothing is moved for a site that is not rounded.
         for name in self._exact & set(self.affine):
             how = self.affine[name]
             self.affine[name] = replace(how, middle=0 * how.middle)
         self._pair_sum = lowering.pair_sum
-        nodes = linears(editor.source)
-        # Rows of each linear layer's weight.
-        self._heights = {linear: len(array(node.inputs[1])) for linear, node in nodes.items()}
+        # Where each linear layer's rows lie among those of its site.
+        self._rows: dict[str, slice] = {}
+        heights: dict[str, int] = {}
+        for op in ops:
+            if isinstance(op, Linear) and op.site is not None:
+                start = heights.get(op.site, 0)
+                heights[op.site] = start + op.outputs
+                self._rows[op.name] = slice(start, heights[op.site])
+        # Attention behind a joint projection, by the name of that.
+        self._joint = {
+            f"{op.layer}.qkv": op for op in ops if isinstance(op, Attend) and len(op.source) == 1
+        }
         # Site -> what is left of its value once it is quantized.
         self._done: dict[str, ir.Value] = {}
-        # Sites whose middle is gone before they are reached.
-        self._moved: set[str] = set()
-        for (layer, linear), node in nodes.items():
-            site = f"{layer}.{SITES[linear]}"
-            if SITES[linear] in ("qkv_in", "ffn_in") and site not in self._exact:
-                self._move(node.inputs[0], site)
+        # Sites whose middle is gone before they are reached. Where the values' bias is ours, it
+        # holds the context's.
+        self._moved = {f"{op.layer}.context" for op in self._joint.values()}
+        for site, (norm, partner) in movable(ops).items():
+            if site not in self._exact:
+                self._move(site, norm, partner)
 
-    def _move(self, value: ir.Value | None, site: str) -> None:
-        """Take a site's middle out of the norm before it, if only a residual reads that too."""
-        norm = None if value is None else value.producer()
-        if site in self._moved or norm is None or norm.op_type != "LayerNormalization":
-            return
-        others = [reader for reader in norm.successors() if linear_of(reader) is None]
-        middle = self.affine[site].middle
-        if others:
-            if len(others) != 1 or others[0].op_type != "Add":
-                return
-            partner = next((n for n in others[0].predecessors() if n is not norm), None)
-            if partner is None or linear_of(partner) is None:
-                return
-            self._set_bias(partner, f"{site}.residual.bias", bias_of(partner) + middle)
-        bias = array(norm.inputs[2]) if len(norm.inputs) > 2 else np.zeros_like(middle)
-        self._set_bias(norm, f"{site}.norm.bias", bias - middle)
+    def _move(self, site: str, norm: str, partner: str | None) -> None:
+        """Take a site's middle out of the norm before it."""
+        middle, nodes = self.affine[site].middle, self.editor.nodes
+        if partner is not None:
+            back = bias_of(nodes[partner]) + middle
+            self.editor.set_bias(nodes[partner], f"{site}.residual.bias", back)
+        left = bias_of(nodes[norm]) - middle
+        self.editor.set_bias(nodes[norm], f"{site}.norm.bias", left)
         self._moved.add(site)
 
-    def _set_bias(self, node: ir.Node, name: str, value: NDArray[np.floating]) -> None:
-        self.editor.set_bias(node, name, value.astype(np.float32))
-
-    def lower(self, node: ir.Node, layer: str, linear: str) -> None:
+    def lower(self, op: Linear, node: ir.Node) -> None:
         """Replace ``Gemm(x, W, b)`` by its quantized form."""
-        site = f"{layer}.{SITES[linear]}"
-        if site in self._exact:
-            self._keep(node, layer, linear)
+        assert op.site is not None
+        bias, joint = bias_of(node).copy(), self._joint.get(op.name)
+        found = None
+        if op.site not in self._exact:
+            found = self.sites[op.site].linear(
+                array(node.inputs[1]), self._rows[op.name], self._pair_sum
+            )
+            bias += found.correction
+        if joint is not None:
+            # The values without the context's middle.
+            middle = self.affine[f"{joint.layer}.context"].middle
+            bias[-len(middle) :] -= middle
+        if found is None:
+            if joint is not None:
+                self.editor.set_bias(node, f"{op.name}.bias.moved", bias)
             return
-        name, [out] = input_name(node, 1), node.outputs
-        weight, rows = array(node.inputs[1]), self._rows(layer, linear)
-        found = self.sites[site].linear(weight, rows, self._pair_sum)
-        bias = bias_of(node) + found.correction
-        # Where the values' bias is ours, it holds the context's middle.
-        if linear == "attention_output" and (layer, "qkv") in self._heights:
-            self._moved.add(site)
-        if site not in self._done:
-            self._done[site] = self._quantize(node.inputs[0], site)
-        source = self._done[site]
-        if linear == "qkv":
-            self._split(source, out, layer, found, bias)
-        elif linear in ("q", "k", "v"):
+        if op.site not in self._done:
+            self._done[op.site] = self._quantize(node.inputs[0], op.site)
+        source, name, [out] = self._done[op.site], f"{op.name}.weight", node.outputs
+        if joint is not None:
+            self._attend(joint, source, found, bias)
+        elif op.out in ("q", "k", "v"):
             given = source, found.values, found.scales, bias, name
             _bar(self.editor, self._product(*given, f"{out.name}.exact"), out)
         else:
             self._product(source, found.values, found.scales, bias, name, out)
 
-    def _keep(self, node: ir.Node, layer: str, linear: str) -> None:
-        """The product in fp32, or of a weight in bf16, by which our own layer knows it.
-
-        A joint one gives the values without the context's middle.
-        """
-        editor, name, [out] = self.editor, input_name(node, 1), node.outputs
-        bias, weight = bias_of(node).copy(), node.inputs[1]
-        if linear == "qkv":
-            bias[2 * len(bias) // 3 :] -= self.affine[f"{layer}.context"].middle
-        if f"{layer}.{SITES[linear]}" in self._brain:
-            # What rounds beyond its range is refused.
-            with np.errstate(over="ignore"):
-                rounded = array(weight).astype(ir.DataType.BFLOAT16.numpy())
-            check_finite(name, rounded.astype(np.float32))
-            held = editor.constant(f"{name}.bf16", rounded)
-            weight = editor.emit("Cast", [held], f"{name}.cast", to=ir.DataType.FLOAT)
-        transposed = editor.emit("Transpose", [weight], f"{name}.t", perm=[1, 0])
-        product = editor.emit("MatMul", [node.inputs[0], transposed], f"{out.name}.product")
-        editor.emit("Add", [product, editor.constant(f"{out.name}.bias.exact", bias)], out)
-
-    def _split(
-        self,
-        source: ir.Value,
-        projection: ir.Value,
-        layer: str,
-        found: QuantizedLinear,
-        bias: Array,
+    def _attend(
+        self, op: Attend, source: ir.Value, projection: QuantizedLinear, bias: Array
     ) -> None:
-        """Three projections in place of the joint one, and their gathers."""
-        editor, inputs = self.editor, find_inputs(projection)
-        context = self.affine[f"{layer}.context"]
-        hidden = len(bias) // 3
-        bias[2 * hidden :] -= context.middle
-        shape = np.array([0, 0, self.heads, hidden // self.heads], np.int64)
-        heads = editor.constant("heads.shape", shape)
-        factors = [np.float32(inputs.scale), np.float32(1), np.float32(1)]
-        for number, (part, factor) in enumerate(zip("qkv", factors, strict=True)):
-            rows, out = slice(number * hidden, (number + 1) * hidden), f"{layer}.{part}"
-            exact = found.scales[rows] * factor, bias[rows] * factor
-            product = self._product(source, found.values[rows], *exact, f"{out}.weight", out)
-            barred = _bar(editor, product, out + ".clip")
-            padded = editor.emit("Gather", [barred, inputs.pad_index], out + ".padded", axis=0)
-            split = editor.emit("Reshape", [padded, heads], out + ".heads")
-            editor.emit("Transpose", [split], inputs.outputs[number], perm=[0, 2, 1, 3])
-
-    def _rows(self, layer: str, linear: str) -> slice:
-        """Where a layer's rows lie among those of its site."""
-        start = 0
-        for reader, site in SITES.items():
-            if site == SITES[linear] and (layer, reader) in self._heights:
-                height = self._heights[layer, reader]
-                if reader == linear:
-                    return slice(start, start + height)
-                start += height
-        raise AssertionError(f"{linear} reads no site")
+        """Three projections in place of the joint one, and attention between them."""
+        emit, constant, given = self.editor.emit, self.editor.constant, self.editor.input
+        width, name = op.heads * op.head_dim, f"{op.layer}.{{}}".format
+        shape = constant("heads.shape", np.array([0, 0, op.heads, op.head_dim], np.int64))
+        parts = []
+        for number, part in enumerate("qkv"):
+            rows, out = slice(number * width, (number + 1) * width), name(part)
+            factor = np.float32(op.scale if part == "q" else 1)
+            exact = projection.scales[rows] * factor, bias[rows] * factor
+            product = self._product(source, projection.values[rows], *exact, f"{out}.weight", out)
+            barred = _bar(self.editor, product, out + ".clip")
+            padded = emit("Gather", [barred, given("pad_index")], out + ".padded", axis=0)
+            split = emit("Reshape", [padded, shape], out + ".heads")
+            parts.append(emit("Transpose", [split], out + ".turned", perm=[0, 2, 1, 3]))
+        q, k, v = parts
+        keys = emit("Transpose", [k], name("k.columns"), perm=[0, 1, 3, 2])
+        scores = emit("MatMul", [q, keys], name("scores"))
+        scores = emit("Add", [scores, given("attention_bias")], name("scores.biased"))
+        probs = emit("Softmax", [scores], name("probs"), axis=-1)
+        mixed = emit("MatMul", [probs, v], name("mixed"))
+        mixed = emit("Transpose", [mixed], name("mixed.rows"), perm=[0, 2, 1, 3])
+        flat = constant("rows.shape", np.array([-1, width], np.int64))
+        mixed = emit("Reshape", [mixed, flat], name("mixed.flat"), allowzero=1)
+        [context, *_] = self.editor.nodes[name("attention_output")].inputs
+        assert context is not None
+        emit("Gather", [mixed, given("unpad_index")], context, axis=0)
 
     def _quantize(self, source: ir.Value | None, site: str) -> ir.Value:
         """QuantizeLinear and DequantizeLinear behind the division by SmoothQuant's divisor.

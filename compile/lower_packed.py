@@ -7,8 +7,7 @@ of its INT8 weight → Add. Residual adds, LayerNorm, GELU and softmax stay in f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -20,16 +19,14 @@ from xopt.compile.editing import GraphEditor
 from xopt.compile.lower_openvino import AffineLowerer
 from xopt.compile.quantize import HALF
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import DISTANCES, WORDS, WORDS_SITE, array, bias_of, input_name, linear_of
+from xopt.compile.traced import WORDS, WORDS_SITE, array, bias_of
+from xopt.encoders.plan import Attend, Embed, Linear, Op
 
 __all__ = ["lower_packed"]
 
 
 def lower_packed(
-    editor: GraphEditor,
-    lowering: Lowering,
-    sites: Mapping[str, Site],
-    facts: Mapping[str, Any],
+    editor: GraphEditor, lowering: Lowering, sites: Mapping[str, Site], ops: Sequence[Op]
 ) -> None:
     """Change the traced graph into the form that OpenVINO reads.
 
@@ -37,24 +34,36 @@ def lower_packed(
         editor: over the traced graph.
         lowering: of the form ``packed``.
         sites: by name; not read when nothing is quantized.
-        facts: ``heads`` of the graph's manifest.
+        ops: the plan that was traced.
     """
     affine = None
     if lowering.activations == "uint8":
-        affine = AffineLowerer(editor, sites, facts["heads"], lowering)
+        affine = AffineLowerer(editor, sites, lowering, ops)
     stored = lowering.weights != "fp32"
-    words = stored and WORDS_SITE not in lowering.fp32_sites
-    for node in editor.walk(editor.source):
-        linear, table = linear_of(node), input_name(node, 0) if node.op_type == "Gather" else ""
-        if table == WORDS and words:
-            _lower_words(editor, node, lowering)
-        elif DISTANCES.match(table) and stored:
-            _halve_rows(editor, node)
-        elif linear and affine is not None:
-            affine.lower(node, *linear)
-        elif linear and lowering.weights == "fp16":
-            _halve_linear(editor, node)
+    found = {editor.nodes.get(name): op for op in ops for name in _lowered(op)}
+    for node in editor.walk(filter(None, found)):
+        match found[node]:
+            case Embed() if stored and WORDS_SITE not in lowering.fp32_sites:
+                _lower_words(editor, node, lowering)
+            case Attend() if stored:
+                _halve_rows(editor, node)
+            case Linear() as op if affine is not None:
+                affine.lower(op, node)
+            case Linear() as op if lowering.weights == "fp16":
+                _halve_linear(editor, op, node)
     editor.finish()
+
+
+def _lowered(op: Op) -> list[str]:
+    """The weights of an operation that a lowering stores in its own way."""
+    match op:
+        case Embed():
+            return ["embeddings.word"]
+        case Linear(site=str()):
+            return [op.name]
+        case Attend():
+            return [f"{op.layer}.{term}" for term in op.terms]
+    return []
 
 
 def _lower_words(editor: GraphEditor, node: ir.Node, lowering: Lowering) -> None:
@@ -93,8 +102,8 @@ def _half(editor: GraphEditor, weight: ir.Value | None) -> ir.Value | None:
     return editor.constant(f"{weight.name}.fp16", half)
 
 
-def _halve_linear(editor: GraphEditor, node: ir.Node) -> None:
-    half, [out], name = _half(editor, node.inputs[1]), node.outputs, input_name(node, 1)
+def _halve_linear(editor: GraphEditor, op: Linear, node: ir.Node) -> None:
+    half, [out], name = _half(editor, node.inputs[1]), node.outputs, f"{op.name}.weight"
     if half is None:
         return
     full = editor.emit("Cast", [half], name + ".cast", to=ir.DataType.FLOAT)

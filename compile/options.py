@@ -122,8 +122,7 @@ class BuildOptions(TargetOptions):
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         lowering_for(self.engine, self.precision)
         for name, what in (("cpu", "for which CPUs INT8 numbers are"),
-                           ("fp32_sites", "what is not in INT8"),
-                           ("bf16_sites", "what is not in INT8")):  # fmt: skip
+                           ("fp32_sites", "what is not in INT8")):  # fmt: skip
             if getattr(self, name) is not None and self.precision != "int8":
                 option_name = f"--{name.replace('_', '-')}"
                 raise InputError(
@@ -147,15 +146,14 @@ class BuildOptions(TargetOptions):
             )
         if self.engine != "openvino" or self.precision != "int8":
             raise InputError(
-                "--max-drop mixes INT8 with bf16 and fp32 for the target cpu; this is "
-                f"{self.precision} for {self.target}.",
+                f"--max-drop mixes INT8 and fp32 for the target cpu; this is {self.precision} for "
+                f"{self.target}.",
                 hint="Leave it out, and look at the loss with: xopt eval BUNDLE --max-drop",
             )
-        for name in ("fp32-sites", "bf16-sites"):
-            if getattr(self, name.replace("-", "_")) is not None:
-                raise InputError(
-                    f"--max-drop finds the sites that --{name} names.", hint="Give one of them."
-                )
+        if self.fp32_sites is not None:
+            raise InputError(
+                "--max-drop finds the sites that --fp32-sites names.", hint="Give one of them."
+            )
 
     def _check_languages(self) -> None:
         if self.languages is None:

@@ -1,4 +1,4 @@
-"""Graph → the form for TensorRT in which attention is our own kernel, on the packed batch itself.
+"""Plan → the form for TensorRT in which attention is our own kernel, on the packed batch itself.
 
 What TensorRT's own attention needs falls away with it: the padded form, its two indices and its
 mask. A plugin node reads the joint projection ``[T, 3·H]`` as it stands, and ``cu_seqlens``.
@@ -11,60 +11,54 @@ kernel. The step of the context divides that of v, which the kernel reads anyway
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from xopt.calibrate.sites import Site
-from xopt.compile.editing import GraphEditor
+from xopt.compile.external import WeightsWriter
 from xopt.compile.lower_tensorrt import Lowerer, lower_tensorrt
+from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import find_context, find_inputs
+from xopt.compile.tensorrt_linear import Array
+from xopt.encoders.plan import Attend
 from xopt.engines.cuda_weights import HEAD_DIMS
 from xopt.engines.tensorrt.plugin import ATTENTION, ATTENTION_INT8, NAMESPACE, VERSION
 from xopt.errors import BuildError, UnsupportedError
 
 __all__ = ["PluginLowerer", "lower_plugin"]
 
-Array = NDArray[np.float32]
-
 
 def lower_plugin(
-    editor: GraphEditor,
-    lowering: Lowering,
-    sites: Mapping[str, Site],
-    facts: Mapping[str, Any],
-) -> None:
-    """Change the traced graph; arguments and errors as for :func:`lower_tensorrt`."""
-    lower_tensorrt(editor, lowering, sites, facts, PluginLowerer)
-    editor.model.opset_imports[NAMESPACE] = int(VERSION)
+    writer: WeightsWriter, encoder: PackedEncoder, lowering: Lowering, sites: Mapping[str, Site]
+) -> ir.Model:
+    """Write the graph; arguments and errors as for :func:`lower_tensorrt`."""
+    model = lower_tensorrt(writer, encoder, lowering, sites, PluginLowerer)
+    model.opset_imports[NAMESPACE] = int(VERSION)
+    return model
 
 
 class PluginLowerer(Lowerer):
-    """Lowers node after node as its base does, but for attention and what reads the padded form."""
+    """Lowers a plan as its base does, but for attention and what reads the padded form."""
 
-    def attention(self, node: ir.Node, layer: str) -> None:
+    def attention(self, op: Attend) -> ir.Value:
         """The joint projection and one plugin node, up to the context ``[T, hidden]``.
 
         Raises:
             UnsupportedError: the kernels do not take this head size.
-            BuildError: the graph scales its scores in another way than the kernel does.
+            BuildError: the encoder scales its scores in another way than the kernel does, or has
+                positions or a window, which that does not know.
         """
-        inputs = find_inputs(node.outputs[0])
-        read = find_context(inputs)
-        hidden, heads = self.facts["hidden"], self.facts["heads"]
-        head_dim = hidden // heads
-        self._check(head_dim, inputs.scale)
+        self._check(op)
+        layer, width = op.layer, op.heads * op.head_dim
         context, joint = f"{layer}.context", f"{layer}.qkv"
         steps: Array = np.ones(3, np.float32)
         if self.lowering.attention:
             reach = [self.reach(layer, "q"), self.reach(layer, "k"), self.value(layer)]
             steps = np.array(reach, np.float32) / np.float32(127)
-        factors = np.ones(3 * hidden, np.float32)
-        out = self.project([node], layer, factors, np.repeat(steps, hidden))
-        bounds, sizes = self.editor.input("cu_seqlens"), {"heads": heads, "head_dim": head_dim}
+        out = self.project(op, np.ones(3 * width, np.float32), np.repeat(steps, width))
+        bounds = self.editor.input("cu_seqlens")
+        sizes = {"heads": op.heads, "head_dim": op.head_dim}
         if self.lowering.attention:
             steps[2] /= self.step(context)
             packed = self.quantize(out, joint, np.float32(1))
@@ -75,26 +69,31 @@ class PluginLowerer(Lowerer):
             mixed = self._plugin(ATTENTION, [out, bounds], f"{layer}.mixed", **sizes)
             mixed = self.quantize(mixed, context, self.step(context))
         else:
-            self._plugin(ATTENTION, [out, bounds], read, **sizes)
-            return
+            return self._plugin(ATTENTION, [out, bounds], context, **sizes)
         self._scale(context, self.step(context))
-        self.dequantize(mixed, context, read)
+        return self.dequantize(mixed, context, context)
 
-    def _check(self, head_dim: int, scale: float) -> None:
-        if head_dim not in HEAD_DIMS:
+    def _check(self, op: Attend) -> None:
+        native = "Build with TensorRT's own attention: --attention native"
+        if op.head_dim not in HEAD_DIMS:
             raise UnsupportedError(
-                f"This encoder's attention heads have {head_dim} dimensions; the attention plugin "
-                f"takes {', '.join(map(str, HEAD_DIMS))}.",
-                hint="Build with TensorRT's own attention: --attention native",
+                f"This encoder's attention heads have {op.head_dim} dimensions; the attention "
+                f"plugin takes {', '.join(map(str, HEAD_DIMS))}.",
+                hint=native,
             )
-        if not np.isclose(scale, head_dim**-0.5, rtol=1e-6):
+        if not np.isclose(op.scale, op.head_dim**-0.5, rtol=1e-6):
             raise BuildError(
-                f"The graph multiplies its queries by {scale}, the plugin by {head_dim**-0.5}.",
-                hint="Build with TensorRT's own attention: --attention native",
+                f"The encoder multiplies its queries by {op.scale}, the plugin by "
+                f"{op.head_dim**-0.5}.",
+                hint=native,
+            )
+        if op.rotary is not None or op.window is not None:
+            raise BuildError(
+                "The attention plugin knows neither rotary positions nor windows.", hint=native
             )
 
     def _plugin(
-        self, operator: str, inputs: list[ir.Value], out: str | ir.Value, **attributes: int
+        self, operator: str, inputs: list[ir.Value], out: str, **attributes: int
     ) -> ir.Value:
         """A node that TensorRT's parser takes for our plugin, compiled ahead of time."""
         return self.editor.emit(

@@ -2,171 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from xopt.compile.editing import GraphEditor
-from xopt.compile.traced import array, input_name
+from xopt.compile.head_spec import Dense, Head, HeadModule, LayerNorm, Normalize, Truncate
+from xopt.compile.tensorrt_linear import LinearLowerer
 
 __all__ = ["emit_head", "pool_slots"]
 
-Array = NDArray[np.float32]
+# As :meth:`~xopt.compile.lower_tensorrt.Lowerer.pool`.
+Pool = Callable[..., list[ir.Value]]
 # Nothing real is below it.
 LOWEST = np.finfo(np.float32).min
 
 
-class HeadParts(Protocol):
-    """What the lowering gives to its head."""
-
-    def half(self, name: str, values: Array) -> ir.Value:
-        """A constant in fp16."""
-        ...
-
-    def turned(self, name: str, weight: Array) -> ir.Value:
-        """``[in, out]`` in fp16 of ``[out, in]``."""
-        ...
-
-    def weight_and_bias(self, node: ir.Node) -> tuple[Array, Array]:
-        """``[out, in]`` and ``[out]`` of a Gemm."""
-        ...
-
-    def pool(
-        self, hidden: ir.Value, modes: Sequence[str], *, include_prompt: bool
-    ) -> list[ir.Value]:
-        """``[B, hidden]`` fp32 for each mode that reads more than the first token."""
-        ...
-
-
-def emit_head(
-    editor: GraphEditor,
-    hidden: ir.Value,
-    behind: Sequence[ir.Node],
-    facts: Mapping[str, Any],
-    lowerer: HeadParts,
-) -> None:
+def emit_head(work: LinearLowerer, hidden: ir.Value, head: Head, pool: Pool) -> ir.Value:
     """The head over ``[T, hidden]``.
 
     Args:
-        editor: over the traced graph.
+        work: the lowering.
         hidden: the encoder's last output.
-        behind: the traced nodes behind the encoder.
-        facts: ``head`` of the graph's manifest.
-        lowerer: the lowering.
+        head: what the states are turned into.
+        pool: for modes that read more than the first token.
+
+    Returns:
+        Logits fp16, or embeddings fp32.
     """
-    head = facts["head"]
-    if head["kind"] == "embed":
-        answer = _embedding(editor, hidden, behind, head, lowerer)
-    else:
-        if head["kind"] == "classify":
-            hidden = editor.emit("GatherND", [hidden, editor.input("first_index")], "head.first")
-        layers = [node for node in behind if node.op_type == "Gemm"]
-        answer = _logits(editor, hidden, layers, lowerer)
-    editor.emit("Cast", [answer], editor.graph.outputs[0], to=ir.DataType.FLOAT)
-
-
-def _logits(
-    editor: GraphEditor, hidden: ir.Value, layers: Sequence[ir.Node], lowerer: HeadParts
-) -> ir.Value:
-    """The head's linear layers, a tanh between each two."""
-    for number, node in enumerate(layers):
+    if head.form is None:
+        return _embedding(work, hidden, head, pool)
+    if head.kind == "classify":
+        hidden = _first(work, hidden)
+    emit, dense = work.editor.emit, head.form.activation is not None
+    for number, name in enumerate(["head.dense", "head.output"] if dense else ["head.output"]):
         if number:
-            hidden = editor.emit("Tanh", [hidden], "head.tanh")
-        weight, bias = lowerer.weight_and_bias(node)
-        name = input_name(node, 1)
-        values = lowerer.turned(name + ".fp16", weight)
-        exact = editor.emit("MatMul", [hidden, values], name + ".product")
-        shift = lowerer.half(name + ".bias", bias)
-        hidden = editor.emit("Add", [exact, shift], name + ".out")
+            hidden = emit("Tanh", [hidden], "head.tanh")
+        values = work.turned(name + ".weight.fp16", work.state[name + ".weight"])
+        exact = emit("MatMul", [hidden, values], name + ".weight.product")
+        shift = work.half(name + ".weight.bias", work.state[name + ".bias"])
+        hidden = emit("Add", [exact, shift], name + ".weight.out")
     return hidden
 
 
-def _embedding(
-    editor: GraphEditor,
-    hidden: ir.Value,
-    behind: Sequence[ir.Node],
-    head: Mapping[str, Any],
-    lowerer: HeadParts,
-) -> ir.Value:
-    modes, whole = head["pooling"], head["include_prompt"]
-    firsts = [mode for mode in modes if mode == "cls" and whole]
-    others = lowerer.pool(
-        hidden, [mode for mode in modes if mode not in firsts], include_prompt=whole
-    )
-    pooled = iter(others)
-    parts = []
-    for mode in modes:
-        if mode in firsts:
-            first = editor.emit("GatherND", [hidden, editor.input("first_index")], "head.first")
-            parts.append(editor.emit("Cast", [first], "head.first.full", to=ir.DataType.FLOAT))
-        else:
-            parts.append(next(pooled))
-    answer = parts[0]
-    if len(parts) > 1:
-        answer = editor.emit("Concat", parts, "head.pooled", axis=1)
-    return _modules(editor, answer, behind, head["modules"], lowerer)
+def _first(work: LinearLowerer, hidden: ir.Value) -> ir.Value:
+    """``[B, hidden]``: each sentence's first token."""
+    given = [hidden, work.editor.input("first_index")]
+    return work.editor.emit("GatherND", given, "head.first")
 
 
-def _modules(
-    editor: GraphEditor,
-    x: ir.Value,
-    behind: Sequence[ir.Node],
-    modules: Sequence[Mapping[str, Any]],
-    lowerer: HeadParts,
-) -> ir.Value:
-    """What follows the pooling, in fp32: a row a sentence costs nothing."""
-    linear = iter([node for node in behind if node.op_type == "Gemm"])
-    norms = iter([node for node in behind if node.op_type == "LayerNormalization"])
-    last = editor.constant("axis.last", np.array([-1], np.int64))
-    for number, module in enumerate(modules):
-        name = f"head.{number}"
-        match module["type"]:
-            case "Dense":
-                out = _activate(
-                    editor, module["activation"], _linear(editor, x, name, linear, lowerer), name
-                )
-                if module["residual"]:
-                    widened = module["inputs"] != module["outputs"]
-                    kept = _linear(editor, x, name + ".kept", linear, lowerer) if widened else x
-                    out = editor.emit("Add", [out, kept], name + ".residual")
-                x = out
-            case "LayerNorm":
-                node = next(norms)
-                values = [
-                    editor.constant(f"{name}.norm.{i}", array(part))
-                    for i, part in enumerate(node.inputs[1:])
-                ]
-                x = editor.emit(
-                    "LayerNormalization",
-                    [x, *values],
-                    name + ".norm",
-                    axis=-1,
-                    epsilon=module["epsilon"],
-                )
-            case "Normalize":
-                least = editor.constant("least.length", np.array(1e-12, np.float32))
-                length = editor.emit("ReduceL2", [x, last], name + ".length", keepdims=1)
-                length = editor.emit("Max", [length, least], name + ".divisor")
-                x = editor.emit("Div", [x, length], name + ".unit")
-            case "Truncate":
-                bounds = [
-                    editor.constant(f"{name}.{i}", np.array([value], np.int64))
-                    for i, value in enumerate((0, module["width"]))
-                ]
-                x = editor.emit("Slice", [x, *bounds, last], name + ".cut")
+def _embedding(work: LinearLowerer, hidden: ir.Value, head: Head, pool: Pool) -> ir.Value:
+    emit, whole = work.editor.emit, head.include_prompt
+    firsts = [mode for mode in head.pooling if mode == "cls" and whole]
+    others = [mode for mode in head.pooling if mode not in firsts]
+    pooled = iter(pool(hidden, others, include_prompt=whole))
+    parts = [
+        emit("Cast", [_first(work, hidden)], "head.first.full", to=ir.DataType.FLOAT)
+        if mode in firsts
+        else next(pooled)
+        for mode in head.pooling
+    ]
+    x = parts[0] if len(parts) == 1 else emit("Concat", parts, "head.pooled", axis=1)
+    for number, module in enumerate(head.modules):
+        x = _module(work, x, number, module)
     return x
 
 
-def _linear(
-    editor: GraphEditor, x: ir.Value, name: str, nodes: Iterator[ir.Node], lowerer: HeadParts
-) -> ir.Value:
-    weight, bias = lowerer.weight_and_bias(next(nodes))
-    values = editor.constant(name + ".weight", np.ascontiguousarray(weight.T))
-    product = editor.emit("MatMul", [x, values], name + ".product")
-    return editor.emit("Add", [product, editor.constant(name + ".bias", bias)], name + ".out")
+def _module(work: LinearLowerer, x: ir.Value, number: int, module: HeadModule) -> ir.Value:
+    """What follows the pooling, in fp32: a row a sentence costs nothing."""
+    editor, emit, name = work.editor, work.editor.emit, f"head.{number}"
+    stored = f"head.modules_behind.{number}"
+    last = editor.constant("axis.last", np.array([-1], np.int64))
+    match module:
+        case Dense():
+            linear = _linear(work, x, name, f"{stored}.linear")
+            out = _activate(editor, module.activation, linear, name)
+            if not module.residual:
+                return out
+            if module.projects_residual:
+                x = _linear(work, x, name + ".kept", f"{stored}.residual")
+            return emit("Add", [out, x], name + ".residual")
+        case LayerNorm():
+            values = [
+                editor.constant(f"{name}.norm.{i}", work.state[f"{stored}.norm.{part}"])
+                for i, part in enumerate(("weight", "bias"))
+            ]
+            given = {"axis": -1, "epsilon": module.epsilon}
+            return emit("LayerNormalization", [x, *values], name + ".norm", **given)
+        case Normalize():
+            least = editor.constant("least.length", np.array(1e-12, np.float32))
+            length = emit("ReduceL2", [x, last], name + ".length", keepdims=1)
+            length = emit("Max", [length, least], name + ".divisor")
+            return emit("Div", [x, length], name + ".unit")
+        case Truncate():
+            bounds = [
+                editor.constant(f"{name}.{i}", np.array([value], np.int64))
+                for i, value in enumerate((0, module.width))
+            ]
+            return emit("Slice", [x, *bounds, last], name + ".cut")
+
+
+def _linear(work: LinearLowerer, x: ir.Value, name: str, stored: str) -> ir.Value:
+    constant, emit = work.editor.constant, work.editor.emit
+    weight, bias = (work.state[f"{stored}.{part}"] for part in ("weight", "bias"))
+    values = constant(name + ".weight", np.ascontiguousarray(weight.T))
+    product = emit("MatMul", [x, values], name + ".product")
+    return emit("Add", [product, constant(name + ".bias", bias)], name + ".out")
 
 
 def _activate(editor: GraphEditor, kind: str, x: ir.Value, name: str) -> ir.Value:

@@ -27,15 +27,14 @@ INDICES = (
 )  # fmt: skip
 
 
-def declare(editor: GraphEditor, *, per_token: bool) -> None:
-    """Declare the inputs that are read, and the output.
+def declare(editor: GraphEditor, rows: str, width: int) -> None:
+    """Declare the inputs that are read, and the output ``[rows, width]``.
 
     Indices are int32, half as much to copy for each batch. ONNX's GatherND takes int64, so each is
     cast first: TensorRT makes the cast a part of the kernel that reads it, where it turned int64
     into int32 before.
     """
     graph, first = editor.graph, editor.graph[0]
-    graph.inputs.clear()
     for name, (kind, shape) in INPUTS.items():
         value = editor.input(name)
         uses = value.uses()
@@ -51,5 +50,4 @@ def declare(editor: GraphEditor, *, per_token: bool) -> None:
             for node, index in uses:
                 node.replace_input_with(index, wide)
     [answer] = graph.outputs
-    assert answer.shape is not None
-    answer.shape = ir.Shape(["T" if per_token else "B", answer.shape[1]])
+    answer.type, answer.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([rows, width])

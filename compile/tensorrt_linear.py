@@ -7,7 +7,6 @@ per column TensorRT writes the raw int32 accumulators as fp16, where they overfl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,10 +14,12 @@ from numpy.typing import NDArray
 
 from xopt.calibrate.quantized import Affine, round_to_nearest
 from xopt.calibrate.sites import Site
+from xopt.compile.centering import center_attention
 from xopt.compile.editing import GraphEditor
+from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.quantize import HALF, Halves, weight_step
 from xopt.compile.recipes import Lowering
-from xopt.compile.traced import array, bias_of
+from xopt.encoders.plan import Linear
 from xopt.encoders.spec import SITES
 
 __all__ = ["Array", "LinearLowerer"]
@@ -30,22 +31,27 @@ class LinearLowerer:
     """Lowers linear layers.
 
     Args:
-        editor: over the traced graph.
-        lowering: of the form ``tensorrt``.
+        editor: over an empty graph.
+        encoder: what is lowered.
+        lowering: of a form of TensorRT's.
         sites: by name; not read when nothing is quantized.
-        facts: ``head``, ``heads``, ``layers``, ``hidden`` and ``output`` of the graph's manifest.
     """
 
     def __init__(
         self,
         editor: GraphEditor,
+        encoder: PackedEncoder,
         lowering: Lowering,
         sites: Mapping[str, Site],
-        facts: Mapping[str, Any],
     ) -> None:
-        self.editor, self.lowering, self.sites, self.facts = editor, lowering, sites, facts
+        self.editor, self.lowering, self.sites = editor, lowering, sites
         self.int8 = lowering.weights == "int8"
         self.halves = Halves("TensorRT's kernels")
+        self.plan = encoder.plan
+        self.state = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
+        if lowering.attention:
+            center_attention(self.plan, sites, self.state)
+        self.values: dict[str, ir.Value] = {}
         # What every layer reads and is emitted for the first of them.
         self.once: dict[str, ir.Value] = {}
 
@@ -59,24 +65,49 @@ class LinearLowerer:
         self.halves.check_rows(name.removesuffix(".fp16"), weight)
         return self.half(name, np.ascontiguousarray(weight.T))
 
-    def linear(self, node: ir.Node, layer: str, linear: str) -> None:
-        """``x · W^T + b`` of one of the encoder's linear layers."""
-        site = f"{layer}.{SITES[linear]}"
-        weight, bias = self.weight_and_bias(node)
-        source, middle = node.inputs[0], None
+    def index(self, ids: str) -> ir.Value:
+        """``[T, 1]``: ids as GatherND takes them."""
+        if ids not in self.once:
+            last = self.editor.constant("axis.last", np.array([-1], np.int64))
+            given = [self.editor.input(ids), last]
+            self.once[ids] = self.editor.emit("Unsqueeze", given, f"{ids}.index")
+        return self.once[ids]
+
+    def linear(self, op: Linear, site: str) -> None:
+        """``x · W^T + b``; with the first that reads a site, of all that do as one product."""
+        ops = self.readers(site)
+        if op != ops[0]:
+            return
+        source, weight, bias = self.joined(site)
+        middle = None
         if self.int8:
-            if linear != "attention_output":
+            if op.source != "context":
                 source, weight, middle = self.quantized(source, site, weight)
             elif (divisor := self.sites[site].divisor) is not None:
                 weight = weight * divisor[None, :]
-        self.product(source, f"{layer}.{linear}", weight, bias, node.outputs[0], middle)
+        found = [self.product(source, op.name, weight, bias, middle)]
+        if len(ops) > 1:
+            outputs = np.array([each.outputs for each in ops], np.int64)
+            given = [*found, self.editor.constant("ffn.sizes", outputs)]
+            names = [f"{each.name}.part" for each in ops]
+            found = self.editor.emit_all("Split", given, names, axis=-1)
+        self.values |= zip((each.out for each in ops), found, strict=True)
 
-    def weight_and_bias(self, node: ir.Node) -> tuple[Array, Array]:
-        """``[out, in]`` and ``[out]``."""
-        return array(node.inputs[1]), bias_of(node)
+    def readers(self, site: str) -> list[Linear]:
+        """The linear layers that read a site, in the order of the plan."""
+        return [op for op in self.plan if isinstance(op, Linear) and op.site == site]
+
+    def joined(self, site: str) -> tuple[ir.Value, Array, Array]:
+        """What is read at a site, and weights and biases of its readers one below the other."""
+        ops = self.readers(site)
+        weight, bias = (
+            np.concatenate([self.state[f"{op.name}.{kind}"] for op in ops])
+            for kind in ("weight", "bias")
+        )
+        return self.values[ops[0].source], weight, bias
 
     def quantized(
-        self, source: ir.Value | None, site: str, weight: Array
+        self, source: ir.Value, site: str, weight: Array
     ) -> tuple[ir.Value, Array, Array | None]:
         """Q/DQ of a linear layer's input, which is smoothed and moved to its middle first.
 
@@ -104,13 +135,7 @@ class LinearLowerer:
         return self.dequantize(stored, site, site + ".dq"), weight, middle
 
     def product(
-        self,
-        source: ir.Value | None,
-        name: str,
-        weight: Array,
-        bias: Array,
-        out: str | ir.Value,
-        middle: Array | None = None,
+        self, source: ir.Value, name: str, weight: Array, bias: Array, middle: Array | None
     ) -> ir.Value:
         """The product of a linear layer with its weight ``[out, in]``, and the bias.
 
@@ -141,7 +166,7 @@ class LinearLowerer:
             product = emit("Mul", [exact, stored], name + ".scaled")
             held = ratio.astype(np.float16).astype(np.float32)
             bias = (bias + found.taken * held * step).astype(np.float32)
-        return emit("Add", [product, self.half(name + ".bias", bias)], out)
+        return emit("Add", [product, self.half(name + ".bias", bias)], name)
 
     def _dequantized(self, stored: ir.Value, name: str, step: np.float32) -> ir.Value:
         parts = [stored, *self._scale(name, step)]
@@ -158,11 +183,11 @@ class LinearLowerer:
         reach = self.sites[site].reach(self.lowering.attention, moved=True)
         return self.halves.step(site, reach / 127)
 
-    def quantize(self, source: ir.Value | None, site: str, step: np.float32) -> ir.Value:
+    def quantize(self, source: ir.Value, site: str, step: np.float32) -> ir.Value:
         """QuantizeLinear with one step."""
         return self.editor.emit("QuantizeLinear", [source, *self._scale(site, step)], site + ".q")
 
-    def dequantize(self, source: ir.Value, site: str, out: str | ir.Value) -> ir.Value:
+    def dequantize(self, source: ir.Value, site: str, out: str) -> ir.Value:
         """DequantizeLinear with the step that :meth:`quantize` took for this site."""
         known = self.editor.graph.initializers
         parts = [source, known[site + ".scale"], known[site + ".zero"]]

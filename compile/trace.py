@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import lru_cache
@@ -16,6 +17,7 @@ import numpy as np
 from xopt.artifacts import Graph, fingerprint, publish, write_manifest
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.parity import check_parity
+from xopt.compile.traced import OPERATION
 from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.errors import require
 from xopt.hashing import source_digest
@@ -118,12 +120,13 @@ def _export(skeleton: PackedEncoder, weights: PackedEncoder) -> tuple[Any, dict[
     with _quiet():
         # The names that a checkpoint gives its tensors are behind us.
         config = replace(skeleton.config, model_type="")
-        structure = _structure(config, _in_graph(skeleton.spec)).clone()
-        exported = torch.onnx.ONNXProgram(structure, None)
+        structure, values = _structure(config, _in_graph(skeleton.spec))
+        exported = torch.onnx.ONNXProgram(structure.clone(), None)
         # A rule of the optimizer remembers the biases it has seen; as copies they do not keep the
         # whole mapped file with them.
         exported.apply_weights({n: t.clone() if t.numel() < 2**20 else t for n, t in state.items()})
         exported.optimize()
+    _tidy(exported.model, values)
     return exported.model, state
 
 
@@ -135,11 +138,15 @@ def _in_graph(head: Head) -> Head:
 
 
 @lru_cache(maxsize=32)
-def _structure(config: EncoderSpec, head: Head) -> Any:
+def _structure(config: EncoderSpec, head: Head) -> tuple[Any, dict[str, str]]:
     """The graph before its weights are known, for whoever clones it: nothing else decides it.
 
     Checkpoints of one structure, such as a sweep's, are traced once in a process: of all that a
     build does to a small model, this takes longest.
+
+    Returns:
+        The graph, and value -> the operation of the plan whose weight it is computed with. Names
+        of values outlive the optimizer; those of nodes and of like weights do not.
     """
     import torch
 
@@ -173,7 +180,12 @@ def _structure(config: EncoderSpec, head: Head) -> Any:
         )
     if exported is None:
         raise RuntimeError("torch.onnx.export returned no program")
-    return exported.model
+    return exported.model, {
+        str(node.outputs[0].name): name.removesuffix(".weight")
+        for name, weight in exported.model.graph.initializers.items()
+        for node in weight.consumers()
+        if name.endswith(".weight")
+    }
 
 
 class _quiet:
@@ -200,7 +212,6 @@ def _save(model: ir.Model, state: dict[str, torch.Tensor], folder: Path) -> None
     """Write ``graph.onnx`` and ``weights.bin``; a weight is never copied in memory."""
     from xopt.compile.external import WeightsWriter, save_model
 
-    _tidy(model)
     with WeightsWriter(folder) as writer:
         for name, value in model.graph.initializers.items():
             assert value.const_value is not None
@@ -209,14 +220,20 @@ def _save(model: ir.Model, state: dict[str, torch.Tensor], folder: Path) -> None
     save_model(model, folder / "graph.onnx")
 
 
-def _tidy(model: ir.Model) -> None:
-    """Name the axes T, B, S; drop the exporter's private notes (they hold paths of the machine)."""
+def _tidy(model: ir.Model, values: Mapping[str, str]) -> None:
+    """Name the axes T, B, S, and the plan's operations where ``values`` are computed.
+
+    The exporter's private notes go: they hold paths of the machine.
+    """
     import onnx_ir as ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.doc_string = "xopt", None
     model.metadata_props.clear()
+    for node in model.graph:
+        if (name := node.outputs[0].name) in values:
+            node.metadata_props[OPERATION] = values[str(name)]
     named = {value: AXES[str(value.name)] for value in model.graph.inputs}
     per_sentence = any(value.name == "cu_seqlens" for value in named)
     for value in model.graph.outputs:

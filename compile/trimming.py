@@ -159,9 +159,8 @@ def trim_words(editor: GraphEditor, trimmed: Trimmed) -> None:
 
     It goes on taking the checkpoint's ids, so that every reader of the graph has one numbering.
     """
-    words = editor.weights[WORDS]
-    editor.take_rows(words, trimmed.rows)
+    node = editor.nodes["embeddings.word"]
+    editor.take_rows(editor.weights[WORDS], trimmed.rows)
     table = editor.constant(f"{WORDS}.row_of", trimmed.row_of)
-    for node in words.consumers():
-        out = f"{node.outputs[0].name}.row"
-        node.replace_input_with(1, editor.emit("Gather", [table, node.inputs[1]], out, axis=0))
+    out = f"{node.outputs[0].name}.row"
+    node.replace_input_with(1, editor.emit("Gather", [table, node.inputs[1]], out, axis=0))

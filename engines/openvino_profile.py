@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.engines.openvino import OpenVinoEngine, open_core
+from xopt.engines.openvino_layer import layer_of
 from xopt.engines.openvino_native import layer_times, load_attention
 from xopt.engines.openvino_parts import Program, RunningPart
 from xopt.engines.profile import EMBEDDINGS, HEAD, Operation, Profile
@@ -20,7 +20,6 @@ from xopt.packing import PackedBatch
 
 __all__ = ["ProfiledOpenVinoEngine", "classify", "places_of"]
 
-LAYER = re.compile(r"^layers\.(\d+)\.")
 PRODUCTS = {"FullyConnected", "MatMul", "Convolution", "GatherMatmul", "LLMMLP", "QKVProjection"}
 NORMS = {"MVN", "RMS", "RMSNorm", "NormalizeL2"}
 MOVES = {
@@ -229,9 +228,9 @@ def places_of(model: Any, layers: int) -> dict[str, int]:
     reads: set[int] = set()
     for node in order:
         number, kind = node.get_instance_id(), node.get_type_name()
-        named = LAYER.match(node.get_friendly_name()) if kind == "Constant" else None
+        named = layer_of(node) if kind == "Constant" else FIRST
         sources = [value.get_node().get_instance_id() for value in node.input_values()]
-        reached[number] = max([int(named[1]) if named else FIRST, *(reached[s] for s in sources)])
+        reached[number] = max([named, *(reached[s] for s in sources)])
         if kind == "Constant" or (sources and all(source in fixed for source in sources)):
             # A weight, or a part of what makes one of integers and scales.
             fixed.add(number)

@@ -35,7 +35,9 @@ def lowered(folder: Path, precision: str, alpha: float = 0.8) -> Lowered:
             CalibrationRecipe("minmax", alpha=alpha),
             first_position=checkpoint.config.first_position,
         )
-    found = lower_graph(graph, lowering_for("tensorrt-rtx", precision), ranges)
+    found = lower_graph(
+        graph, lowering_for("tensorrt-rtx", precision), ranges, checkpoint=checkpoint
+    )
     return checkpoint, graph, found, ranges
 
 

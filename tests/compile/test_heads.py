@@ -125,7 +125,7 @@ def test_a_folder_answers_as_sentence_transformers_does(
     # TensorRT's form, in onnx's own evaluator: fp16 but for the head.
     lowering = lowering_for("tensorrt-rtx", "fp16")
     check_head("tensorrt-rtx", lowering, checkpoint.head)
-    lowered = lower_graph(trace_checkpoint(checkpoint), lowering, None)
+    lowered = lower_graph(trace_checkpoint(checkpoint), lowering, None, checkpoint=checkpoint)
     evaluator = ReferenceEvaluator(str(lowered.path))
     arrays = tensorrt_arrays(batch)
     [half] = evaluator.run(None, {name: arrays[name] for name in evaluator.input_names})
@@ -158,9 +158,8 @@ def test_a_prompt_is_left_out_of_the_pooling(make_checkpoint: Factory, tmp_path:
         np.testing.assert_allclose(ours(checkpoint, batch), expected, atol=1e-5)
         without = theirs(folder, ["Tafuta: " + text for text in TEXTS], prompt="")
         assert np.abs(expected - without).max() > 0.01
-        lowered = lower_graph(
-            trace_checkpoint(checkpoint), lowering_for("tensorrt-rtx", "fp16"), None
-        )
+        lowering = lowering_for("tensorrt-rtx", "fp16")
+        lowered = lower_graph(trace_checkpoint(checkpoint), lowering, None, checkpoint=checkpoint)
         evaluator = ReferenceEvaluator(str(lowered.path))
         arrays = tensorrt_arrays(batch)
         [half] = evaluator.run(None, {name: arrays[name] for name in evaluator.input_names})
@@ -202,7 +201,8 @@ def test_every_activation_of_torch(make_checkpoint: Factory, tmp_path: Path) -> 
     batch = batch_of(checkpoint, folder, TEXTS)
     expected = theirs(folder, TEXTS)
     np.testing.assert_allclose(ours(checkpoint, batch), expected, atol=1e-4)
-    lowered = lower_graph(trace_checkpoint(checkpoint), lowering_for("tensorrt-rtx", "fp16"), None)
+    lowering = lowering_for("tensorrt-rtx", "fp16")
+    lowered = lower_graph(trace_checkpoint(checkpoint), lowering, None, checkpoint=checkpoint)
     evaluator = ReferenceEvaluator(str(lowered.path))
     arrays = tensorrt_arrays(batch)
     [half] = evaluator.run(None, {name: arrays[name] for name in evaluator.input_names})

@@ -22,15 +22,23 @@ from xopt.calibrate.sampling import draw_sample
 from xopt.calibrate.sites import read_sites
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.lower import lower_graph, lowered_fingerprint
-from xopt.compile.lower_openvino import AffineLowerer
+from xopt.compile.lower_openvino import AffineLowerer, movable
 from xopt.compile.packed_encoder import PackedEncoder
 from xopt.compile.recipes import lowering_for
 from xopt.compile.trace import trace_checkpoint
+from xopt.encoders.plan import plan
+from xopt.encoders.spec import Block, EncoderSpec, Norm
 from xopt.errors import InputError, UnsupportedError
 from xopt.packing import Encoding, PackedBatch, pack
 from xopt.tokenization import Tokenizer
 
 Factory = Callable[..., Path]
+LINEAR = ("q", "k", "v", "attention_output", "ffn_in", "ffn_out")
+
+
+def encoder(block: Block) -> EncoderSpec:
+    """Of one layer."""
+    return EncoderSpec("any", 8, 2, 2, 4, 16, 9, 5, 0, 0, 5, 8, Norm(1e-5), (block,))
 
 
 def lowered(
@@ -39,7 +47,8 @@ def lowered(
     checkpoint = Checkpoint.open(folder)
     graph = trace_checkpoint(checkpoint)
     ranges = calibrated(checkpoint, graph, folder, alpha) if precision == "int8" else None
-    return checkpoint, graph, lower_graph(graph, lowering_for("openvino", precision), ranges)
+    lowering = lowering_for("openvino", precision)
+    return checkpoint, graph, lower_graph(graph, lowering, ranges, checkpoint=checkpoint)
 
 
 def calibrated(checkpoint: Checkpoint, graph: Graph, folder: Path, alpha: float) -> Ranges:
@@ -136,6 +145,46 @@ def test_middles_leave_with_the_norms_and_come_back(
     # 127 * 2**-24 of a step, of all that a sum adds up; 12 times as much in squares, at 8 sites.
     allowed = (8 * 12 * 2 * 127 * 64**0.5 * 2**-24) ** 0.5
     assert np.linalg.norm(answer - other) <= allowed * np.linalg.norm(answer - exact)
+
+
+def test_layers_of_like_weights_are_told_apart(make_checkpoint: Factory) -> None:
+    """The exporter makes one constant of small ones that are equal; ranges are each layer's own."""
+    folder = make_checkpoint("xlm-roberta", "tag", seed=6, hidden_size=32, num_attention_heads=2)
+    tensors = load_file(folder / "model.safetensors")
+    first = {name: value for name, value in tensors.items() if ".layer.0." in name}
+    tensors |= {
+        name.replace(".layer.0.", ".layer.1."): value.clone() for name, value in first.items()
+    }
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    checkpoint, graph, small = lowered(folder, "int8")
+    names = {tensor.name for tensor in onnx.load(small.path).graph.initializer}
+    weights = {f"layers.{n}.{part}.weight.int8" for n in range(2) for part in LINEAR}
+    assert weights <= names
+    batch = calibrated_batch(checkpoint)
+    exact, close = (evaluate(p, graph.manifest["inputs"], batch) for p in (graph.path, small.path))
+    assert distance(close, exact) <= MARGIN * rounding_error(checkpoint, batch, "int8")
+
+
+def test_a_middle_moves_where_the_norm_is_read_by_nothing_else() -> None:
+    """By hand, of the blocks' drawings in each family's own paper."""
+    norm, half = Norm(1e-5), Norm(1e-5, "rms", bias=False)
+    post, pre = (
+        {"layers.0.qkv_in": found}
+        for found in (
+            ("embeddings.norm", "layers.0.attention_output"),
+            ("layers.0.attention_norm", None),
+        )
+    )
+    post["layers.0.ffn_in"] = "layers.0.attention_norm", "layers.0.ffn_out"
+    pre["layers.0.ffn_in"] = "layers.0.ffn_norm", None
+    assert movable(plan(encoder(Block("post", norm, norm)))) == post
+    assert movable(plan(encoder(Block("pre", norm, norm)))) == pre
+    # ModernBERT's first layer: what it reads is the embeddings' norm, and goes on to the residual.
+    first = post | {"layers.0.ffn_in": pre["layers.0.ffn_in"]}
+    assert movable(plan(encoder(Block("pre", None, norm)))) == first
+    assert movable(plan(encoder(Block("pre", half, half)))) == {}
+    # Another norm stands between a part and its residual.
+    assert movable(plan(encoder(Block("both", norm, norm)))) == pre
 
 
 def test_a_bias_takes_back_what_rounding_moved(make_checkpoint: Factory) -> None:

@@ -43,7 +43,7 @@ def test_evenly_attended_tokens_are_not_rounded_away(make_checkpoint: Factory) -
     save_file(weights, path, {"format": "pt"})
     checkpoint, graph, forced, ranges = lowered(folder, "int8")
     options = BuildOptions(str(folder), target="tensorrt-rtx")
-    chosen = lower_graph(graph, choose_lowering(options, checkpoint), ranges)
+    chosen = lower_graph(graph, choose_lowering(options, checkpoint), ranges, checkpoint=checkpoint)
     ids = np.random.default_rng(5).choice(np.arange(4, 40), tokens).astype(np.int32)
     batch = pack(
         [Encoding(ids, np.zeros(tokens, np.int32))], first_position=checkpoint.config.first_position

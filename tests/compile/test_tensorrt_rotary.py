@@ -63,7 +63,7 @@ def lowered(
         )
     # Attention is in fp16 for all of them, so that they can be compared.
     lowering = replace(choose_lowering(options, checkpoint), attention=False)
-    return checkpoint, lower_graph(graph, lowering, ranges)
+    return checkpoint, lower_graph(graph, lowering, ranges, checkpoint=checkpoint)
 
 
 def batch_of(checkpoint: Checkpoint) -> PackedBatch:

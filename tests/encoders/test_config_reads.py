@@ -89,6 +89,16 @@ def test_every_value_that_its_class_reads_is_read(prefix: str) -> None:
         ("Bert", {"position_embedding_type": "relative_key"}, "not at fault"),
         ("XLMRoberta", {"position_embedding_type": "rotary"}, "jinaai/jina-embeddings-v3-hf"),
         ("Gte", {"rope_scaling": {"type": "ntk", "factor": 8.0}}, "not at fault"),
+        (
+            "ModernBert",
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "rope_theta": 50.0, "factor": 2.0}
+                },
+                "rope_scaling": {"rope_type": "default"},
+            },
+            "not at fault",
+        ),
         ("DebertaV2", {"conv_kernel_size": 3}, "not at fault"),
         ("DebertaV2", {"pos_att_type": "p2p"}, "not at fault"),
         ("Gte", {"quantization_config": {"bits": 8}}, "made from"),
@@ -105,3 +115,21 @@ def test_another_copy_is_advised_only_where_it_could_help(
     with pytest.raises(CheckpointError) as caught:
         Checkpoint.open(folder)
     assert advice in caught.value.hint
+
+
+@pytest.mark.parametrize("prefix", [*CASES, "Roberta", "Camembert"])
+def test_a_value_that_is_left_out_is_its_class_s_own(prefix: str) -> None:
+    values = getattr(transformers, f"{prefix}Config")().to_dict() | SWITCHES.get(prefix, {})
+    family = family_of(values["model_type"], prefix)
+    whole, found, refused = family.read(Config(values, prefix)), 0, []
+    for name in set(values) - {"model_type", *SWITCHES.get(prefix, {})}:
+        try:
+            left = family.read(Config({k: v for k, v in values.items() if k != name}, prefix))
+        except CheckpointError as error:
+            refused.append(error.message)
+        else:
+            assert left == whole, name
+            found += 1
+    assert found > len(values) / 2
+    # Sizes: a guess would hide that the file is none of this family.
+    assert all("lacks a number: " in message for message in refused)

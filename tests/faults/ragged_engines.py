@@ -153,7 +153,9 @@ def _portable(scratch: Path, head: str, precision: str) -> Any:
     ranges = None
     if precision == "int8":
         ranges = ranges_of(checkpoint, graph, sample_of(checkpoint, options), options, Silent())
-    lowered = lower_graph(graph, lowering_for("tensorrt-rtx", precision), ranges)
+    lowered = lower_graph(
+        graph, lowering_for("tensorrt-rtx", precision), ranges, checkpoint=checkpoint
+    )
     folder = scratch / f"{head}-{precision}-portable"
     with publish(folder) as work:
         copy_portable(lowered, work)

@@ -29,8 +29,7 @@ CLOSED = 141
 # Options of which an empty value is a variable that was not set, and not what they do without one.
 NEVER_EMPTY = frozenset(
     ("-o", "--out", "--output", "--input", "--data", "--task", "--languages", "--reference",
-     "--against", "--work", "--lengths", "--calibration", "--fp32-sites", "--bf16-sites",
-     "--submission")
+     "--against", "--work", "--lengths", "--calibration", "--fp32-sites", "--submission")
 )  # fmt: skip
 # Commands that Ctrl-C is the usual end of, and what they say then.
 ENDS = {"serve": "The server has stopped."}

@@ -119,7 +119,9 @@ def _write_onnx(
         sample = sample_of(checkpoint, options)
         ranges = ranges_of(checkpoint, graph, sample, options, progress)
         progress.stage("lowering")
-        lowered = lower_graph(graph, choose_lowering(options, checkpoint), ranges)
+        lowered = lower_graph(
+            graph, choose_lowering(options, checkpoint), ranges, checkpoint=checkpoint
+        )
         place, digest = lowered.folder, lowered.fingerprint
     for name in ("graph.onnx", WEIGHTS):
         # A copy: ONNX refuses weights that have a second hard link.

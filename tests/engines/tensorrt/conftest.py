@@ -38,7 +38,7 @@ def lower_int8(folder: Path) -> LoweredGraph:
         CalibrationRecipe("minmax", alpha=0.8),
         first_position=checkpoint.config.first_position,
     )
-    return lower_graph(graph, lowering_for("tensorrt-rtx", "int8"), ranges)
+    return lower_graph(graph, lowering_for("tensorrt-rtx", "int8"), ranges, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope="session")

@@ -29,10 +29,12 @@ SIZES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
 @pytest.fixture(scope="module")
 def graphs(make_checkpoint: Callable[..., Path]) -> dict[str, LoweredGraph]:
     """A small encoder in fp16, in both forms."""
-    graph = trace_checkpoint(Checkpoint.open(make_checkpoint("xlm-roberta", "tag", **SIZES)))
-    native = lowering_for("tensorrt", "fp16")
-    plugin = replace(native, form="tensorrt-plugin")
-    return {"native": lower_graph(graph, native, None), "plugin": lower_graph(graph, plugin, None)}
+    checkpoint = Checkpoint.open(make_checkpoint("xlm-roberta", "tag", **SIZES))
+    graph, native = trace_checkpoint(checkpoint), lowering_for("tensorrt", "fp16")
+    forms = {"native": native, "plugin": replace(native, form="tensorrt-plugin")}
+    return {
+        name: lower_graph(graph, form, None, checkpoint=checkpoint) for name, form in forms.items()
+    }
 
 
 class Heard(Silent):

@@ -63,7 +63,7 @@ def lower(folder: Path, form: str) -> LoweredGraph:
             CalibrationRecipe(),
             first_position=checkpoint.config.first_position,
         )
-    return lower_graph(graph, lowering, ranges)
+    return lower_graph(graph, lowering, ranges, checkpoint=checkpoint)
 
 
 def without_plugins(source: Path, out: Path) -> int:

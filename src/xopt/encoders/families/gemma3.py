@@ -41,7 +41,7 @@ def _read(config: Config) -> EncoderSpec:
     window = config.size("sliding_window", 4096, least=0) // 2
     biases = frozenset({"q", "k", "v", "attention_output"})
     block = Block(
-        "both", norm, norm, config.activation("hidden_activation", "gelu_tanh"), gated=True,
+        "both", norm, norm, config.activation("hidden_activation", "gelu_pytorch_tanh"), gated=True,
         head_norm=norm, biases=biases if config.flag("attention_bias", False) else frozenset(),
     )  # fmt: skip
     spec = rotary_sizes(config, block, None, head_dim=256)

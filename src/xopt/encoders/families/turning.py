@@ -41,7 +41,15 @@ def turning(
         # It stands for all of the newer form.
         found, older = older, {}
     kind, share = _kind(found), found.get("partial_rotary_factor", 1.0)
-    if kind not in KINDS or share != 1.0 or _kind(older) != "default" or "rope_theta" in older:
+    # Its class would write those values over the newer ones of the kind of layer.
+    mixed = kind != "default" and bool(older)
+    if (
+        kind not in KINDS
+        or share != 1.0
+        or mixed
+        or _kind(older) != "default"
+        or "rope_theta" in older
+    ):
         wrong = kind if _kind(older) == "default" else _kind(older)
         raise CheckpointError(
             f"{config.where} scales its rotary positions ({spelled(wrong)}, share {share}); "
