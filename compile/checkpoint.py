@@ -103,6 +103,8 @@ class Checkpoint:
         raw = _read_config(place)
         asked = Config(raw, str(place))
         asked.refuse("quantization_config", {}, hint=QUANTIZED)
+        # transformers lets a text without padding see backwards alone then, whatever the class.
+        asked.refuse("is_causal", False)
         family = family_of(str(raw.get("model_type")), str(place))
         config = family.read(asked)
         modules = read_modules(folder, config.hidden)

@@ -86,6 +86,7 @@ def test_every_value_that_its_class_reads_is_read(prefix: str) -> None:
     [
         ("XLMRoberta", {"hidden_act": "sigmoid"}, "not at fault"),
         ("Bert", {"is_decoder": True}, "not at fault"),
+        ("DistilBert", {"is_causal": True}, "not at fault"),
         ("Bert", {"position_embedding_type": "relative_key"}, "not at fault"),
         ("XLMRoberta", {"position_embedding_type": "rotary"}, "jinaai/jina-embeddings-v3-hf"),
         ("Gte", {"rope_scaling": {"type": "ntk", "factor": 8.0}}, "not at fault"),
