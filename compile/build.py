@@ -26,6 +26,7 @@ from xopt.card import render_card
 from xopt.compile.builders import BUILDERS
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.context import BuildContext
+from xopt.compile.int8_form import tell_other_form
 from xopt.compile.lower import lowered_fingerprint
 from xopt.compile.options import BuildOptions
 from xopt.compile.public import ways_to
@@ -84,6 +85,7 @@ def build_bundle(
     check_encoder(options.engine, checkpoint.config, checkpoint.head.form, checkpoint.depth)
     builder = BUILDERS.resolve(options.engine)(options.builder)
     lowering = choose_lowering(options, checkpoint)
+    tell_other_form(checkpoint.training, lowering)
     check_head(options.engine, lowering, checkpoint.head)
     here = builder.look()
     sample = sample_of(checkpoint, options) if lowering.activations != "none" else None

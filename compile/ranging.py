@@ -10,6 +10,7 @@ from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
 from xopt.calibrate.sampling import Form, Sample, draw_sample, read_sample
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.int8_form import tuned_form
 from xopt.compile.options import BuildOptions
 from xopt.compile.trimming import Trimmed, trim
 from xopt.errors import InputError
@@ -19,7 +20,9 @@ from xopt.publishing import MANIFEST
 from xopt.reading import parse_json
 from xopt.tokenization import Tokenizer
 
-__all__ = ["choose_recipe", "form_of", "ranges_of", "sample_of", "trimmed_of"]
+__all__ = [
+    "choose_recipe", "form_of", "nearest_steps", "ranges_of", "sample_of", "trimmed_of",
+]  # fmt: skip
 
 # Labels that only a pair of texts can have, and tasks that ask with pairs.
 PAIR_LABELS = {
@@ -39,10 +42,12 @@ def choose_recipe(options: BuildOptions, checkpoint: Checkpoint) -> CalibrationR
     if stored is not None:
         known = stored.manifest["recipe"]
         recipe = replace(recipe, **{n: known[n] for n in ("method", "percentile", "alpha")})
-    training = checkpoint.training
-    if training is not None and training["phase"] == "qat":
-        return replace(recipe, levels=0, pair_sum=0)
-    return recipe
+    return recipe if tuned_form(checkpoint.training) is None else nearest_steps(recipe)
+
+
+def nearest_steps(recipe: CalibrationRecipe) -> CalibrationRecipe:
+    """The same ranges, with each weight left to the lowering, which takes its nearest step."""
+    return replace(recipe, levels=0, pair_sum=0)
 
 
 def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from xopt.compile.options import BuildOptions
+from xopt.compile.recipes import LOWERINGS
 from xopt.errors import InputError, did_you_mean
 from xopt.tune.sampling import CAP, SAMPLINGS, TEMPERATURE
 
@@ -51,6 +53,9 @@ class TuneOptions:
         freeze_embeddings: leave the embedding tables as they are.
         student_layers: distil the result into a copy with this many layers.
         qat: continue with fake quantizers at xopt's sites.
+        qat_target: whose INT8 they round as, as ``target`` of ``[build]``; the next two likewise.
+        qat_precision: ``int8``, or ``int8-attention`` for ``cuda``.
+        cpu: numbers of the CPU's INT8: ``any`` or ``vnni``.
         max_train_examples: of each task, drawn by the seed.
         max_dev_examples: of each task, the first ones.
         out: the folder of the result; in the cache if None.
@@ -80,6 +85,9 @@ class TuneOptions:
     freeze_embeddings: bool = False
     student_layers: int | None = None
     qat: bool = False
+    qat_target: str = "cpu"
+    qat_precision: str = "int8"
+    cpu: str | None = None
     max_train_examples: int | None = None
     max_dev_examples: int = 500
     out: str | None = None
@@ -144,6 +152,47 @@ class TuneOptions:
                 "--student-layers and --qat work on the head of a target task.",
                 hint="Add --target TASK.",
             )
+        self._check_form()
+
+    def _check_form(self) -> None:
+        """Which INT8 the quantizers round as."""
+        for name in ("qat_target", "qat_precision", "cpu"):
+            if not self.qat and getattr(self, name) != getattr(TuneOptions, name):
+                raise InputError(
+                    f"{_typed(name)} says which INT8 quantization-aware tuning is for.",
+                    hint=f"Add --qat, or leave {_typed(name)} out.",
+                )
+        possible: dict[str, list[str]] = {"cpu": ["int8"]}
+        for (target, precision), lowering in LOWERINGS.items():
+            if lowering.activations != "none":
+                possible.setdefault(target, []).append(precision)
+        if self.qat_target not in possible:
+            shown = [name for name in possible if name not in ("openvino", "null")]
+            raise InputError(
+                f"--qat-target is {self.qat_target!r}, which is no target with INT8.",
+                hint=did_you_mean(self.qat_target, shown),
+            )
+        if self.qat_precision not in possible[self.qat_target]:
+            raise InputError(
+                f"--qat-precision is {self.qat_precision!r}, which --qat-target {self.qat_target} "
+                "does not have in 8 bits.",
+                hint=f"Possible there: {', '.join(possible[self.qat_target])}.",
+            )
+        if self.cpu is not None and self.qat_target not in ("cpu", "openvino"):
+            raise InputError(
+                f"--cpu says which numbers a CPU takes; --qat-target is {self.qat_target}.",
+                hint="Leave one of them out.",
+            )
+        _ = self.int8
+
+    @property
+    def int8(self) -> BuildOptions:
+        """The build that quantization-aware tuning rounds as.
+
+        Raises:
+            InputError: no such CPU.
+        """
+        return BuildOptions(target=self.qat_target, precision=self.qat_precision, cpu=self.cpu)
 
 
 def _names(asked: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,10 @@ from typing import Any
 import torch
 
 from xopt.artifacts import check_place, fingerprint
+from xopt.compile.build import choose_lowering
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.int8_form import form_of_build
+from xopt.compile.recipes import check_encoder
 from xopt.compile.sources import locate
 from xopt.encoders.families import bert
 from xopt.errors import UnsupportedError, require
@@ -120,6 +123,8 @@ def tune_checkpoint(options: TuneOptions, progress: Progress | None = None) -> T
     source = locate(options.checkpoint)
     checkpoint = Checkpoint.open(source.folder, source=source.label)
     check_tunable(checkpoint)
+    if options.qat:
+        check_encoder(options.int8.engine, checkpoint.config, None, checkpoint.depth)
     folders = open_folder(options.data), options.translated and open_folder(options.translated)
     parent = Parent(source.folder, source.label, checkpoint.fingerprint, checkpoint.training)
     cached = True
@@ -179,7 +184,7 @@ def _run(
     if options.mlm is not None and stage.kind == "intermediate":
         texts = load_mlm_texts(None if options.mlm == "sample" else options.mlm)
     numbers = decide_numbers(data, options, mlm=texts is not None)
-    recipe = _recipe(stage, options, numbers)
+    recipe = _recipe(stage, parent, options, numbers)
     facts = [task.facts for task in data.values()]
     tools = tool_versions(*TOOLS)
     # The rows themselves, wherever they were read.
@@ -239,14 +244,16 @@ def _named(options: TuneOptions) -> dict[str, Any]:
     return found | {"out": options.out and Path(options.out).resolve().name}
 
 
-def _recipe(stage: Stage, options: TuneOptions, numbers: Numbers) -> dict[str, Any]:
+def _recipe(stage: Stage, parent: Parent, options: TuneOptions, numbers: Numbers) -> dict[str, Any]:
     """Everything but parent and data that the weights depend on."""
     names = MOVING + (MIXING if stage.kind == "intermediate" else ())
     found = {name: getattr(options, name) for name in names} | asdict(numbers)
     if stage.kind == "student":
         found["student_layers"] = options.student_layers
     if stage.kind == "qat":
-        found["calibration"] = calibration_facts()
+        lowering = choose_lowering(options.int8, Checkpoint.open(parent.folder))
+        found["form"] = form_of_build(lowering)
+        found["calibration"] = calibration_facts(options.int8)
     if process_count() > 1:
         found["processes"] = process_count()
     return found

@@ -22,7 +22,8 @@ from xopt.tune.heads import Heads, load_encoder, load_tuned, put_heads
 from xopt.tune.mlm import MlmBatches, MlmHead, masking_ids
 from xopt.tune.options import TuneOptions
 from xopt.tune.parts import words_of
-from xopt.tune.qat import insert_quantizers, measure_sites, remove_quantizers
+from xopt.tune.qat import insert_quantizers, remove_quantizers
+from xopt.tune.qat_sites import measure_sites
 from xopt.tune.recipes import Numbers, process_count
 from xopt.tune.training import DevSet, Trained, train_phase
 from xopt.tune.vocabulary import cut_table
@@ -102,7 +103,7 @@ def run_stage(
         extra_loss = Distillation(teacher, model)
         models = dict.fromkeys(models, model)
     if stage.kind == "qat":
-        insert_quantizers(model, measure_sites(folder))
+        insert_quantizers(model, measure_sites(folder, options.int8))
     base = encoder_of(model)
     if options.freeze_embeddings:
         for part in base.modules():

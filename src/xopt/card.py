@@ -159,8 +159,9 @@ def _phase_line(training: Mapping[str, Any]) -> str:
     parts = [f"{part['task']} ({part['train']:,} examples)" for part in training["data"]]
     result, recipe = training["result"], training["recipe"]
     scores = dict(result["scores"])[result["best_step"]]
+    form = f" for {recipe['form']}" if training["phase"] == "qat" and "form" in recipe else ""
     return (
-        f"{PHASES[training['phase']]}: {', '.join(parts)}; {result['best_step']:,} steps, "
+        f"{PHASES[training['phase']]}: {', '.join(parts)}{form}; {result['best_step']:,} steps, "
         f"learning rate {recipe['lr']:g}, seed {recipe['seed']}; "
         f"English dev score {scores['score']:.1f}"
     )

@@ -100,6 +100,14 @@ def test_padding_masks_and_targets() -> None:
         ({"seed": -1}, "--seed"),
         ({"mlm": "sample"}, "phase 2"),
         ({"target": None, "intermediate": ("mnli",), "qat": True}, "--target TASK"),
+        ({"cpu": "any"}, "Add --qat"),
+        ({"qat_target": "cuda"}, "Add --qat"),
+        ({"qat": True, "qat_target": "cudda"}, "Did you mean 'cuda'"),
+        ({"qat": True, "qat_target": "torch-tensorrt"}, "no target with INT8"),
+        ({"qat": True, "qat_precision": "fp16"}, "Possible there: int8"),
+        ({"qat": True, "qat_target": "tensorrt", "qat_precision": "int8-attention"}, "8 bits"),
+        ({"qat": True, "qat_target": "cuda", "cpu": "any"}, "Leave one of them out"),
+        ({"qat": True, "cpu": "avx2"}, "Unknown --cpu 'avx2'"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(change: dict[str, Any], message: str) -> None:

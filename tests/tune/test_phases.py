@@ -228,9 +228,22 @@ def test_gradient_accumulation_takes_the_same_examples(make_checkpoint: Any, toy
     assert report["batches"] == {"panx": 8}
 
 
-@pytest.mark.parametrize(("change", "layers"), [({"student_layers": 1}, 1), ({"qat": True}, 2)])
+@pytest.mark.parametrize(
+    ("change", "layers", "form"),
+    [
+        ({"student_layers": 1}, 1, None),
+        ({"qat": True, "cpu": "any"}, 2, "cpu-any"),
+        ({"qat": True, "qat_target": "tensorrt-rtx"}, 2, "tensorrt-attention"),
+    ],
+)
 def test_the_result_is_distilled_or_trained_on_with_fake_quantizers(
-    change: dict[str, Any], layers: int, make_checkpoint: Any, toy_data: Any, tmp_path: Path
+    change: dict[str, Any],
+    layers: int,
+    form: str | None,
+    make_checkpoint: Any,
+    toy_data: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     common: dict[str, Any] = {
         "checkpoint": str(make_checkpoint()), "target": "panx",
@@ -242,8 +255,12 @@ def test_the_result_is_distilled_or_trained_on_with_fake_quantizers(
     assert weights_digest(result) != weights_digest(plain)
     names = set(load_file(result.folder / "model.safetensors"))
     assert names <= set(load_file(plain.folder / "model.safetensors"))
+    assert result.report["recipe"].get("form") == form
     bundle = build_bundle(
-        BuildOptions(str(result.folder), precision="int8", out=str(tmp_path / "bundle"))
+        BuildOptions(str(result.folder), cpu="any", out=str(tmp_path / "b"))
     ).bundle
+    assert (form or "") in (bundle.folder / "card.md").read_text()
+    told = [record for record in caplog.records if "Quantization-aware" in record.getMessage()]
+    assert len(told) == (form == "tensorrt-attention")
     assert bundle.manifest["shape"]["layers"] == layers
     assert bundle.manifest["provenance"]["training"]["phase"] in ("student", "qat")

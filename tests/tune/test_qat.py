@@ -23,12 +23,12 @@ from xopt.encoders.plan import plan, site_names
 from xopt.model.session import Session
 from xopt.tokenization import Tokenizer
 from xopt.tune.qat import (
-    RowQuantizer,
     insert_quantizers,
-    measure_sites,
     quantizers_of,
     remove_quantizers,
 )
+from xopt.tune.qat_sites import measure_sites
+from xopt.tune.quantizers import RowQuantizer
 
 Factory = Callable[..., Path]
 LABELS = ["a", "b", "c"]
@@ -71,7 +71,7 @@ def folder(make_checkpoint: Factory) -> Path:
 def test_quantizers_sit_at_exactly_the_sites_of_the_int8_recipe(folder: Path) -> None:
     model = load(folder)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
-    sites = insert_quantizers(model, measure_sites(folder))
+    sites = insert_quantizers(model, measure_sites(folder, BuildOptions()))
     recipe = {"qkv_in", "context", "ffn_in", "ffn_act", "embeddings"}
     every = site_names(plan(Checkpoint.open(folder).config))
     assert sites == [s for s in every if s.rpartition(".")[2] in recipe]
@@ -109,7 +109,7 @@ def test_the_simulation_is_closer_to_the_engine_than_fp32_is(folder: Path, tmp_p
     model = load(folder).eval()
     with torch.no_grad():
         exact = logits_of(model, folder, given).numpy()
-        insert_quantizers(model, measure_sites(folder))
+        insert_quantizers(model, measure_sites(folder, BuildOptions()))
         simulated = logits_of(model, folder, given).numpy()
     assert np.abs(int8 - exact).mean() > 1e-4
     assert np.abs(int8 - simulated).mean() < 0.25 * np.abs(int8 - exact).mean()
@@ -132,7 +132,7 @@ def test_rows_are_rounded_as_the_build_rounds_them() -> None:
 
 def test_every_weight_gets_a_gradient_and_ranges_stay(folder: Path) -> None:
     model = load(folder)
-    insert_quantizers(model, measure_sites(folder))
+    insert_quantizers(model, measure_sites(folder, BuildOptions()))
     loss = F.cross_entropy(logits_of(model, folder, texts(6)), torch.arange(6) % 3)
     loss.backward()
     names = [name for name, p in model.named_parameters() if p.grad is None]
@@ -193,7 +193,7 @@ def test_int8_after_qat_is_no_worse_than_after_as_much_plain_tuning(
     for name in ("ptq", "qat"):
         model = load(tuned)
         if name == "qat":
-            insert_quantizers(model, measure_sites(tuned))
+            insert_quantizers(model, measure_sites(tuned, BuildOptions()))
         losses = train(model, tuned, 8, 5e-4)
         assert losses[-1] < losses[0]
         remove_quantizers(model)

@@ -216,10 +216,22 @@ class _Planner:
         if cell.student_layers:
             options["student_layers"] = cell.student_layers
         if cell.qat:
-            options["qat"] = True
+            options |= {"qat": True} | self._form()
         name = f"{cell.target}-from-{cell.intermediate}-s{cell.seed}"
         name += f"-l{cell.student_layers}" if cell.student_layers else ""
         return self._tune(cell, options, name + ("-qat" if cell.qat else ""), step)
+
+    def _form(self) -> dict[str, Any]:
+        """What ``--qat`` rounds as: the first INT8 that is built; what is no default of it."""
+        e = self.experiment
+        for engine, precision in itertools.product(map(engine_of, e.engines), e.precisions):
+            lowering = LOWERINGS.get((engine, precision))
+            if lowering is None or lowering.activations == "none":
+                continue
+            found = {} if lowering.activations == "uint8" else {"qat_target": engine}
+            found |= {} if precision == "int8" else {"qat_precision": precision}
+            return found | ({} if found or e.build.get("cpu") is None else {"cpu": e.build["cpu"]})
+        return {}
 
     def _tune(self, cell: Cell, options: dict[str, Any], name: str, before: Step | None) -> Step:
         options |= {"seed": cell.seed, "data": self.experiment.data}

@@ -28,9 +28,8 @@ LIKE = "docs/sweep.md shows what one looks like."
 # The target whose examples are no good apart from the others of their language.
 UNCUT = "bucc2018"
 # What the sweep itself sets.
-TUNE_KEYS_TAKEN = (
-    "checkpoint", "intermediate", "target", "data", "seed", "student_layers", "qat", "out",
-)  # fmt: skip
+TUNE_KEYS_TAKEN = ("checkpoint", "intermediate", "target", "data", "seed", "student_layers", "qat",
+                   "qat_target", "qat_precision", "cpu", "out")  # fmt: skip
 # What phase 3 has no use for.
 PHASE_2_KEYS = ("mlm", "translated")
 BUILD_KEYS_TAKEN = ("checkpoint", "precision", "target", "out")

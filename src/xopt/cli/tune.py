@@ -127,6 +127,24 @@ def tune(
     qat: Annotated[
         bool | None, typer.Option("--qat", help="Go on with fake quantizers at xopt's sites.")
     ] = None,
+    qat_target: Annotated[
+        str | None,
+        typer.Option(
+            help="For --qat: whose INT8 they round as, as xopt build --target: cpu, cuda, tensorrt "
+            "or tensorrt-rtx. Default: cpu."
+        ),
+    ] = None,
+    qat_precision: Annotated[
+        str | None,
+        typer.Option(help="For --qat: int8, or int8-attention for cuda. Default: int8."),
+    ] = None,
+    cpu: Annotated[
+        str | None,
+        typer.Option(
+            help="For --qat: numbers of the CPU's INT8, any or vnni, as xopt build --cpu. Default: "
+            "vnni where this machine has it."
+        ),
+    ] = None,
     max_train_examples: Annotated[
         int | None, typer.Option(help="Of each task, drawn by the seed.")
     ] = None,
@@ -147,7 +165,8 @@ def tune(
         "sampling": sampling, "temperature": temperature, "examples_cap": examples_cap,
         "mlm": mlm, "mlm_share": mlm_share, "translated": translated, "precision": precision,
         "gradient_accumulation": gradient_accumulation, "freeze_embeddings": freeze_embeddings,
-        "student_layers": student_layers, "qat": qat, "max_train_examples": max_train_examples,
+        "student_layers": student_layers, "qat": qat, "qat_target": qat_target,
+        "qat_precision": qat_precision, "cpu": cpu, "max_train_examples": max_train_examples,
         "max_dev_examples": max_dev_examples, "out": out,
         "intermediate": None if intermediate is None else tuple(intermediate.split(",")),
     }  # fmt: skip
