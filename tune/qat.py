@@ -143,6 +143,6 @@ def _return_mean(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     mean = getattr(module, MEAN)
     if mean is None:
         return output
-    exact: Any = module.get_submodule("parametrizations").weight.original
+    exact: Tensor = module.get_parameter("parametrizations.weight.original")
     returned: Tensor = output + exact @ mean
     return returned

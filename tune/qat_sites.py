@@ -83,11 +83,11 @@ class Measured:
         if not self.half:
             divisor = np.float32(1) if site.divisor is None else site.divisor
             return WeightQuantizer(divisor, pair_sum=pair_sum)
-        rows = np.float32(1)
+        rows: Array | np.float32 = np.float32(1)
         if linear == "q":
             rows = np.float32(self.scale)
-        elif linear == "v" and (divisor := self.sites[f"{site.layer}.context"].divisor) is not None:
-            rows = _inverse(divisor)
+        elif linear == "v" and (later := self.sites[f"{site.layer}.context"].divisor) is not None:
+            rows = _inverse(later)
         if site.divisor is None:
             return WeightQuantizer(np.float32(1), rows=rows)
         if site.kind == "context":

@@ -67,7 +67,7 @@ def _rows(values: Tensor) -> Tensor:
 
 def _heads(rows: Tensor, like: Tensor) -> Tensor:
     """``[B, S, heads · d]`` -> ``[B, heads, S, d]``."""
-    return rows.unflatten(2, (like.shape[1], like.shape[3])).transpose(1, 2)
+    return rows.view(*rows.shape[:2], like.shape[1], like.shape[3]).transpose(1, 2)
 
 
 def use_quantized_attention(model: Any) -> None:

@@ -156,7 +156,7 @@ def test_the_sample_of_the_quantizers_is_in_the_fingerprint(
     monkeypatch.setattr(phases, "run_stage", stop)
     assert tune_checkpoint(options).cached
     facts = report["recipe"]["calibration"] | {"seed": 1}
-    monkeypatch.setattr(phases, "calibration_facts", lambda: facts)
+    monkeypatch.setattr(phases, "calibration_facts", lambda *_: facts)
     with pytest.raises(InputError, match="trained"):
         tune_checkpoint(options)
     assert trained == ["qat"]
