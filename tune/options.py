@@ -53,7 +53,7 @@ class TuneOptions:
         freeze_embeddings: leave the embedding tables as they are.
         student_layers: distil the result into a copy with this many layers.
         qat: continue with fake quantizers at xopt's sites.
-        qat_target: whose INT8 they round as, as ``target`` of ``[build]``; the next two likewise.
+        qat_target: whose INT8 they round as, as ``target`` of ``[build]``; so the next two.
         qat_precision: ``int8``, or ``int8-attention`` for ``cuda``.
         cpu: numbers of the CPU's INT8: ``any`` or ``vnni``.
         max_train_examples: of each task, drawn by the seed.

@@ -79,26 +79,6 @@ def test_what_cannot_be_is_left_out_with_its_reason() -> None:
         plan_of(precisions=["fp32"], engines=["cuda"])
 
 
-@pytest.mark.parametrize(
-    ("asked", "form"),
-    [
-        ({"engines": ["cuda", "cpu"], "precisions": ["fp16", "int8"]}, {"qat_target": "cuda"}),
-        ({"build": {"cpu": "any"}}, {"cpu": "any"}),
-        ({"engines": ["cuda"], "precisions": ["int8-attention"]},
-         {"qat_target": "cuda", "qat_precision": "int8-attention"}),
-        ({"precisions": ["fp32"]}, {}),
-    ],
-)  # fmt: skip
-def test_quantizers_are_for_the_first_int8_that_is_built(
-    asked: dict[str, Any], form: dict[str, str]
-) -> None:
-    plan = plan_of(**{"targets": ["panx"], "qat": [True], "precisions": ["int8"], **asked})
-    [options] = [step.options for step in plan.steps if step.kind == "tune"]
-    names = ("qat_target", "qat_precision", "cpu")
-    assert {name: options[name] for name in names if name in options} == form
-    TuneOptions(**{k: v for k, v in options.items() if k != "checkpoint"})
-
-
 def test_what_a_result_depends_on_is_in_its_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     rows = tmp_path / "x" / "train.jsonl"
