@@ -149,6 +149,10 @@ def _read_hub(name: str) -> Iterator[tuple[str, str]]:
     why = "Reading a hub data set"
     datasets = require("datasets", extra="calibrate", why=why)
     _, identity, *config = name.split(":")
+    if not identity:
+        raise InputError(
+            f"{name} names no data set.", hint="Give its id: hub:ID, or hub:ID:CONFIG."
+        )
     with hub_at_hand(why=why, extra="calibrate") as hub:
         try:
             rows = datasets.load_dataset(identity, *config, split="train", streaming=True)
@@ -168,10 +172,14 @@ def _read_hub(name: str) -> Iterator[tuple[str, str]]:
 def _row(row: Mapping[str, Any], language: str, place: str) -> tuple[str, str]:
     column = next((c for c in TEXT_COLUMNS if isinstance(row.get(c), str)), None)
     if column is None:
+        other = next((c for c in TEXT_COLUMNS if c in row), None)
+        if other is not None:
+            raise DataError(f"{place}: {other} is {row[other]!r:.40}, which is no text.")
         raise DataError(
             f"{place}: no text column.", hint=f"Name it one of {', '.join(TEXT_COLUMNS)}."
         )
-    stated = next((row[c] for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str)), language)
+    named = (str(row[c]).strip() for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str))
+    stated = next(filter(None, named), language)
     return to_iso1(stated), _clean(row[column], place)
 
 

@@ -24,6 +24,7 @@ __all__ = ["BuildOptions"]
 
 # Of ranges with a zero point, behind an activation function; measured in docs/int8.md.
 HEADROOM = 1.0
+DEFAULT_PERCENTILE = CalibrationRecipe.percentile
 # Engines that read the graph as it is lowered; the others take the embeddings apart.
 TRIMS = ("openvino", "null")
 
@@ -50,7 +51,7 @@ class BuildOptions(TargetOptions):
     )
     calibration_tokens: int = option(16_384, "Token budget of the calibration sample.")
     ranges: str = option("minmax", "How ranges are found: minmax, percentile, entropy or mse.")
-    percentile: float = option(99.99, "For --ranges percentile.")
+    percentile: float = option(DEFAULT_PERCENTILE, "For --ranges percentile.")
     smooth: float = option(
         0.8,
         "SmoothQuant's alpha, 0 to below 1; 0 turns it off. Behind an activation function "
@@ -120,6 +121,11 @@ class BuildOptions(TargetOptions):
         self._check_languages()
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
+        if self.ranges != "percentile" and self.percentile != DEFAULT_PERCENTILE:
+            raise InputError(
+                f"--percentile is for --ranges percentile; the ranges are {self.ranges}.",
+                hint="Give --ranges percentile too, or leave --percentile out.",
+            )
         lowering_for(self.engine, self.precision)
         for name, what in (("cpu", "for which CPUs INT8 numbers are"),
                            ("fp32_sites", "what is not in INT8")):  # fmt: skip

@@ -121,6 +121,8 @@ def test_parquet(tmp_path: Path) -> None:
         ("a.jsonl", b"[1]", "line 1 is no JSON object"),
         ("a.jsonl", b'{"words": "x"}', "line 1: no text column"),
         ("a.jsonl", b'{"text": "  "}', "line 1: the text is empty"),
+        ("a.jsonl", b'{"text": 5}', "line 1: text is 5, which is no text"),
+        ("a.jsonl", b'{"text": null}', "line 1: text is None, which is no text"),
         ("a.parquet", b"PAR1", "no readable Parquet"),
         ("a.csv", b"x", "has the ending '.csv'"),
         ("a.txt", b"", "holds no text"),
@@ -130,6 +132,16 @@ def test_bad_files_are_named(tmp_path: Path, name: str, data: bytes, message: st
     (tmp_path / name).write_bytes(data)
     with pytest.raises((DataError, InputError), match=message):
         load_corpus(str(tmp_path / name))
+
+
+def test_an_empty_language_is_none(tmp_path: Path) -> None:
+    (tmp_path / "sw.jsonl").write_text('{"text": "Habari", "language": " ", "lang": ""}\n')
+    assert load_corpus(str(tmp_path / "sw.jsonl")).languages == ["sw"]
+
+
+def test_a_data_set_without_an_id_is_told() -> None:
+    with pytest.raises(InputError, match="hub: names no data set"):
+        load_corpus("hub:")
 
 
 def test_a_missing_corpus_says_what_is_possible(tmp_path: Path) -> None:

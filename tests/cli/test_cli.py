@@ -197,6 +197,7 @@ BAD = [
     (["build", "encoder/config.json"], "Give its folder: xopt build encoder"),
     (["build", "encoder", "--smooth", "2"], "--smooth is 2"),
     (["build", "encoder", "--ranges", "minmx"], "Did you mean 'minmax'?"),
+    (["build", "encoder", "--percentile", "95"], "--percentile is for --ranges percentile"),
     (["build", "encoder", "--calibration", "nowhere"], "There is no calibration corpus"),
     (["build", "encoder", "--calibration", "latin1.txt"], "not valid UTF-8"),
     (["build", "encoder", "-o", "encoder"], "is not something xopt made"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from xopt.cli.output import table
 from xopt.cli.serve import read_places
 from xopt.errors import InputError
 
@@ -36,6 +37,29 @@ def test_an_empty_variable_is_told(words: list[str], tmp_path: Path) -> None:
     assert done.returncode == 2
     assert f"{next(w for w in words if w.startswith('-')).rstrip('=')} is empty" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", [["calibrate", ""], ["run", "", "x"], ["--debug", "eval", "", "--task", "xnli"]]
+)
+def test_an_empty_first_argument_is_not_the_current_folder(
+    words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("Habari\n")
+    done = xopt(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"What follows xopt {words[words.index('') - 1]} is empty" in done.stderr
+
+
+def test_words_between_colons_are_no_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = xopt("inspect", "my:dog:bundle", cwd=tmp_path)
+    assert "my:dog:bundle" in done.stderr
+    table(":id: of a text", ["text"], [["a :dog: barks"]])
+    shown = capsys.readouterr().out
+    assert ":id: of a text" in shown
+    assert "a :dog: barks" in shown
 
 
 def test_a_report_is_not_written_over_another_file(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ CLOSED = 141
 # Options of which an empty value is a variable that was not set, and not what they do without one.
 NEVER_EMPTY = frozenset(
     ("-o", "--out", "--output", "--input", "--data", "--task", "--languages", "--reference",
-     "--against", "--work", "--lengths", "--calibration", "--fp32-sites", "--submission")
+     "--against", "--work", "--lengths", "--calibration", "--count", "--checkpoint", "--fp32-sites",
+     "--submission")
 )  # fmt: skip
 # Commands that Ctrl-C is the usual end of, and what they say then.
 ENDS = {"serve": "The server has stopped."}
@@ -156,7 +157,8 @@ def _check_values(words: Sequence[str]) -> None:
     """Refuse an empty value where nothing could be meant by it.
 
     Raises:
-        InputError: one of :data:`NEVER_EMPTY` is followed by an empty word.
+        InputError: one of :data:`NEVER_EMPTY` is followed by an empty word, or the command is: as a
+            folder that would be the current one.
     """
     if "--" in words:
         words = words[: list(words).index("--")]
@@ -168,6 +170,12 @@ def _check_values(words: Sequence[str]) -> None:
                 hint=f"Give {name} a value or leave it out; in a script, look whether its "
                 "variable is set.",
             )
+    if (command := _command(words)) and "" in words[words.index(command) + 1 :][:1]:
+        raise InputError(
+            f"What follows xopt {command} is empty.",
+            hint="Give it a value or leave it out; the current folder is a dot. In a script, look "
+            "whether its variable is set.",
+        )
 
 
 def _load_commands(words: Sequence[str]) -> None:

@@ -33,13 +33,16 @@ NARROWEST = 16
 
 
 def console() -> Console:
-    """Standard output; a pipe gets the whole width, so that nothing is cut."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+    """Standard output; a pipe gets the whole width, so that nothing is cut.
+
+    Texts are shown as they are: ``:dog:`` is no picture of one.
+    """
+    return Console(width=None if sys.stdout.isatty() else 120, emoji=False)
 
 
 def error_console() -> Console:
     """Standard error."""
-    return Console(stderr=True, soft_wrap=True)
+    return Console(stderr=True, soft_wrap=True, emoji=False)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
