@@ -1,4 +1,4 @@
-"""Does it matter which languages calibrate? English against many, at an equal count of tokens.
+"""Does it matter which languages calibrate? English against many, at an equal budget of tokens.
 
     python benchmarks/calibration.py --data DIR --out docs/results/calibration.json
 
