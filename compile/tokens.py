@@ -31,7 +31,7 @@ from xopt.errors import CheckpointError
 from xopt.hashing import sha256_file_cached
 from xopt.host import tool_versions
 from xopt.panics import panics_as_errors
-from xopt.reading import parse_json
+from xopt.reading import copied_again, parse_json
 from xopt.text_spec import Side
 
 __all__ = ["TokenizerFile", "normalizer_steps", "read_tokenizer"]
@@ -133,7 +133,9 @@ def _choose(
         document = json.loads(path.read_text(encoding="utf-8"))
         own = _fast(document)
     except Exception as error:
-        raise CheckpointError(f"{path} is no readable tokenizer.json: {error}.") from error
+        raise CheckpointError(
+            f"{path} is no readable tokenizer.json: {error}.", hint=copied_again(path)
+        ) from error
     if document["model"].get("dropout"):
         # Provilkov et al. 2020, "BPE-Dropout": made for training, and the library goes on with it.
         raise CheckpointError(

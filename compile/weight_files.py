@@ -12,6 +12,7 @@ from xopt.compile.st_folder import MODULES
 from xopt.compile.st_transformer import read_json
 from xopt.errors import CheckpointError, require
 from xopt.forms import reads
+from xopt.reading import copied_again
 
 if TYPE_CHECKING:
     import torch
@@ -150,5 +151,5 @@ def read_tensors(files: Iterable[Path]) -> Iterator[tuple[str, torch.Tensor]]:
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{path} is no readable safetensors file: {error}.",
-                hint="It may be truncated: download or copy it again.",
+                hint=copied_again(path),
             ) from error

@@ -19,8 +19,8 @@ from typing import IO, Any
 from xopt.errors import DataError, InputError, XoptError
 
 __all__ = [
-    "LONGEST_LINE", "parse_json", "parse_toml", "read_lines", "read_objects", "read_stream",
-    "read_text",
+    "LONGEST_LINE", "copied_again", "parse_json", "parse_toml", "read_lines", "read_objects",
+    "read_stream", "read_text",
 ]  # fmt: skip
 
 # Bytes. No encoder takes more of a text; to keep it would need memory without end.
@@ -34,6 +34,19 @@ END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 ESCAPES = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F])|.)")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+# How a file begins that git left in the place of a large one.
+POINTER = b"version https://git-lfs"
+
+
+def copied_again(path: Path) -> str:
+    """What to do about a file of a checkpoint that is not what its name says."""
+    with path.open("rb") as stream:
+        if stream.read(len(POINTER)) == POINTER:
+            return (
+                "Git LFS left its pointer there, not the file. In that folder, type: git lfs pull"
+            )
+    return "It may be truncated: download or copy it again."
 
 
 def parse_json(text: str | bytes) -> Any:
