@@ -64,7 +64,8 @@ def draw_sample(
     Args:
         corpus: the texts.
         tokenizer: of the checkpoint; texts are cut at its limit.
-        max_tokens: budget for all texts together, special tokens included; each class has a third.
+        max_tokens: budget for all texts together, special tokens included; each class has a third,
+            and what it cannot hold goes to the others.
         seed: of the order within strata.
         form: ``text``; ``pair``, each text with another of its language; or ``question``, the
             same, the shorter text first.
@@ -78,10 +79,17 @@ def draw_sample(
     for index in generator.permutation(len(encodings)):
         strata[class_of(len(encodings[index]))][corpus.rows[index][0]].append(int(index))
     chosen: list[int] = []
+    # What a class cannot hold goes to the next shorter one, before any is drawn.
+    budgets, missing = dict.fromkeys(LENGTH_CLASSES, max_tokens // len(LENGTH_CLASSES)), 0
+    for name in reversed(LENGTH_CLASSES):
+        budgets[name] += missing
+        held = sum(len(encodings[i]) for indices in strata[name].values() for i in indices)
+        missing = 0 if name == next(iter(LENGTH_CLASSES)) else max(0, budgets[name] - held)
+        budgets[name] -= missing
     # Short texts are many and cheap: what a class leaves over goes to the next, longer one.
     left = 0
     for name in LENGTH_CLASSES:
-        budget = max_tokens // len(LENGTH_CLASSES) + left
+        budget = budgets[name] + left
         taken = _draw_class(strata[name], encodings, budget, generator)
         left = budget - sum(len(encodings[i]) for i in taken)
         chosen += taken

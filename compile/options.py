@@ -121,11 +121,6 @@ class BuildOptions(TargetOptions):
         self._check_languages()
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
-        if self.ranges != "percentile" and self.percentile != DEFAULT_PERCENTILE:
-            raise InputError(
-                f"--percentile is for --ranges percentile; the ranges are {self.ranges}.",
-                hint="Give --ranges percentile too, or leave --percentile out.",
-            )
         lowering_for(self.engine, self.precision)
         for name, what in (("cpu", "for which CPUs INT8 numbers are"),
                            ("fp32_sites", "what is not in INT8")):  # fmt: skip
@@ -136,7 +131,13 @@ class BuildOptions(TargetOptions):
                     hint=f"Leave {option_name} out, or build --precision int8.",
                 )
         self._check_search()
+        # It says which numbers are wrong by themselves.
         _ = self.recipe
+        if self.ranges != "percentile" and self.percentile != DEFAULT_PERCENTILE:
+            raise InputError(
+                f"--percentile is for --ranges percentile; the ranges are {self.ranges}.",
+                hint="Give --ranges percentile too, or leave --percentile out.",
+            )
         _ = self.builder
 
     def _check_search(self) -> None:

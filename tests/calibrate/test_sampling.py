@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xopt.calibrate.corpus import Corpus, load_corpus
-from xopt.calibrate.sampling import LENGTH_CLASSES, draw_sample
+from xopt.calibrate.sampling import LENGTH_CLASSES, class_of, draw_sample
 from xopt.tokenization import Tokenizer
 
 
@@ -30,6 +30,22 @@ def test_the_budget_holds_and_no_text_is_drawn_twice(
     sample = draw_sample(load_corpus(), tokenizer, max_tokens=budget, seed=seed)
     assert len(set(sample.rows)) == len(sample.rows) > 0
     assert sample.facts["tokens"] == sum(len(e) for e in sample.encodings) <= budget
+
+
+@pytest.mark.parametrize("classes", [{"short"}, {"middle"}, {"long"}, {"short", "long"}])
+def test_a_corpus_without_some_lengths_fills_the_budget(
+    tokenizer: Tokenizer, classes: set[str]
+) -> None:
+    rows = [
+        row for row in load_corpus().rows if class_of(len(tokenizer.encode([row[1]])[0])) in classes
+    ]
+    lengths = [len(tokenizer.encode([text])[0]) for _, text in rows]
+    budget = sum(lengths) // 2
+    sample = draw_sample(Corpus("some", tuple(rows)), tokenizer, max_tokens=budget)
+    # What is left is less than the longest text that was not drawn.
+    unused = set(rows) - set(sample.rows)
+    longest = max(len(tokenizer.encode([text])[0]) for _, text in unused)
+    assert budget - longest < sample.facts["tokens"] <= budget
 
 
 def test_the_same_seed_draws_the_same_and_another_another(tokenizer: Tokenizer) -> None:
