@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from tests.tiny import save_checkpoint, save_tokenizer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -20,6 +21,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Triton reads it when it is first imported, which any test may do first.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# No test is held to a time of the wall clock.
+settings.register_profile("xopt", deadline=None)
+settings.load_profile("xopt")
 
 REPOSITORY = Path(__file__).parents[1]
 CheckpointFactory = Callable[..., Path]

@@ -22,7 +22,7 @@ def test_every_language_and_every_length_takes_part(tokenizer: Tokenizer) -> Non
     assert sample.facts["tokens"] <= 30_000
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(budget=st.integers(64, 20_000), seed=st.integers(0, 5))
 def test_the_budget_holds_and_no_text_is_drawn_twice(
     tokenizer: Tokenizer, budget: int, seed: int

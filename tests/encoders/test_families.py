@@ -50,7 +50,7 @@ def check(folder: Path, seed: int = 0) -> None:
 
 
 @pytest.mark.parametrize("prefix", CASES)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_family_answers_as_its_own_class_does(prefix: str, data: st.DataObject) -> None:
     numbers, heads = CASES[prefix]

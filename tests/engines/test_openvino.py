@@ -24,9 +24,7 @@ from xopt.packing import Encoding, PackedBatch, pack
 Factory = Callable[..., Path]
 
 
-@settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     mates=st.lists(st.integers(1, 120), max_size=30),
     length=st.integers(1, 120),

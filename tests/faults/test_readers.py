@@ -17,7 +17,7 @@ def test_bytes_of_a_stranger_end_in_a_value_or_an_error_that_was_promised(tmp_pa
     for reader in found.values():
         assert all(map(reader.holds, reader.seeds))
 
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(st.sampled_from(sorted(found)), st.integers(0), st.binary(max_size=40))
     def damaged(name: str, seed: int, other: bytes) -> None:
         random = Random(seed)

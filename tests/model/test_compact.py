@@ -89,7 +89,7 @@ def test_without_special_tokens_it_is_the_librarys(unigram: Path, tmp_path: Path
     assert type(open_compact(path, TextSpec(512))) is Tokenizer
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     texts=st.lists(
         st.text() | st.sampled_from(ODD) | st.text(st.sampled_from("ano ▁<s>é字"), max_size=30),

@@ -124,7 +124,7 @@ def exact(checkpoint: Checkpoint, found: list[Encoding]) -> np.ndarray:
     return np.asarray(reference_answers(reference_model(checkpoint), checkpoint, found))
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(numbers=modernbert(), head=st.sampled_from(["embed", "tag", "classify"]))
 def test_modernbert_answers_as_its_own_class_does(numbers: dict[str, Any], head: str) -> None:
     with tempfile.TemporaryDirectory() as place:

@@ -124,9 +124,7 @@ def test_scale(device: torch.device, cu_seqlens: CuSeqlens) -> None:
     assert_close(make_qkv(70, 1, 64, torch.float16, device), cu_seqlens([70]), 70, scale=0.5)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_answer_does_not_depend_on_batch_mates(
     data: st.DataObject, device: torch.device, cu_seqlens: CuSeqlens

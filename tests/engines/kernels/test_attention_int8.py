@@ -126,9 +126,7 @@ def test_close_to_attention_in_fp32(device: torch.device, cu_seqlens: CuSeqlens)
     assert ((out - exact).abs() <= bound * (PROBS_SCALE / 2) + 1e-4).all()
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_answer_does_not_depend_on_batch_mates(
     data: st.DataObject, device: torch.device, cu_seqlens: CuSeqlens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xopt.engines.tensorrt.profiles import choose_profile, plan_profiles, split_batch
@@ -23,7 +23,6 @@ def batch_of(lengths: list[int]) -> PackedBatch:
     return pack([Encoding(z, z) for z in zeros], first_position=2)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 512), min_size=1, max_size=60),
     st.sampled_from([64, 1024, 8192]),
