@@ -48,20 +48,23 @@ def torch_model(checkpoint: Path, attention: str = "sdpa") -> Any:
 
 
 def padded_logits(checkpoint: Path, attention: str = "sdpa") -> Any:
-    """The model with ids and mask as its only arguments, and an example of them."""
+    """As :func:`of_ids_and_mask`, of the classifier."""
+    return of_ids_and_mask(torch_model(checkpoint, attention), "logits")
+
+
+def of_ids_and_mask(model: Any, answer: str) -> Any:
+    """The model with ids and mask as its only arguments, one answer, and an example of both."""
     import torch
 
-    model = torch_model(checkpoint, attention)
-
-    class Logits(torch.nn.Module):
+    class OneAnswer(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids, attention_mask=attention_mask).logits
+            return getattr(self.model(input_ids, attention_mask=attention_mask), answer)
 
     ids = torch.ones((3, 7), dtype=torch.long)
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
-    return Logits().eval(), (ids, mask)
+    return OneAnswer().eval(), (ids, mask)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_base import Ids, padded
+from cpu_base import Ids, of_ids_and_mask, padded
 from cpu_peers import openvino_groups, openvino_whole
 
 from xopt.artifacts import Bundle
@@ -143,24 +143,11 @@ def transformers_of(dtype: str, *, compiled: bool) -> Callable[..., Any]:
 
 
 def states_of(checkpoint: Path) -> Any:
-    """The checkpoint's class with ids and mask as its only arguments, and an example of them."""
-    import torch
+    """As :func:`~cpu_base.of_ids_and_mask`, of the checkpoint's class without a head."""
     from transformers import AutoModel
 
     model: Any = AutoModel.from_pretrained(checkpoint, dtype="float32").eval()
-
-    class States(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids, attention_mask=attention_mask).last_hidden_state
-
-    ids = torch.ones((3, 7), dtype=torch.long)
-    mask = torch.ones_like(ids)
-    mask[1, 4:] = 0
-    return States().eval(), (ids, mask)
+    return of_ids_and_mask(model, "last_hidden_state")
 
 
 PEERS: dict[str, Callable[..., Any]] = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xopt.errors import UnsupportedError
 
-__all__ = ["HALF", "Halves", "check_finite", "in_half", "weight_step"]
+__all__ = ["HALF", "Halves", "check_finite", "half_inverse", "in_half", "weight_step"]
 
 HALF = np.finfo(np.float16)
 CPU = "Build it for the CPU: xopt build --target cpu"
@@ -105,6 +105,12 @@ def in_half(value: np.float32) -> np.float32:
     """The nearest normal number of fp16, so that both sides of a product round alike."""
     with np.errstate(over="ignore"):
         return np.float32(np.float16(max(value, np.float32(HALF.tiny))))
+
+
+def half_inverse(divisor: NDArray[np.floating]) -> NDArray[np.float16]:
+    """One over SmoothQuant's divisor, in normal numbers of fp16."""
+    inverse: NDArray[np.float16] = (1 / divisor).astype(np.float16).clip(HALF.tiny)
+    return inverse
 
 
 def weight_step(

@@ -17,7 +17,7 @@ from xopt.calibrate.sites import Site
 from xopt.compile.centering import center_attention
 from xopt.compile.editing import GraphEditor
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.quantize import HALF, Halves, weight_step
+from xopt.compile.quantize import Halves, half_inverse, weight_step
 from xopt.compile.recipes import Lowering
 from xopt.encoders.plan import Linear
 from xopt.encoders.spec import SITES
@@ -122,7 +122,7 @@ class LinearLowerer:
         middle = None
         inverse = np.ones(1, np.float16)
         if divisor is not None:
-            inverse = (1 / divisor).astype(np.float16).clip(HALF.tiny)
+            inverse = half_inverse(divisor)
             factor = self.editor.constant(site + ".smooth", inverse)
             source = self.editor.emit("Mul", [source, factor], site + ".smoothed")
             weight = weight / inverse.astype(np.float32)[None, :]

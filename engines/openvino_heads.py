@@ -15,6 +15,8 @@ __all__ = ["LANES", "Attention", "Distances", "read_attention"]
 HEADS_FIRST = [0, 2, 1, 3]
 # The same, with the rows last.
 ROWS_LAST = [0, 2, 3, 1]
+# Rows and columns of a matrix for each head.
+TURNED = [0, 1, 3, 2]
 # Of [B, S, 3, heads, head_dim], so that the three come first.
 PARTS_FIRST = [2, 0, 3, 1, 4]
 LANES = 16
@@ -161,15 +163,14 @@ def _apart(*sides: Any, names: tuple[str, ...], rows_last: bool) -> tuple[Side, 
 
 def _side(node: Any, index: str, *, rows_last: bool) -> Side | None:
     """What is gathered by ``index`` and laid out by head."""
-    repeats = _is_repeated(node)
-    if rows_last and not repeats and node.get_type_name() == "Transpose":
+    if rows_last:
+        if node.get_type_name() != "Transpose":
+            return None
         if constant(node, 1) == ROWS_LAST:
             return _gathered(source(node, 0, "Reshape"), index)
-        if constant(node, 1) != [0, 1, 3, 2]:
+        if constant(node, 1) != TURNED:
             return None
         node = source(node, 0)
-    elif rows_last:
-        return None
     if _is_repeated(node):
         node = source(source(source(node, 0), 0), 0)
     if node.get_type_name() != "Transpose" or constant(node, 1) != HEADS_FIRST:
@@ -193,12 +194,20 @@ def _gathered(heads: Any, index: str) -> Side | None:
     count, width = shape[2].get_length(), shape[3].get_length()
     output, scale = _unclipped(gather.input_value(0)), 1.0
     rows = output.get_node()
-    factor = source(rows, 1, "Constant") if rows.get_type_name() == "Multiply" else None
-    if factor is not None and np.size(factor.get_data()) == 1:
-        output, scale = _unclipped(rows.input_value(0)), float(np.ravel(factor.get_data())[0])
+    factor = _factor(rows)
+    if factor is not None:
+        output, scale = _unclipped(rows.input_value(0)), factor
         rows = output.get_node()
     turned = _rotated(source(rows, 0)) if rows.get_type_name() == "Reshape" else None
     return Side(turned[0] if turned else output, count, width, scale, (turned or ())[1:])
+
+
+def _factor(node: Any) -> float | None:
+    """What a node multiplies all numbers by; None of any other node."""
+    found = source(node, 1, "Constant") if node.get_type_name() == "Multiply" else None
+    if found is None or np.size(found.get_data()) != 1:
+        return None
+    return float(np.ravel(found.get_data())[0])
 
 
 def _unclipped(output: Any) -> Any:
@@ -236,14 +245,13 @@ def _joint(
 ) -> tuple[Any, int, int, float] | None:
     """Output, heads, width of a head and scale of one projection that is gathered and split."""
     if rows_last:
-        if key.get_type_name() != "Transpose" or constant(key, 1) != [0, 1, 3, 2]:
+        if key.get_type_name() != "Transpose" or constant(key, 1) != TURNED:
             return None
         key = source(key, 0)
-    scaled = query if query.get_type_name() == "Multiply" else None
-    factor = source(scaled, 1, "Constant")
-    if factor is None or np.size(factor.get_data()) != 1:
+    factor = _factor(query)
+    if factor is None:
         return None
-    sides = source(scaled, 0), key, value
+    sides = source(query, 0), key, value
     if any(side.get_type_name() != "Squeeze" for side in sides):
         return None
     split = source(sides[0], 0, "Split")
@@ -259,4 +267,4 @@ def _joint(
     if not is_input(gather, 1, "pad_index") or any(shape[n].is_dynamic for n in (0, 2, 4)):
         return None
     parts, heads, width = (shape[n].get_length() for n in (0, 2, 4))
-    return (gather.input_value(0), heads, width, float(factor.get_data())) if parts == 3 else None
+    return (gather.input_value(0), heads, width, factor) if parts == 3 else None

@@ -21,7 +21,7 @@ from xopt.calibrate.sites import Site, read_sites
 from xopt.compile.build import BuildOptions, choose_lowering
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.quantize import HALF, in_half
+from xopt.compile.quantize import half_inverse, in_half
 from xopt.compile.ranging import nearest_steps, sample_of
 from xopt.compile.recipes import Lowering
 from xopt.compile.trace import graph_fingerprint
@@ -68,7 +68,7 @@ class Measured:
         if site.kind == "context":
             # Behind attention the divisor is in the values already, and nothing is moved.
             return SignedQuantizer(step, 1 if site.divisor is None else _inverse(site.divisor))
-        factor = np.float32(1) if site.divisor is None else _half_inverse(site.divisor)
+        factor = np.float32(1) if site.divisor is None else half_inverse(site.divisor)
         middle = np.float32(0) if site.middle is None else site.middle * factor
         return SignedQuantizer(step, factor, middle.astype(np.float16).astype(np.float32))
 
@@ -92,7 +92,7 @@ class Measured:
             return WeightQuantizer(np.float32(1), rows=rows)
         if site.kind == "context":
             return WeightQuantizer(site.divisor)
-        return WeightQuantizer(_half_inverse(site.divisor), inverse=True, rows=rows)
+        return WeightQuantizer(half_inverse(site.divisor), inverse=True, rows=rows)
 
     def attention(self, layer: str) -> AttentionQuantizer | None:
         """The quantizers within a layer's attention; None where that is not in 8 bits."""
@@ -162,8 +162,3 @@ def measure_sites(
 
 def _inverse(divisor: Array) -> Array:
     return np.asarray(1 / divisor, np.float32)
-
-
-def _half_inverse(divisor: Array) -> Array:
-    """One over SmoothQuant's divisor, as fp16 holds it."""
-    return (1 / divisor).astype(np.float16).clip(HALF.tiny).astype(np.float32)

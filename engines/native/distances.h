@@ -18,7 +18,7 @@ public:
         // Rows fall as distances do.
         m_low = h.rows[h.n - 1] / kLanes * kLanes;
         m_count = (h.rows[1 - h.n] + kLanes) / kLanes * kLanes - m_low;
-        const int64_t padded = h.query_rows || h.key_rows ? (h.n + kLanes - 1) / kLanes * kLanes : 0;
+        const int64_t padded = h.key_rows ? (h.n + kLanes - 1) / kLanes * kLanes : 0;
         scratch.reserve(Scratch::bytes_of<float>(m_count * padded) + Scratch::bytes_of<float>(m_count * kRows) +
                         Scratch::bytes_of<float>(h.d * kLanes));
         m_of_keys = scratch.take<float>(m_count * padded);
