@@ -50,8 +50,8 @@ def overview(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
         ``texts``, ``distinct`` and ``tokens``; ``languages``: for each its ``texts``, ``tokens``,
         ``unknown`` (share of its tokens) and most frequent ``script``; ``scripts`` (shares of
         letters); ``lengths``: texts by class, and percentiles in tokens; ``unknown``; ``cut``, the
-        texts that are longer than the encoder takes; ``absent``, the languages of XTREME that it
-        does not hold.
+        texts that are longer than the encoder takes; ``unnamed``, those whose language nothing
+        states; ``absent``, the languages of XTREME that it does not hold.
     """
     whole = tokenizer.encode([text for _, text in corpus.rows], max_tokens=None)
     known = [tokenizer.fast.token_to_id(name) for name in UNKNOWN_TOKENS]
@@ -88,6 +88,7 @@ def overview(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
                 for p in (0, 5, 50, 95, 100)
             },
         },
+        "unnamed": len(by_language.get(UNKNOWN, [])),
         "absent": [code for code in NAMES if code not in held] if held != {UNKNOWN} else [],
     }
 

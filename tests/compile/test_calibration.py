@@ -51,6 +51,7 @@ def test_a_corpus_is_counted(tokenizer_file: Path) -> None:
     assert found["tokens"] == sum(lengths)
     assert found["lengths"]["percentiles"]["100"] == max(lengths)
     assert sum(found["lengths"]["classes"].values()) == 4
+    assert found["unnamed"] == 1
     assert "sw" in found["absent"]
     assert "ru" not in found["absent"]
 

@@ -110,6 +110,11 @@ def _show(found: Calibration, options: BuildOptions) -> None:
     ]
     if corpus["cut"]:
         lines.append(f"cut: {corpus['cut']:,} texts are longer than the encoder takes")
+    if corpus["unnamed"]:
+        lines.append(
+            f"no language is stated of {corpus['unnamed']:,} texts (und): name their file by its "
+            "code, such as sw.txt, or add a column language"
+        )
     if corpus["absent"]:
         lines.append(f"of XTREME's 40 languages without a text: {' '.join(corpus['absent'])}")
     for line in lines:
