@@ -39,6 +39,7 @@ class Trimmed:
         vocabulary: all of it.
         kept: ``[vocabulary]``, which ids have a row.
         languages: it was trimmed to.
+        asked: how many pieces were to be kept, if there are not more that always are; 0 for all.
         corpus: of which the texts were counted.
         counted: how many texts were.
         held_out: language -> the tokens of each text that was not counted.
@@ -47,6 +48,7 @@ class Trimmed:
     vocabulary: Vocabulary
     kept: NDArray[np.bool_]
     languages: tuple[str, ...]
+    asked: int
     corpus: str
     counted: int
     held_out: Mapping[str, list[NDArray[np.int32]]]
@@ -78,6 +80,7 @@ class Trimmed:
         """``vocabulary`` of a bundle's manifest."""
         return {
             "languages": list(self.languages),
+            "asked": self.asked,
             "kept": int(self.kept.sum()),
             "of": len(self.kept),
             "corpus": self.corpus,
@@ -141,7 +144,7 @@ def trim(
         if apart:
             held_out[code] = apart
     kept = choose_pieces(vocabulary, codes, counted, most)
-    return Trimmed(vocabulary, kept, tuple(codes), corpus.name, texts, held_out)
+    return Trimmed(vocabulary, kept, tuple(codes), most, corpus.name, texts, held_out)
 
 
 def _texts(corpus: Corpus, code: str) -> list[str]:

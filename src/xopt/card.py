@@ -86,6 +86,12 @@ def vocabulary_lines(facts: Mapping[str, Any] | None) -> list[str]:
         f"{facts['counted_texts']:,} texts of {facts['corpus']} counted. The tokenizer is whole: "
         "texts of kept pieces have the same tokens, others are told."
     ]
+    # Bundles of before 2026-11-29 do not say how many were asked for.
+    if 0 < (asked := facts.get("asked", 0)) < facts["kept"]:
+        lines.append(
+            f"  - more than the {asked:,} of --pieces: special tokens, characters, signs "
+            "and the pieces of counted texts always stay"
+        )
     for code, found in facts["held_out"].items():
         share = {name: found[name] / found["tokens"] for name in KINDS}
         lines.append(

@@ -140,6 +140,9 @@ def test_the_manifest_says_what_is_kept_and_what_new_texts_lose(trimmed: Bundles
         assert found["unknown_after"] == found["unknown_before"] == 0
     card = (bundle.folder / "card.md").read_text(encoding="utf-8")
     assert "of 1,200 pieces, for Swahili, Hindi" in card
+    # Fewer were asked for than always stay.
+    assert facts["kept"] > 700 == facts["asked"]
+    assert "more than the 700 of --pieces" in card
     assert "unknown tokens 0.00% before, 0.00% after" in card
 
 
