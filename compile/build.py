@@ -185,8 +185,11 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     known = site_names(plan(checkpoint.config, checkpoint.head.layer))
     for site in lowering.fp32_sites:
         if site not in known:
+            # A layer's name stands for its four sites.
+            names = [name.strip() for name in (options.fp32_sites or "").split(",")]
+            typed = next(name for name in names if f"{site}.".startswith(f"{name}."))
             raise InputError(
-                f"--fp32-sites names {site!r}; this encoder has {checkpoint.depth} layers.",
+                f"--fp32-sites names {typed!r}; this encoder has {checkpoint.depth} layers.",
                 hint=f"Possible: layers.0 to layers.{checkpoint.depth - 1}, and embeddings.",
             )
     return lowering

@@ -97,16 +97,17 @@ class Checkpoint:
             InputError: no such pooling.
         """
         refuse_special(folder)
-        refuse_special(*(folder / name for _, name in module_paths(folder) if name))
-        place = encoder_folder(folder)
+        try:
+            refuse_special(*(folder / name for _, name in module_paths(folder) if name))
+            place = encoder_folder(folder)
+        except CheckpointError:
+            if (folder / "config.json").is_file():
+                # Advice for an encoder helps more than that for the modules around it.
+                _read_encoder(folder)
+            raise
         refuse_adapter(folder, place)
-        raw = _read_config(place)
-        asked = Config(raw, str(place))
-        asked.refuse("quantization_config", {}, hint=QUANTIZED)
-        # transformers lets a text without padding see backwards alone then, whatever the class.
-        asked.refuse("is_causal", False)
-        family = family_of(str(raw.get("model_type")), str(place))
-        config = family.read(asked)
+        asked, family, config = _read_encoder(place)
+        raw = asked.raw
         modules = read_modules(folder, config.hidden)
         path = folder / CONFIG
         sentence = read_json(path) if path.is_file() else {}
@@ -219,6 +220,16 @@ class Checkpoint:
         return re.sub(
             r"[^A-Za-z0-9._-]+", "-", self.source.split(" (")[0].split(":")[-1].split("/")[-1]
         )
+
+
+def _read_encoder(folder: Path) -> tuple[Config, Family, EncoderSpec]:
+    raw = _read_config(folder)
+    asked = Config(raw, str(folder))
+    asked.refuse("quantization_config", {}, hint=QUANTIZED)
+    # transformers lets a text without padding see backwards alone then, whatever the class.
+    asked.refuse("is_causal", False)
+    family = family_of(str(raw.get("model_type")), str(folder))
+    return asked, family, family.read(asked)
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:

@@ -69,6 +69,7 @@ def test_what_cannot_be_kept_is_refused(make_checkpoint: Factory, tmp_path: Path
         BuildOptions(folder, precision="fp32", fp32_sites="layers.0")
     with pytest.raises(InputError, match="takes no --fp32-sites"):
         BuildOptions(folder, target="cuda", fp32_sites="layers.0")
-    with pytest.raises(InputError, match="this encoder has 2 layers"):
-        build_bundle(BuildOptions(folder, fp32_sites="layers.2", out=str(tmp_path / "b")))
+    for typed, named in (("layers.1, layers.2", "layers.2"), ("layers.21.ffn_in",) * 2):
+        with pytest.raises(InputError, match=f"names '{named}'; this encoder has 2 "):
+            build_bundle(BuildOptions(folder, fp32_sites=typed, out=str(tmp_path / "b")))
     assert not (tmp_path / "b").exists()

@@ -110,6 +110,11 @@ def test_files_that_cannot_be_followed_are_named(folder: Path) -> None:
     refused("no Pooling")
     modules(folder, "Pooling", prefix="custom_code.")
     refused("no code of a checkpoint", "not at fault")
+    # As jina-embeddings-v3's folder first was: its encoder's advice comes first.
+    config = json.loads((folder / "config.json").read_text())
+    write(folder / "config.json", config | {"position_embedding_type": "rotary"})
+    refused("'rotary' positions", "jina-embeddings-v3-hf")
+    write(folder / "config.json", config)
     write(folder / "modules.json", [{"path": "../x", "type": MODULES + "Transformer"}])
     refused("outside of its folder")
     write(folder / "modules.json", [{"path": "", "type": MODULES + "Pooling"}])

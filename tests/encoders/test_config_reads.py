@@ -98,7 +98,7 @@ def test_every_value_that_its_class_reads_is_read(prefix: str) -> None:
                 },
                 "rope_scaling": {"rope_type": "default"},
             },
-            "not at fault",
+            "AutoConfig",
         ),
         ("DebertaV2", {"conv_kernel_size": 3}, "not at fault"),
         ("DebertaV2", {"pos_att_type": "p2p"}, "not at fault"),

@@ -41,21 +41,20 @@ def turning(
         # It stands for all of the newer form.
         found, older = older, {}
     kind, share = _kind(found), found.get("partial_rotary_factor", 1.0)
-    # Its class would write those values over the newer ones of the kind of layer.
-    mixed = kind != "default" and bool(older)
-    if (
-        kind not in KINDS
-        or share != 1.0
-        or mixed
-        or _kind(older) != "default"
-        or "rope_theta" in older
-    ):
-        wrong = kind if _kind(older) == "default" else _kind(older)
+    wrong = next((name for name in (kind, _kind(older)) if name not in KINDS), "")
+    if wrong or share != 1.0:
         raise CheckpointError(
-            f"{config.where} scales its rotary positions ({spelled(wrong)}, share {share}); "
-            f"supported: {', '.join(map(repr, KINDS))} over the whole head, for each kind of "
-            "layers by itself.",
+            f"{config.where} scales its rotary positions ({spelled(wrong or kind)}, share "
+            f"{share}); supported: {', '.join(map(repr, KINDS))} over the whole head.",
             hint=UNLIKE,
+        )
+    if _kind(older) != "default" or "rope_theta" in older or (older and kind != "default"):
+        # Its class writes those values over some of the newer ones.
+        raise CheckpointError(
+            f"{config.where} turns its rotary positions by rope_scaling, {spelled(older)}; where "
+            "kinds of layers differ, xopt reads rope_parameters alone.",
+            hint="Write rope_parameters as its class reads both, and leave rope_scaling out: "
+            "transformers.AutoConfig.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
     stated = {**found, TRAINED: config.get(TRAINED, found.get(TRAINED))}
     numbers = _Numbers(config, stated)
