@@ -82,11 +82,11 @@ def build_bundle(
     progress = StageClock(progress or Silent(), peak_rss_mib)
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
-    check_encoder(options.engine, checkpoint.config, checkpoint.head.form, checkpoint.depth)
+    check_encoder(options.engine, checkpoint.config, checkpoint.head, checkpoint.depth)
     builder = BUILDERS.resolve(options.engine)(options.builder)
     lowering = choose_lowering(options, checkpoint)
     tell_other_form(checkpoint.training, lowering)
-    check_head(options.engine, lowering, checkpoint.head)
+    check_head(options.engine, lowering, checkpoint.config, checkpoint.head, checkpoint.depth)
     here = builder.look()
     sample = sample_of(checkpoint, options) if lowering.activations != "none" else None
     lengths: tuple[int, ...] = ()

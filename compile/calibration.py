@@ -14,7 +14,7 @@ from xopt.calibrate.overview import overview
 from xopt.compile.build import choose_lowering, open_checkpoint
 from xopt.compile.options import BuildOptions
 from xopt.compile.ranging import ranges_of, sample_of
-from xopt.compile.recipes import check_encoder
+from xopt.compile.recipes import check_encoder, check_head
 from xopt.compile.trace import trace_checkpoint
 from xopt.errors import InputError
 from xopt.progress import Progress
@@ -61,12 +61,16 @@ def calibrate_checkpoint(
         check_place(out)
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
-    check_encoder(options.engine, checkpoint.config, checkpoint.head.form, checkpoint.depth)
-    if out is not None and choose_lowering(options, checkpoint).activations == "none":
-        raise InputError(
-            f"{options.precision} for {options.target} quantizes nothing by ranges.",
-            hint="Ask for --precision int8, or leave -o out to look at the corpus alone.",
-        )
+    about = checkpoint.config, checkpoint.head, checkpoint.depth
+    check_encoder(options.engine, *about)
+    if out is not None:
+        lowering = choose_lowering(options, checkpoint)
+        check_head(options.engine, lowering, *about)
+        if lowering.activations == "none":
+            raise InputError(
+                f"{options.precision} for {options.target} quantizes nothing by ranges.",
+                hint="Ask for --precision int8, or leave -o out to look at the corpus alone.",
+            )
     corpus = load_corpus(options.calibration)
     tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     found = overview(corpus, tokenizer)

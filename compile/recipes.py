@@ -7,7 +7,7 @@ from typing import Literal
 
 from xopt.compile.head_spec import Head
 from xopt.encoders.plan import needs
-from xopt.encoders.spec import EncoderSpec, HeadForm
+from xopt.encoders.spec import EncoderSpec
 from xopt.engines.cuda_weights import HEAD_DIMS
 from xopt.errors import InputError, UnsupportedError, did_you_mean
 
@@ -89,30 +89,38 @@ CUDA = (
 GATES = ("gelu", "silu")
 
 
-def check_encoder(target: str, spec: EncoderSpec, form: HeadForm | None, depth: int) -> None:
+def check_encoder(target: str, spec: EncoderSpec, head: Head | None, depth: int) -> None:
     """Refuse, before anything is measured, an encoder with operations that a target lacks.
 
     Args:
         target: as in :data:`LOWERINGS`.
         spec: the encoder.
-        form: of its head, if it has one.
+        head: on it, if there is one.
         depth: how many of its layers run.
 
     Raises:
         UnsupportedError: names the operations, and the targets that have them.
     """
-    lacks = _lacks(target, spec, form, depth)
+    lacks = _lacks(target, spec, head, depth)
     if lacks:
-        targets = dict.fromkeys(name for name, _ in LOWERINGS if name not in WHOLE_PLAN)
-        able = ["cpu", *(name for name in targets if not _lacks(name, spec, form, depth))]
         raise UnsupportedError(
             f"The target {target} cannot run this {spec.model_type} encoder: it lacks "
             f"{', '.join(lacks)}.",
-            hint=f"Build it for a target that has them: xopt build --target {' or '.join(able)}",
+            hint=_elsewhere(spec, head, depth),
         )
 
 
-def _lacks(target: str, spec: EncoderSpec, form: HeadForm | None, depth: int) -> list[str]:
+def _elsewhere(spec: EncoderSpec, head: Head | None, depth: int, attention: str = "") -> str:
+    """The targets that build the encoder and its head as well, as advice."""
+    targets = dict.fromkeys(name for name, _ in LOWERINGS if name not in WHOLE_PLAN)
+    able = ["cpu"]
+    for name in targets:
+        if not (_lacks(name, spec, head, depth) or (head and _head_lacks(name, head))):
+            able.append(f"{name} {attention}" if attention and name == "tensorrt" else name)
+    return f"Build it for a target that has them: xopt build --target {' or '.join(able)}"
+
+
+def _lacks(target: str, spec: EncoderSpec, head: Head | None, depth: int) -> list[str]:
     """What a target does not have of an encoder and its head, in words."""
     if target in WHOLE_PLAN:
         return []
@@ -123,6 +131,7 @@ def _lacks(target: str, spec: EncoderSpec, form: HeadForm | None, depth: int) ->
         if spec.head_dim not in HEAD_DIMS:
             asked.append(f"attention heads of {spec.head_dim} values")
         return asked
+    form = head.form if head is not None else None
     asked += [form.needs] if form is not None and form.needs else []
     if target == "tensorrt-rtx" and "rotary positions" in asked:
         asked = [name for name in asked if name not in RTX]
@@ -157,36 +166,35 @@ def lowering_for(target: str, precision: str) -> Lowering:
 EVERY_HEAD = ("openvino", "null", "tensorrt-rtx", "tensorrt")
 
 
-def check_head(target: str, lowering: Lowering, head: Head) -> None:
+def check_head(target: str, lowering: Lowering, spec: EncoderSpec, head: Head, depth: int) -> None:
     """Refuse a head that this target cannot do, before anything is calibrated.
 
     Raises:
-        UnsupportedError: names the targets that can.
+        UnsupportedError: names the targets that can, with this encoder under it.
     """
-    if not head.pooling:
-        return
-    if head.sparse is not None and target != "openvino":
-        raise UnsupportedError(
-            f"The target {target} does not give token weights beside an embedding.",
-            hint="Build with --target cpu, or move sparse_linear.safetensors out of the folder.",
-        )
-    if head.kind == "classify" and target not in WHOLE_PLAN:
-        raise UnsupportedError(
-            f"The target {target} does not do a cross-encoder made of modules yet: "
-            f"{'+'.join(head.pooling)} pooling, "
-            f"{', '.join(type(module).__name__ for module in head.modules)}.",
-            hint="Build it for the CPU: xopt build --target cpu",
-        )
-    simple = head.include_prompt and head.pooling in (("mean",), ("cls",))
     plugin = lowering.form == "tensorrt-plugin"
-    if (simple and (plugin or not head.modules)) or (target in EVERY_HEAD and not plugin):
+    lacks = _head_lacks(target, head, plugin=plugin)
+    if not lacks:
         return
+    what = f"{target} with the attention plugin" if plugin else target
+    hint = _elsewhere(spec, head, depth, "--attention native" if plugin else "")
+    if head.sparse is not None:
+        hint += ", or move sparse_linear.safetensors out of the folder."
+    raise UnsupportedError(f"The target {what} does not do {lacks}.", hint=hint)
+
+
+def _head_lacks(target: str, head: Head, *, plugin: bool = False) -> str:
+    """What a target does not do of a head, in words; nothing where it does all of it."""
+    if not head.pooling or target == "openvino":
+        return ""
+    if head.sparse is not None:
+        return "token weights beside an embedding"
     parts = ["+".join(head.pooling) + " pooling"]
     parts += [] if head.include_prompt else ["without the prompt"]
     parts += [type(module).__name__ for module in head.modules]
-    what = f"{target} with the attention plugin" if plugin else target
-    raise UnsupportedError(
-        f"The target {what} does not do this checkpoint's head yet: {', '.join(parts)}.",
-        hint="It does mean or cls pooling alone. Every head is done by "
-        "--target cpu, tensorrt-rtx, or tensorrt with --attention native.",
-    )
+    if head.kind == "classify" and target not in WHOLE_PLAN:
+        return f"a cross-encoder made of modules yet: {', '.join(parts)}"
+    simple = head.include_prompt and head.pooling in (("mean",), ("cls",))
+    if (simple and (plugin or not head.modules)) or (target in EVERY_HEAD and not plugin):
+        return ""
+    return f"this checkpoint's head yet (mean or cls pooling alone): {', '.join(parts)}"

@@ -11,9 +11,11 @@ from tests.encoders.test_families import CASES, SMALL
 
 import xopt.compile.build as stages
 from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.calibration import calibrate_checkpoint
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.recipes import LOWERINGS, check_encoder
 from xopt.errors import UnsupportedError
+from xopt.progress import Silent
 
 TARGETS = ("cuda", "tensorrt", "tensorrt-rtx", "torch-tensorrt")
 EVERY = dict.fromkeys(("embed", "mlm", "tag", "span", "classify", "choice"), TARGETS)
@@ -47,7 +49,7 @@ def test_a_target_takes_what_readme_says_and_refuses_the_rest_at_once(
         numbers = {name: WIDER.get(name, value) for name, value in SMALL[prefix].items()}
         checkpoint = Checkpoint.open(save(folder, prefix, head, **numbers))
         able = ABLE.get(prefix, {}).get(head, ())
-        facts = checkpoint.config, checkpoint.head.form, checkpoint.depth
+        facts = checkpoint.config, checkpoint.head, checkpoint.depth
         for target in ("openvino", *able):
             check_encoder(target, *facts)
         for target in set(TARGETS) - set(able):
@@ -75,6 +77,27 @@ def test_what_the_kernels_do_not_have_is_refused_at_once(
     wanted = BuildOptions(str(tmp_path), "int8", "cuda", out=str(tmp_path / "bundle"))
     with pytest.raises(UnsupportedError, match=f"it lacks {word}"):
         build_bundle(wanted, record=False)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "target", "able"),
+    [
+        # RMSNorm is not in the one, the last token's state not in the other.
+        ("EuroBert", "tensorrt-rtx", "cpu"),
+        ("EuroBert", "cuda", "cpu"),
+        ("Gte", "cuda", "cpu or tensorrt-rtx"),
+    ],
+)
+def test_a_target_that_a_refusal_names_takes_encoder_and_head(
+    prefix: str, target: str, able: str, tmp_path: Path
+) -> None:
+    save(tmp_path, prefix, "embed", **(SMALL[prefix] | {"hidden_size": 64}))
+    wanted = BuildOptions(str(tmp_path), "int8", target, pooling="lasttoken")
+    with pytest.raises(UnsupportedError) as caught:
+        build_bundle(wanted, record=False)
+    assert caught.value.hint.endswith(f"--target {able}")
+    with pytest.raises(UnsupportedError, match=str(caught.value.message)[:40]):
+        calibrate_checkpoint(wanted, tmp_path / "ranges", Silent())
 
 
 def test_int8_attention_needs_keys_that_are_not_rotated(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def made(folder: Path, prefix: str, head: str, **numbers: Any) -> Checkpoint:
     state = {name: tensor.half().float() for name, tensor in load_file(path).items()}
     save_file(state, path, metadata={"format": "pt"})
     checkpoint = Checkpoint.open(folder)
-    check_encoder("cuda", checkpoint.config, checkpoint.head.form, checkpoint.depth)
+    check_encoder("cuda", checkpoint.config, checkpoint.head, checkpoint.depth)
     return checkpoint
 
 
