@@ -9,6 +9,7 @@ and graphs).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator
@@ -113,6 +114,10 @@ class CudaEngine(Engine):
         self.prepare_s += time.perf_counter() - begin
 
     def _run(self, part: PackedBatch) -> NDArray[np.float32]:
+        if "token_type_ids" not in self.signature.inputs:
+            # A tokenizer numbers a pair's second text 1 though the encoder has no types: the
+            # kernel, which checks none, would read behind the table's one row.
+            part = dataclasses.replace(part, token_type_ids=np.zeros_like(part.token_type_ids))
         with self._entered(f"A batch of {part.tokens:,} tokens", "Run smaller batches."):
             return self.programs.run(part, self._shape(part)[0])
 

@@ -85,8 +85,9 @@ def made(folder: Path, prefix: str, head: str, **numbers: Any) -> Checkpoint:
 
 
 def batch_of(checkpoint: Checkpoint) -> tuple[list[Encoding], PackedBatch]:
-    # Few: the interpreter takes its time for each row.
-    found = tokens([9, 1, 6], types=max(checkpoint.config.types, 1))
+    # Few: the interpreter takes its time for each row. A tokenizer numbers the second text of a
+    # pair 1 also for an encoder without types, whose table in the kernel has one row.
+    found = tokens([9, 1, 6], types=max(checkpoint.config.types, 2))
     return found, pack(found, first_position=checkpoint.config.first_position)
 
 
