@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -237,7 +238,8 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         hint = KINDS_OF_CHECKPOINTS
         if (folder / MANIFEST).is_file():
-            hint = f"It was made by xopt already; ask it with: xopt inspect {folder}"
+            said = shlex.quote(str(folder))
+            hint = f"It was made by xopt already; ask it with: xopt inspect {said}"
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json.", hint=hint)
     raw: Mapping[str, Any] = read_json(path)
     return raw

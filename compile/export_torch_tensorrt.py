@@ -209,7 +209,7 @@ def convert(
     except Exception as error:
         raise BuildError(
             f"Torch-TensorRT could not build the encoder: {error}",
-            hint="The target tensorrt builds it from ONNX: xopt build --target tensorrt",
+            hint="The target tensorrt builds it from ONNX: xopt build CHECKPOINT --target tensorrt",
         ) from error
     return engine
 

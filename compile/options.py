@@ -155,7 +155,8 @@ class BuildOptions(TargetOptions):
             raise InputError(
                 f"--max-drop mixes INT8 and fp32 for the target cpu; this is {self.precision} for "
                 f"{self.target}.",
-                hint="Leave it out, and look at the loss with: xopt eval BUNDLE --max-drop",
+                hint="Leave it out, and look at the loss with: "
+                f"xopt eval BUNDLE --task {self.task} --max-drop {self.max_drop:g}",
             )
         if self.fp32_sites is not None:
             raise InputError(

@@ -13,7 +13,7 @@ from xopt.errors import UnsupportedError
 __all__ = ["HALF", "Halves", "check_finite", "half_inverse", "in_half", "weight_step"]
 
 HALF = np.finfo(np.float16)
-CPU = "Build it for the CPU: xopt build --target cpu"
+CPU = "Build it for the CPU: xopt build CHECKPOINT --target cpu"
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ def check_finite(name: str, values: NDArray[Any]) -> None:
         raise UnsupportedError(
             f"{name} would hold NaN or infinity: a weight or a range that it is made of is too "
             "large for its type.",
-            hint="In fp32 such a checkpoint can be built: xopt build --precision fp32 --target cpu",
+            hint="In fp32 such a checkpoint can be built: xopt build CHECKPOINT --precision fp32"
+            " --target cpu",
         )
 
 

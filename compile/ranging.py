@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from xopt.forms import reads
 from xopt.progress import Progress
 from xopt.publishing import MANIFEST
 from xopt.reading import parse_json
+from xopt.settings import as_typed
 from xopt.tokenization import Tokenizer
 
 __all__ = [
-    "choose_recipe", "form_of", "nearest_steps", "ranges_of", "sample_of", "trimmed_of",
+    "CHOSEN", "choose_recipe", "form_of", "nearest_steps", "ranges_of", "sample_of", "trimmed_of",
 ]  # fmt: skip
 
 # Labels that only a pair of texts can have, and tasks that ask with pairs.
@@ -29,6 +31,8 @@ PAIR_LABELS = {
     "entailment", "contradiction", "not_entailment", "paraphrase", "not_paraphrase", "duplicate",
     "not_duplicate",
 }  # fmt: skip
+# Of `xopt calibrate`, what the build with its ranges has to be asked for too.
+CHOSEN = ("precision", "target", "cpu", "normalize")
 PAIR_TASKS = ("xnli", "mnli", "snli", "pawsx", "qqp")
 
 
@@ -110,13 +114,10 @@ def ranges_of(
     stored = _stored(options)
     if stored is not None:
         if stored.fingerprint != digest:
-            cpu = f" --cpu {options.cpu}" if options.cpu else ""
             raise InputError(
                 f"The ranges in {stored.folder} were measured for another checkpoint, target, "
                 "--cpu or version of xopt.",
-                hint="Measure them anew: xopt calibrate CORPUS"
-                f"{f' --checkpoint {options.checkpoint}' if options.checkpoint else ''} "
-                f"--target {options.target} --precision {options.precision}{cpu} -o DIR",
+                hint=f"Measure them anew: {_measuring(options)}",
             )
         return stored
     cached = Ranges.find(digest)
@@ -156,6 +157,13 @@ def _is_ours(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and {"kind", "schema", "fingerprint"} <= set(found)
+
+
+def _measuring(options: BuildOptions) -> str:
+    """The command that measures the ranges which a build with these options asks for."""
+    named = ["--checkpoint", options.checkpoint] if options.checkpoint else []
+    asked = as_typed(options, CHOSEN)
+    return shlex.join(["xopt", "calibrate", "CORPUS", *named, *asked, "-o", "DIR"])
 
 
 def _stored(options: BuildOptions) -> Ranges | None:

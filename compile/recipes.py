@@ -117,7 +117,8 @@ def _elsewhere(spec: EncoderSpec, head: Head | None, depth: int, attention: str 
     for name in targets:
         if not (_lacks(name, spec, head, depth) or (head and _head_lacks(name, head))):
             able.append(f"{name} {attention}" if attention and name == "tensorrt" else name)
-    return f"Build it for a target that has them: xopt build --target {' or '.join(able)}"
+    hint = "Build it for a target that has them: xopt build CHECKPOINT --target "
+    return hint + " or ".join(able)
 
 
 def _lacks(target: str, spec: EncoderSpec, head: Head | None, depth: int) -> list[str]:

@@ -82,7 +82,7 @@ class SiteSearch:
             f"keep every language within {floor:g} points on rows that the search never saw: "
             f"{said}.",
             hint=f"{KEPT} Give a larger --max-drop or more rows (--data), or build it all the "
-            f"same: xopt build{' --fp32-sites ' + ','.join(sites) if sites else ''}",
+            f"same: xopt build CHECKPOINT{' --fp32-sites ' + ','.join(sites) if sites else ''}",
         )
 
     def _grow(self, sites: list[str], floor: float) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -66,7 +67,7 @@ def locate(name: str | None, *, task: str | None = None) -> Source:
         if not path.is_dir():
             raise CheckpointError(
                 f"{path} is a file; a checkpoint is a folder.",
-                hint=f"Give its folder: xopt build {path.parent}"
+                hint=f"Give its folder: xopt build {shlex.quote(str(path.parent))}"
                 if (path.parent / "config.json").is_file()
                 else KINDS_OF_CHECKPOINTS,
             )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["encoder_state"]
 
 Shapes = dict[str, tuple[int, ...]]
+NUMBER = re.compile(r"\.\d+\.")
 
 
 def encoder_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
@@ -125,22 +126,28 @@ def _load(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, torch.Tensor]:
         ]
     found: dict[str, torch.Tensor] = {}
     seen: set[str] = set()
+    spellings: dict[str, str] = {}
     unused: list[str] = []
     others: list[str] = []
     wrong: list[str] = []
+    start, prefix = family.types[model_type][1], ""
     for name, tensor in read_tensors(checkpoint.weight_files):
         plain = family.plain(name, model_type)
         key = plain if plain in expected else name
         if key in expected:
             seen.update(expected[key])
-            wrong += _cut(tensor, expected[key], shapes, found)
+            spellings[NUMBER.sub(".{n}.", key)] = NUMBER.sub(".{n}.", name)
+            prefix = start if key != name and name.startswith(start) else prefix
+            wrong += _cut(name, tensor, expected[key], shapes, found)
         elif not family.owns(plain):
             # Another head's, or the pooler: transformers leaves out what its class does not have.
             others.append(name)
         elif tensor.is_floating_point() and not any(p.fullmatch(plain) for p in idle):
             # A buffer of whole numbers is no weight.
             unused.append(name)
-    unset = _unset(expected, seen)
+    unset = _unset(expected, seen, spellings)
+    # As the file's own names are, so that both lists can be looked for in it.
+    unset = [_spelled(name, prefix if family.owns(name) else "", spellings) for name in unset]
     if unset:
         # One of them may be a misspelt part of the encoder; a pooler has every second checkpoint.
         unused += [name for name in others if POOLER not in name]
@@ -206,30 +213,49 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     return all(math.isfinite(end) for end in plain.aminmax())
 
 
-def _unset(expected: Mapping[str, list[str]], seen: set[str]) -> list[str]:
-    """The checkpoint's name, in its first spelling, of everything of ours that was not there."""
+def _unset(
+    expected: Mapping[str, list[str]], seen: set[str], spellings: Mapping[str, str]
+) -> list[str]:
+    """The checkpoint's name of everything of ours that was not there.
+
+    Of several spellings the one that the file has of other layers, else the first.
+    """
     first: dict[str, str] = {}
-    for theirs, ours in expected.items():
-        for name in ours:
+    for theirs in sorted(expected, key=lambda name: NUMBER.sub(".{n}.", name) not in spellings):
+        for name in expected[theirs]:
             first.setdefault(name, theirs)
     return sorted({theirs for name, theirs in first.items() if name not in seen})
 
 
+def _spelled(name: str, prefix: str, spellings: Mapping[str, str]) -> str:
+    """A name as the file has it of another layer; without one, as today's version saves it."""
+    number = NUMBER.search(name)
+    form = spellings.get(NUMBER.sub(".{n}.", name))
+    return prefix + name if form is None or number is None else form.replace(".{n}.", number[0])
+
+
 def _cut(
-    tensor: torch.Tensor, names: list[str], shapes: Shapes, found: dict[str, torch.Tensor]
+    theirs: str,
+    tensor: torch.Tensor,
+    names: list[str],
+    shapes: Shapes,
+    found: dict[str, torch.Tensor],
 ) -> Iterator[str]:
-    """Rows of ``tensor`` for each of ``names``; what does not fit, in words."""
+    """Rows of ``tensor`` for each of ``names``; what does not fit, in words.
+
+    ``theirs`` is what the file calls it.
+    """
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
-        yield f"{names[0]}: {kind}, not floating point; xopt reads no quantized weights"
+        yield f"{theirs}: {kind}, not floating point; xopt reads no quantized weights"
         return
     wanted = [shapes[name] for name in names]
     whole = (sum(shape[0] for shape in wanted), *wanted[0][1:])
     if tuple(tensor.shape) != whole:
-        yield f"{names[0]}: {list(tensor.shape)} where config.json says {list(whole)}"
+        yield f"{theirs}: {list(tensor.shape)} where config.json says {list(whole)}"
         return
     if not _is_finite(tensor):
-        yield f"{names[0]}: NaN or infinite"
+        yield f"{theirs}: NaN or infinite"
         return
     start = 0
     for name, shape in zip(names, wanted, strict=True):

@@ -37,7 +37,7 @@ __all__ = ["CudaBuilder", "CudaEngine", "open_device"]
 
 WHY = "Running this bundle"
 RUNS_ON = "an NVIDIA GPU of SM 80 or newer"
-ON_CPU = "For this machine's CPU, build with: xopt build --target cpu"
+ON_CPU = "For this machine's CPU, build with: xopt build CHECKPOINT --target cpu"
 
 
 class CudaEngine(Engine):

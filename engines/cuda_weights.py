@@ -126,7 +126,7 @@ def write_weights(tensors: Mapping[str, Array], facts: Facts, out: Path) -> None
         raise UnsupportedError(
             f"This encoder's attention heads have {facts.width} dimensions; the CUDA kernels take "
             f"{', '.join(map(str, HEAD_DIMS))}.",
-            hint="Build it for the CPU: xopt build --target cpu",
+            hint="Build it for the CPU: xopt build CHECKPOINT --target cpu",
         )
     numpy_files = require("safetensors.numpy", extra="cuda", why="Building for CUDA")
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}

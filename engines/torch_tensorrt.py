@@ -57,7 +57,7 @@ def load_torch_tensorrt() -> ModuleType:
         raise UnsupportedError(
             f"Torch-TensorRT does not load here: {reason[0]}",
             hint="It needs an NVIDIA GPU and its driver, also to build. To build without one: "
-            "xopt build --target tensorrt-rtx",
+            "xopt build CHECKPOINT --target tensorrt-rtx",
         ) from error
 
 

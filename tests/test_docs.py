@@ -1,5 +1,6 @@
 """The README and the documents say what is there."""
 
+import ast
 import re
 import runpy
 import shlex
@@ -104,6 +105,28 @@ def test_what_the_source_says_of_itself_is_plain_english() -> None:
 
 
 LINKS = SimpleNamespace(**runpy.run_path(str(REPOSITORY / "docs" / "check_links.py")))
+
+
+def _said(node: ast.AST) -> str:
+    """The text of a string, what is put into it as braces."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_said, node.values))
+    return str(node.value) if isinstance(node, ast.Constant) else "{}"
+
+
+def test_a_build_that_the_source_tells_to_type_names_what_is_built() -> None:
+    rooms = [REPOSITORY / room for room in ("calibrate", "compile", "engines", "evaluate", "tune")]
+    # Behind a colon; without a checkpoint it is the default one, or a task's.
+    typed = re.compile(r": xopt build(?: --(?!task|precision int8).*|$)")
+    loose = {
+        (path.name, line)
+        for room in (*rooms, REPOSITORY / "src")
+        for path in room.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.JoinedStr | ast.Constant)
+        for line in typed.findall(_said(node))
+    }
+    assert loose == set()
 
 
 def test_links_lead_somewhere() -> None:

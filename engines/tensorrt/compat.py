@@ -156,7 +156,8 @@ class RunsOn:
                 target = f"tensorrt-rtx --sm {machine.sm}"
             raise UnsupportedError(
                 f"This bundle's engine does not run here: {'; '.join(reasons)}.",
-                hint=f"Build it on this machine: xopt build --target {target} --precision int8",
+                hint=f"Build it on this machine: xopt build CHECKPOINT --target {target}"
+                " --precision int8",
             )
 
 

@@ -36,7 +36,7 @@ def load_driver() -> Any:
     raise UnsupportedError(
         "An NVIDIA GPU is needed, and no NVIDIA driver is installed here.",
         hint="`xopt eval` predicts its scores on the CPU; to run on the CPU, build with: "
-        "xopt build --target cpu",
+        "xopt build CHECKPOINT --target cpu",
     )
 
 

@@ -14,7 +14,7 @@ __all__ = ["check_graph", "graph_inputs"]
 # Axes whose size a batch decides. An axis of any other name is not known to equal one of these.
 AXES = ("T", "B", "S", "B_plus_1")
 PRODUCTS = 4
-ADVICE = "Lower it again with: xopt build"
+ADVICE = "Lower it again with: xopt build CHECKPOINT"
 
 
 def graph_inputs(path: Path) -> dict[str, list[str | int]]:

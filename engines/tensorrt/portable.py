@@ -51,7 +51,8 @@ class PortableEngine(Engine):
         path = bundle.folder / PORTABLE / "graph.onnx"
         if not path.is_file():
             raise ArtifactError(
-                f"{bundle.folder} holds no portable graph.", hint="Build it again with xopt build."
+                f"{bundle.folder} holds no portable graph.",
+                hint=f"Build it again: xopt build CHECKPOINT --target {bundle.target}",
             )
         config = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:

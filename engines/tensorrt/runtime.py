@@ -193,7 +193,8 @@ def read_engine(bundle: Bundle) -> bytes:
     if hashlib.sha256(content).hexdigest() != expected:
         raise ArtifactError(
             f"{path} is not the file that was built (its sha256 differs).",
-            hint=f"Copy the bundle again, or rebuild it with: xopt build --target {bundle.target}",
+            hint=f"Copy the bundle again, or rebuild it with: "
+            f"xopt build CHECKPOINT --target {bundle.target}",
         )
     return content
 

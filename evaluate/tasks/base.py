@@ -75,7 +75,7 @@ class Task(ABC):
             InputError: with what the task needs.
         """
         if head["kind"] != self.head:
-            hint = f"Build one that was tuned for it: xopt build --task {self.name}"
+            hint = f"Build one that was tuned for it: xopt build CHECKPOINT --task {self.name}"
             if self.head != "embed":
                 hint += (
                     "\n  or, with no download, to see every step: xopt tune --intermediate none "

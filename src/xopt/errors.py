@@ -79,7 +79,7 @@ class CheckpointError(XoptError):
 class ArtifactError(XoptError):
     """A stored graph, range file or bundle that is damaged or of another kind."""
 
-    advice = "Copy it again, or build it again with: xopt build"
+    advice = "Copy it again, or build it again with: xopt build CHECKPOINT"
 
 
 class DataError(XoptError):

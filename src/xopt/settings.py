@@ -14,7 +14,8 @@ from xopt.forms import spelled
 from xopt.reading import parse_toml, read_text
 
 __all__ = [
-    "FILE", "SECTIONS", "fits", "line_of", "option", "possible", "read_section", "resolve",
+    "FILE", "SECTIONS", "as_typed", "fits", "line_of", "option", "possible", "read_section",
+    "resolve",
 ]  # fmt: skip
 
 FILE = "xopt.toml"
@@ -88,6 +89,27 @@ def _blamed(
         if fails({**typed, key: stored[key]}):
             return _place(path, read_text(path, error=InputError), section, key)
     return str(path)
+
+
+def as_typed(options: Any, names: Sequence[str] | None = None) -> list[str]:
+    """The words of a command line that give these options, those at their defaults left out.
+
+    Args:
+        options: of a dataclass whose fields are each an :func:`option`.
+        names: of the fields to give; all by default.
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if value == field.default or (names is not None and field.name not in names):
+            continue
+        if field.metadata["argument"]:
+            words.insert(0, str(value))
+        elif value is True:
+            words.append(f"--{field.name.replace('_', '-')}")
+        else:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return words
 
 
 def read_section(kind: type, section: str, folder: Path | None = None) -> dict[str, Any]:

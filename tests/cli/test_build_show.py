@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from xopt.artifacts import Bundle
 from xopt.card import render_card
-from xopt.cli import build_show
+from xopt.cli import build_show, calibrate
 from xopt.compile.build import BuildResult
+from xopt.compile.options import BuildOptions
 from xopt.engines.cuda import RUNS_ON
 from xopt.errors import UnsupportedError
 from xopt.evaluate.tasks import fitting_tasks
@@ -33,6 +35,18 @@ def test_next_comes_a_task_that_the_head_answers(
     assert last_line(bundle, None, capsys) == f"xopt eval {bundle.folder} --task {task}"
     assert last_line(bundle, "mlqa", capsys).endswith("--task mlqa")
     assert f"`xopt eval BUNDLE --task {task}`" in (bundle.folder / "card.md").read_text()
+
+
+def test_the_next_command_can_be_typed_whatever_the_folders_are_called(
+    bundles: Bundles, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle: Any = replace(bundles("nli"), folder=Path("my bundles/nli"))
+    assert last_line(bundle, "xnli", capsys) == "xopt eval 'my bundles/nli' --task xnli"
+    options = BuildOptions(checkpoint="my model", target="cuda", normalize="none", seed=3)
+    said = calibrate._next(options, Path("my ranges"))
+    assert said == (
+        "xopt build 'my model' --target cuda --calibration 'my ranges' --normalize none"
+    )
 
 
 def test_a_head_of_no_task_is_asked_a_text(

@@ -78,7 +78,7 @@ def test_a_mix_that_fails_both_checks_is_refused_with_the_way_to_have_it() -> No
     )
     with pytest.raises(BuildError, match="Swahili -3") as refused:
         run()
-    assert f"xopt build --fp32-sites {SITES[7]}" in refused.value.hint
+    assert f"xopt build CHECKPOINT --fp32-sites {SITES[7]}" in refused.value.hint
 
 
 def test_where_only_fp32_holds_it_is_said() -> None:

@@ -15,6 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors.numpy import load_file
 
 from xopt.compile import e5s1, sources
+from xopt.compile.checkpoint import Checkpoint
 from xopt.errors import CheckpointError, InputError
 
 
@@ -100,6 +101,19 @@ def test_what_is_not_there_is_explained(tmp_path: Path) -> None:
         sources.locate(str(tmp_path / "file"))
     with pytest.raises(CheckpointError, match="not in the local hub cache"):
         sources.locate("someone/something")
+
+
+def test_a_folder_with_a_space_is_quoted_in_the_command_to_type(tmp_path: Path) -> None:
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError) as caught:
+        sources.locate(str(folder / "config.json"))
+    assert caught.value.hint == f"Give its folder: xopt build '{folder}'"
+    (folder / "config.json").rename(folder / "manifest.json")
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.open(folder)
+    assert caught.value.hint.endswith(f"xopt inspect '{folder}'")
 
 
 def test_a_local_hub_snapshot_is_found_offline(

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xopt.errors import InputError
-from xopt.settings import resolve
+from xopt.settings import as_typed, option, resolve
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,19 @@ def test_a_wrong_file_is_explained(tmp_path: Path, text: str, message: str) -> N
     (tmp_path / "xopt.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         resolve(Options, "build", {}, tmp_path)
+
+
+@dataclass(frozen=True)
+class Typed:
+    checkpoint: str | None = option(None, "", argument=True)
+    smooth: float = option(0.8, "")
+    fp32_sites: str | None = option(None, "")
+    refit: bool = option(False, "")
+
+
+def test_options_are_given_back_as_they_are_typed() -> None:
+    given = Typed("my folder", 0.5, "layers.1", refit=True)
+    words = ["my folder", "--smooth", "0.5", "--fp32-sites", "layers.1", "--refit"]
+    assert as_typed(given) == words
+    assert as_typed(given, ("checkpoint", "refit")) == ["my folder", "--refit"]
+    assert as_typed(Typed()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -132,7 +133,8 @@ def show(result: BuildResult, asked: str | None) -> None:
         highlight=False,
         markup=False,
     )
-    out.print(f"Next{_where(bundle)}: {_next(bundle, asked)}", highlight=False, markup=False)
+    said = f"Next{_where(bundle)}: {_next(bundle, asked)}"
+    out.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _where(bundle: Bundle) -> str:
@@ -147,7 +149,8 @@ def _where(bundle: Bundle) -> str:
 
 def _next(bundle: Bundle, asked: str | None) -> str:
     """The command for the first task that the head can answer; without one, for a text."""
+    folder = shlex.quote(str(bundle.folder))
     task = asked or next(iter(fitting_tasks(bundle.head)), None)
     if task:
-        return f"xopt eval {bundle.folder} --task {task}"
-    return f'xopt run {bundle.folder} "TEXT"'
+        return f"xopt eval {folder} --task {task}"
+    return f'xopt run {folder} "TEXT"'

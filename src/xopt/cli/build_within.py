@@ -43,7 +43,7 @@ def build_within(options: BuildOptions, *, quiet: bool) -> None:
         times = _times(mixed)
     note = speed_note(times, "int8", "fp32")
     if note:
-        note += " Build it with: xopt build --precision fp32"
+        note += " Build it with: xopt build CHECKPOINT --precision fp32"
     if quiet:
         said = {"search": mixed.search, "search_seconds": seconds, "time": times}
         said["speed_note"] = note or None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +14,10 @@ from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import bars, console, print_json, table
 from xopt.compile.options import BuildOptions
+from xopt.compile.ranging import CHOSEN
 from xopt.errors import require
 from xopt.languages import language_name
-from xopt.settings import resolve
+from xopt.settings import as_typed, resolve
 
 if TYPE_CHECKING:
     from xopt.compile.calibration import Calibration
@@ -125,6 +128,11 @@ def _show(found: Calibration, options: BuildOptions) -> None:
     out.print(
         f"[bold green]{escape(str(found.ranges.folder))}[/bold green]  ranges", highlight=False
     )
-    named = f" {options.checkpoint}" if options.checkpoint else ""
-    command = f"xopt build{named} --calibration {found.ranges.folder}"
-    out.print(f"Next: {command}", highlight=False, markup=False)
+    said = _next(options, found.ranges.folder)
+    out.print(f"Next: {said}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _next(options: BuildOptions, ranges: Path) -> str:
+    """The build that takes these ranges: of another target or precision they are refused."""
+    asked = replace(options, calibration=str(ranges))
+    return shlex.join(["xopt", "build", *as_typed(asked, ("checkpoint", "calibration", *CHOSEN))])

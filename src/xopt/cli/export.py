@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -51,8 +52,9 @@ def export(
     for name in found.files:
         console().print(f"  {out / name}", highlight=False, markup=False)
     if form == "hf":
-        said = f"xopt build {out}"
+        said = f"xopt build {shlex.quote(str(out))}"
     else:
+        script = shlex.quote(str(out / "run.py"))
         lacks = find_spec("onnxruntime") is None
-        said = f"{'pip install onnxruntime && ' if lacks else ''}python {out / 'run.py'} TEXT"
-    console().print(f"Next: {said}", highlight=False, markup=False)
+        said = f"{'pip install onnxruntime && ' if lacks else ''}python {script} TEXT"
+    console().print(f"Next: {said}", highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,4 +206,5 @@ def _show(result: TuneResult) -> None:
         f"  fingerprint  {report['fingerprint'][:16]}",
         highlight=False,
     )
-    out.print(f"Next: xopt build {result.folder} --precision int8", highlight=False, markup=False)
+    said = f"xopt build {shlex.quote(str(result.folder))} --precision int8"
+    out.print(f"Next: {said}", highlight=False, markup=False, soft_wrap=True)

@@ -118,7 +118,7 @@ def test_no_gpu(made: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UnsupportedError, match="needs an NVIDIA GPU") as caught:
         open_engine(bundle)
-    assert "xopt build --target cpu" in caught.value.hint
+    assert "xopt build CHECKPOINT --target cpu" in caught.value.hint
 
 
 def test_a_t4_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 def test_a_head_the_kernels_do_not_take(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="heads have 16 dimensions") as caught:
         write_weights({}, Facts(layers=1, heads=3, hidden=48, head={}, epsilon=1e-5), tmp_path)
-    assert "xopt build --target cpu" in caught.value.hint
+    assert "xopt build CHECKPOINT --target cpu" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 

@@ -47,7 +47,7 @@ def test_the_error_says_every_reason_and_what_to_type() -> None:
         engine.check(orin)
     for part in ("built for Linux x86_64", "SM 89", "Orin", "87", "11.4.0.106", "10.3.0.30"):
         assert part in caught.value.message
-    assert "xopt build --target tensorrt " in caught.value.hint
+    assert "xopt build CHECKPOINT --target tensorrt " in caught.value.hint
 
 
 def test_it_survives_the_manifest() -> None:
@@ -74,7 +74,7 @@ def test_the_hint_names_a_build_that_is_possible_there(sm: int, target: str) -> 
     engine = replace(RunsOn.of_build(here, "same-sm"), sm=(86, 89))
     with pytest.raises(UnsupportedError) as caught:
         engine.check(here)
-    assert caught.value.hint.endswith(f"xopt build --target {target} --precision int8")
+    assert caught.value.hint.endswith(f"xopt build CHECKPOINT --target {target} --precision int8")
     name, _, number = target.partition(" --sm ")
     BuildOptions(target=name, precision="int8", sm=number or None)
 
