@@ -60,6 +60,7 @@ def draw_sample(
     Strata are language x length class. The classes are visited in turn, and within a class the
     languages in a seeded random order, one text from each at a time, until the budget is spent; so
     after any number of rounds no language is more than one text of a class ahead of another.
+    A text that the corpus repeats is one text: copies would spend the budget and show nothing new.
 
     Args:
         corpus: the texts.
@@ -77,7 +78,7 @@ def draw_sample(
     encodings = encode_rows(given, tokenizer)
     strata: dict[str, dict[str, list[int]]] = {name: defaultdict(list) for name in LENGTH_CLASSES}
     for index in generator.permutation(len(encodings)):
-        strata[class_of(len(encodings[index]))][corpus.rows[index][0]].append(int(index))
+        strata[class_of(len(encodings[index]))][given[index][0]].append(int(index))
     chosen: list[int] = []
     # What a class cannot hold goes to the next shorter one, before any is drawn.
     budgets, missing = dict.fromkeys(LENGTH_CLASSES, max_tokens // len(LENGTH_CLASSES)), 0
@@ -125,21 +126,22 @@ def encode_rows(rows: Sequence[tuple[str, ...]], tokenizer: Tokenizer) -> list[E
 
 
 def _given(corpus: Corpus, form: Form, prompts: Sequence[str], seed: int) -> list[tuple[str, ...]]:
-    """Every text of the corpus in the form that the model will be asked in."""
-    turns = itertools.cycle(prompts)
+    """Every text of the corpus, once, in the form that the model will be asked in."""
+    texts, turns = list(dict.fromkeys(corpus.rows)), itertools.cycle(prompts)
     if form == "text":
-        return [(language, next(turns) + text) for language, text in corpus.rows]
+        return [(language, next(turns) + text) for language, text in texts]
     generator = np.random.default_rng([seed, 1])
     by_language: dict[str, list[int]] = defaultdict(list)
-    for index in generator.permutation(len(corpus.rows)):
-        by_language[corpus.rows[index][0]].append(int(index))
+    for index in generator.permutation(len(texts)):
+        by_language[texts[index][0]].append(int(index))
     rows: dict[int, tuple[str, ...]] = {}
     for language, indices in by_language.items():
         # Each text with the one before it, the first with the last; one alone with itself.
         for place, index in enumerate(indices):
-            pair = corpus.rows[index][1], corpus.rows[indices[place - 1]][1]
+            pair = texts[index][1], texts[indices[place - 1]][1]
             rows[index] = (language, *(sorted(pair, key=len) if form == "question" else pair))
-    ordered = [rows[index] for index in range(len(corpus.rows))]
+    # Of two texts the shorter one is the question of both.
+    ordered = dict.fromkeys(rows[index] for index in range(len(texts)))
     return [(language, next(turns) + first, second) for language, first, second in ordered]
 
 

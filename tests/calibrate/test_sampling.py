@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xopt.calibrate.corpus import Corpus, load_corpus
-from xopt.calibrate.sampling import LENGTH_CLASSES, class_of, draw_sample
+from xopt.calibrate.sampling import LENGTH_CLASSES, Form, class_of, draw_sample
 from xopt.tokenization import Tokenizer
 
 
@@ -79,6 +79,20 @@ def test_pairs_are_of_one_language_and_keep_their_separators(tokenizer: Tokenize
     assert all(len(question) <= len(text) for _, question, text in asked.rows)
     alone = draw_sample(Corpus("one", (("de", "Haus"),)), tokenizer, form="pair")
     assert alone.rows == (("de", "Haus", "Haus"),)
+
+
+@pytest.mark.parametrize("form", ["text", "pair", "question"])
+def test_a_text_that_the_corpus_repeats_is_drawn_once(tokenizer: Tokenizer, form: Form) -> None:
+    texts = [("en", f"sentence number {n} of some") for n in range(8)]
+    texts += [("sw", "Mvua inanyesha leo."), ("sw", "Watoto wanacheza nje.")]
+    corpus = Corpus("some", tuple(texts))
+    repeated = Corpus("some", (*texts, *[texts[0]] * 200, *[texts[-1]] * 200))
+    drawn, again = (
+        draw_sample(c, tokenizer, max_tokens=600, form=form) for c in (corpus, repeated)
+    )
+    assert len(set(again.rows)) == len(again.rows)
+    assert again.rows == drawn.rows
+    assert all(row[1] != row[-1] for row in again.rows) or form == "text"
 
 
 def test_prompts_stand_before_the_texts_in_turn(tokenizer: Tokenizer) -> None:
