@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Scored", "accuracy", "interval", "mean_of", "mean_over", "paired_bootstrap", "resample",
+    "Z95", "Scored", "accuracy", "interval", "mean_of", "mean_over", "paired_bootstrap", "resample",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]

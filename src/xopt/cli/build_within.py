@@ -12,6 +12,7 @@ from xopt.cli.speed_gate import speed_note
 from xopt.compile.options import BuildOptions
 from xopt.engines.base import Engine, open_engine
 from xopt.evaluate.lengths import RealLengths
+from xopt.evaluate.statistics import Z95
 from xopt.evaluate.work import bench_engines
 from xopt.languages import language_name
 from xopt.model.session import BATCH_TOKENS
@@ -121,9 +122,19 @@ def _show_search(search: Mapping[str, Any]) -> None:
         out.print(f"{entry['site']} stays in fp32: {share}", markup=False, highlight=False)
     if not search["kept"]:
         out.print("No site has to stay in fp32.", highlight=False)
-    widest = max((f["ci95"][1] - f["ci95"][0]) / 2 for f in search["checked"].values())
+    told = max(map(_told, search["checked"].values()))
     out.print(
         f"A language is beyond the floor of {search['max_drop']:g} points where its interval lies "
-        f"below 0 too; rows like these tell {widest:.1f} points from chance in every language.",
+        f"below 0 too; rows like these tell {told:.1f} points from chance in every language.",
         highlight=False,
     )
+
+
+def _told(found: dict[str, Any]) -> float:
+    """The least loss in points that the rows of a language tell from chance.
+
+    Where few answers turned over their interval is narrow by chance, and [0, 0] where none did. It
+    leaves out zero from four lost answers on: n - 1.96 sqrt(n) is above 0 where n is above 1.96².
+    """
+    low, high = map(float, found["ci95"])
+    return min(100.0, max((high - low) / 2, 100 * Z95**2 / int(found["rows"])))
