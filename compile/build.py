@@ -167,7 +167,7 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
     """The recipe of target and precision, as the target's options change it for this encoder.
 
     Raises:
-        InputError: a site is to stay in fp32 that this encoder does not have.
+        InputError: a site is to be in fp32 or bf16 that this encoder does not have.
         UnsupportedError: attention is to be INT8 and has rotary positions.
     """
     lowering = lowering_for(options.engine, options.precision)
@@ -183,14 +183,17 @@ def choose_lowering(options: BuildOptions, checkpoint: Checkpoint) -> Lowering:
         lowering = replace(lowering, attention=False)
     lowering = replace(lowering, **changes)
     known = site_names(plan(checkpoint.config, checkpoint.head.layer))
-    for site in lowering.fp32_sites:
-        if site not in known:
+    for how in ("fp32", "bf16"):
+        names = [name.strip() for name in (getattr(options, f"{how}_sites") or "").split(",")]
+        for site in getattr(lowering, f"{how}_sites"):
+            if site in known:
+                continue
             # A layer's name stands for its four sites.
-            names = [name.strip() for name in (options.fp32_sites or "").split(",")]
             typed = next(name for name in names if f"{site}.".startswith(f"{name}."))
             raise InputError(
-                f"--fp32-sites names {typed!r}; this encoder has {checkpoint.depth} layers.",
-                hint=f"Possible: layers.0 to layers.{checkpoint.depth - 1}, and embeddings.",
+                f"--{how}-sites names {typed!r}; this encoder has {checkpoint.depth} layers.",
+                hint=f"Possible: layers.0 to layers.{checkpoint.depth - 1}"
+                + (", and embeddings." if how == "fp32" else "."),
             )
     return lowering
 
@@ -286,6 +289,7 @@ def _write_bundle(
     if search is not None:
         text = json.dumps(search, indent=1, ensure_ascii=False) + "\n"
         (work / "search.json").write_text(text, encoding="utf-8")
-        facts["search"] = {k: search[k] for k in ("task", "data", "max_drop", "kept", "checked")}
+        said = ("task", "data", "max_drop", "kept", "checked", "without_bf16")
+        facts["search"] = {name: search[name] for name in said}
     (work / "card.md").write_text(render_card(facts, []), encoding="utf-8")
     write_manifest(work, Bundle.kind, digest, facts)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from xopt.calibrate.quantized import QuantizedLinear
 from xopt.calibrate.sites import Site
 from xopt.compile.editing import GraphEditor
+from xopt.compile.quantize import check_finite
 from xopt.compile.recipes import Lowering
 from xopt.compile.traced import array, bias_of
 from xopt.encoders.plan import Attend, Linear, Normalize, Op, Residual, State
@@ -64,7 +65,7 @@ class AffineLowerer:
     Args:
         editor: over the traced graph, whose biases change at once.
         sites: what was measured; weights that it leaves out are rounded to the nearest step.
-        lowering: says which sites' linear layers stay as they are.
+        lowering: says which sites' linear layers stay as they are, or in bf16.
         ops: the plan that was traced.
     """
 
@@ -76,7 +77,8 @@ class AffineLowerer:
         ops: Sequence[Op],
     ) -> None:
         self.editor, self.sites = editor, sites
-        self._exact = frozenset(lowering.fp32_sites)
+        self._brain = frozenset(lowering.bf16_sites)
+        self._exact = self._brain.union(lowering.fp32_sites)
         self.affine = {s.name: s.affine for s in sites.values() if s.limits is not None}
         # Nothing is moved for a site that is not rounded.
         for name in self._exact & set(self.affine):
@@ -129,8 +131,7 @@ class AffineLowerer:
             middle = self.affine[f"{joint.layer}.context"].middle
             bias[-len(middle) :] -= middle
         if found is None:
-            if joint is not None:
-                self.editor.set_bias(node, f"{op.name}.bias.moved", bias)
+            self._keep(op, node, bias)
             return
         if op.site not in self._done:
             self._done[op.site] = self._quantize(node.inputs[0], op.site)
@@ -142,6 +143,21 @@ class AffineLowerer:
             _bar(self.editor, self._product(*given, f"{out.name}.exact"), out)
         else:
             self._product(source, found.values, found.scales, bias, name, out)
+
+    def _keep(self, op: Linear, node: ir.Node, bias: Array) -> None:
+        """The product in fp32, or of a weight in bf16, by which our own layer knows it."""
+        emit, constant, name = self.editor.emit, self.editor.constant, f"{op.name}.weight"
+        weight, [out] = node.inputs[1], node.outputs
+        if op.site in self._brain:
+            # What rounds beyond its range is refused.
+            with np.errstate(over="ignore"):
+                rounded = array(weight).astype(ir.DataType.BFLOAT16.numpy())
+            check_finite(name, rounded.astype(np.float32))
+            held = constant(name + ".bf16", rounded)
+            weight = emit("Cast", [held], name + ".cast", to=ir.DataType.FLOAT)
+        transposed = emit("Transpose", [weight], name + ".t", perm=[1, 0])
+        product = emit("MatMul", [node.inputs[0], transposed], f"{out.name}.product")
+        emit("Add", [product, constant(f"{out.name}.bias.exact", bias)], out)
 
     def _attend(
         self, op: Attend, source: ir.Value, projection: QuantizedLinear, bias: Array

@@ -1,13 +1,14 @@
-"""``xopt build --max-drop``: which products stay in fp32 so that no language loses too much.
+"""``xopt build --max-drop``: which products are not in INT8 so that no language loses too much.
 
-What INT8 at each site alone does to the answers is measured by :mod:`xopt.compile.sensitivity`, and
-:mod:`xopt.compile.site_search` chooses sites by it. Here they get rows, bundles and a place.
+What INT8, and bf16, at each site alone does to the answers is measured by
+:mod:`xopt.compile.sensitivity`, and :mod:`xopt.compile.site_search` chooses sites by it. Here they
+get rows, bundles and a place.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,17 +24,19 @@ from xopt.compile.build import (
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.options import BuildOptions
 from xopt.compile.ranging import ranges_of, sample_of
-from xopt.compile.site_search import SiteSearch, share_of
+from xopt.compile.site_search import PRECISIONS, Mix, SiteSearch, named_sites, share_of
 from xopt.compile.trace import trace_checkpoint
 from xopt.compile.traced import WORDS_SITE
 from xopt.encoders.plan import Linear, plan
+from xopt.engines.base import open_engine
 from xopt.evaluate.held import Losses, SearchRows, Side
 from xopt.evaluate.resume import Partial
 from xopt.hashing import cache_folder, source_digest
+from xopt.host import cpu_flags_left
 from xopt.progress import Progress, Silent
 from xopt.tokenization import Tokenizer
 
-__all__ = ["Mixed", "build_mix", "site_costs"]
+__all__ = ["Mixed", "bf16_obstacle", "build_mix", "site_costs"]
 
 # Tokens on which the error of each site is measured.
 ERROR_TOKENS = 8_192
@@ -58,7 +61,7 @@ class Mixed:
 
 
 def build_mix(options: BuildOptions, progress: Progress | None = None) -> Mixed:
-    """Build the fastest mix of INT8 and fp32 that the search finds within ``options.max_drop``.
+    """Build the fastest mix of INT8, bf16 and fp32 that the search finds within the floor.
 
     Whatever was measured before an interruption is not measured again.
 
@@ -78,12 +81,13 @@ def build_mix(options: BuildOptions, progress: Progress | None = None) -> Mixed:
         options.task, options.data, checkpoint.head.manifest(), checkpoint.name, tokenizer
     )
     partial = Partial(cache_folder() / "searches")
-    errors = _errors(checkpoint, rounded, data, tokenizer, partial, progress)
-    costs = site_costs(checkpoint)
-    with _builder(rounded, progress) as side:
+    with _builder(rounded, progress) as (side, base):
+        obstacle = bf16_obstacle(base)
+        errors = _errors(checkpoint, rounded, data, tokenizer, partial, not obstacle, progress)
+        costs = site_costs(checkpoint, bf16=not obstacle)
         losses_of = Losses(data.task, partial, progress.share)
         search = SiteSearch(data, losses_of, side, errors, costs, progress)
-        sites, losses = search.run(options.max_drop)
+        mix, losses = search.run(options.max_drop)
     document = {
         "schema": "xopt-search/1",
         "task": data.task.name,
@@ -91,22 +95,57 @@ def build_mix(options: BuildOptions, progress: Progress | None = None) -> Mixed:
         "said": data.said,
         "max_drop": options.max_drop,
         "metric": "1 - cosine" if checkpoint.head.kind == "embed" else "KL divergence, nats",
-        "kept": [_why(site, errors, search.blamed.get(site, [])) for site in sites],
+        "without_bf16": obstacle,
+        "kept": [
+            {"site": site, "precision": how, "languages": search.blamed[site]}
+            | {"share": share_of(site, errors, search.blamed[site])}
+            for site, how in mix.items()
+        ],
         "tried": search.tried,
         "rows_of_the_search": {code: len(rows) for code, rows in search.seen.items()},
         "checked": {code: loss.document() for code, loss in losses.items()},
-        "sites": {s: {"cost": costs[s], "errors": found} for s, found in errors.items()},
+        "sites": {
+            site: {"cost": costs[site]["fp32"], "errors": found["int8"]}
+            | ({"bf16_errors": found["bf16"]} if "bf16" in found else {})
+            for site, found in errors.items()
+        },
     }
-    final = replace(options, max_drop=None, data=None, fp32_sites=",".join(sites) or None)
+    final = _mixed(replace(options, max_drop=None, data=None), mix)
     result = build_bundle(final, progress, search=document)
     reference = rounded.reference().in_cache()
     return Mixed(result, document, reference, rounded.in_cache(), data.lengths(tokenizer))
 
 
-def site_costs(checkpoint: Checkpoint) -> dict[str, float]:
-    """What fp32 costs at each site: its share of the multiply-adds of all linear layers of a token.
+def bf16_obstacle(bundle: Bundle) -> str:
+    """Why bf16 is not faster than fp32 for this bundle's products here; empty where it is.
 
-    The word embeddings cost no time; theirs is their share of the encoder's weights.
+    OpenVINO multiplies what is not INT8 in fp32 (:mod:`xopt.engines.openvino`), so they have to be
+    in layers of our own.
+
+    Args:
+        bundle: in INT8, of the target ``openvino``.
+    """
+    if "avx512_bf16" not in cpu_flags_left():
+        return "this CPU has no AVX-512 BF16"
+    with open_engine(bundle) as engine:
+        if not any(name.startswith("PackedLayer") for name in engine.describe()["kernels"]):
+            return "OpenVINO's own layers run here, whose products are INT8 or fp32"
+    return ""
+
+
+def site_costs(checkpoint: Checkpoint, *, bf16: bool) -> dict[str, dict[str, float]]:
+    """What each site costs beyond INT8: of the multiply-adds of all linear layers of a token.
+
+    An instruction multiplies four times as many codes as numbers of fp32, and twice as many of
+    bf16: bf16 costs a third of what fp32 costs. The word embeddings cost no time; theirs is their
+    share of the encoder's weights.
+
+    Args:
+        checkpoint: whose sites.
+        bf16: whether bf16 is tried.
+
+    Returns:
+        Site -> precision -> its cost.
     """
     ops = plan(checkpoint.config, checkpoint.head.layer)
     work: dict[str, int] = {}
@@ -115,7 +154,12 @@ def site_costs(checkpoint: Checkpoint) -> dict[str, float]:
             work[op.site] = work.get(op.site, 0) + op.inputs * op.outputs
     whole = sum(work.values())
     words = checkpoint.config.vocabulary * checkpoint.config.word_width
-    return {WORDS_SITE: words / (words + whole)} | {s: n / whole for s, n in work.items()}
+    costs = {WORDS_SITE: {"fp32": words / (words + whole)}}
+    third = {"bf16": 1 / 3} if bf16 else {}
+    return costs | {
+        site: {how: part * n / whole for how, part in (third | {"fp32": 1.0}).items()}
+        for site, n in work.items()
+    }
 
 
 def _errors(
@@ -124,9 +168,10 @@ def _errors(
     data: SearchRows,
     tokenizer: Tokenizer,
     partial: Partial,
+    bf16: bool,
     progress: Progress,
-) -> dict[str, dict[str, float]]:
-    """Site -> language -> error; each site is kept as soon as it is known."""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Site -> precision -> language -> error; each is kept as soon as it is known."""
     from xopt.compile.packed_encoder import PackedEncoder
     from xopt.compile.sensitivity import forked_sites, site_errors
 
@@ -142,55 +187,63 @@ def _errors(
     progress.stage("sensitivity")
     model = PackedEncoder.load(checkpoint)
     sites = forked_sites(model)
-    keys = {site: fingerprint("sensitivity", site, *parts) for site in sites}
-    known = {site: partial.get(key) for site, key in keys.items()}
-    missing = [site for site, errors in known.items() if errors is None]
-    for site, errors in site_errors(model, ranges, lowering, encodings, sites=missing):
-        known[site] = errors
-        partial.put(keys[site], errors)
-        progress.share(1 - sum(found is None for found in known.values()) / len(sites))
-    return {site: dict(errors or {}) for site, errors in known.items()}
+    wanted = [("int8", site) for site in sites]
+    wanted += [("bf16", site) for site in sites if bf16 and site != WORDS_SITE]
+    keys = {pair: fingerprint("sensitivity", *pair, *parts) for pair in wanted}
+    known = {pair: partial.get(key) for pair, key in keys.items()}
+    for how in ("int8", "bf16"):
+        missing = [site for (one, site), found in known.items() if one == how and found is None]
+        for site, errors in site_errors(
+            model, ranges, lowering, encodings, sites=missing, precision=how
+        ):
+            known[how, site] = errors
+            partial.put(keys[how, site], errors)
+            progress.share(1 - sum(found is None for found in known.values()) / len(known))
+    return {
+        site: {
+            how: dict(known[how, site] or {}) for how in ("int8", "bf16") if (how, site) in known
+        }
+        for site in sites
+    }
+
+
+def _mixed(options: BuildOptions, mix: Mix) -> BuildOptions:
+    names = {f"{how}_sites": named_sites(mix, how) for how in PRECISIONS}
+    return replace(options, fp32_sites=names["fp32_sites"], bf16_sites=names["bf16_sites"])
 
 
 @contextmanager
 def _builder(
     options: BuildOptions, progress: Progress
-) -> Iterator[Callable[[Sequence[str] | None], Side]]:
-    """Sites -> the side that has them in fp32; None is the fp32 reference.
+) -> Iterator[tuple[Callable[[Mix | None], Side], Bundle]]:
+    """A mix -> the side that has it, None being the fp32 reference; and INT8 everywhere.
 
     Mixes lie in the cache until the search is done; those of a killed one until the next is.
     """
     plain = fingerprint({k: v for k, v in asdict(options).items() if k != "out"})
     folder = cache_folder() / "searches" / f"{plain[:20]}.mixes"
 
-    def make(sites: Sequence[str] | None) -> Bundle:
-        if sites is None:
+    def make(given: Mix | None) -> Bundle:
+        if given is None:
             return build_bundle(options.reference().in_cache(), progress, record=False).bundle
-        if not sites:
+        if not given:
             return build_bundle(options.in_cache(), progress, record=False).bundle
-        place = folder / fingerprint(list(sites))[:20]
-        mix = replace(options, fp32_sites=",".join(sites), out=str(place))
-        bundle = build_bundle(mix, progress, record=False).bundle
+        place = folder / fingerprint(dict(given))[:20]
+        mixed = replace(_mixed(options, given), out=str(place))
+        bundle = build_bundle(mixed, progress, record=False).bundle
         # As large as the bundle, and of no use to anyone else.
         lowered = LoweredGraph.place(bundle.manifest["provenance"]["lowered"])
         shutil.rmtree(lowered, ignore_errors=True)
         return bundle
 
-    base = make([])
+    base = make({})
     exact = make(None)
 
-    def side(sites: Sequence[str] | None) -> Side:
-        key = exact.fingerprint if sites is None else fingerprint(base.fingerprint, list(sites))
-        return Side(key, lambda: make(sites))
+    def side(given: Mix | None) -> Side:
+        key = exact.fingerprint if given is None else fingerprint(base.fingerprint, dict(given))
+        return Side(key, lambda: make(given))
 
     try:
-        yield side
+        yield side, base
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _why(
-    site: str, errors: Mapping[str, Mapping[str, float]], languages: Sequence[str]
-) -> dict[str, Any]:
-    """Why a site stayed in fp32: the languages that lost too much, and its share of their error."""
-    return {"site": site, "languages": list(languages), "share": share_of(site, errors, languages)}

@@ -123,7 +123,8 @@ class BuildOptions(TargetOptions):
             raise InputError(f"--seed is {self.seed}; possible: 0 and above.")
         lowering_for(self.engine, self.precision)
         for name, what in (("cpu", "for which CPUs INT8 numbers are"),
-                           ("fp32_sites", "what is not in INT8")):  # fmt: skip
+                           ("fp32_sites", "what is not in INT8"),
+                           ("bf16_sites", "what is not in INT8")):  # fmt: skip
             if getattr(self, name) is not None and self.precision != "int8":
                 option_name = f"--{name.replace('_', '-')}"
                 raise InputError(
@@ -153,15 +154,16 @@ class BuildOptions(TargetOptions):
             )
         if self.engine != "openvino" or self.precision != "int8":
             raise InputError(
-                f"--max-drop mixes INT8 and fp32 for the target cpu; this is {self.precision} for "
-                f"{self.target}.",
+                "--max-drop mixes INT8 with bf16 and fp32 for the target cpu; this is "
+                f"{self.precision} for {self.target}.",
                 hint="Leave it out, and look at the loss with: "
                 f"xopt eval BUNDLE --task {self.task} --max-drop {self.max_drop:g}",
             )
-        if self.fp32_sites is not None:
-            raise InputError(
-                "--max-drop finds the sites that --fp32-sites names.", hint="Give one of them."
-            )
+        for name in ("fp32-sites", "bf16-sites"):
+            if getattr(self, name.replace("-", "_")) is not None:
+                raise InputError(
+                    f"--max-drop finds the sites that --{name} names.", hint="Give one of them."
+                )
 
     def _check_languages(self) -> None:
         if self.languages is None:

@@ -43,6 +43,7 @@ class Lowering:
             two products of a uint8 and an int8 in 16 bits: 255 · 128 is the most that fits. 0 for
             no bound, as VNNI adds in 32 bits.
         fp32_sites: sites whose products stay in fp32 where the others are INT8.
+        bf16_sites: those whose weights are bf16; their products read bf16 where our own layers run.
     """
 
     weights: Literal["fp32", "fp16", "int8"]
@@ -53,6 +54,7 @@ class Lowering:
     levels: int = 0
     pair_sum: int = 0
     fp32_sites: tuple[str, ...] = ()
+    bf16_sites: tuple[str, ...] = ()
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {

@@ -1,16 +1,17 @@
-"""What INT8 at one site alone does to the answers: of every site, language by language.
+"""What INT8 or bf16 at one site alone does to the answers: of every site, language by language.
 
 The encoder runs once in fp32. Before each site it forks: from there on the site's linear layers
-read 8-bit numbers and multiply 8-bit weights, those that the engine will have, and all that follows
-is exact. What differs at the end is that site's doing.
+read 8-bit numbers and multiply 8-bit weights, those that the engine will have, or both in bf16, and
+all that follows is exact. What differs at the end is that site's doing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,8 +49,9 @@ def site_errors(
     encodings: Mapping[str, Sequence[Encoding]],
     *,
     sites: Sequence[str],
+    precision: Literal["int8", "bf16"] = "int8",
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """The error of the answers where one site alone is INT8: the mean over each language's rows.
+    """The error of the answers where one site alone is rounded: the mean over a language's rows.
 
     Args:
         model: fp32.
@@ -57,6 +59,7 @@ def site_errors(
         lowering: that the bundle is built with.
         encodings: language -> what is asked.
         sites: some of :func:`forked_sites`.
+        precision: of that site; word embeddings have no bf16.
 
     Yields:
         A site, and language -> the mean of :func:`answer_errors`, one after the other.
@@ -64,12 +67,14 @@ def site_errors(
     left = set(sites)
     if not left:
         return
-    rounding = _Rounding(model, ranges, lowering)
+    product_of: Callable[[str], Product] = partial(_bf16_product, model)
+    if precision == "int8":
+        product_of = _Rounding(model, ranges, lowering).product
     runs = _runs(model, encodings)
     for index, op in enumerate(model.plan):
         if isinstance(op, Linear) and op.site in left:
             left.remove(op.site)
-            product = rounding.product(op.site)
+            product = product_of(op.site)
             found = [_finish(model, run.going, index, product) for run in runs]
             yield op.site, _means(model, runs, found)
         if not left:
@@ -159,6 +164,24 @@ def _divergence(a: Array, b: Array) -> NDArray[np.float64]:
     """Of the softmax of ``b`` from that of ``a``, over the last axis."""
     p, q = (v - np.logaddexp.reduce(v, axis=-1, keepdims=True) for v in (a, b))
     return np.asarray(np.maximum((np.exp(p) * (p - q)).sum(axis=-1), 0.0))
+
+
+def _bf16_product(model: PackedEncoder, site: str) -> Product:
+    """A product in whose place, behind ``site``, one of bf16 stands; its sums are fp32."""
+    readers = {id(module): _in_bf16(module.weight) for module in model.readers(site)}
+
+    def given(module: nn.Module, source: Tensor) -> Tensor:
+        weight = readers.get(id(module))
+        if weight is None:
+            return multiply(module, source)
+        assert isinstance(module, nn.Linear)
+        return nn.functional.linear(_in_bf16(source), weight, module.bias)
+
+    return given
+
+
+def _in_bf16(value: Tensor) -> Tensor:
+    return value.to(torch.bfloat16).float()
 
 
 class _Rounding:

@@ -1,14 +1,15 @@
-"""Which sites stay in fp32 so that no language loses more than a floor.
+"""Which sites are in bf16 or fp32 so that no language loses more than a floor.
 
-Sites go back to fp32, those first whose error in the languages that lost too much is largest for
-what they cost, until no language loses more than the floor on the rows of the search. The mix is
-checked on rows that the search never saw. Where it does not hold there, those rows join the
-search, and it is checked once more, on others.
+Sites go to bf16 where that is faster than fp32, and to fp32, those first that take most error from
+the languages that lost too much for what they cost, until no language loses more than the floor on
+the rows of the search. The mix is checked on rows that the search never saw. Where it does not hold
+there, those rows join the search, and it is checked once more, on others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,35 +19,41 @@ from xopt.evaluate.held import Loss, Losses, SearchRows, Side
 from xopt.languages import language_name
 from xopt.progress import Progress
 
-__all__ = ["SiteSearch", "share_of"]
+__all__ = ["PRECISIONS", "Mix", "SiteSearch", "named_sites", "share_of", "sites_in"]
 
+# Site -> its precision where that is not INT8.
+Mix = Mapping[str, str]
+# Site -> precision -> language -> error; of fp32 it is 0 and left out.
+Errors = Mapping[str, Mapping[str, Mapping[str, float]]]
+# Above INT8, each closer to fp32 than the one before.
+PRECISIONS = ("bf16", "fp32")
 KEPT = "Nothing was built, and what was measured is kept."
 
 
 class SiteSearch:
-    """Which sites stay in fp32.
+    """Which sites are not in INT8.
 
     Args:
         data: the rows of the search and of the checks.
         losses: asks both sides.
-        side: sites in fp32 -> the side that has them; None is the fp32 reference.
-        errors: site -> language -> error where that site alone is INT8.
-        costs: site -> what fp32 costs there.
+        side: a mix -> the side that has it; None is the fp32 reference.
+        errors: site -> precision -> language -> error where that site alone is in INT8, or bf16.
+        costs: site -> precision -> what it costs there beyond INT8; what is left out is not tried.
         progress: told the mixes.
 
     Attributes:
         seen: language -> the rows that the search has looked at.
         tried: every mix with what it lost, as JSON.
-        blamed: site -> the languages on whose account it stays in fp32.
+        blamed: site -> the languages on whose account it is not in INT8.
     """
 
     def __init__(
         self,
         data: SearchRows,
         losses: Losses,
-        side: Callable[[Sequence[str] | None], Side],
-        errors: Mapping[str, Mapping[str, float]],
-        costs: Mapping[str, float],
+        side: Callable[[Mix | None], Side],
+        errors: Errors,
+        costs: Mapping[str, Mapping[str, float]],
         progress: Progress,
     ) -> None:
         self.data, self.losses, self.side = data, losses, side
@@ -55,8 +62,8 @@ class SiteSearch:
         self.tried: list[dict[str, Any]] = []
         self.blamed: dict[str, list[str]] = {}
 
-    def run(self, floor: float) -> tuple[list[str], dict[str, Loss]]:
-        """The sites, and what each language loses on rows that the search never saw.
+    def run(self, floor: float) -> tuple[dict[str, str], dict[str, Loss]]:
+        """The mix, and what each language loses on rows that the search never saw.
 
         Args:
             floor: points that a language may lose.
@@ -64,69 +71,101 @@ class SiteSearch:
         Raises:
             BuildError: no mix with INT8 in it holds.
         """
-        sites: list[str] = []
+        mix: dict[str, str] = {}
         lost: dict[str, Loss] = {}
         for number, check in enumerate(self.data.checks):
-            sites = self._grow(sites, floor)
-            losses = self._judge(sites, check, f"check {number + 1}", floor)
+            mix = self._grow(mix, floor)
+            losses = self._judge(mix, check, f"check {number + 1}", floor)
             lost = {code: loss for code, loss in losses.items() if loss.beyond(floor)}
             if not lost:
-                return sites, losses
+                return mix, losses
             for code, rows in check.items():
                 self.seen[code] += rows
         said = ", ".join(
             f"{language_name(code)} {loss.difference:+.2f}" for code, loss in lost.items()
         )
         raise BuildError(
-            f"The mix that was found ({len(sites)} of {len(self.errors)} sites in fp32) does not "
+            f"The mix that was found ({self._counted(mix)}) does not "
             f"keep every language within {floor:g} points on rows that the search never saw: "
             f"{said}.",
             hint=f"{KEPT} Give a larger --max-drop or more rows (--data), or build it all the "
-            f"same: xopt build CHECKPOINT{' --fp32-sites ' + ','.join(sites) if sites else ''}",
+            "same: xopt build CHECKPOINT"
+            + "".join(
+                f" --{how}-sites {named_sites(mix, how)}"
+                for how in PRECISIONS
+                if how in mix.values()
+            ),
         )
 
-    def _grow(self, sites: list[str], floor: float) -> list[str]:
-        """The fewest further sites, in their order, with which no language loses too much."""
-        beyond = self._beyond(sites, floor)
+    def _grow(self, mix: dict[str, str], floor: float) -> dict[str, str]:
+        """The mix with the fewest further steps, in their order, so that all languages hold."""
+        beyond = self._beyond(mix, floor)
         if not beyond:
-            return sites
-        ranked = self._ranked(sites, beyond)
-        # With all of them no INT8 would be left.
-        most = len(ranked) - 1
+            return mix
+        steps = self._steps(mix, beyond)
+        most = len(steps)
         low, high = 0, min(1, most)
-        while self._beyond(sites + ranked[:high], floor):
+        while self._beyond(mix | dict(steps[:high]), floor):
             if high == most:
-                self._refuse(sites + ranked[:high], floor)
+                self._refuse(mix | dict(steps), floor)
             low, high = high, min(2 * high, most)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._beyond(sites + ranked[:middle], floor):
+            if self._beyond(mix | dict(steps[:middle]), floor):
                 low = middle
             else:
                 high = middle
-        self.blamed |= dict.fromkeys(ranked[:high], beyond)
-        return sites + ranked[:high]
+        self.blamed |= {site: beyond for site, _ in steps[:high]}
+        return mix | dict(steps[:high])
 
-    def _ranked(self, sites: Sequence[str], beyond: Sequence[str]) -> list[str]:
-        """The other sites: those first that take most error from these languages for their cost."""
-        shares = {site: share_of(site, self.errors, beyond) for site in self.errors}
-        rest = [site for site in self.errors if site not in sites]
-        return sorted(rest, key=lambda site: -shares[site] / self.costs[site])
+    def _steps(self, mix: Mix, beyond: Sequence[str]) -> list[tuple[str, str]]:
+        """Sites and their next precision: those first that take most error for their cost.
 
-    def _beyond(self, sites: Sequence[str], floor: float) -> list[str]:
-        losses = self._judge(sites, self.seen, "search", floor)
+        The INT8 site that would go last has none: with it no INT8 would be left.
+        """
+        found: list[tuple[float, str, str]] = []
+        for site, costs in self.costs.items():
+            path = ["int8", *(how for how in PRECISIONS if how in costs)]
+            path = path[path.index(mix.get(site, "int8")) :]
+
+            def worth(now: str, then: str, site: str = site) -> float:
+                left = self._share(site, now, beyond) - self._share(site, then, beyond)
+                return left / (self.costs[site][then] - self.costs[site].get(now, 0.0))
+
+            if len(path) == 3 and worth(*path[:2]) <= worth(*path[1:]):
+                # Both steps at once are worth more than the first.
+                path.pop(1)
+            found += [(worth(now, then), site, then) for now, then in pairwise(path)]
+        found.sort(key=lambda step: -step[0])
+        whole = [site for site in self.costs if site not in mix]
+        firsts = list(dict.fromkeys(site for _, site, _ in found if site in whole))
+        return [(site, how) for _, site, how in found if not firsts or site != firsts[-1]]
+
+    def _share(self, site: str, how: str, languages: Sequence[str]) -> float:
+        return share_of(site, self.errors, languages, how)
+
+    def _counted(self, mix: Mix) -> str:
+        """As ``2 of 49 sites in bf16, 1 in fp32``."""
+        counts = {how: list(mix.values()).count(how) for how in PRECISIONS}
+        used = [how for how in PRECISIONS if counts[how]] or ["fp32"]
+        first, *more = (f"in {how}" for how in used)
+        rest = [f"{counts[used[1]]} {said}" for said in more]
+        return ", ".join([f"{counts[used[0]]} of {len(self.costs)} sites {first}", *rest])
+
+    def _beyond(self, mix: Mix, floor: float) -> list[str]:
+        losses = self._judge(mix, self.seen, "search", floor)
         return [code for code, loss in losses.items() if loss.beyond(floor)]
 
     def _judge(
-        self, sites: Sequence[str], rows: Mapping[str, list[Any]], where: str, floor: float
+        self, mix: Mix, rows: Mapping[str, list[Any]], where: str, floor: float
     ) -> dict[str, Loss]:
-        self.progress.stage(f"{where}: {len(sites)} of {len(self.errors)} sites in fp32")
-        losses = self.losses.of(self.side(None), self.side(sorted(sites)), rows)
+        self.progress.stage(f"{where}: {self._counted(mix)}")
+        losses = self.losses.of(self.side(None), self.side(dict(sorted(mix.items()))), rows)
         worst = min(losses, key=lambda code: losses[code].difference)
         self.tried.append(
             {
                 "rows": where,
-                "fp32_sites": sorted(sites),
+                **{f"{how}_sites": sites_in(mix, how) for how in PRECISIONS},
                 "beyond": [code for code, loss in losses.items() if loss.beyond(floor)],
                 "mean": float(np.mean([loss.difference for loss in losses.values()])),
                 "worst": {"language": worst, "difference": losses[worst].difference},
@@ -134,19 +173,29 @@ class SiteSearch:
         )
         return losses
 
-    def _refuse(self, sites: Sequence[str], floor: float) -> None:
+    def _refuse(self, mix: Mix, floor: float) -> None:
         worst = self.tried[-1]["worst"]
         raise BuildError(
             f"No mix with INT8 in it keeps every language within {floor:g} points: with "
-            f"{len(sites)} of {len(self.errors)} sites in fp32 {language_name(worst['language'])} "
+            f"{self._counted(mix)} {language_name(worst['language'])} "
             f"still loses {-worst['difference']:.2f}.",
             hint=f"{KEPT} Build --precision fp32, or give a larger --max-drop.",
         )
 
 
-def share_of(
-    site: str, errors: Mapping[str, Mapping[str, float]], languages: Sequence[str]
-) -> float:
-    """Of the error of all sites, in the mean of these languages."""
-    totals = {code: sum(found[code] for found in errors.values()) or 1.0 for code in languages}
-    return float(np.mean([errors[site][code] / totals[code] for code in languages]))
+def sites_in(mix: Mix, how: str) -> list[str]:
+    """The sites of a mix that are in a precision, sorted."""
+    return sorted(site for site, precision in mix.items() if precision == how)
+
+
+def named_sites(mix: Mix, how: str) -> str | None:
+    """As ``--fp32-sites`` and ``--bf16-sites`` take them."""
+    return ",".join(sites_in(mix, how)) or None
+
+
+def share_of(site: str, errors: Errors, languages: Sequence[str], how: str = "int8") -> float:
+    """Of the error of INT8 at all sites, in the mean of these languages; 0 in fp32."""
+    if how == "fp32":
+        return 0.0
+    totals = {c: sum(found["int8"][c] for found in errors.values()) or 1.0 for c in languages}
+    return float(np.mean([errors[site][how][code] / totals[code] for code in languages]))

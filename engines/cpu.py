@@ -23,7 +23,9 @@ CPUS: dict[str, str] = {
 PAIR_SUM = {"any": 128, "vnni": 0}
 # What the linear layers of a block read.
 KINDS = tuple(dict.fromkeys(SITES.values()))
-SITE = re.compile(rf"embeddings|layers\.\d+(\.({'|'.join(KINDS)}))?")
+WHOLE_LAYER = re.compile(r"layers\.\d+")
+WORDS = "embeddings"
+SITE = re.compile(rf"{WORDS}|layers\.\d+(\.({'|'.join(KINDS)}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +42,39 @@ class CpuOptions(BuilderOptions):
         "cpu, INT8: what stays in fp32, with commas: layers.3.ffn_act, layers.3 for all four "
         "products of a layer, or embeddings. --max-drop finds them.",
     )
+    bf16_sites: str | None = option(
+        None,
+        "cpu, INT8: what is in bf16, named as for --fp32-sites, but for embeddings. For CPUs "
+        "with AVX-512 BF16. --max-drop finds them.",
+    )
 
     def __post_init__(self) -> None:
         """Check the name."""
         super().__post_init__()
         if self.cpu is not None and self.cpu not in CPUS:
             raise InputError(f"Unknown --cpu {self.cpu!r}.", hint=did_you_mean(self.cpu, CPUS))
-        for name in self.named_sites:
+        for how in ("fp32", "bf16"):
+            self._check_names(how)
+        both = set(self._sites("fp32")) & set(self._sites("bf16"))
+        if both:
+            raise InputError(
+                f"{', '.join(sorted(both))} cannot be in fp32 and in bf16.",
+                hint="Name it in one of --fp32-sites and --bf16-sites.",
+            )
+
+    def _check_names(self, how: str) -> None:
+        for name in self._named(how):
             if not SITE.fullmatch(name):
                 raise InputError(
-                    f"--fp32-sites names {name!r}, which is no part of an encoder.",
+                    f"--{how}-sites names {name!r}, which is no part of an encoder.",
                     hint="Possible, of layer 0: layers.0, "
                     + ", ".join(f"layers.0.{kind}" for kind in KINDS)
-                    + "; and embeddings.",
+                    + (" (no embeddings)." if how == "bf16" else "; and embeddings."),
+                )
+            if how == "bf16" and name == WORDS:
+                raise InputError(
+                    "The word embeddings are read row by row, which bf16 makes no faster.",
+                    hint="Keep them in INT8, or in fp32: --fp32-sites embeddings",
                 )
 
     @property
@@ -60,20 +82,28 @@ class CpuOptions(BuilderOptions):
         """For which CPUs INT8 numbers are made: ``any`` or ``vnni``."""
         return self.cpu or ("any" if saturates() else "vnni")
 
-    @property
-    def named_sites(self) -> list[str]:
-        """What ``fp32_sites`` names, as typed."""
-        return [] if self.fp32_sites is None else [n.strip() for n in self.fp32_sites.split(",")]
+    def _named(self, how: str) -> list[str]:
+        """What ``fp32_sites`` or ``bf16_sites`` names, as typed."""
+        given = getattr(self, f"{how}_sites")
+        return [] if given is None else [name.strip() for name in given.split(",")]
+
+    def _sites(self, how: str) -> tuple[str, ...]:
+        """The same, site by site."""
+        sites: set[str] = set()
+        for name in self._named(how):
+            whole = WHOLE_LAYER.fullmatch(name)
+            sites |= {f"{name}.{kind}" for kind in KINDS} if whole else {name}
+        return tuple(sorted(sites))
 
     def changes(self, precision: str, max_tokens: int) -> dict[str, Any]:
-        """How far weights go, and which products stay in fp32."""
+        """How far weights go, and which products are not in INT8."""
         if precision != "int8":
             return {}
-        sites: list[str] = []
-        for name in self.named_sites:
-            whole = name.count(".") == 1
-            sites += [f"{name}.{kind}" for kind in KINDS] if whole else [name]
-        return {"pair_sum": PAIR_SUM[self.numbers], "fp32_sites": tuple(sorted(set(sites)))}
+        return {
+            "pair_sum": PAIR_SUM[self.numbers],
+            "fp32_sites": self._sites("fp32"),
+            "bf16_sites": self._sites("bf16"),
+        }
 
     @property
     def own(self) -> dict[str, Any]:
@@ -90,7 +120,7 @@ def facts_of(lowering: Mapping[str, Any]) -> dict[str, Any]:
     if lowering["activations"] == "none":
         return {}
     numbers = next(name for name, bound in PAIR_SUM.items() if bound == lowering["pair_sum"])
-    kept = {"fp32_sites": list(lowering["fp32_sites"])} if lowering["fp32_sites"] else {}
+    kept = {name: list(lowering[name]) for name in ("fp32_sites", "bf16_sites") if lowering[name]}
     return {"cpu": numbers, "built_on": int8_instructions(), **kept}
 
 

@@ -31,7 +31,7 @@ from xopt.engines.openvino_graph import (
     same_blocks,
     share_products,
 )
-from xopt.engines.openvino_layer import FORMS, packed_layers, suits_here
+from xopt.engines.openvino_layer import form_of, packed_layers, suits_here
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import (
     KEPT_KERNELS,
@@ -46,7 +46,7 @@ from xopt.engines.openvino_sizes import fill, whole
 from xopt.engines.openvino_tidy import name_nodes, tidy
 from xopt.errors import BuildError, InputError, XoptError, require
 from xopt.grouping import balanced_groups, length_groups, padded_width, width_groups
-from xopt.host import check_count, cpu_count, int8_instructions
+from xopt.host import check_count, cpu_count
 from xopt.packing import PackedBatch
 from xopt.progress import Progress
 
@@ -252,10 +252,9 @@ class OpenVinoEngine(Engine):
             info = node.get_rt_info()
             kind = str(info["layerType"].astype(str)) if "layerType" in info else "?"
             form = str(info["primitiveType"].astype(str)) if "primitiveType" in info else "?"
-            if kind == "Reference" and "PackedLayer" in str(
-                info["originalLayersNames"].astype(str)
-            ):
-                kind, form = "PackedLayer", FORMS[int8_instructions()]
+            name = str(info["originalLayersNames"].astype(str))
+            if kind == "Reference" and "PackedLayer" in name:
+                kind, form = "PackedLayer", form_of(name)
             if kind in SHOWN:
                 kernels[f"{kind} {form}"] = kernels.get(f"{kind} {form}", 0) + 1
         return {

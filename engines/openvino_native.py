@@ -34,8 +34,10 @@ __all__ = ["NativeAttention", "load_attention", "obstacle"]
 log = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast")
-# What the compiler must not use where it is withheld; the first takes the second along.
-WITHHELD = {"avx512f": "-mno-avx512f", "avx512_vnni": "-mno-avx512vnni"}
+# What the compiler must not use where it is withheld; the first takes the others along.
+WITHHELD = {
+    "avx512f": "-mno-avx512f", "avx512_vnni": "-mno-avx512vnni", "avx512_bf16": "-mno-avx512bf16",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

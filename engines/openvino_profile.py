@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xopt.engines.openvino import OpenVinoEngine, open_core
-from xopt.engines.openvino_layer import layer_of
+from xopt.engines.openvino_linear import layer_of
 from xopt.engines.openvino_native import layer_times, load_attention
 from xopt.engines.openvino_parts import Program, RunningPart
 from xopt.engines.profile import EMBEDDINGS, HEAD, Operation, Profile

@@ -39,6 +39,7 @@ LONG = {
     "compile/test_trace.py",
     "encoders/test_builds.py",
     "engines/kernels/test_aot.py",
+    "engines/test_openvino_layer.py",
     "engines/tensorrt/test_rtx.py",
     "engines/cuda/test_answers.py",
     "evaluate/test_suite.py",

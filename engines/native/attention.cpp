@@ -8,8 +8,9 @@
 // (distances.h): the table of queries [heads, rows / 16, d, 16], that of keys [rows, heads * d], either may be
 // empty, and the tables' row of the distances key - query from 1 - most to most, [2 * most] int32.
 // PackedLayer: x: [T, width] float32, as the norm before the layer leaves it without weight and bias;
-// cu_seqlens; four weights in panels (products.h); a number for each column (layer.h); where scores depend on
-// distances, the three inputs of PackedAttention for that. Output: as x, of the layer's last norm.
+// cu_seqlens; four weights in panels (products.h), whose lengths say how many bytes a number has; a number for
+// each column (layer.h); where scores depend on distances, the three inputs of PackedAttention for that. Output:
+// as x, of the layer's last norm.
 // PackedMean: x: [T, width] float32; cu_seqlens. Output: [B, width], 0 for a sentence without a row.
 //
 // Every sentence is read where it lies: no gather, no padding, and sums whose order depends on the
@@ -202,7 +203,12 @@ public:
         outputs[0].set_shape(shape);
         Layer layer{};
         layer.number = m_number, layer.heads = m_heads, layer.width = width;
-        layer.middle = static_cast<int64_t>(inputs[4].get_size()) / width;
+        layer.middle = static_cast<int64_t>(inputs[4].get_shape()[0]) * kPanel;
+        const auto number_of = [&](int input, int64_t depth) {
+            return static_cast<Number>(static_cast<int64_t>(inputs[input].get_shape()[1]) * kQuad / depth);
+        };
+        layer.in = number_of(2, width), layer.context = number_of(3, width);
+        layer.up_in = number_of(4, width), layer.down_in = number_of(5, layer.middle);
         layer.epsilon = m_epsilon, layer.factor = m_scale * kLog2E;
         layer.qkv = inputs[2].data<int8_t>(), layer.output = inputs[3].data<int8_t>();
         layer.up = inputs[4].data<int8_t>(), layer.down = inputs[5].data<int8_t>();

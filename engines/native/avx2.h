@@ -126,6 +126,31 @@ inline Whole plus_quads(Whole sum, Whole codes, Whole weights) {
     return {plus_four(sum.low, codes.low, weights.low), plus_four(sum.high, codes.high, weights.high)};
 }
 
+inline __m256 plus_eight(__m256 sum, __m256 a, __m256 b) {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+    return sum;
+}
+inline Vector plus_product(Vector sum, Vector a, Vector b) {
+    return {plus_eight(sum.low, a.low, b.low), plus_eight(sum.high, a.high, b.high)};
+}
+inline Vector plus_brain(Vector sum, Whole a, Whole b) {
+    const Whole high = all_whole(static_cast<int32_t>(0xffff0000));
+    sum = plus_product(sum, of_bits(a & high), of_bits(b & high));
+    return plus_product(sum, of_bits(a << 16), of_bits(b << 16));
+}
+inline __m256i brain_of(__m256 value) {
+    const __m256i bits = _mm256_castps_si256(value);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i near = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    const __m256i none = _mm256_castps_si256(_mm256_cmp_ps(value, value, _CMP_UNORD_Q));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    return _mm256_srli_epi32(_mm256_blendv_epi8(near, quiet, none), 16);
+}
+inline void put_brain(void* to, Vector value) {
+    const __m256i pairs = _mm256_packus_epi32(brain_of(value.low), brain_of(value.high));
+    _mm256_storeu_si256(static_cast<__m256i*>(to), _mm256_permute4x64_epi64(pairs, 0xd8));
+}
+
 // In the order of avx512.h: lanes 8 apart, then 4, 2 and 1.
 template <typename Combine>
 inline Vector combined(Vector v, const Combine& combine) {

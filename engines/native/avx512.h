@@ -91,6 +91,34 @@ inline Whole plus_quads(Whole sum, Whole codes, Whole weights) {
     return sum;
 }
 
+// sum + a * b, rounded once
+inline Vector plus_product(Vector sum, Vector a, Vector b) {
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+}
+
+// In bf16, to the nearest, of two the even one; what is no number stays none.
+inline void put_brain(void* to, Vector value) {
+    const __m512i bits = (__m512i)value;
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i near = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    const __mmask16 none = _mm512_cmp_ps_mask((__m512)value, (__m512)value, _CMP_UNORD_Q);
+    const __m512i kept = _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x400000));
+    _mm256_storeu_si256(static_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16)));
+}
+
+// sum + the products of both pairs of bf16, the one behind first.
+inline Vector plus_brain(Vector sum, Whole a, Whole b) {
+#ifdef __AVX512BF16__
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+#else
+    const Whole high = all_whole(static_cast<int32_t>(0xffff0000));
+    sum = plus_product(sum, of_bits(a & high), of_bits(b & high));
+    return plus_product(sum, of_bits(a << 16), of_bits(b << 16));
+#endif
+}
+
 // Lane i of the vector that is turned by 8, 4, 2 and 1 lanes.
 constexpr Whole kTurned[] = {
     {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},

@@ -1,4 +1,4 @@
-// One layer of an encoder whose norms follow the residuals, with all its products in INT8.
+// One layer of an encoder whose norms follow the residuals, with its products in INT8, bf16 or fp32.
 //
 // Whole sentences pass it, about kChunk rows at a time, so that what lies between two products stays in a
 // near cache. Every phase is a parallel loop over panels of columns, over heads or over rows.
@@ -29,9 +29,10 @@ constexpr int64_t kLayers = 256;
 inline std::atomic<int64_t> g_spent[kLayers][kKinds];
 
 // Shapes, weights in panels, and a number for each column of what is named. ``steps`` and ``zero`` of a
-// site take a value to its code.
+// site take a value to what the product behind it reads: its code, or itself in another precision.
 struct Layer {
     int64_t number, heads, width, middle;
+    Number in, context, up_in, down_in;
     float epsilon, factor;
     const int8_t *qkv, *output, *up, *down;
     const float *in_steps, *in_zero, *qkv_scale, *qkv_bias, *context_steps, *context_zero;
@@ -65,7 +66,11 @@ inline void each(int64_t count, const Body& body) {
 
 template <typename Then>
 inline void multiply(const Factors& f, int64_t columns, const Then& then) {
-    each(columns / kPanel, [&](int64_t one) { panel(f, one * kPanel, then); });
+    each(columns / kPanel, [&](int64_t one) {
+        if (f.number == kCode) panel<kCode>(f, one * kPanel, then);
+        else if (f.number == kBrain) panel<kBrain>(f, one * kPanel, then);
+        else panel<kSingle>(f, one * kPanel, then);
+    });
 }
 
 // Rows, so many as one task that another thread is worth waking.
@@ -77,9 +82,9 @@ inline void each_row(int64_t rows, const Body& body) {
     });
 }
 
-inline void quantize(const float* row, int64_t width, const float* steps, const float* zero, uint8_t* to) {
+inline void quantize(const float* row, int64_t width, const float* steps, const float* zero, Number number, uint8_t* to) {
     for (int64_t c = 0; c < width; c += kLanes)
-        put_codes(to + c, fused(load(row + c), load(steps + c), load(zero + c)));
+        put(number, to + c * number, fused(load(row + c), load(steps + c), load(zero + c)));
 }
 
 // A row plus another times a weight for each column, without its mean and of variance 1. ``row`` and ``to``
@@ -103,7 +108,8 @@ inline void normalize(float* row, const float* other, const float* weight, int64
     for (int64_t c = 0; c < width; c += kLanes) store(to + c, (load(row + c) - mean) * inverse);
 }
 
-// What lies between the products of one chunk: codes [n][width] and [n][middle + kApart]; q, k and v
+// What lies between the products of one chunk: what they read, [n][width] and [n][middle] with kApart bytes
+// behind each row; q, k and v
 // [3 * heads][n][d], and where they are used up the last product's rows; rows [n][width] behind the first norm.
 struct Between {
     uint8_t *codes, *active;
@@ -131,10 +137,13 @@ private:
 inline void pass(const Layer& l, const Between& b, const float* x, float* out, int64_t n, const int32_t* starts,
                  int64_t sentences) {
     Clock clock(l.number);
-    const int64_t width = l.width, d = width / l.heads, active = l.middle + kApart;
-    each_row(n, [&](int64_t i) { quantize(x + i * width, width, l.in_steps, l.in_zero, b.codes + i * width); });
+    const int64_t width = l.width, d = width / l.heads, active = l.middle * l.down_in + kApart;
+    const auto rows_of = [&](const uint8_t* rows, const int8_t* weight, Number number) {
+        return Factors{rows, weight, number, n, width * number, width * number};
+    };
+    each_row(n, [&](int64_t i) { quantize(x + i * width, width, l.in_steps, l.in_zero, l.in, b.codes + i * width * l.in); });
     clock.add(kQuantization);
-    multiply(Factors{b.codes, l.qkv, n, width, width}, 3 * width, Heads{{l.qkv_scale, l.qkv_bias, b.wide, 0}, n, d});
+    multiply(rows_of(b.codes, l.qkv, l.in), 3 * width, Heads{{l.qkv_scale, l.qkv_bias, b.wide, 0}, n, d});
     clock.add(kProducts);
     each(sentences * l.heads, [&](int64_t one) {
         const int64_t sentence = one / l.heads, head = one % l.heads, column = head * d;
@@ -148,21 +157,21 @@ inline void pass(const Layer& l, const Between& b, const float* x, float* out, i
         attention_of(true, rows)(h);
         for (int64_t i = 0; i < rows; ++i)
             quantize(context + i * d, d, l.context_steps + column, l.context_zero + column,
-                     b.codes + (begin + i) * width + column);
+                     l.context, b.codes + ((begin + i) * width + column) * l.context);
     });
     clock.add(kAttention);
     // What is added to a product is read row by row in the norm behind it, where it comes into the cache in time.
-    multiply(Factors{b.codes, l.output, n, width, width}, width, Plain{l.output_scale, l.output_bias, b.hidden, width});
+    multiply(rows_of(b.codes, l.output, l.context), width, Plain{l.output_scale, l.output_bias, b.hidden, width});
     clock.add(kProducts);
     each_row(n, [&](int64_t i) {
         float* row = b.hidden + i * width;
         normalize(row, x + i * width, l.first_weight, width, l.epsilon, row);
-        quantize(row, width, l.up_steps, l.up_zero, b.codes + i * width);
+        quantize(row, width, l.up_steps, l.up_zero, l.up_in, b.codes + i * width * l.up_in);
     });
     clock.add(kNorms);
-    multiply(Factors{b.codes, l.up, n, width, width}, l.middle,
-             Activated{{l.up_scale, l.up_bias, nullptr, active}, l.down_steps, l.down_zero, b.active});
-    multiply(Factors{b.active, l.down, n, l.middle, active}, width, Plain{l.down_scale, l.down_bias, b.wide, width});
+    multiply(rows_of(b.codes, l.up, l.up_in), l.middle,
+             Activated{{l.up_scale, l.up_bias, nullptr, active}, l.down_steps, l.down_zero, l.down_in, b.active});
+    multiply(Factors{b.active, l.down, l.down_in, n, l.middle * l.down_in, active}, width, Plain{l.down_scale, l.down_bias, b.wide, width});
     clock.add(kProducts);
     each_row(n, [&](int64_t i) {
         const int64_t at = i * width;
@@ -179,9 +188,10 @@ inline void pass_all(const Layer& l, const float* x, float* out, const int32_t* 
         int64_t last = first + 1;
         while (last < sentences && starts[last + 1] - starts[first] <= kChunk) ++last;
         const int64_t n = starts[last] - starts[first], at = starts[first] * l.width, cells = n * l.width;
-        scratch.reserve(Scratch::bytes_of<uint8_t>(cells) + Scratch::bytes_of<uint8_t>(n * (l.middle + kApart)) +
+        const int64_t read = cells * std::max({l.in, l.context, l.up_in}), active = n * (l.middle * l.down_in + kApart);
+        scratch.reserve(Scratch::bytes_of<uint8_t>(read) + Scratch::bytes_of<uint8_t>(active) +
                         Scratch::bytes_of<float>(3 * cells) + Scratch::bytes_of<float>(cells));
-        const Between between{scratch.take<uint8_t>(cells), scratch.take<uint8_t>(n * (l.middle + kApart)),
+        const Between between{scratch.take<uint8_t>(read), scratch.take<uint8_t>(active),
                               scratch.take<float>(3 * cells), scratch.take<float>(cells)};
         if (n > 0) pass(l, between, x + at, out + at, n, starts + first, last - first);
         first = last;

@@ -45,6 +45,12 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
         lines.append(f"- INT8 numbers: {NUMBERS[manifest['engine']['cpu']]}")
     if "fp32_sites" in manifest.get("engine", {}):
         lines.append(f"- in fp32: {', '.join(manifest['engine']['fp32_sites'])}")
+    if "bf16_sites" in manifest.get("engine", {}):
+        lines.append(
+            f"- in bf16: {', '.join(manifest['engine']['bf16_sites'])} (weights; their products "
+            "read bf16 in our own layers, with the same answers on every instruction set, and fp32 "
+            "in OpenVINO's)"
+        )
     if "search" in manifest:
         lines += [f"- {line}" for line in search_lines(manifest["search"])]
     lines += [f"- {line}" for line in training_lines(manifest["provenance"].get("training"))]
@@ -121,7 +127,7 @@ def _head_text(head: Mapping[str, Any]) -> str:
 
 
 def search_lines(search: Mapping[str, Any]) -> list[str]:
-    """What ``xopt build --max-drop`` held the bundle to, and why which sites stayed in fp32."""
+    """What ``xopt build --max-drop`` held the bundle to, and why which sites are not in INT8."""
     worst, loss = min(search["checked"].items(), key=lambda item: item[1]["difference"])
     rows = sum(found["rows"] for found in search["checked"].values())
     lines = [
@@ -132,7 +138,12 @@ def search_lines(search: Mapping[str, Any]) -> list[str]:
     ]
     for kept in search["kept"]:
         names = ", ".join(map(language_name, kept["languages"]))
-        lines.append(f"{kept['site']} stays in fp32: {kept['share']:.0%} of the error of {names}")
+        lines.append(
+            f"{kept['site']} stays in {kept.get('precision', 'fp32')}: {kept['share']:.0%} of the "
+            f"error of {names}"
+        )
+    if search["kept"] and search.get("without_bf16"):
+        lines.append(f"bf16 was not tried: {search['without_bf16']}")
     return lines
 
 

@@ -144,3 +144,22 @@ def test_one_core_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "host_facts", lambda: facts)
     shown = CliRunner().invoke(app, ["doctor"]).stdout
     assert ", 1 core (" in shown.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "suits", "said"),
+    [
+        (("avx2", "avx512f", "avx512_bf16"), True, "bf16 sites by AVX-512 BF16"),
+        (("avx2", "avx512f"), True, "bf16 sites no faster than fp32"),
+        # OpenVINO's layers multiply them as fp32.
+        (("avx2", "avx512f", "avx512_bf16", "amx_int8"), False, "bf16 sites no faster than fp32"),
+    ],
+)
+def test_it_says_what_bf16_sites_are_worth(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], suits: bool, said: str
+) -> None:
+    monkeypatch.setattr(doctor, "cpu_flags_left", lambda: flags)
+    monkeypatch.setattr(doctor, "suits_here", lambda: suits)
+    monkeypatch.setattr(doctor, "obstacle", lambda: "")
+    shown = CliRunner().invoke(app, ["doctor", "--json"])
+    assert json.loads(shown.stdout)["int8"].endswith(said)

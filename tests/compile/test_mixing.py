@@ -1,17 +1,14 @@
-"""The search for what stays in fp32, on models whose bad site is planted."""
+"""The search for what is not in INT8, on models whose bad site is planted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from tests.planted import plant
 from typer.testing import CliRunner
 
@@ -21,19 +18,14 @@ from xopt.artifacts import Bundle
 from xopt.calibrate.corpus import DEFAULT, load_corpus
 from xopt.cli import app
 from xopt.compile import sensitivity
-from xopt.compile.build import BuildOptions, build_bundle, choose_lowering, open_checkpoint
-from xopt.compile.mixing import build_mix
-from xopt.compile.packed_encoder import PackedEncoder
-from xopt.compile.ranging import ranges_of, sample_of
-from xopt.compile.trace import trace_checkpoint
-from xopt.engines.base import open_engine
+from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.mixing import bf16_obstacle, build_mix
+from xopt.engines.openvino_layer import suits_here
+from xopt.engines.openvino_native import obstacle
 from xopt.errors import BuildError, DataError, InputError
 from xopt.evaluate.held import Loss, Losses, divide
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.udpos import UdPos
-from xopt.packing import pack
-from xopt.progress import Silent
-from xopt.tokenization import Tokenizer
 
 # Only Greek drives two channels of the state before the layer, and two neurons in it.
 BAD = ["layers.1.ffn_act", "layers.1.ffn_in"]
@@ -90,16 +82,26 @@ def differ(planted: dict[str, Any], bundle: Bundle, code: str) -> float:
     return 100 * float(np.mean([a != b for a, b in zip(*found, strict=True)]))
 
 
-def test_exactly_the_bad_sites_stay_in_fp32(planted: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "obstacle"), [("bf16", ""), ("fp32", "this CPU has none")])
+def test_exactly_the_bad_sites_are_not_int8(
+    planted: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    obstacle: str,
+) -> None:
+    monkeypatch.setattr("xopt.compile.mixing.bf16_obstacle", lambda base: obstacle)
     plain = build_bundle(options(planted, tmp_path / "plain"), record=False).bundle
     assert differ(planted, plain, "el") > 10
     asked = options(planted, tmp_path / "mix", max_drop=2.0, data=planted["data"])
     mixed = build_mix(asked)
     bundle = mixed.result.bundle
-    assert bundle.manifest["engine"]["fp32_sites"] == BAD
+    engine = bundle.manifest["engine"]
+    assert engine[f"{how}_sites"] == BAD
+    assert not {"fp32_sites", "bf16_sites"} - {f"{how}_sites"} & set(engine)
     # Of all sites that could be kept, none of them alone is enough.
     for site in BAD:
-        alone = options(planted, tmp_path / site, fp32_sites=site)
+        alone = options(planted, tmp_path / site, **{f"{how}_sites": site})
         assert differ(planted, build_bundle(alone, record=False).bundle, "el") > 2, site
     assert {entry["site"] for entry in mixed.search["kept"]} == set(BAD)
     assert all(entry["languages"] == ["el"] for entry in mixed.search["kept"])
@@ -111,7 +113,13 @@ def test_exactly_the_bad_sites_stay_in_fp32(planted: dict[str, Any], tmp_path: P
     checked = mixed.search["checked"].values()
     assert all(found["difference"] >= -2.0 or found["ci95"][1] >= 0 for found in checked)
     assert json.loads((bundle.folder / "search.json").read_text()) == mixed.search
-    assert f"{BAD[0]} stays in fp32" in (bundle.folder / "card.md").read_text()
+    card = (bundle.folder / "card.md").read_text()
+    assert f"{BAD[0]} stays in {how}" in card
+    assert ("bf16 was not tried: this CPU has none" in card) == (how == "fp32")
+    found = mixed.search["sites"][BAD[0]]
+    assert ("bf16_errors" in found) == (how == "bf16")
+    if how == "bf16":
+        assert found["bf16_errors"]["el"] < found["errors"]["el"] / 10
     bundle.verify()
     typed = ["build", asked.checkpoint, "--task", "udpos", "--max-drop", "2", "--cpu", "any"]
     typed += ["--data", planted["data"], "--calibration", planted["calibration"], "-o", asked.out]
@@ -122,7 +130,7 @@ def test_exactly_the_bad_sites_stay_in_fp32(planted: dict[str, Any], tmp_path: P
     assert said["search"] == mixed.search
     assert set(said["time"]) == {"int8", "fp32", "int8 everywhere"}
     shown = CliRunner().invoke(app, typed).stdout
-    assert "layers.1.ffn_in stays in fp32: " in shown
+    assert f"layers.1.ffn_in stays in {how}: " in shown
     assert "Greek (el)" in shown
 
 
@@ -160,7 +168,7 @@ def test_what_was_measured_is_not_measured_again(
 
     def measured(*given: Any, **more: Any) -> Any:
         for site, errors in measure(*given, **more):
-            stop(site)
+            stop((site, more["precision"]))
             yield site, errors
 
     def answered(self: Any, session: Any, rows: Any, progress: Any) -> Any:
@@ -178,82 +186,6 @@ def test_what_was_measured_is_not_measured_again(
     assert all(one not in done[:number] for number, one in enumerate(done))
     monkeypatch.undo()
     assert mixed.search["kept"]
-
-
-@pytest.mark.parametrize("head", ["tag", "embed"])
-def test_an_error_is_that_of_an_engine_with_one_int8_site(
-    make_checkpoint: Callable[..., Path], tmp_path: Path, head: str
-) -> None:
-    """Against the engine, which runs the same sites in fp32, and PyTorch's own divergence."""
-    folder = make_checkpoint("xlm-roberta", head)
-    plain = BuildOptions(str(folder), calibration_tokens=512, cpu="any")
-    checkpoint = open_checkpoint(plain)
-    graph = trace_checkpoint(checkpoint)
-    ranges = ranges_of(checkpoint, graph, sample_of(checkpoint, plain), plain, Silent())
-    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
-    texts = [text for _, text in load_corpus().rows][:6]
-    encodings = tokenizer.encode(texts)
-    site = "layers.0.ffn_act"
-    model = PackedEncoder.load(checkpoint)
-    every = sensitivity.forked_sites(model)
-    lowering = choose_lowering(plain, checkpoint)
-    asked = {"a": encodings[:4], "b": encodings[4:]}
-    found = dict(sensitivity.site_errors(model, ranges, lowering, asked, sites=every))
-    others = ",".join(s for s in every if s != site)
-    mix = replace(plain, fp32_sites=others, out=str(tmp_path / "mix"))
-    with open_engine(build_bundle(mix, record=False).bundle) as engine:
-        for code, items in asked.items():
-            batch = pack(items, first_position=checkpoint.config.first_position)
-            [given] = engine.run(batch).values()
-            exact = model.run(batch).numpy()
-            wanted = independent_error(head, exact, given, batch.lengths.tolist())
-            assert found[site][code] == pytest.approx(wanted, rel=TIES), code
-    assert all(error > 0 for by_code in found.values() for error in by_code.values())
-
-
-# How an error may differ where a code at a half step falls to the other side. In fp32 that happens
-# to 2 * 127 * 64**0.5 * 2**-24 of the codes, each a step off where rounding is off by 12**-0.5 of
-# one: a share of the error's length, and twice of its square.
-TIES = 2 * (12 * 2 * 127 * 64**0.5 * 2**-24) ** 0.5
-
-
-def independent_error(head: str, exact: Any, given: Any, lengths: list[int]) -> float:
-    a, b = torch.from_numpy(exact).double(), torch.from_numpy(given).double()
-    if head == "embed":
-        return float(1 - F.cosine_similarity(a, b).mean())
-    if head == "span":
-        pairs = zip(a.split(lengths), b.split(lengths), strict=True)
-        sums = [
-            F.kl_div(q.log_softmax(0), p.log_softmax(0), reduction="sum", log_target=True)
-            for p, q in pairs
-        ]
-        return float(torch.stack(sums).mean())
-    if head == "scores":
-        p, q = torch.sigmoid(a), torch.sigmoid(b)
-        both = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
-        return float(both.sum(-1).mean())
-    return float(
-        F.kl_div(b.log_softmax(-1), a.log_softmax(-1), reduction="batchmean", log_target=True)
-    )
-
-
-@pytest.mark.parametrize(
-    ("head", "kind", "activation", "width"),
-    [
-        ("span", "span", "softmax", 2), ("scores", "classify", "sigmoid", 3),
-        ("scores", "classify", "softmax", 1), ("classes", "classify", "softmax", 3),
-        ("embed", "embed", "softmax", 8),
-    ],
-)  # fmt: skip
-def test_an_error_is_pytorchs_own(head: str, kind: str, activation: str, width: int) -> None:
-    generator = np.random.default_rng(3)
-    exact, found = generator.normal(0, 2, (2, 9, width)).astype(np.float32)
-    starts = np.array([0, 2, 9])
-    errors = sensitivity.answer_errors(kind, activation, exact, found, starts)
-    assert errors.shape == ((2,) if head == "span" else (9,))
-    wanted = independent_error(head, exact, found, [2, 7])
-    assert errors.mean() == pytest.approx(wanted, rel=1e-6)
-    assert np.allclose(sensitivity.answer_errors(kind, activation, exact, exact, starts), 0)
 
 
 def test_rows_are_divided_alike_and_repeats_stay_together() -> None:
@@ -282,6 +214,18 @@ def test_a_loss_is_beyond_the_floor_where_chance_does_not_explain_it() -> None:
     assert not Loss(100, 90.0, 89.6, (-0.5, -0.3)).beyond(0.5)
 
 
+def test_bf16_is_tried_where_it_is_faster_than_fp32(
+    bundles: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundles("encoder", "int8")
+    monkeypatch.setattr("xopt.compile.mixing.cpu_flags_left", lambda: ("avx2", "avx512f"))
+    assert bf16_obstacle(bundle) == "this CPU has no AVX-512 BF16"
+    monkeypatch.setattr("xopt.compile.mixing.cpu_flags_left", lambda: ("avx2", "avx512_bf16"))
+    assert bool(bf16_obstacle(bundle)) == bool(obstacle() or not suits_here())
+    monkeypatch.setattr("xopt.engines.openvino.suits_here", lambda: False)
+    assert "OpenVINO's own layers run here" in bf16_obstacle(bundle)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -291,6 +235,7 @@ def test_a_loss_is_beyond_the_floor_where_chance_does_not_explain_it() -> None:
         ({"max_drop": 0.5, "task": "xnli", "precision": "fp16"}, "for the target cpu"),
         ({"max_drop": 0.5, "task": "xnli", "target": "cuda"}, "for the target cpu"),
         ({"max_drop": 0.5, "task": "xnli", "fp32_sites": "layers.0"}, "finds the sites"),
+        ({"max_drop": 0.5, "task": "xnli", "bf16_sites": "layers.0"}, "that --bf16-sites names"),
         ({"data": "x"}, "--data is for --max-drop"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,29 +19,40 @@ ERRORS = {site: {"sw": 1.0, "de": 1.0} for site in SITES}
 ERRORS[SITES[7]]["sw"], ERRORS[SITES[3]]["sw"], ERRORS[SITES[5]]["de"] = 50.0, 30.0, 40.0
 
 
-def searched(lost: Callable[[list[str], list[str]], float], floor: float = 0.5) -> Any:
-    """A search in which Swahili loses ``lost(sites in fp32, its rows)`` points, German none."""
+# What bf16 leaves of INT8's error.
+LEFT = 0.01
 
-    def of(reference: Any, sites: list[str], rows: dict[str, list[str]]) -> dict[str, Loss]:
+
+def searched(
+    lost: Callable[[Any, list[str]], float], floor: float = 0.5, *, bf16: bool = False
+) -> Any:
+    """A search in which Swahili loses ``lost(mix, its rows)`` points, German none."""
+
+    def of(reference: Any, sites: Mapping[str, str], rows: dict[str, list[str]]) -> dict[str, Loss]:
         assert reference is None
         found = {"sw": lost(sites, rows["sw"]), "de": 0.0}
         return {code: Loss(9, 80.0, 80.0 - n, (-n - 0.1, -n + 0.1)) for code, n in found.items()}
 
     rows = [{"sw": [name], "de": [name]} for name in ("seen", "first", "second")]
     data = SimpleNamespace(search=rows[0], checks=rows[1:])
-    costs = dict.fromkeys(SITES, 0.05)
+    third = {"bf16": 0.05 / 3} if bf16 else {}
+    costs: dict[str, dict[str, float]] = {site: third | {"fp32": 0.05} for site in SITES}
+    errors = {
+        site: {"int8": found, "bf16": {code: LEFT * error for code, error in found.items()}}
+        for site, found in ERRORS.items()
+    }
 
-    def side(sites: Sequence[str] | None) -> Any:
-        return None if sites is None else list(sites)
+    def side(mix: Mapping[str, str] | None) -> Any:
+        return None if mix is None else dict(mix)
 
-    search = SiteSearch(data, SimpleNamespace(of=of), side, ERRORS, costs, Silent())  # type: ignore[arg-type]
+    search = SiteSearch(data, SimpleNamespace(of=of), side, errors, costs, Silent())  # type: ignore[arg-type]
     return search, lambda: search.run(floor)
 
 
 def test_the_fewest_sites_by_error_for_cost() -> None:
     search, run = searched(lambda sites, rows: 0.0 if {SITES[7], SITES[3]} <= set(sites) else 3.0)
     sites, losses = run()
-    assert sites == [SITES[7], SITES[3]]
+    assert sites == {SITES[7]: "fp32", SITES[3]: "fp32"}
     assert search.blamed == {site: ["sw"] for site in sites}
     assert losses["sw"].difference == 0
     assert [one["rows"] for one in search.tried][-1] == "check 1"
@@ -57,8 +68,36 @@ def test_every_number_of_sites_is_found() -> None:
 
 def test_a_dear_site_waits_for_cheap_ones() -> None:
     search, run = searched(lambda sites, rows: 0.0 if sites else 3.0)
-    search.costs = search.costs | {SITES[7]: 0.5}
-    assert run()[0] == [SITES[3]]
+    search.costs = search.costs | {SITES[7]: {"fp32": 0.5}}
+    assert run()[0] == {SITES[3]: "fp32"}
+
+
+def test_bf16_comes_before_fp32_and_fp32_where_bf16_is_not_enough() -> None:
+    """All sites but the last go to bf16 before one goes on: its last percent is cheap to leave."""
+    _, run = searched(lambda mix, rows: 0.0 if len(mix) >= 2 else 3.0, bf16=True)
+    assert run()[0] == {SITES[7]: "bf16", SITES[3]: "bf16"}
+    search, run = searched(lambda mix, rows: 0.0 if mix.get(SITES[7]) == "fp32" else 3.0, bf16=True)
+    mix, _ = run()
+    assert mix[SITES[7]] == "fp32"
+    assert list(mix.values()).count("fp32") == 1
+    assert any(one["bf16_sites"] and not one["fp32_sites"] for one in search.tried)
+    # Nor is fp32 asked where no site needs it.
+    searched_too, run = searched(lambda mix, rows: 0.0 if mix else 3.0, bf16=True)
+    run()
+    assert not any(one["fp32_sites"] for one in searched_too.tried)
+
+
+def test_a_site_that_bf16_does_not_help_goes_to_fp32_at_once() -> None:
+    search, run = searched(lambda mix, rows: 0.0 if SITES[7] in mix else 3.0, bf16=True)
+    search.errors[SITES[7]]["bf16"] = search.errors[SITES[7]]["int8"]
+    assert run()[0][SITES[7]] == "fp32"
+
+
+def test_the_last_int8_site_stays() -> None:
+    search, run = searched(lambda mix, rows: 3.0, bf16=True)
+    with pytest.raises(BuildError, match="with 19 of 20 sites in fp32 Swahili still loses"):
+        run()
+    assert len(search.tried) < 12
 
 
 def test_rows_on_which_a_mix_failed_join_the_search_and_others_check_it() -> None:
@@ -79,6 +118,12 @@ def test_a_mix_that_fails_both_checks_is_refused_with_the_way_to_have_it() -> No
     with pytest.raises(BuildError, match="Swahili -3") as refused:
         run()
     assert f"xopt build CHECKPOINT --fp32-sites {SITES[7]}" in refused.value.hint
+    _, run = searched(
+        lambda sites, rows: 3.0 if rows in (["first"], ["second"]) or not sites else 0.0, bf16=True
+    )
+    with pytest.raises(BuildError, match="1 of 20 sites in bf16") as refused:
+        run()
+    assert f"xopt build CHECKPOINT --bf16-sites {SITES[7]}" in refused.value.hint
 
 
 def test_where_only_fp32_holds_it_is_said() -> None:

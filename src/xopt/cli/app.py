@@ -30,6 +30,7 @@ CLOSED = 141
 NEVER_EMPTY = frozenset(
     ("-o", "--out", "--output", "--input", "--data", "--task", "--languages", "--reference",
      "--against", "--work", "--lengths", "--calibration", "--count", "--checkpoint", "--fp32-sites",
+     "--bf16-sites",
      "--submission")
 )  # fmt: skip
 # Commands that Ctrl-C is the usual end of, and what they say then.

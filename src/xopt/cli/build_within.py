@@ -87,14 +87,14 @@ def _show_search(search: Mapping[str, Any]) -> None:
     errors = {site: found["errors"] for site, found in search["sites"].items()}
     means = {site: sum(found.values()) / len(found) for site, found in errors.items()}
     whole = sum(means.values()) or 1.0
-    kept = {entry["site"] for entry in search["kept"]}
+    kept = {entry["site"]: entry["precision"] for entry in search["kept"]}
     rows = []
     for site in sorted(means, key=lambda name: -means[name])[:SHOWN]:
         worst = max(errors[site], key=lambda code: errors[site][code])
         rows.append(
             [
                 site,
-                "fp32" if site in kept else "INT8",
+                kept.get(site, "INT8"),
                 f"{means[site]:.2e}",
                 f"{means[site] / whole:.1%}",
                 f"{language_name(worst)} {errors[site][worst]:.2e}",
@@ -119,9 +119,13 @@ def _show_search(search: Mapping[str, Any]) -> None:
     for entry in search["kept"]:
         names = ", ".join(map(language_name, entry["languages"]))
         share = f"{entry['share']:.0%} of the error of {names}, which lost more than the floor"
-        out.print(f"{entry['site']} stays in fp32: {share}", markup=False, highlight=False)
+        out.print(
+            f"{entry['site']} stays in {entry['precision']}: {share}", markup=False, highlight=False
+        )
     if not search["kept"]:
-        out.print("No site has to stay in fp32.", highlight=False)
+        out.print("No site has to stay in bf16 or fp32.", highlight=False)
+    elif search["without_bf16"]:
+        out.print(f"bf16 was not tried: {search['without_bf16']}.", markup=False, highlight=False)
     told = max(map(_told, search["checked"].values()))
     out.print(
         f"A language is beyond the floor of {search['max_drop']:g} points where its interval lies "

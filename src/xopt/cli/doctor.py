@@ -12,9 +12,10 @@ from xopt.cli.doctor_targets import EXTRAS, Gpu, examine_targets
 from xopt.cli.output import console, print_json, table
 from xopt.distribution import install_command
 from xopt.engines.cpu import CpuOptions
+from xopt.engines.openvino_layer import suits_here
 from xopt.engines.openvino_native import obstacle
 from xopt.hashing import cache_folder
-from xopt.host import host_facts, int8_instructions, saturates, tool_versions
+from xopt.host import cpu_flags_left, host_facts, int8_instructions, saturates, tool_versions
 
 __all__ = ["doctor"]
 
@@ -87,10 +88,13 @@ def _examine() -> dict[str, Any]:
 
 
 def _int8() -> str:
-    """With which instructions INT8 runs here, and which numbers are built for them."""
+    """With which instructions INT8 and bf16 sites run, and which numbers are built for them."""
     built = CpuOptions().numbers
     also = "runs --cpu any alone" if saturates() else "runs --cpu any and vnni"
-    return f"{int8_instructions()}; {also}, builds --cpu {built} by default"
+    ours = not obstacle() and suits_here()
+    brain = ours and "avx512_bf16" in cpu_flags_left()
+    sites = "by AVX-512 BF16" if brain else "no faster than fp32"
+    return f"{int8_instructions()}; {also}, builds --cpu {built} by default; bf16 sites {sites}"
 
 
 def _attention() -> str:

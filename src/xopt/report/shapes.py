@@ -87,7 +87,7 @@ SEARCH = {
     "task": str,
     "metric": str,
     "max_drop": float,
-    "kept": [{"site": str, "languages": [str]}],
+    "kept": [{"site": str, "languages": [str], "precision?": str}],
     "sites": Table({"cost": float, "errors": Table(float)}),
 }
 # Kind of document -> its form.

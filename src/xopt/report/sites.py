@@ -39,13 +39,22 @@ def site_section(runs: Sequence[Run]) -> Section:
 
 
 def _kept(document: Mapping[str, Any]) -> str:
-    kept = [entry["site"] for entry in document["kept"]]
     held = f"Held to {document['max_drop']:g} points of {document['task']} in every language: "
-    return held + (f"{', '.join(kept)} in fp32." if kept else "no site has to stay in fp32.")
+    kept = _precisions(document)
+    said = [
+        f"{', '.join(site for site in kept if kept[site] == how)} in {how}"
+        for how in dict.fromkeys(kept.values())
+    ]
+    return held + ("; ".join(said) or "every site can be INT8") + "."
+
+
+def _precisions(document: Mapping[str, Any]) -> dict[str, str]:
+    """Of the sites that are not INT8; searches before bf16 do not say fp32."""
+    return {entry["site"]: entry.get("precision", "fp32") for entry in document["kept"]}
 
 
 def _table(name: str, document: Mapping[str, Any], means: Mapping[str, float]) -> Part:
-    kept = {entry["site"] for entry in document["kept"]}
+    kept = _precisions(document)
     whole = sum(means.values()) or 1.0
     rows = []
     for site in sorted(means, key=lambda one: -means[one]):
@@ -56,7 +65,7 @@ def _table(name: str, document: Mapping[str, Any], means: Mapping[str, float]) -
             Row(
                 [
                     cell(site),
-                    cell("fp32" if site in kept else "INT8"),
+                    cell(kept.get(site, "INT8")),
                     number(means[site], ".2e"),
                     number(100 * means[site] / whole, ".1f"),
                     Cell(f"{names_of(found['errors'])[worst]} {most:.2e}", most),
