@@ -14,7 +14,6 @@ from xopt.cli.app import app, examples
 from xopt.cli.common import JsonOption
 from xopt.cli.output import bars, console, print_json, table
 from xopt.compile.options import BuildOptions
-from xopt.compile.ranging import CHOSEN
 from xopt.errors import require
 from xopt.languages import language_name
 from xopt.settings import as_typed, resolve
@@ -134,5 +133,7 @@ def _show(found: Calibration, options: BuildOptions) -> None:
 
 def _next(options: BuildOptions, ranges: Path) -> str:
     """The build that takes these ranges: of another target or precision they are refused."""
+    from xopt.compile.ranging import CHOSEN
+
     asked = replace(options, calibration=str(ranges))
     return shlex.join(["xopt", "build", *as_typed(asked, ("checkpoint", "calibration", *CHOSEN))])
