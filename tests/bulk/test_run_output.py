@@ -165,8 +165,10 @@ def test_another_input_or_option_begins_anew_and_says_so(
     assert parts[0].stat().st_mtime_ns == before
     # As a machine whose engine rounds otherwise would have left it.
     manifest = tmp_path / ".out.npy.parts" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"attention": "another"}))
-    assert "another normalize, attention was given" in run(*asked, "--normalize", code=2)
+    other = {"attention": "another", "instruction set": "another"}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | other))
+    said = run(*asked, "--normalize", code=2)
+    assert "another normalize, attention, instruction set was given" in said
     given.write_text("Habari\n")
     said = run(*asked)
     assert "another input, normalize was given" in said

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 
 from xopt.bulk.job import Numbered, Work
 from xopt.bulk.writing import Format
+from xopt.host import int8_instructions
 from xopt.model.asking import Asking
 from xopt.model.core import Model
 from xopt.model.texts import Row
 
-__all__ = ["work_here"]
+__all__ = ["rounding_of", "work_here"]
 
 
 def work_here(
@@ -38,3 +39,13 @@ def work_here(
             yield numbers.popleft(), len(rows), form.part(rows, results)
 
     return work
+
+
+def rounding_of(model: Model) -> dict[str, str]:
+    """What of this machine the last digits of a model's answers depend on.
+
+    Parts of two kinds are no whole. On AMX and AVX VNNI INT8 layers are OpenVINO's, elsewhere our
+    own, and fp32 sums have another order with AVX2.
+    """
+    form = model.session.engine.form
+    return {"attention": form} | ({"instruction set": int8_instructions()} if form else {})

@@ -6,13 +6,15 @@ Every machine needs this xopt, and must see the bundle under the path that it ha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import Bundle
 from xopt.bulk.job import Numbered, Work
+from xopt.bulk.local import rounding_of
 from xopt.bulk.writing import Format
 from xopt.cluster import connect
 from xopt.errors import BuildError, InputError, XoptError
@@ -20,7 +22,7 @@ from xopt.model.asking import Asking
 from xopt.model.core import Model
 from xopt.model.texts import Row
 
-__all__ = ["WorkerOptions", "work_on_ray"]
+__all__ = ["WorkerOptions", "workers_on_ray"]
 
 # Chunks that a worker holds: one is answered while the next one is encoded.
 HELD = 2
@@ -67,46 +69,74 @@ class Worker:
         )
         self.model.warm_up()
 
-    def answer(self, number: int, rows: list[Row]) -> tuple[int, int, bytes]:
-        """A chunk's part."""
+    def rounding(self) -> dict[str, str]:
+        """What the last digits of its answers depend on."""
+        return rounding_of(self.model)
+
+    def answer(
+        self, number: int, rows: list[Row], rounding: Mapping[str, str]
+    ) -> tuple[int, int, bytes]:
+        """A chunk's part.
+
+        Raises:
+            InputError: this machine rounds otherwise than the one whose ``rounding`` is given.
+        """
+        if (own := self.rounding()) != rounding:
+            raise InputError(
+                f"Workers of one run would round otherwise: {os.uname().nodename} has "
+                f"{_listed(own)}; another one {_listed(rounding)}.",
+                hint="Take machines of one kind, or set ONEDNN_MAX_CPU_ISA on every one to what "
+                "all have, such as AVX512_CORE_VNNI.",
+            )
         [(_, results)] = self.model.chunks(
             [rows], self.options.asking, batch_tokens=self.options.batch_tokens
         )
         return number, len(rows), self.options.form.part(rows, results)
 
 
-def work_on_ray(options: WorkerOptions, address: str, workers: int) -> Work:
-    """Work of ``workers`` processes of a cluster.
+def _listed(rounding: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in rounding.items())
+
+
+@contextmanager
+def workers_on_ray(
+    options: WorkerOptions, address: str, workers: int
+) -> Iterator[tuple[dict[str, str], Work]]:
+    """``workers`` processes of a cluster.
 
     Args:
         options: of each.
         address: of the cluster, or ``local`` for one on this machine.
         workers: at least 1.
 
+    Yields:
+        What the last digits of their answers depend on, and their work.
+
     Raises:
-        InputError: ``workers`` is below 1.
+        InputError: ``workers`` is below 1, or a worker cannot open the bundle.
     """
     if workers < 1:
         raise InputError(f"--workers is {workers}; at least 1 is needed.")
+    ray = connect(address, why="xopt run --ray")
+    try:
+        remote = ray.remote(
+            num_cpus=1, max_concurrency=HELD, max_restarts=RESTARTS, max_task_retries=RESTARTS
+        )(Worker)
+        pool = [remote.remote(options) for _ in range(workers)]
+        rounding: dict[str, str] = _result(ray, pool[0].rounding.remote())
 
-    def work(
-        chunks: Iterator[Numbered], heard: Callable[[float], None]
-    ) -> Iterator[tuple[int, int, bytes]]:
-        ray = connect(address, why="xopt run --ray")
-        try:
-            remote = ray.remote(
-                num_cpus=1, max_concurrency=HELD, max_restarts=RESTARTS, max_task_retries=RESTARTS
-            )(Worker)
-            pool = [remote.remote(options) for _ in range(workers)]
-            yield from _follow(ray, pool, chunks)
-        finally:
-            ray.shutdown()
+        def work(
+            chunks: Iterator[Numbered], heard: Callable[[float], None]
+        ) -> Iterator[tuple[int, int, bytes]]:
+            return _follow(ray, pool, chunks, rounding)
 
-    return work
+        yield rounding, work
+    finally:
+        ray.shutdown()
 
 
 def _follow(
-    ray: Any, pool: list[Any], chunks: Iterator[Numbered]
+    ray: Any, pool: list[Any], chunks: Iterator[Numbered], rounding: Mapping[str, str]
 ) -> Iterator[tuple[int, int, bytes]]:
     """Hand out chunks as workers become free; a bounded number is under way."""
     waiting: dict[Any, Any] = {}
@@ -118,19 +148,23 @@ def _follow(
             more = numbered is not None
             if numbered is not None:
                 worker = free.pop(0)
-                waiting[worker.answer.remote(*numbered)] = worker
+                waiting[worker.answer.remote(*numbered, rounding)] = worker
         if not waiting:
             return
         [ready], _ = ray.wait(list(waiting), num_returns=1)
         free.append(waiting.pop(ready))
-        try:
-            found = ray.get(ready)
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, XoptError):
-                raise cause from error
-            raise BuildError(
-                f"A worker failed: {error}",
-                hint="The answers so far are kept; the same command goes on with them.",
-            ) from error
-        yield found
+        yield _result(ray, ready)
+
+
+def _result(ray: Any, reference: Any) -> Any:
+    """What a worker returned, or the error it raised."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, XoptError):
+            raise cause from error
+        raise BuildError(
+            f"A worker failed: {error}",
+            hint="The answers so far are kept; the same command goes on with them.",
+        ) from error

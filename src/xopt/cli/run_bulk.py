@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,17 +53,17 @@ def run_to_file(
     with rows_bar(quiet) as progress:
         job = Job(source, output, form, facts, say=_say, progress=progress)
         if ray is not None:
-            rows = run_job(job, _on_ray(bundle, asked, asking, job, threads, ray, workers))
+            with _on_ray(bundle, asked, asking, job, threads, ray, workers) as (rounding, work):
+                rows = run_job(replace(job, facts=facts | rounding), work)
         else:
-            from xopt.bulk.local import work_here
+            from xopt.bulk.local import rounding_of, work_here
 
             with Model.open(
                 bundle, threads=threads, streams=asked.streams, device=asked.device
             ) as model:
                 model.say = _say
                 model.warm_up()
-                # Parts of another form would round otherwise than the rest.
-                job = replace(job, facts=facts | {"attention": model.session.engine.form})
+                job = replace(job, facts=facts | rounding_of(model))
                 rows = run_job(job, work_here(model, asking, form, batch_tokens=asked.batch_tokens))
     seconds = time.perf_counter() - begin
     if quiet:
@@ -74,15 +75,15 @@ def run_to_file(
 def _on_ray(
     bundle: Bundle, asked: Asked, asking: Asking, job: Job, threads: int | None, address: str,
     workers: int,
-) -> Work:  # fmt: skip
-    from xopt.bulk.ray import WorkerOptions, work_on_ray
+) -> AbstractContextManager[tuple[dict[str, str], Work]]:  # fmt: skip
+    from xopt.bulk.ray import WorkerOptions, workers_on_ray
 
     folder = str(bundle.folder.resolve())
     options = WorkerOptions(
         folder, bundle.fingerprint, threads, asked.streams, asked.device, asking, job.format,
         asked.batch_tokens,
     )  # fmt: skip
-    return work_on_ray(options, address, workers)
+    return workers_on_ray(options, address, workers)
 
 
 def _say(sentence: str) -> None:
