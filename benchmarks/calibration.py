@@ -31,7 +31,7 @@ from xopt.calibrate.overview import scripts_of
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5
 from xopt.evaluate.data import Source, open_source
-from xopt.evaluate.statistics import interval, mean_of, resample
+from xopt.evaluate.statistics import mean_difference, mean_of, paired_bootstrap
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.tatoeba import nearest
 from xopt.evaluate.tasks.xnli import Xnli
@@ -90,16 +90,17 @@ def compare(
     reference: Mapping[str, NDArray[np.float64]], candidate: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, Any]:
     """Candidate less reference in points, for each language and in the mean."""
-    languages, draws = {}, []
-    for code, right in reference.items():
-        a, b = mean_of(right), mean_of(candidate[code])
-        draws.append(resample(a, b))
-        seen = b.value - a.value
-        languages[code] = {"difference": seen, "ci95": interval(seen, draws[-1])}
-    mean = float(np.mean([found["difference"] for found in languages.values()]))
+    drawn = {
+        code: paired_bootstrap(mean_of(right), mean_of(candidate[code]))
+        for code, right in reference.items()
+    }
+    languages = {
+        code: {"difference": found.seen, "ci95": found.interval()} for code, found in drawn.items()
+    }
+    mean = mean_difference(list(drawn.values()))
     worst = min(languages, key=lambda code: languages[code]["difference"])
     return {
-        "mean": mean, "ci95": interval(mean, np.mean(draws, axis=0)), "worst": worst,
+        "mean": mean.seen, "ci95": mean.interval(), "worst": worst,
         "languages": languages,
     }  # fmt: skip
 

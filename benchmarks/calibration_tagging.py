@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from xopt.calibrate.overview import scripts_of
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.evaluate.data import Source, open_source
-from xopt.evaluate.statistics import interval, resample
+from xopt.evaluate.statistics import Difference, Scored, mean_difference, paired_bootstrap
 from xopt.evaluate.tasks import Task
 from xopt.evaluate.tasks.base import Examples
 from xopt.evaluate.tasks.conventions import make_task
@@ -70,15 +70,15 @@ def distance(exact: Answers, answers: Answers) -> tuple[float, float]:
     return float(divergence.mean()), 100 * float((p.argmax(1) != q.argmax(1)).mean())
 
 
-def differences(values: Mapping[str, float], draws: Mapping[str, Array]) -> dict[str, Any]:
-    """Points by language and in the mean, with intervals from resampled differences."""
-    mean = float(np.mean(list(values.values())))
+def differences(drawn: Mapping[str, Difference]) -> dict[str, Any]:
+    """Points by language and in the mean, with their intervals."""
+    mean = mean_difference(list(drawn.values()))
     return {
-        "mean": mean, "ci95": interval(mean, np.mean(list(draws.values()), axis=0)),
-        "worst": min(values, key=lambda code: values[code]),
+        "mean": mean.seen, "ci95": mean.interval(),
+        "worst": min(drawn, key=lambda code: drawn[code].seen),
         "languages": {
-            code: {"difference": seen, "ci95": interval(seen, draws[code])}
-            for code, seen in values.items()
+            code: {"difference": found.seen, "ci95": found.interval()}
+            for code, found in drawn.items()
         },
     }  # fmt: skip
 
@@ -95,9 +95,9 @@ class Study:
         self.reference = {
             c: task.score(rows, tags_of(task, self.exact[c])) for c, rows in self.rows.items()
         }
-        # Corpus -> language -> points that INT8 adds to fp32, of each seed, and resampled.
+        # Corpus -> language -> what INT8 of each seed scores, and the points that it adds to fp32.
+        self.scored: dict[str, dict[str, list[Scored]]] = {}
         self.points: dict[str, dict[str, list[float]]] = {}
-        self.draws: dict[str, dict[str, list[Array]]] = {}
         self.scripts = {
             c: next(iter(scripts_of(task.text(row) for row in rows)))
             for c, rows in self.rows.items()
@@ -113,7 +113,7 @@ class Study:
     def add(self, corpus: str, session: Session) -> None:
         """The answers of one more seed."""
         points = self.points.setdefault(corpus, {c: [] for c in self.rows})
-        draws = self.draws.setdefault(corpus, {c: [] for c in self.rows})
+        kept = self.scored.setdefault(corpus, {c: [] for c in self.rows})
         found = self.document["corpora"].setdefault(
             corpus, {"distance": {c: [] for c in self.rows}, "changed": {c: [] for c in self.rows}}
         )
@@ -121,18 +121,20 @@ class Study:
             answers = answer(session, self.task, rows)
             scored = self.task.score(rows, tags_of(self.task, answers))
             points[code].append(scored.value - self.reference[code].value)
-            draws[code].append(resample(self.reference[code], scored, clusters=self.clusters[code]))
+            kept[code].append(scored)
             divergence, changed = distance(self.exact[code], answers)
             found["distance"][code].append(divergence)
             found["changed"][code].append(changed)
         self._conclude(corpus, found)
 
     def _conclude(self, corpus: str, found: dict[str, Any]) -> None:
-        points = {c: float(np.mean(values)) for c, values in self.points[corpus].items()}
-        draws = {c: np.mean(values, axis=0) for c, values in self.draws[corpus].items()}
+        ours = self.scored[corpus]
+        exact = {c: [self.reference[c]] * len(values) for c, values in ours.items()}
+        against_fp32 = self._beside(exact, ours)
+        points = {c: value["difference"] for c, value in against_fp32["languages"].items()}
         middle = {c: float(np.mean(values)) for c, values in found["distance"].items()}
         found |= {
-            "against_fp32": differences(points, draws),
+            "against_fp32": against_fp32,
             "against_fp32_by_script": by_script(self.scripts, points),
             "distance_mean": float(np.mean(list(middle.values()))),
             "distance_by_script": by_script(self.scripts, middle),
@@ -142,16 +144,27 @@ class Study:
         }
         if corpus == "english":
             return
-        # One seed of the bootstrap draws the same sentences for both, so they are paired.
-        english = {c: float(np.mean(values)) for c, values in self.points["english"].items()}
-        base = {c: np.mean(values, axis=0) for c, values in self.draws["english"].items()}
-        gained = differences(
-            {c: points[c] - english[c] for c in points}, {c: draws[c] - base[c] for c in draws}
-        )
+        gained = self._beside(self.scored["english"], ours)
         gains = {c: value["difference"] for c, value in gained["languages"].items()}
         found |= {
             "against_english": gained, "against_english_by_script": by_script(self.scripts, gains),
         }  # fmt: skip
+
+    def _beside(
+        self, theirs: Mapping[str, list[Scored]], ours: Mapping[str, list[Scored]]
+    ) -> dict[str, Any]:
+        """Means over the seeds, each seed beside the same one."""
+        return differences(
+            {
+                code: mean_difference(
+                    [
+                        paired_bootstrap(a, b, clusters=self.clusters[code])
+                        for a, b in zip(theirs[code], scored, strict=True)
+                    ]
+                )
+                for code, scored in ours.items()
+            }
+        )
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

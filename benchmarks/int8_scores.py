@@ -22,7 +22,7 @@ import numpy as np
 
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.evaluate.data import open_source
-from xopt.evaluate.statistics import interval, resample
+from xopt.evaluate.statistics import mean_difference, paired_bootstrap
 from xopt.evaluate.tasks import Task
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.host import host_facts, tool_versions
@@ -41,7 +41,7 @@ def measure(
     task: Task, fp32: Session, int8: Mapping[int, Session], source: Any, rows: slice
 ) -> dict[str, Any]:
     """The same rows answered by fp32 once and by INT8 of each seed; medians over the seeds."""
-    seeds: dict[int, dict[str, Any]] = {seed: {"languages": {}, "draws": []} for seed in int8}
+    seeds: dict[int, dict[str, Any]] = {seed: {"languages": {}, "drawn": []} for seed in int8}
     for code in task.available(source):
         examples = task.load(source, code)[rows]
         theirs = task.answer(fp32, examples, lambda share: None)
@@ -49,20 +49,20 @@ def measure(
         for seed, session in int8.items():
             ours = task.answer(session, examples, lambda share: None)
             candidate = task.score(examples, ours)
-            drawn = resample(reference, candidate, clusters=task.clusters(examples))
-            seeds[seed]["draws"].append(drawn)
+            drawn = paired_bootstrap(reference, candidate, clusters=task.clusters(examples))
+            seeds[seed]["drawn"].append(drawn)
             seeds[seed]["languages"][code] = found = {
                 "rows": len(examples),
                 "fp32": reference.value,
                 "int8": candidate.value,
-                "difference": candidate.value - reference.value,
-                "ci95": interval(candidate.value - reference.value, drawn),
+                "difference": drawn.seen,
+                "ci95": drawn.interval(),
                 "agreement": float(np.mean([a == b for a, b in zip(theirs, ours, strict=True)])),
             }
             print(task.name, code, seed, json.dumps(found), flush=True)
     for found in seeds.values():
-        mean = float(np.mean([each["difference"] for each in found["languages"].values()]))
-        found |= {"mean": mean, "ci95": interval(mean, np.mean(found.pop("draws"), axis=0))}
+        mean = mean_difference(found.pop("drawn"))
+        found |= {"mean": mean.seen, "ci95": mean.interval()}
     languages = {
         code: float(np.median([s["languages"][code]["difference"] for s in seeds.values()]))
         for code in next(iter(seeds.values()))["languages"]

@@ -23,7 +23,7 @@ import numpy as np
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.sources import PIP_E5
 from xopt.evaluate.data import open_source
-from xopt.evaluate.statistics import paired_bootstrap
+from xopt.evaluate.statistics import mean_difference, paired_bootstrap
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.host import host_facts, tool_versions
 from xopt.model.session import Session
@@ -45,7 +45,7 @@ FORMS = {
 
 def compare(task: Any, bundles: dict[str, Any], source: Any, limit: int) -> dict[str, Any]:
     languages: dict[str, dict[str, Any]] = {}
-    halves = []
+    drawn = []
     sessions = {name: Session.open(bundle, predict=True) for name, bundle in bundles.items()}
     for code in task.available(source):
         examples = task.load(source, code)
@@ -56,8 +56,7 @@ def compare(task: Any, bundles: dict[str, Any], source: Any, limit: int) -> dict
             answers = task.answer(session, examples, lambda share: None)
             scored[name] = task.score(examples, answers)
         languages[code] = {"rows": len(examples)} | {n: s.value for n, s in scored.items()}
-        low, high = paired_bootstrap(scored["cpu_int8"], scored["rtx_int8_predicted"])
-        halves.append((high - low) / 2)
+        drawn.append(paired_bootstrap(scored["cpu_int8"], scored["rtx_int8_predicted"]))
         print(task.name, code, json.dumps(languages[code]), flush=True)
     for session in sessions.values():
         session.engine.close()
@@ -66,8 +65,8 @@ def compare(task: Any, bundles: dict[str, Any], source: Any, limit: int) -> dict
         "rows": sum(row["rows"] for row in languages.values()),
         "means": means,
         "apart": means["rtx_int8_predicted"] - means["cpu_int8"],
-        # Of the difference, 95 %: the languages' errors are independent.
-        "plus_or_minus": float(np.linalg.norm(halves)) / len(halves),
+        # Of the difference, 95 %.
+        "plus_or_minus": float(np.diff(mean_difference(drawn).interval())[0]) / 2,
         "languages": languages,
     }
 

@@ -15,7 +15,7 @@ from xopt.evaluate.lengths import evenly
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import choose_languages
 from xopt.evaluate.splits import settle_split
-from xopt.evaluate.statistics import interval, resample
+from xopt.evaluate.statistics import paired_bootstrap
 from xopt.evaluate.tasks.base import TASKS, Examples, Task
 from xopt.host import host_facts
 from xopt.model.session import Session
@@ -216,9 +216,8 @@ class Losses:
         found = {}
         for code, examples in rows.items():
             a, b = (self.task.score(examples, given[code]) for given in answers)
-            draws = resample(a, b, clusters=self.task.clusters(examples))
-            ends = interval(b.value - a.value, draws)
-            found[code] = Loss(len(examples), a.value, b.value, ends)
+            difference = paired_bootstrap(a, b, clusters=self.task.clusters(examples))
+            found[code] = Loss(len(examples), a.value, b.value, difference.interval())
         return found
 
     def _answers(self, side: Side, rows: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xopt.artifacts import fingerprint
 from xopt.errors import InputError
 from xopt.evaluate.data import Source
 from xopt.evaluate.resume import Partial
-from xopt.evaluate.statistics import Scored, interval, resample
+from xopt.evaluate.statistics import Difference, Scored, mean_difference, paired_bootstrap
 from xopt.evaluate.tasks.base import Examples, Task
 from xopt.evaluate.throughput import measure_latency, throughput
 from xopt.hashing import source_digest
@@ -29,6 +28,8 @@ __all__ = ["choose_languages", "compare_sessions"]
 
 # Changes when a key of the report changes its meaning or goes; docs/report.md describes it.
 SCHEMA = "xopt-eval/1"
+# How its intervals are found; a report of before 2026-11-29 does not say, and its are narrower.
+INTERVALS = "bootstrap-plus-two"
 # Single sentences that are timed one by one.
 LATENCY_TEXTS = 200
 
@@ -115,8 +116,8 @@ def compare_sessions(
     found: dict[str, Any] = {}
     prints: dict[str, str] = {}
     timed: list[list[str]] = []
-    draws: list[list[float]] = []
-    part_draws: list[dict[str, list[float]]] = []
+    drawn: list[Difference] = []
+    part_drawn: list[dict[str, Difference]] = []
     for language in choose_languages(task, source, languages):
         examples = task.load(source, language)
         if submission is not None:
@@ -133,8 +134,8 @@ def compare_sessions(
             result = _measure(task, language, examples, sessions, seed, resamples, report)
             partial.put(key, result)
         found[language] = result["found"]
-        draws.append(result["draws"])
-        part_draws.append(result["part_draws"])
+        drawn.append(_read(result["drawn"]))
+        part_drawn.append({name: _read(kept) for name, kept in result["part_drawn"].items()})
         for side in SIDES:
             used[side].add(Usage(**result["usage"][side]))
             report(language, side, 1.0)
@@ -150,15 +151,16 @@ def compare_sessions(
         "predicted": candidate.engine.predicted,
         "data": {"label": source.label, "kind": source.kind, "fingerprints": prints},
         "metric": task.metric,
+        "intervals": INTERVALS,
         "conventions": dict(task.conventions) | _pooling(candidate),
         "languages": found,
-        "mean": _mean(list(found.values()), draws),
+        "mean": _mean(list(found.values()), drawn),
         "parts": {
             name: _mean(
                 [entry["parts"][name] for entry in found.values()],
-                [drawn[name] for drawn in part_draws],
+                [each[name] for each in part_drawn],
             )
-            for name in part_draws[0]
+            for name in part_drawn[0]
         },
         "worst": {"language": worst, "difference": found[worst]["difference"]},
         "throughput": throughput(used["candidate"]) | measure_latency(candidate, _in_turn(timed)),
@@ -171,12 +173,12 @@ def compare_sessions(
     }
 
 
-def _mean(found: Sequence[Mapping[str, Any]], draws: Sequence[Sequence[float]]) -> dict[str, Any]:
+def _mean(found: Sequence[Mapping[str, Any]], drawn: Sequence[Difference]) -> dict[str, Any]:
     """Over the languages; the interval resamples them together."""
     mean: dict[str, Any] = {
         side: sum(entry[side] for entry in found) / len(found) for side in (*SIDES, "difference")
     }
-    return mean | {"ci95": list(interval(mean["difference"], np.mean(draws, axis=0)))}
+    return mean | {"ci95": list(mean_difference(drawn).interval())}
 
 
 def _in_turn(texts: Sequence[Sequence[str]]) -> list[str]:
@@ -219,43 +221,52 @@ def _measure(
     found: dict[str, Any] = {"n": len(examples), "distinct": len(set(clusters))}
     if sessions["candidate"].tokenizer.pieces is not None:
         found |= {name: usage["candidate"][name] for name in ("tokens", "replaced")}
-    difference, draws = _difference(scored, clusters, seed, resamples)
+    difference, drawn = _difference(scored, clusters, seed, resamples)
     found |= difference
     found["agreement"] = sum(task.agree(a, b) for a, b in pairs) / len(examples)
-    part_draws = {}
+    part_drawn = {}
     parts = {side: task.parts(examples, answers[side]) for side in SIDES}
     if parts["reference"]:
         found["parts"] = {}
         for name in parts["reference"]:
             both = {side: parts[side][name] for side in SIDES}
-            found["parts"][name], drawn = _difference(both, clusters, seed, resamples)
-            part_draws[name] = _rounded(drawn)
+            found["parts"][name], of_part = _difference(both, clusters, seed, resamples)
+            part_drawn[name] = _kept(of_part)
     return {
         "found": found,
-        "draws": _rounded(draws),
-        "part_draws": part_draws,
+        "drawn": _kept(drawn),
+        "part_drawn": part_drawn,
         "usage": usage,
         "answers": list(answers["candidate"]),
     }
 
 
-def _rounded(draws: NDArray[np.float64]) -> list[float]:
-    return [round(float(value), 6) for value in draws]
+def _kept(difference: Difference) -> dict[str, Any]:
+    """As JSON."""
+    draws = [round(float(value), 6) for value in difference.draws]
+    return vars(difference) | {"draws": draws}
+
+
+def _read(kept: Mapping[str, Any]) -> Difference:
+    """What :func:`_kept` gave."""
+    return Difference(**dict(kept) | {"draws": np.array(kept["draws"], np.float64)})
 
 
 def _difference(
     scored: Mapping[str, Scored], clusters: Sequence[int], seed: int, resamples: int
-) -> tuple[dict[str, Any], NDArray[np.float64]]:
+) -> tuple[dict[str, Any], Difference]:
     """Both scores with the interval of their difference, and what that was resampled to."""
     reference, candidate = (scored[side] for side in SIDES)
-    draws = resample(reference, candidate, clusters=clusters, resamples=resamples, seed=seed)
+    drawn = paired_bootstrap(
+        reference, candidate, clusters=clusters, resamples=resamples, seed=seed
+    )
     found = {
         "reference": reference.value,
         "candidate": candidate.value,
-        "difference": candidate.value - reference.value,
-        "ci95": list(interval(candidate.value - reference.value, draws)),
+        "difference": drawn.seen,
+        "ci95": list(drawn.interval()),
     }
-    return found, draws
+    return found, drawn
 
 
 def _write(

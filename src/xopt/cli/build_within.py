@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -137,8 +138,9 @@ def _show_search(search: Mapping[str, Any]) -> None:
 def _told(found: dict[str, Any]) -> float:
     """The least loss in points that the rows of a language tell from chance.
 
-    Where few answers turned over their interval is narrow by chance, and [0, 0] where none did. It
-    leaves out zero from four lost answers on: n - 1.96 sqrt(n) is above 0 where n is above 1.96².
+    Where few answers turned over the interval is that of few, which a loss would widen. Without any
+    gained it leaves out zero from six lost answers on: n - 1.96 sqrt(n + 2) is above 0 then.
     """
     low, high = map(float, found["ci95"])
-    return min(100.0, max((high - low) / 2, 100 * Z95**2 / int(found["rows"])))
+    lost = (Z95**2 + Z95 * math.sqrt(Z95**2 + 8)) / 2
+    return min(100.0, max((high - low) / 2, 100 * lost / int(found["rows"])))
