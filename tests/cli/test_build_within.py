@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from xopt.cli.build_within import _told
+from xopt.evaluate.held import Loss
+from xopt.evaluate.statistics import accuracy, paired_bootstrap
+
+
+def test_what_few_rows_tell_is_what_an_interval_leaves_out() -> None:
+    """Six lost answers of 500 are beyond chance, five are not."""
+    for lost, beyond in ((5, False), (6, True)):
+        kept = np.arange(500) >= lost
+        found = paired_bootstrap(accuracy(np.ones(500, bool)), accuracy(kept), resamples=20_000)
+        assert Loss(500, 100.0, 100.0 - lost / 5, found.interval()).beyond(0.5) is beyond
+        told = _told(
+            {"rows": 500, "ci95": paired_bootstrap(accuracy(kept), accuracy(kept)).interval()}
+        )
+        assert (lost / 5 > told) is beyond
 
 
 def test_few_rows_do_not_tell_a_small_loss_from_chance() -> None:

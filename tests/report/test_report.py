@@ -168,6 +168,17 @@ def test_a_change_is_beyond_noise_only_where_it_leaves_both_intervals(
     assert found["th"].verdict == "unknown"
 
 
+def test_intervals_of_two_methods_are_not_mixed(write: Write, tatoeba: dict[str, Any]) -> None:
+    """A document of before 2026-11-29 does not say how its intervals were found."""
+    now = copy.deepcopy(tatoeba) | {"intervals": "bootstrap-plus-two"}
+    then = {key: value for key, value in now.items() if key != "intervals"}
+    runs = read_runs([write("then.json", then), write("now.json", now)])
+    assert {change.verdict for change in changes(*runs)} == {"unknown"}
+    said = "intervals of an earlier xopt"
+    assert f"then: {said}" in render_html(runs, "a page")
+    assert said not in render_html(runs[1:], "a page")
+
+
 def test_markdown_has_the_same_tables(write: Write, tatoeba: dict[str, Any]) -> None:
     text = render_markdown(read_runs([write("a.json", tatoeba)]), "t")
     row = tatoeba["languages"]["swh"]

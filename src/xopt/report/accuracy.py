@@ -57,7 +57,18 @@ def summary(runs: Sequence[Run]) -> Section:
         lines.append(
             "Rows on xopt's own sample are never to be compared with published XTREME scores."
         )
+    earlier = [t for r, t in zip(scored, titles(scored), strict=True) if _earlier(r.document)]
+    if earlier:
+        lines.append(
+            f"{'; '.join(earlier)}: intervals of an earlier xopt (before 2026-11-29), too narrow "
+            "where few answers turned over. xopt eval finds them anew."
+        )
     return Section("summary", "Summary", list(dict.fromkeys(lines)), [table])
+
+
+def _earlier(report: Mapping[str, Any]) -> bool:
+    """Whether its intervals were found without two examples more."""
+    return "intervals" not in report
 
 
 def pareto_section(runs: Sequence[Run]) -> Section:
@@ -143,7 +154,8 @@ def change_section(runs: Sequence[Run]) -> Section:
     lines = [
         "The noise of a change is that of two independent differences to the same reference, "
         "√(h₁² + h₂²) of the half widths of their 95 % intervals. It is unknown (–) where the "
-        "references or the examples differ, and for a language that only one of them scored."
+        "references, the examples or the way to an interval differ, and for a language that only "
+        "one of them scored."
     ]
     return Section("changes", "What changed between runs", lines if parts else [], parts)
 

@@ -227,7 +227,7 @@ def changes(before: Run, after: Run) -> list[Change]:
     The noise of two candidates that were compared with one reference on the same examples is taken
     as that of two independent differences, √(h₁² + h₂²) with each interval's half width h. That is
     wide where both err on the same examples, as candidates of one checkpoint mostly do. With
-    another reference or other examples it is unknown.
+    another reference, other examples, or intervals found in another way it is unknown.
     """
     sides = [run.document["languages"] for run in (before, after)]
     codes = [{shared: code for code, shared in shared_codes(side).items()} for side in sides]
@@ -255,14 +255,16 @@ def mean_change(before: Run, after: Run) -> Change | None:
 
 
 def _same_examples(before: Run, after: Run, codes: Sequence[str | None]) -> bool:
-    """Whether a language was compared with one reference, on the same examples."""
+    """Whether a language was compared with one reference, on the same examples, in one way."""
     documents = (before.document, after.document)
     prints = [
         document["data"].get("fingerprints", {}).get(code)
         for document, code in zip(documents, codes, strict=True)
     ]
     bundles = [document.get("reference_bundle") for document in documents]
-    return bundles[0] == bundles[1] and prints[0] == prints[1] and prints[0] is not None
+    ways = [document.get("intervals") for document in documents]
+    same = bundles[0] == bundles[1] and prints[0] == prints[1] and ways[0] == ways[1]
+    return same and prints[0] is not None
 
 
 def _noise(rows: Sequence[Any]) -> float:

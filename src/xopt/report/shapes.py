@@ -29,6 +29,7 @@ EVAL = {
     "task": str,
     "precision": str,
     "metric": str,
+    "intervals?": str,
     "predicted?": Maybe(bool),
     "data": {"label": str, "kind": str, "fingerprints?": Table(str)},
     "languages": Table(LANGUAGE),
