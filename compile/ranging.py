@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from xopt.artifacts import Graph, Ranges
@@ -33,6 +33,8 @@ PAIR_LABELS = {
 }  # fmt: skip
 # Of `xopt calibrate`, what the build with its ranges has to be asked for too.
 CHOSEN = ("precision", "target", "cpu", "normalize")
+# How ranges are found, which stored ones have behind them.
+FOUND = ("ranges", "percentile", "smooth", "seed", "calibration_tokens")
 PAIR_TASKS = ("xnli", "mnli", "snli", "pawsx", "qqp")
 
 
@@ -40,10 +42,14 @@ def choose_recipe(options: BuildOptions, checkpoint: Checkpoint) -> CalibrationR
     """The calibration; weights that were tuned to be rounded to their nearest step stay so.
 
     Of stored ranges, how they were found is theirs.
+
+    Raises:
+        InputError: the options ask for ranges that were found in another way than the stored ones.
     """
     recipe = options.recipe
     stored = _stored(options)
     if stored is not None:
+        _check_found_so(options, stored)
         known = stored.manifest["recipe"]
         recipe = replace(recipe, **{n: known[n] for n in ("method", "percentile", "alpha")})
     return recipe if tuned_form(checkpoint.training) is None else nearest_steps(recipe)
@@ -150,6 +156,26 @@ def trimmed_of(checkpoint: Checkpoint, options: BuildOptions) -> Trimmed | None:
     )
 
 
+def _check_found_so(options: BuildOptions, stored: Ranges) -> None:
+    """Refuse what was asked for and is not so in stored ranges; a default asks for nothing."""
+    recipe, sample = stored.manifest["recipe"], stored.manifest["sample"]
+    known = {
+        "ranges": recipe["method"], "percentile": recipe["percentile"], "smooth": recipe["alpha"],
+        "seed": sample["seed"], "calibration_tokens": sample["max_tokens"],
+    }  # fmt: skip
+    defaults = {f.name: f.default for f in fields(options)}
+    for name, held in known.items():
+        asked = getattr(options, name)
+        if asked in (held, defaults[name]):
+            continue
+        typed = f"--{name.replace('_', '-')} {asked}"
+        raise InputError(
+            f"The ranges in {stored.folder} were measured with "
+            f"--{name.replace('_', '-')} {held}; this build asks for {typed}.",
+            hint=f"Leave it out, or measure them anew: {_measuring(options)}",
+        )
+
+
 def _is_ours(path: Path) -> bool:
     """Whether a file is a manifest of xopt's; texts may lie beside one of another program."""
     try:
@@ -162,7 +188,7 @@ def _is_ours(path: Path) -> bool:
 def _measuring(options: BuildOptions) -> str:
     """The command that measures the ranges which a build with these options asks for."""
     named = ["--checkpoint", options.checkpoint] if options.checkpoint else []
-    asked = as_typed(options, CHOSEN)
+    asked = as_typed(options, (*CHOSEN, *FOUND))
     return shlex.join(["xopt", "calibrate", "CORPUS", *named, *asked, "-o", "DIR"])
 
 

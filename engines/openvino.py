@@ -256,7 +256,8 @@ class OpenVinoEngine(Engine):
             if kind == "Reference" and "PackedLayer" in name:
                 kind, form = "PackedLayer", form_of(name)
             if kind in SHOWN:
-                kernels[f"{kind} {form}"] = kernels.get(f"{kind} {form}", 0) + 1
+                said = f"{kind} {form.removeprefix('undef_')}"  # AMX's have no name there
+                kernels[said] = kernels.get(said, 0) + 1
         return {
             "engine": self.name,
             "version": self.openvino.get_version(),

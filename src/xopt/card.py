@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xopt.encoders.spec import named_layers
 from xopt.languages import language_name
 
 __all__ = [
@@ -44,10 +45,10 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     if "cpu" in manifest.get("engine", {}):
         lines.append(f"- INT8 numbers: {NUMBERS[manifest['engine']['cpu']]}")
     if "fp32_sites" in manifest.get("engine", {}):
-        lines.append(f"- in fp32: {', '.join(manifest['engine']['fp32_sites'])}")
+        lines.append(f"- in fp32: {named_layers(manifest['engine']['fp32_sites'])}")
     if "bf16_sites" in manifest.get("engine", {}):
         lines.append(
-            f"- in bf16: {', '.join(manifest['engine']['bf16_sites'])} (weights; their products "
+            f"- in bf16: {named_layers(manifest['engine']['bf16_sites'])} (weights; their products "
             "read bf16 in our own layers, with the same answers on every instruction set, and fp32 "
             "in OpenVINO's)"
         )

@@ -92,6 +92,11 @@ def test_ranges_are_built_from_without_their_corpus(
     # OpenVINO numbers the nodes of model.xml through a process.
     made, whole = (found.bundle.manifest["files"] for found in (built, direct))
     assert made["model.bin"] == whole["model.bin"]
+    for changes in ({"ranges": "entropy"}, {"smooth": 0.5}, {"seed": 4}):
+        [(name, asked)] = changes.items()
+        with pytest.raises(InputError, match=f"asks for --{name} {asked}") as refused:
+            build_bundle(options(folder, out, out=str(tmp_path / "x"), **changes), record=False)
+        assert f"--{name} {asked}" in str(refused.value.hint)
     with pytest.raises(InputError, match="another checkpoint"):
         build_bundle(options(make_checkpoint(seed=1), out, out=str(tmp_path / "x")), record=False)
     (out / "sites.json").write_text("{}")

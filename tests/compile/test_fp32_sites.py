@@ -11,9 +11,12 @@ from safetensors.torch import load_file, save_file
 from tests.rounding import calibrated_batch, distance
 
 from xopt.artifacts import Bundle
-from xopt.compile.build import BuildOptions, build_bundle
+from xopt.cli.build_show import show
+from xopt.compile.build import BuildOptions, BuildResult, build_bundle
 from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.mixing import bf16_obstacle
 from xopt.compile.packed_encoder import PackedEncoder
+from xopt.encoders.spec import named_layers
 from xopt.engines.base import open_engine
 from xopt.engines.openvino_layer import suits_here
 from xopt.engines.openvino_native import obstacle
@@ -47,7 +50,11 @@ def test_each_site_that_is_kept_is_exact(make_checkpoint: Factory, tmp_path: Pat
     whole, bundle = answer(folder, tmp_path / "all", "layers.0,layers.1,embeddings")
     assert distance(whole, exact) < ATTENTION
     assert "fp32_sites" not in plain.manifest["engine"]
-    assert len(bundle.manifest["engine"]["fp32_sites"]) == 9
+    kept = bundle.manifest["engine"]["fp32_sites"]
+    assert len(kept) == 9
+    assert named_layers(kept) == "embeddings, layers.0, layers.1"
+    some = ["layers.10.ffn_act", "layers.2.ffn_in", "layers.2.qkv_in"]
+    assert named_layers(some) == "layers.2.qkv_in, layers.2.ffn_in, layers.10.ffn_act"
     before = distance(rounded, exact)
     assert before > 100 * 1e-5
     # Middles go from one product to the next: each kept one meets INT8 ones before and behind it.
@@ -80,7 +87,9 @@ def in_bf16(model: PackedEncoder, sites: list[str]) -> PackedEncoder:
     return model
 
 
-def test_bf16_is_that_of_a_plain_encoder(make_checkpoint: Factory, tmp_path: Path) -> None:
+def test_bf16_is_that_of_a_plain_encoder(
+    make_checkpoint: Factory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All products in bf16: the graph's own fp32 stands around them."""
     folder = make_checkpoint("xlm-roberta", "tag")
     checkpoint = Checkpoint.open(folder)
@@ -92,8 +101,14 @@ def test_bf16_is_that_of_a_plain_encoder(make_checkpoint: Factory, tmp_path: Pat
     engine = bundle.manifest["engine"]
     assert engine["fp32_sites"] == ["embeddings"]
     assert engine["bf16_sites"] == sorted(every)
-    assert "in bf16: layers.0.context, " in (bundle.folder / "card.md").read_text()
+    assert "in bf16: layers.0, layers.1 (" in (bundle.folder / "card.md").read_text()
     lost = distance(plain, exact)
+    show(BuildResult(bundle, 0.0, cached=True), None)
+    said = capsys.readouterr().out
+    assert "nothing is left in it\n" in said
+    # As `xopt doctor` and the search have it: AMX, or no AVX-512 BF16, and fp32 is as fast.
+    why = bf16_obstacle(bundle)
+    assert ("no faster here than fp32: " + why in " ".join(said.split())) == bool(why)
     if obstacle() or not suits_here():
         # OpenVINO's layers read the same weights and fp32.
         assert distance(found, exact) < lost

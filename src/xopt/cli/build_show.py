@@ -128,6 +128,7 @@ def show(result: BuildResult, asked: str | None) -> None:
         f"{_tokens(bundle)}"
         f"{_vocabulary(bundle)}"
         f"{_attention(bundle)}"
+        f"{_sites(bundle)}"
         f"  fingerprint  {bundle.fingerprint[:16]}\n"
         f"  peak memory  {peak_rss_mib():,.0f} MiB",
         highlight=False,
@@ -135,6 +136,22 @@ def show(result: BuildResult, asked: str | None) -> None:
     )
     said = f"Next{_where(bundle)}: {_next(bundle, asked)}"
     out.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def _sites(bundle: Bundle) -> str:
+    """That bf16 was asked for and gains no time on this machine, or that nothing is in INT8."""
+    exact, brain = (bundle.manifest["engine"].get(f"{how}_sites", []) for how in ("fp32", "bf16"))
+    lines = ""
+    # Four sites of each layer, and the embeddings.
+    if len(exact) + len(brain) > 4 * bundle.manifest["shape"]["layers"]:
+        use = "" if brain else "; --precision fp32 builds the same for every CPU"
+        lines += f"  INT8         nothing is left in it{use}\n"
+    if brain:
+        from xopt.compile.mixing import bf16_obstacle
+
+        why_not = bf16_obstacle(bundle)
+        lines += f"  bf16 sites   no faster here than fp32: {why_not}\n" if why_not else ""
+    return lines
 
 
 def _where(bundle: Bundle) -> str:

@@ -7,13 +7,13 @@ interpreter follows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
     "ACTIVATIONS", "SITES", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm", "Relative",
-    "Rotary",
+    "Rotary", "named_layers",
 ]  # fmt: skip
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "tanh"]
@@ -40,6 +40,24 @@ SITES = {
     "ffn_gate": "ffn_in",
     "ffn_out": "ffn_act",
 }
+
+
+def named_layers(sites: Sequence[str]) -> str:
+    """Sites as a person reads them: in the encoder's order, a layer of which all are named as one.
+
+    Args:
+        sites: such as ``layers.10.context`` and ``embeddings``.
+    """
+    kinds = list(dict.fromkeys(SITES.values()))
+    layers: dict[int, list[str]] = {}
+    for _, at, kind in (site.split(".") for site in sites if "." in site):
+        layers.setdefault(int(at), []).append(kind)
+    said = [site for site in sites if "." not in site]
+    for number, held in sorted(layers.items()):
+        whole = set(kinds) <= set(held)
+        names = [""] if whole else [f".{kind}" for kind in sorted(held, key=kinds.index)]
+        said += [f"layers.{number}{name}" for name in names]
+    return ", ".join(said)
 
 
 @dataclass(frozen=True)
