@@ -25,12 +25,7 @@ from xopt.engines.base import Engine
 from xopt.engines.building import Builder, Built, Context
 from xopt.engines.cpu import CpuOptions, check_numbers_fit, check_width_fits, facts_of
 from xopt.engines.openvino_attention import packed_attention, packed_mean
-from xopt.engines.openvino_graph import (
-    drop_gathers,
-    join_divisions,
-    same_blocks,
-    share_products,
-)
+from xopt.engines.openvino_graph import drop_gathers, join_divisions, same_blocks, share_products
 from xopt.engines.openvino_layer import form_of, packed_layers, suits_here
 from xopt.engines.openvino_native import load_attention
 from xopt.engines.openvino_parts import (
@@ -39,6 +34,7 @@ from xopt.engines.openvino_parts import (
     Program,
     RunningPart,
     check_process,
+    kernel_of,
     refused,
     start,
 )
@@ -251,7 +247,7 @@ class OpenVinoEngine(Engine):
         for node in program.model.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()
             kind = str(info["layerType"].astype(str)) if "layerType" in info else "?"
-            form = str(info["primitiveType"].astype(str)) if "primitiveType" in info else "?"
+            form = kernel_of(info)
             name = str(info["originalLayersNames"].astype(str))
             if kind == "Reference" and "PackedLayer" in name:
                 kind, form = "PackedLayer", form_of(name)

@@ -18,7 +18,9 @@ from xopt.engines.signature import TOKEN_WEIGHTS
 from xopt.errors import InputError, UnsupportedError
 from xopt.host import cpu_count, cpu_flags, cpu_flags_left, release_memory
 
-__all__ = ["KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "check_process", "refused", "start"]
+__all__ = [
+    "KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "check_process", "kernel_of", "refused", "start",
+]  # fmt: skip
 
 # Of each kind, in OpenVINO's cache. A size needs at most 8 of a kind where layers share them.
 KEPT_KERNELS = 1024
@@ -209,3 +211,17 @@ def _make_room(part: RunningPart) -> None:
             return
         if other.program is not part.program:
             other.settle()
+
+
+def kernel_of(info: Mapping[str, Any]) -> str:
+    """What a node was compiled to, as ``brgemm_avx512_I8``.
+
+    OpenVINO 2026.4.1 does not know the names that oneDNN has on CPUs with AMX
+    (``brgemm:avx10_1_512_amx``), and calls those kernels ``undef_I8``, as if there were none.
+
+    Args:
+        info: of a node of the compiled model.
+    """
+    if "primitiveType" not in info:
+        return "?"
+    return str(info["primitiveType"].astype(str)).replace("undef_", "onednn_")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xopt.engines import openvino_parts
-from xopt.engines.openvino_parts import RUNNING, Program, RunningPart, start
+from xopt.engines.openvino_parts import RUNNING, Program, RunningPart, kernel_of, start
 from xopt.engines.openvino_sizes import Feed
 
 
@@ -112,3 +112,13 @@ def test_a_size_that_was_not_used_for_long_may_be_new_again() -> None:
     for size in range(100, 100 + openvino_parts.KEPT_SIZES - 1):
         program.meet((1, size))
     assert program.lacks((1, 7, 100, 150)) == {7}
+
+
+def test_a_kernel_that_openvino_has_no_name_for_is_called_onednns() -> None:
+    class Text(str):
+        def astype(self, kind: type) -> str:
+            return kind(self)
+
+    known = {name: kernel_of({"primitiveType": Text(name)}) for name in ("undef_I8", "jit_f32")}
+    assert known == {"undef_I8": "onednn_I8", "jit_f32": "jit_f32"}
+    assert kernel_of({}) == "?"
