@@ -19,7 +19,8 @@ from xopt.errors import InputError, UnsupportedError
 from xopt.host import cpu_count, cpu_flags, cpu_flags_left, release_memory
 
 __all__ = [
-    "KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "check_process", "kernel_of", "refused", "start",
+    "KEPT_KERNELS", "RUNNING", "Program", "RunningPart", "check_process", "kernel_of", "refused",
+    "start",
 ]  # fmt: skip
 
 # Of each kind, in OpenVINO's cache. A size needs at most 8 of a kind where layers share them.
