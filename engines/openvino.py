@@ -252,7 +252,7 @@ class OpenVinoEngine(Engine):
             if kind == "Reference" and "PackedLayer" in name:
                 kind, form = "PackedLayer", form_of(name)
             if kind in SHOWN:
-                said = f"{kind} {form.removeprefix('undef_')}"  # AMX's have no name there
+                said = f"{kind} {form}"
                 kernels[said] = kernels.get(said, 0) + 1
         return {
             "engine": self.name,
