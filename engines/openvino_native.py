@@ -37,6 +37,7 @@ FLAGS = ("-O3", "-march=native", "-ffp-contract=fast")
 # What the compiler must not use where it is withheld; the first takes the others along.
 WITHHELD = {
     "avx512f": "-mno-avx512f", "avx512_vnni": "-mno-avx512vnni", "avx512_bf16": "-mno-avx512bf16",
+    "avx_vnni": "-mno-avxvnni", "amx_int8": "-mno-amx-int8",
 }  # fmt: skip
 
 

@@ -110,16 +110,26 @@ inline void put_shorts(int16_t* to, Whole value) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), shorts(value));
 }
 
-inline Whole plus_pairs(Whole sum, Whole a, Whole b) {
-    return sum + Whole{_mm256_madd_epi16(a.low, b.low), _mm256_madd_epi16(a.high, b.high)};
+inline __m256i plus_two(__m256i sum, __m256i a, __m256i b) {
+#ifdef __AVXVNNI__
+    asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+    return sum;
+#else
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+#endif
 }
+inline Whole plus_pairs(Whole sum, Whole a, Whole b) { return {plus_two(sum.low, a.low, b.low), plus_two(sum.high, a.high, b.high)}; }
 
 inline __m256i plus_four(__m256i sum, __m256i codes, __m256i weights) {
+#ifdef __AVXVNNI__
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(codes), "x"(weights));
+#else
     __m256i two;
     // Written out: GCC 12 takes all rows' first step together, for which there are not enough registers.
     asm("vpmaddubsw %3, %2, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
         : "+x"(sum), "=&x"(two)
         : "x"(codes), "x"(weights), "x"(_mm256_set1_epi16(1)));
+#endif
     return sum;
 }
 inline Whole plus_quads(Whole sum, Whole codes, Whole weights) {

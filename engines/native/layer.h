@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "attend.h"
-#include "products.h"
+#include "tiles.h"
 
 namespace xopt {
 
@@ -66,7 +66,13 @@ inline void each(int64_t count, const Body& body) {
 
 template <typename Then>
 inline void multiply(const Factors& f, int64_t columns, const Then& then) {
-    each(columns / kPanel, [&](int64_t one) {
+    const int64_t panels = columns / kPanel;
+    if (tiles_suit(f)) {
+        // Two of them write whole lines of codes.
+        each((panels + 1) / 2, [&](int64_t two) { tile_panels(f, 2 * two * kPanel, std::min<int64_t>(2, panels - 2 * two), then); });
+        return;
+    }
+    each(panels, [&](int64_t one) {
         if (f.number == kCode) panel<kCode>(f, one * kPanel, then);
         else if (f.number == kBrain) panel<kBrain>(f, one * kPanel, then);
         else panel<kSingle>(f, one * kPanel, then);

@@ -44,8 +44,8 @@ def work_here(
 def rounding_of(model: Model) -> dict[str, str]:
     """What of this machine the last digits of a model's answers depend on.
 
-    Parts of two kinds are no whole. On AMX and AVX VNNI INT8 layers are OpenVINO's, elsewhere our
-    own, and fp32 sums have another order with AVX2.
+    Parts of two kinds are no whole. INT8 layers of our own have the same bits everywhere; those of
+    OpenVINO, and fp32 sums, depend on the instruction set.
     """
     form = model.session.engine.form
     return {"attention": form} | ({"instruction set": int8_instructions()} if form else {})
