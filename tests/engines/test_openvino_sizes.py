@@ -72,7 +72,7 @@ from xopt.engines import openvino
 from xopt.engines.base import open_engine
 from xopt.packing import Encoding, pack
 
-# As where AMX makes OpenVINO's layers the faster ones.
+# As of an encoder that we have no layers for.
 openvino.suits_here = lambda: False
 engine = open_engine(Bundle.open(Path(sys.argv[1])), threads=1)
 for lengths in ([9, 70], [9, 90], [11, 87], [3, 3, 5, 90]):
