@@ -249,7 +249,8 @@ def _kept(difference: Difference) -> dict[str, Any]:
 
 def _read(kept: Mapping[str, Any]) -> Difference:
     """What :func:`_kept` gave."""
-    return Difference(**dict(kept) | {"draws": np.array(kept["draws"], np.float64)})
+    draws = np.array(kept["draws"], np.float64)
+    return Difference(kept["seen"], draws, kept["rows"], kept["turn"])
 
 
 def _difference(
