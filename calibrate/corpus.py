@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from xopt.artifacts import fingerprint
 from xopt.errors import DataError, InputError, require
 from xopt.hub import MIRROR, hub_at_hand
-from xopt.languages import parse_code, to_iso1
+from xopt.languages import code_of
 from xopt.parquet import read_rows
 from xopt.reading import read_lines, read_objects
 
@@ -26,6 +27,18 @@ CHARACTERS_A_WORD = {"zh": 1.6, "ja": 2.2, "th": 4.0, "my": 5.5}
 TEXT_COLUMNS = ("text", "sentence", "sentence1", "content")
 LANGUAGE_COLUMNS = ("language", "lang")
 UNKNOWN = "und"
+ENDINGS = (".txt", ".jsonl", ".parquet")
+# Of files that hold texts in another form, what makes them one of those that are read.
+MAKING = {
+    ".tsv": "Put its texts into a .txt, one a line; those of its first column: "
+    "cut -f 1 {file} > {stem}.txt",
+    ".csv": "Put its texts into a .txt, one a line.",
+    ".gz": "Unpack it: gunzip {file}",
+    ".bz2": "Unpack it: bunzip2 {file}",
+    ".xz": "Unpack it: unxz {file}",
+    ".zst": "Unpack it: unzstd --rm {file}",
+    ".zip": "Unpack it: unzip {file}",
+}  # fmt: skip
 KINDS_OF_TEXTS = (
     "Give a .txt, .jsonl or .parquet file, a folder of them named by language (sw.txt), or "
     "hub:ID[:CONFIG]. xopt's own texts need nothing: xopt calibrate"
@@ -104,24 +117,37 @@ def corpus_path(name: str | None) -> Path | None:
 
 
 def _read_path(path: Path) -> Iterator[tuple[str, str]]:
-    if path.is_dir():
-        # A file of another kind may lie beside them, but not under the name of a language.
-        kinds = (".txt", ".jsonl", ".parquet")
-        named = (p for p in path.iterdir() if p.suffix in kinds or parse_code(p.name.split(".")[0]))
-        for file in sorted(p for p in named if not p.is_dir()):
-            rows = list(_read_file(file))
-            if not rows:
-                raise DataError(
-                    f"{file} holds no text.",
-                    hint="Put texts into it, or take it out of the folder.",
-                )
-            yield from rows
+    if not path.is_dir():
+        yield from _read_file(path)
         return
-    yield from _read_file(path)
+    for file in sorted(filter(_is_meant, path.iterdir())):
+        if file.is_dir():
+            raise InputError(
+                f"{file} is a folder; a language's texts lie in a file.",
+                hint=f"Write them into one, and take the folder out: {file}.txt",
+            )
+        rows = list(_read_file(file, folder=True))
+        if not rows:
+            raise DataError(
+                f"{file} holds no text.", hint="Put texts into it, or take it out of the folder."
+            )
+        yield from rows
 
 
-def _read_file(path: Path) -> Iterator[tuple[str, str]]:
-    language = to_iso1(path.stem) if parse_code(path.stem) else UNKNOWN
+def _is_meant(path: Path) -> bool:
+    """Whether what lies in a folder is of its texts: by its ending, or by a language's name.
+
+    A README may lie beside them, and what other programs hide.
+    """
+    if path.name.startswith("."):
+        return False
+    if code_of(path.name.split(".")[0]):
+        return True
+    return not path.is_dir() and path.suffix.lower() in (*ENDINGS, *MAKING)
+
+
+def _read_file(path: Path, *, folder: bool = False) -> Iterator[tuple[str, str]]:
+    language = code_of(path.stem) or code_of(path.name.split(".")[0]) or UNKNOWN
     match path.suffix:
         case ".txt":
             for number, line in enumerate(read_lines(path), 1):
@@ -141,8 +167,20 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
                 yield _row(row, language, f"{path}, row {number}")
         case other:
             raise InputError(
-                f"{path} has the ending {other!r}.", hint="Supported: .txt, .jsonl, .parquet."
+                f"{path} has the ending {other!r}; possible: {', '.join(ENDINGS)}.",
+                hint=_advice(path, folder=folder),
             )
+
+
+def _advice(path: Path, *, folder: bool) -> str:
+    """What makes a file one that is read."""
+    lower = path.suffix.lower()
+    made = MAKING.get(lower, "Write its texts into a .txt, one a line.")
+    if lower in ENDINGS:
+        made = f"Name it {path.stem}{lower}."
+    stem = shlex.quote(str(path.with_suffix("")))
+    said = made.format(file=shlex.quote(str(path)), stem=stem)
+    return f"{said}\nEither way this file has to leave the folder." if folder else said
 
 
 def _read_hub(name: str) -> Iterator[tuple[str, str]]:
@@ -178,9 +216,21 @@ def _row(row: Mapping[str, Any], language: str, place: str) -> tuple[str, str]:
         raise DataError(
             f"{place}: no text column.", hint=f"Name it one of {', '.join(TEXT_COLUMNS)}."
         )
-    named = (str(row[c]).strip() for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str))
+    named = (_stated(row.get(c), c, place) for c in LANGUAGE_COLUMNS)
     stated = next(filter(None, named), language)
-    return to_iso1(stated), _clean(row[column], place)
+    return code_of(stated) or stated, _clean(row[column], place)
+
+
+def _stated(value: object, column: str, place: str) -> str:
+    """The language that a row states; nothing where it states none."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(
+            f"{place}: {column} is {value!r:.40}, which is no text.",
+            hint="State a language by its code, such as sw, or leave the column out.",
+        )
+    return value.strip()
 
 
 def _clean(text: str, place: Path | str, number: int | None = None) -> str:

@@ -17,7 +17,8 @@ from functools import lru_cache
 from xopt.errors import InputError, did_you_mean
 
 __all__ = [
-    "MORE_NAMES", "NAMES", "check_languages", "language_name", "names_of", "parse_code", "to_iso1",
+    "MORE_NAMES", "NAMES", "check_languages", "code_of", "is_tag", "language_name", "names_of",
+    "parse_code", "to_iso1",
 ]  # fmt: skip
 
 NAMES: dict[str, str] = {
@@ -46,6 +47,7 @@ MORE_NAMES: dict[str, str] = {
 }  # fmt: skip
 
 _NAMED = NAMES | MORE_NAMES
+_CODE_OF = {name.lower(): code for code, name in _NAMED.items()}
 
 # Other codes of a language behind its own.
 _CODES = """
@@ -88,6 +90,17 @@ def to_iso1(code: str) -> str:
     """``sw`` for ``swh``, ``pt`` for ``pt_BR``, ``sr-Latn`` for ``srp_latn``; else ``code``."""
     found = parse_code(code)
     return "-".join(part for part in found if part) if found else code
+
+
+def code_of(stated: str) -> str | None:
+    """The code of a language by its code or its English name, in any case; None if unknown here."""
+    name = stated.strip().lower()
+    return to_iso1(name) if parse_code(name) else _CODE_OF.get(name.replace("_", " "))
+
+
+def is_tag(code: str) -> bool:
+    """Whether it has the form of a code, of a language that is known here or not."""
+    return _TAG.fullmatch(code.strip().replace("_", "-")) is not None
 
 
 def language_name(code: str) -> str:

@@ -90,15 +90,25 @@ def test_files_and_folders_and_language_columns(tmp_path: Path) -> None:
         ("th.csv", b"text\nx\n", "th.csv has the ending '.csv'"),
         ("th.TXT", b"x\n", "th.TXT has the ending '.TXT'"),
         ("th.jsonl.gz", b"x", "has the ending '.gz'"),
+        ("Thai.tsv", b"x", "Thai.tsv has the ending '.tsv'"),
+        ("train.tsv", b"x", "train.tsv has the ending '.tsv'"),
+        ("train.TXT", b"x", "train.TXT has the ending '.TXT'"),
+        ("train.txt.gz", b"x", "has the ending '.gz'"),
+        ("th", None, "th is a folder"),
     ],
 )
 def test_no_language_of_a_folder_is_left_out_in_silence(
-    tmp_path: Path, name: str, data: bytes, message: str
+    tmp_path: Path, name: str, data: bytes | None, message: str
 ) -> None:
     (tmp_path / "sw.txt").write_text("Habari\n", encoding="utf-8")
     (tmp_path / "README.md").write_text("Of three languages.\n", encoding="utf-8")
+    # What macOS leaves beside a file of a foreign disk.
+    (tmp_path / "._sw.txt").write_bytes(b"\0\5\x16\7")
     assert load_corpus(str(tmp_path)).languages == ["sw"]
-    (tmp_path / name).write_bytes(data)
+    if data is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(data)
     with pytest.raises((DataError, InputError), match=message) as caught:
         load_corpus(str(tmp_path))
     assert caught.value.hint
@@ -123,6 +133,7 @@ def test_parquet(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "  "}', "line 1: the text is empty"),
         ("a.jsonl", b'{"text": 5}', "line 1: text is 5, which is no text"),
         ("a.jsonl", b'{"text": null}', "line 1: text is None, which is no text"),
+        ("a.jsonl", b'{"text": "x", "language": 3}', "line 1: language is 3, which is no text"),
         ("a.parquet", b"PAR1", "no readable Parquet"),
         ("a.csv", b"x", "has the ending '.csv'"),
         ("a.txt", b"", "holds no text"),
@@ -137,6 +148,17 @@ def test_bad_files_are_named(tmp_path: Path, name: str, data: bytes, message: st
 def test_an_empty_language_is_none(tmp_path: Path) -> None:
     (tmp_path / "sw.jsonl").write_text('{"text": "Habari", "language": " ", "lang": ""}\n')
     assert load_corpus(str(tmp_path / "sw.jsonl")).languages == ["sw"]
+
+
+def test_a_language_may_be_stated_by_its_name(tmp_path: Path) -> None:
+    """And is then the same language as by its code; one that nobody knows stays what it is."""
+    (tmp_path / "Swahili.txt").write_text("Habari\n")
+    (tmp_path / "sw.train.txt").write_text("Nzuri\n")
+    stated = ["GERMAN", "de", "western frisian", "swh_Latn", "Klingon", None]
+    rows = [{"text": f"text {n}", "language": name} for n, name in enumerate(stated)]
+    (tmp_path / "zh.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [language for language, _ in load_corpus(str(tmp_path)).rows]
+    assert found == ["sw", "sw", "de", "de", "fy", "sw-Latn", "Klingon", "zh"]
 
 
 def test_a_data_set_without_an_id_is_told() -> None:

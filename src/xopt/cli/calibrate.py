@@ -15,7 +15,7 @@ from xopt.cli.common import JsonOption
 from xopt.cli.output import bars, console, print_json, table
 from xopt.compile.options import BuildOptions
 from xopt.errors import require
-from xopt.languages import language_name
+from xopt.languages import is_tag, language_name
 from xopt.settings import as_typed, resolve
 
 if TYPE_CHECKING:
@@ -116,6 +116,12 @@ def _show(found: Calibration, options: BuildOptions) -> None:
         lines.append(
             f"no language is stated of {corpus['unnamed']:,} texts (und): name their file by its "
             "code, such as sw.txt, or add a column language"
+        )
+    named = [code for code in corpus["languages"] if not is_tag(code)]
+    if named:
+        lines.append(
+            f"no codes of languages, each counted as one of its own: {', '.join(named)}; state "
+            "codes, such as sw"
         )
     if corpus["absent"]:
         lines.append(f"of XTREME's 40 languages without a text: {' '.join(corpus['absent'])}")
