@@ -24,6 +24,7 @@ from xopt.compile.build import (
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.options import BuildOptions
 from xopt.compile.ranging import ranges_of, sample_of
+from xopt.compile.scripts import read_languages
 from xopt.compile.site_search import PRECISIONS, Mix, SiteSearch, named_sites, share_of
 from xopt.compile.trace import trace_checkpoint
 from xopt.compile.traced import WORDS_SITE
@@ -78,7 +79,12 @@ def build_mix(options: BuildOptions, progress: Progress | None = None) -> Mixed:
     check_place(place_of(checkpoint, options))
     tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     data = SearchRows.read(
-        options.task, options.data, checkpoint.head.manifest(), checkpoint.name, tokenizer
+        options.task,
+        options.data,
+        checkpoint.head.manifest(),
+        checkpoint.name,
+        tokenizer,
+        read_languages(options.languages) if options.languages else (),
     )
     partial = Partial(cache_folder() / "searches")
     with _builder(rounded, progress) as (side, base):
@@ -86,7 +92,16 @@ def build_mix(options: BuildOptions, progress: Progress | None = None) -> Mixed:
         errors = _errors(checkpoint, rounded, data, tokenizer, partial, not obstacle, progress)
         costs = site_costs(checkpoint, bf16=not obstacle)
         losses_of = Losses(data.task, partial, progress.share)
-        search = SiteSearch(data, losses_of, side, errors, costs, progress)
+        search = SiteSearch(
+            data,
+            losses_of,
+            side,
+            errors,
+            costs,
+            progress,
+            command=options.command,
+            exact=options.exact_command(),
+        )
         mix, losses = search.run(options.max_drop)
     document = {
         "schema": "xopt-search/1",

@@ -40,6 +40,8 @@ class SiteSearch:
         errors: site -> precision -> language -> error where that site alone is in INT8, or bf16.
         costs: site -> precision -> what it costs there beyond INT8; what is left out is not tried.
         progress: told the mixes.
+        command: words -> the build without a floor that ends in them, as it is typed.
+        exact: the build in fp32, as it is typed.
 
     Attributes:
         seen: language -> the rows that the search has looked at.
@@ -55,9 +57,13 @@ class SiteSearch:
         errors: Errors,
         costs: Mapping[str, Mapping[str, float]],
         progress: Progress,
+        *,
+        command: Callable[..., str],
+        exact: str,
     ) -> None:
         self.data, self.losses, self.side = data, losses, side
         self.errors, self.costs, self.progress = errors, costs, progress
+        self.command, self.exact = command, exact
         self.seen = {code: list(rows) for code, rows in data.search.items()}
         self.tried: list[dict[str, Any]] = []
         self.blamed: dict[str, list[str]] = {}
@@ -84,17 +90,18 @@ class SiteSearch:
         said = ", ".join(
             f"{language_name(code)} {loss.difference:+.2f}" for code, loss in lost.items()
         )
+        words = [
+            word
+            for how in PRECISIONS
+            if (named := named_sites(mix, how))
+            for word in (f"--{how}-sites", named)
+        ]
         raise BuildError(
             f"The mix that was found ({self._counted(mix)}) does not "
             f"keep every language within {floor:g} points on rows that the search never saw: "
             f"{said}.",
             hint=f"{KEPT} Give a larger --max-drop or more rows (--data), or build it all the "
-            "same: xopt build CHECKPOINT"
-            + "".join(
-                f" --{how}-sites {named_sites(mix, how)}"
-                for how in PRECISIONS
-                if how in mix.values()
-            ),
+            f"same: {self.command(*words)}",
         )
 
     def _grow(self, mix: dict[str, str], floor: float) -> dict[str, str]:
@@ -179,7 +186,7 @@ class SiteSearch:
             f"No mix with INT8 in it keeps every language within {floor:g} points: with "
             f"{self._counted(mix)} {language_name(worst['language'])} "
             f"still loses {-worst['difference']:.2f}.",
-            hint=f"{KEPT} Build --precision fp32, or give a larger --max-drop.",
+            hint=f"{KEPT} Give a larger --max-drop, or build it in fp32: {self.exact}",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xopt.encoders.spec import SITES
+from xopt.encoders.spec import SITES, products_in_int8
 from xopt.engines.building import BuilderOptions
 from xopt.errors import InputError, UnsupportedError, did_you_mean
 from xopt.host import cpu_flags, cpu_flags_left, int8_instructions, saturates
@@ -136,6 +136,8 @@ def check_numbers_fit(manifest: Mapping[str, Any], folder: object) -> None:
     """
     numbers = manifest["engine"].get("cpu", "vnni")
     if manifest["precision"] != "int8" or numbers == "any" or not saturates():
+        return
+    if not products_in_int8(manifest):
         return
     raise UnsupportedError(
         f"The INT8 numbers of {folder} are for CPUs with VNNI or AMX; this one "

@@ -18,6 +18,7 @@ from xopt.evaluate.splits import settle_split
 from xopt.evaluate.statistics import paired_bootstrap
 from xopt.evaluate.tasks.base import TASKS, Examples, Task
 from xopt.host import host_facts
+from xopt.languages import to_iso1
 from xopt.model.session import Session
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
@@ -100,6 +101,11 @@ def divide(task: Task, examples: Examples, most: int, seed: int = 0) -> list[lis
     ]
 
 
+def _is_of(code: str, languages: Sequence[str]) -> bool:
+    """Whether texts of a language are of one of these: ``zh-Hant`` of ``zh``, not the other way."""
+    return any(f"{to_iso1(code)}-".startswith(f"{one}-") for one in languages)
+
+
 @dataclass(frozen=True)
 class SearchRows:
     """What a search asks.
@@ -126,8 +132,9 @@ class SearchRows:
         head: Mapping[str, Any],
         what: str,
         tokenizer: Tokenizer,
+        languages: Sequence[str] = (),
     ) -> SearchRows:
-        """Read and divide the rows of every language of the data.
+        """Read and divide the rows of every language of the data, or of those of ``languages``.
 
         Args:
             name: of the task.
@@ -135,9 +142,12 @@ class SearchRows:
             head: that will answer, as a manifest has it.
             what: answers, as a message calls it.
             tokenizer: of it.
+            languages: that a trimmed vocabulary is for, as codes; texts of others lose their
+                pieces, which no precision brings back. All by default.
 
         Raises:
-            XoptError: the data or the head does not fit the task.
+            XoptError: the data or the head does not fit the task, or the data holds none of the
+                languages.
         """
         task: Task = TASKS.resolve(name)()
         task.check(head, what)
@@ -149,7 +159,16 @@ class SearchRows:
                 "bucc2018 mines whole corpora, which cannot be divided for a search.",
                 hint="Search with --task tatoeba.",
             )
-        rows = {code: task.load(source, code) for code in choose_languages(task, source, None)}
+        held = choose_languages(task, source, None)
+        chosen = [code for code in held if not languages or _is_of(code, languages)]
+        if not chosen:
+            raise InputError(
+                f"{task.name} in {source.label} holds none of the languages that the vocabulary is "
+                f"trimmed to ({', '.join(languages)}), so there is nothing to search on.",
+                hint=f"It holds {', '.join(held)}: name one of them with --languages too, give "
+                "another folder with --data, or leave --max-drop out.",
+            )
+        rows = {code: task.load(source, code) for code in chosen}
         some = [evenly(examples, 32) for examples in rows.values()]
         items = [item for examples in some for item in task.encodings(tokenizer, examples)]
         each = sum(len(encoding) for item in items for encoding in item) / len(items)

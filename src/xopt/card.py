@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xopt.encoders.spec import named_layers
+from xopt.encoders.spec import named_layers, products_in_int8
 from xopt.languages import language_name
 
 __all__ = [
@@ -20,6 +20,7 @@ FORMS = {"text": "texts", "pair": "pairs", "question": "questions with a text ea
 NUMBERS = {
     "any": "for every CPU (`--cpu any`): all give the same sums",
     "vnni": "for CPUs with VNNI or AMX (`--cpu vnni`); others refuse them",
+    "none": "no product has any, so the bundle is for every CPU",
 }
 KINDS = ("unknown_before", "unknown_after", "replaced")
 
@@ -43,7 +44,8 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     if "buckets_text" in manifest.get("engine", {}):
         lines.append(f"- on the GPU: {manifest['engine']['buckets_text']}")
     if "cpu" in manifest.get("engine", {}):
-        lines.append(f"- INT8 numbers: {NUMBERS[manifest['engine']['cpu']]}")
+        numbers = manifest["engine"]["cpu"] if products_in_int8(manifest) else "none"
+        lines.append(f"- INT8 numbers: {NUMBERS[numbers]}")
     if "fp32_sites" in manifest.get("engine", {}):
         lines.append(f"- in fp32: {named_layers(manifest['engine']['fp32_sites'])}")
     if "bf16_sites" in manifest.get("engine", {}):
@@ -98,6 +100,11 @@ def vocabulary_lines(facts: Mapping[str, Any] | None) -> list[str]:
         lines.append(
             f"  - more than the {asked:,} of --pieces: special tokens, characters, signs "
             "and the pieces of counted texts always stay"
+        )
+    if apart := [code for code in facts["languages"] if code not in facts["held_out"]]:
+        lines.append(
+            f"  - {', '.join(map(language_name, apart))}: {facts['corpus']} has too few texts "
+            "to leave one in four uncounted, so what others lose was not measured"
         )
     for code, found in facts["held_out"].items():
         share = {name: found[name] / found["tokens"] for name in KINDS}

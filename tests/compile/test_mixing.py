@@ -18,14 +18,15 @@ from xopt.artifacts import Bundle
 from xopt.calibrate.corpus import DEFAULT, load_corpus
 from xopt.cli import app
 from xopt.compile import sensitivity
-from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.build import BuildOptions, build_bundle, open_checkpoint
 from xopt.compile.mixing import bf16_obstacle, build_mix
 from xopt.engines.openvino_layer import suits_here
 from xopt.engines.openvino_native import obstacle
 from xopt.errors import BuildError, DataError, InputError
-from xopt.evaluate.held import Loss, Losses, divide
+from xopt.evaluate.held import Loss, Losses, SearchRows, divide
 from xopt.evaluate.tasks import TASKS
 from xopt.evaluate.tasks.udpos import UdPos
+from xopt.tokenization import Tokenizer
 
 # Only Greek drives two channels of the state before the layer, and two neurons in it.
 BAD = ["layers.1.ffn_act", "layers.1.ffn_in"]
@@ -186,6 +187,18 @@ def test_what_was_measured_is_not_measured_again(
     assert all(one not in done[:number] for number, one in enumerate(done))
     monkeypatch.undo()
     assert mixed.search["kept"]
+
+
+def test_a_trimmed_vocabulary_is_searched_on_its_own_languages(planted: dict[str, Any]) -> None:
+    """Texts of others lose pieces, which no site brings back."""
+    checkpoint = open_checkpoint(BuildOptions(planted["checkpoint"]))
+    tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+    given = "udpos", planted["data"], checkpoint.head.manifest(), "it", tokenizer
+    assert set(SearchRows.read(*given).search) == {"el", "en"}
+    assert set(SearchRows.read(*given, ["el", "sw"]).search) == {"el"}
+    with pytest.raises(InputError, match=r"none of the languages .*\(sw\)") as refused:
+        SearchRows.read(*given, ["sw"])
+    assert "It holds el, en" in refused.value.hint
 
 
 def test_rows_are_divided_alike_and_repeats_stay_together() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from xopt.compile.options import BuildOptions
 from xopt.compile.site_search import SiteSearch
 from xopt.errors import BuildError
 from xopt.evaluate.held import Loss
@@ -18,6 +19,9 @@ SITES = [f"layers.{n}.ffn_act" for n in range(20)]
 ERRORS = {site: {"sw": 1.0, "de": 1.0} for site in SITES}
 ERRORS[SITES[7]]["sw"], ERRORS[SITES[3]]["sw"], ERRORS[SITES[5]]["de"] = 50.0, 30.0, 40.0
 
+
+ASKED = BuildOptions("my model", task="xnli", max_drop=0.5, data="d", seed=3)
+TYPED = {"command": ASKED.command, "exact": ASKED.exact_command()}
 
 # What bf16 leaves of INT8's error.
 LEFT = 0.01
@@ -45,7 +49,7 @@ def searched(
     def side(mix: Mapping[str, str] | None) -> Any:
         return None if mix is None else dict(mix)
 
-    search = SiteSearch(data, SimpleNamespace(of=of), side, errors, costs, Silent())  # type: ignore[arg-type]
+    search = SiteSearch(data, SimpleNamespace(of=of), side, errors, costs, Silent(), **TYPED)  # type: ignore[arg-type]
     return search, lambda: search.run(floor)
 
 
@@ -117,17 +121,21 @@ def test_a_mix_that_fails_both_checks_is_refused_with_the_way_to_have_it() -> No
     )
     with pytest.raises(BuildError, match="Swahili -3") as refused:
         run()
-    assert f"xopt build CHECKPOINT --fp32-sites {SITES[7]}" in refused.value.hint
+    again = "xopt build 'my model' --seed 3 --task xnli"
+    assert refused.value.hint.endswith(f"{again} --fp32-sites {SITES[7]}")
     _, run = searched(
         lambda sites, rows: 3.0 if rows in (["first"], ["second"]) or not sites else 0.0, bf16=True
     )
     with pytest.raises(BuildError, match="1 of 20 sites in bf16") as refused:
         run()
-    assert f"xopt build CHECKPOINT --bf16-sites {SITES[7]}" in refused.value.hint
+    assert refused.value.hint.endswith(f"{again} --bf16-sites {SITES[7]}")
 
 
 def test_where_only_fp32_holds_it_is_said() -> None:
     search, run = searched(lambda sites, rows: 3.0)
-    with pytest.raises(BuildError, match="with 19 of 20 sites in fp32 Swahili still loses"):
+    with pytest.raises(
+        BuildError, match="with 19 of 20 sites in fp32 Swahili still loses"
+    ) as not_so:
         run()
+    assert not_so.value.hint.endswith("xopt build 'my model' --task xnli --precision fp32")
     assert len(search.tried) < 10

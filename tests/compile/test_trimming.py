@@ -15,6 +15,7 @@ import pytest
 import xopt
 from xopt.artifacts import Bundle
 from xopt.calibrate.corpus import load_corpus
+from xopt.card import vocabulary_lines
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.errors import ArtifactError, DataError, InputError, UnsupportedError
 from xopt.kept_pieces import PIECES
@@ -186,6 +187,10 @@ def test_counted_texts_keep_their_pieces(heads: Callable[[str], Path], tmp_path:
     facts = built.bundle.manifest["vocabulary"]
     assert facts["counted_texts"] == 6
     assert facts["held_out"]["sw"]["texts"] == 2
+    # Of a corpus without Hindi, what Hindi loses is not known, and that is said.
+    assert "too few texts" not in "".join(vocabulary_lines(facts))
+    lines = vocabulary_lines(facts | {"languages": ["sw", "hi"]})
+    assert [line for line in lines if "- Hindi: " in line and "was not measured" in line]
     with pytest.raises(DataError, match="Hindi"):
         build_bundle(
             BuildOptions(**options, languages="sw,hi", out=str(tmp_path / "b")), record=False

@@ -23,6 +23,7 @@ from xopt.engines.openvino_native import obstacle
 from xopt.errors import InputError, UnsupportedError
 from xopt.host import cpu_flags, int8_instructions, saturates
 
+NAMES = [f"layers.0.{kind}" for kind in ("qkv_in", "context", "ffn_in", "ffn_act")]
 WITHHELD = ["AVX2", "AVX512_CORE"]
 CHILD = """
 import sys, numpy, openvino
@@ -175,13 +176,20 @@ def test_instruction_sets(
     assert (int8_instructions(), saturates()) == (called, cut)
     assert CpuOptions().numbers == ("any" if cut else "vnni")
     assert CpuOptions(cpu="vnni").numbers == "vnni"
-    manifest = {"precision": "int8", "engine": {"cpu": "vnni"}}
+    manifest = {"precision": "int8", "engine": {"cpu": "vnni"}, "shape": {"layers": 1}}
+    # Three of a layer's four products are not in INT8, and the embeddings, which have no sums.
+    others = {"fp32_sites": ["embeddings", *NAMES[:2]], "bf16_sites": [NAMES[2]]}
+    partly = manifest | {"engine": {"cpu": "vnni", **others}}
     if cut:
+        with pytest.raises(UnsupportedError, match="--cpu any"):
+            check_numbers_fit(partly, "bundles/e5")
         with pytest.raises(UnsupportedError, match="--cpu any"):
             check_numbers_fit(manifest, "bundles/e5")
     else:
         check_numbers_fit(manifest, "bundles/e5")
     check_numbers_fit({"precision": "int8", "engine": {"cpu": "any"}}, "bundles/e5")
+    whole = {"cpu": "vnni", **others, "bf16_sites": NAMES[2:]}
+    check_numbers_fit(manifest | {"engine": whole}, "bundles/e5")
     check_numbers_fit({"precision": "fp32", "engine": {}}, "bundles/e5")
 
 

@@ -45,7 +45,7 @@ def build_within(options: BuildOptions, *, quiet: bool) -> None:
         times = _times(mixed)
     note = speed_note(times, "int8", "fp32")
     if note:
-        note += " Build it with: xopt build CHECKPOINT --precision fp32"
+        note += f" Build it with: {options.exact_command()}"
     if quiet:
         said = {"search": mixed.search, "search_seconds": seconds, "time": times}
         said["speed_note"] = note or None
@@ -58,7 +58,7 @@ def build_within(options: BuildOptions, *, quiet: bool) -> None:
     out.print(f"Searched and built in {seconds:.0f} s", highlight=False)
     out.print(f"Time on the lengths of these rows, median ms: {shown}", highlight=False)
     if note:
-        out.print(note, style="yellow", markup=False, highlight=False)
+        out.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _times(mixed: Mixed) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 __all__ = [
     "ACTIVATIONS", "SITES", "Activation", "Block", "EncoderSpec", "HeadForm", "Norm", "Relative",
-    "Rotary", "named_layers",
+    "Rotary", "named_layers", "products_in_int8",
 ]  # fmt: skip
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "tanh"]
@@ -58,6 +58,18 @@ def named_layers(sites: Sequence[str]) -> str:
         names = [""] if whole else [f".{kind}" for kind in sorted(held, key=kinds.index)]
         said += [f"layers.{number}{name}" for name in names]
     return ", ".join(said)
+
+
+def products_in_int8(manifest: Mapping[str, Any]) -> bool:
+    """Whether an INT8 bundle has a product in INT8; without one it holds on every CPU.
+
+    Args:
+        manifest: of the bundle.
+    """
+    engine = manifest["engine"]
+    others = {*engine.get("fp32_sites", ()), *engine.get("bf16_sites", ())}
+    named = sum("." in site for site in others)
+    return named < len(set(SITES.values())) * int(manifest["shape"]["layers"])
 
 
 @dataclass(frozen=True)
