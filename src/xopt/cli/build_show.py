@@ -10,6 +10,7 @@ from rich.markup import escape
 from xopt.artifacts import Bundle
 from xopt.card import vocabulary_lines
 from xopt.cli.output import console
+from xopt.encoders.spec import products_in_int8
 from xopt.engines.cuda import RUNS_ON, open_device
 from xopt.engines.openvino_native import obstacle
 from xopt.errors import MissingExtraError, UnsupportedError
@@ -142,8 +143,7 @@ def _sites(bundle: Bundle) -> str:
     """That bf16 was asked for and gains no time on this machine, or that nothing is in INT8."""
     exact, brain = (bundle.manifest["engine"].get(f"{how}_sites", []) for how in ("fp32", "bf16"))
     lines = ""
-    # Four sites of each layer, and the embeddings.
-    if len(exact) + len(brain) > 4 * bundle.manifest["shape"]["layers"]:
+    if "embeddings" in exact and not products_in_int8(bundle.manifest):
         use = "" if brain else "; --precision fp32 builds the same for every CPU"
         lines += f"  INT8         nothing is left in it{use}\n"
     if brain:
