@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,9 +18,15 @@ from xopt.packing import Encoding
 from xopt.reading import parse_json
 from xopt.tokenization import Tokenizer
 
-__all__ = ["LENGTH_CLASSES", "Form", "Sample", "class_of", "draw_sample", "read_sample"]
+__all__ = [
+    "LENGTH_CLASSES", "Encode", "Form", "Sample", "class_of", "draw_sample", "encode_rows",
+    "read_sample",
+]  # fmt: skip
 
 Form = Literal["text", "pair", "question"]
+Rows = Sequence[tuple[str, ...]]
+# Rows of a sample, (language, text) or (language, first, second), as the model is asked.
+Encode = Callable[[Rows, Tokenizer], list[Encoding]]
 
 # Upper bounds in tokens: a sentence of a dialogue, a sentence of a newspaper, a paragraph.
 LENGTH_CLASSES = {"short": 24, "middle": 96, "long": 1_000_000}
@@ -42,8 +48,17 @@ class Sample:
 
     @property
     def fingerprint(self) -> str:
-        """Of the chosen texts, in order, and the facts."""
-        return fingerprint(self.rows, self.facts)
+        """Of the chosen texts, in order, how they are read, and the facts."""
+        read = [(e.ids.tolist(), e.type_ids.tolist()) for e in self.encodings]
+        return fingerprint(self.rows, read, self.facts)
+
+
+def encode_rows(rows: Rows, tokenizer: Tokenizer) -> list[Encoding]:
+    """Texts or pairs, cut at the encoder's limit."""
+    firsts = [row[1] for row in rows]
+    if len(rows[0]) == 2:
+        return tokenizer.encode(firsts)
+    return tokenizer.encode(firsts, [row[2] for row in rows])
 
 
 def draw_sample(
@@ -54,6 +69,7 @@ def draw_sample(
     seed: int = 0,
     form: Form = "text",
     prompts: Sequence[str] = ("",),
+    encode: Encode = encode_rows,
 ) -> Sample:
     """Draw texts so that every language and every length class takes part.
 
@@ -64,7 +80,7 @@ def draw_sample(
 
     Args:
         corpus: the texts.
-        tokenizer: of the checkpoint; texts are cut at its limit.
+        tokenizer: of the checkpoint.
         max_tokens: budget for all texts together, special tokens included; each class has a third,
             and what it cannot hold goes to the others.
         seed: of the order within strata.
@@ -72,10 +88,11 @@ def draw_sample(
             same, the shorter text first.
         prompts: put before the texts, of a pair before the first, each in its turn; ``""`` for
             none.
+        encode: reads the rows as the model is asked.
     """
     generator = np.random.default_rng(seed)
     given = _given(corpus, form, prompts, seed)
-    encodings = encode_rows(given, tokenizer)
+    encodings = encode(given, tokenizer)
     strata: dict[str, dict[str, list[int]]] = {name: defaultdict(list) for name in LENGTH_CLASSES}
     for index in generator.permutation(len(encodings)):
         strata[class_of(len(encodings[index]))][given[index][0]].append(int(index))
@@ -115,14 +132,6 @@ def draw_sample(
         },
     }
     return Sample(picked, rows, facts)
-
-
-def encode_rows(rows: Sequence[tuple[str, ...]], tokenizer: Tokenizer) -> list[Encoding]:
-    """Rows of a sample as the encoder reads them, cut at its limit."""
-    firsts = [row[1] for row in rows]
-    if len(rows[0]) == 2:
-        return tokenizer.encode(firsts)
-    return tokenizer.encode(firsts, [row[2] for row in rows])
 
 
 def _given(corpus: Corpus, form: Form, prompts: Sequence[str], seed: int) -> list[tuple[str, ...]]:
@@ -169,7 +178,7 @@ def _draw_class(
     return taken
 
 
-def read_sample(ranges: Ranges, tokenizer: Tokenizer) -> Sample:
+def read_sample(ranges: Ranges, tokenizer: Tokenizer, encode: Encode = encode_rows) -> Sample:
     """The texts that were watched, tokenized again.
 
     Raises:
@@ -179,7 +188,7 @@ def read_sample(ranges: Ranges, tokenizer: Tokenizer) -> Sample:
     try:
         lines = filter(None, path.read_text(encoding="utf-8").split("\n"))
         rows = tuple(tuple(map(str, row)) for row in map(parse_json, lines))
-        encodings = encode_rows(rows, tokenizer)
+        encodings = encode(rows, tokenizer)
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ArtifactError(
             f"{path} is damaged: {in_words(error)}.", hint="Calibrate again."

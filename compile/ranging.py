@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from xopt.artifacts import Graph, Ranges
 from xopt.calibrate.corpus import load_corpus
 from xopt.calibrate.ranges import CalibrationRecipe, calibrate, ranges_fingerprint
-from xopt.calibrate.sampling import Form, Sample, draw_sample, read_sample
+from xopt.calibrate.sampling import Encode, Form, Sample, draw_sample, encode_rows, read_sample
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.int8_form import tuned_form
 from xopt.compile.options import BuildOptions
 from xopt.compile.trimming import Trimmed, trim
 from xopt.errors import InputError
 from xopt.forms import reads
+from xopt.model.asking import first_windows
+from xopt.packing import Encoding
 from xopt.progress import Progress
 from xopt.publishing import MANIFEST
 from xopt.reading import parse_json
@@ -61,18 +64,25 @@ def nearest_steps(recipe: CalibrationRecipe) -> CalibrationRecipe:
 
 
 def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
-    """The calibration texts, drawn and tokenized as the checkpoint reads them."""
+    """The calibration texts, drawn and tokenized as the checkpoint reads them.
+
+    Raises:
+        InputError: a question model whose encoder has no room for a question and its context.
+    """
     tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
+    form = form_of(checkpoint, options.task)
+    encode: Encode = _encode_windows if form == "question" else encode_rows
     stored = _stored(options)
     if stored is not None:
-        return read_sample(stored, tokenizer)
+        return read_sample(stored, tokenizer, encode)
     return draw_sample(
         load_corpus(options.calibration),
         tokenizer,
         max_tokens=options.calibration_tokens,
         seed=options.seed,
-        form=form_of(checkpoint, options.task),
+        form=form,
         prompts=_prompts(checkpoint),
+        encode=encode,
     )
 
 
@@ -91,6 +101,11 @@ def form_of(checkpoint: Checkpoint, task: str | None = None) -> Form:
     tuned = [part.get("task") for part in (checkpoint.training or {}).get("data", [])]
     pairs = labels & PAIR_LABELS or len(labels) == 1 or {task, *tuned} & set(PAIR_TASKS)
     return "pair" if pairs or checkpoint.library == "sentence-transformers" else "text"
+
+
+def _encode_windows(rows: Sequence[tuple[str, ...]], tokenizer: Tokenizer) -> list[Encoding]:
+    """Questions with their contexts, as the model reads their first windows."""
+    return first_windows(tokenizer, [row[1] for row in rows], [row[2] for row in rows])
 
 
 def _prompts(checkpoint: Checkpoint) -> list[str]:

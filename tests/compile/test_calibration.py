@@ -17,7 +17,7 @@ from xopt.calibrate.overview import overview, scripts_of
 from xopt.compile.build import BuildOptions, build_bundle
 from xopt.compile.calibration import calibrate_checkpoint
 from xopt.compile.checkpoint import Checkpoint
-from xopt.compile.ranging import form_of
+from xopt.compile.ranging import form_of, sample_of
 from xopt.errors import ArtifactError, InputError
 from xopt.progress import Silent
 from xopt.tokenization import Tokenizer
@@ -121,6 +121,45 @@ def test_heads_are_calibrated_as_they_are_asked(
 ) -> None:
     checkpoint = Checkpoint.open(make_checkpoint("xlm-roberta", head, labels=labels))
     assert form_of(checkpoint, task) == form
+
+
+@pytest.mark.parametrize("limit", [128, 512])
+def test_questions_are_calibrated_in_the_windows_that_they_are_read_in(
+    make_checkpoint: Factory, tmp_path: Path, limit: int
+) -> None:
+    """At most 64 tokens of a question, and of the passage what 384 or the encoder's limit leaves.
+
+    Reference: `tokenizers` cutting the passage alone.
+    """
+    from tokenizers import Tokenizer as Fast
+
+    folder = make_checkpoint("xlm-roberta", "span", max_position_embeddings=limit + 2)
+    lines = [f"{number} " + "Das Haus ist groß. " * size for size in (1, 4, 30, 90)
+             for number in range(6)]  # fmt: skip
+    (tmp_path / "de.txt").write_text("\n".join(lines))
+    asked = options(folder, tmp_path / "de.txt", calibration_tokens=20_000)
+    sample = sample_of(Checkpoint.open(folder), asked)
+    fast = Fast.from_file(str(folder / "tokenizer.json"))
+    seen = set()
+    for (_, question, passage), encoding in zip(sample.rows, sample.encodings, strict=True):
+        whole = fast.encode(question, add_special_tokens=False)
+        kept = question[: whole.offsets[:64][-1][1]]
+        assert fast.encode(kept, add_special_tokens=False).ids == whole.ids[:64]
+        fast.enable_truncation(min(384, limit), strategy="only_second")
+        assert encoding.ids.tolist() == fast.encode(kept, passage).ids
+        fast.no_truncation()
+        seen.add((len(whole.ids) > 64, len(encoding) == min(384, limit)))
+    assert seen == {(False, False), (False, True), (True, True)}
+    out = tmp_path / "ranges"
+    calibrate_checkpoint(asked, out, Silent())
+    again = sample_of(Checkpoint.open(folder), options(folder, out))
+    assert again.fingerprint == sample.fingerprint
+
+
+def test_an_encoder_too_short_for_windows_says_so(make_checkpoint: Factory, texts: Path) -> None:
+    folder = make_checkpoint("xlm-roberta", "span", max_position_embeddings=7)
+    with pytest.raises(InputError, match="no room for a passage"):
+        sample_of(Checkpoint.open(folder), options(folder, texts))
 
 
 def test_a_cross_encoder_of_several_labels_is_calibrated_on_pairs(

@@ -12,7 +12,7 @@ from xopt.model.texts import LONGEST, Row, check_row, count_tokens, encode_rows,
 from xopt.packing import Encoding
 from xopt.tokenization import Tokenizer
 
-__all__ = ["ALONE", "Asking", "read_rows"]
+__all__ = ["ALONE", "Asking", "first_windows", "read_rows"]
 
 # Heads that read no pairs, and what they do.
 ALONE = {"embed": "embeds", "tag": "tags"}
@@ -77,6 +77,30 @@ def read_rows(
     return [[encoding] for encoding in found]
 
 
+def first_windows(
+    tokenizer: Tokenizer, questions: Sequence[str], contexts: Sequence[str]
+) -> list[Encoding]:
+    """The first window of each question and its context, cut as :func:`read_rows` cuts them.
+
+    Raises:
+        InputError: the encoder has no room for both.
+    """
+    size = _usual_size(_question_room(tokenizer))
+    windows = read_windows(tokenizer, questions, contexts, max_query=size, cut=True)
+    return [window for [window] in windows]
+
+
+def _question_room(tokenizer: Tokenizer) -> int:
+    """Tokens that a question may have at most, beside as much of its context as can be read."""
+    special = tokenizer.fast.num_special_tokens_to_add(is_pair=True)
+    return tokenizer.max_tokens - special - LEAST_CONTEXT
+
+
+def _usual_size(room: int) -> int:
+    """Tokens that are kept of a question that is cut."""
+    return max(1, min(MAX_QUERY, room))
+
+
 def _read_tagged(
     tokenizer: Tokenizer, rows: Sequence[Row], *, truncate: bool
 ) -> list[list[Encoding]]:
@@ -99,9 +123,8 @@ def _read_questions(
                 f"{row.name} has no context; this bundle answers questions from a context.",
                 hint='Type: xopt run BUNDLE "a question" --pair "the context"',
             )
-    special = tokenizer.fast.num_special_tokens_to_add(is_pair=True)
-    room = tokenizer.max_tokens - special - LEAST_CONTEXT
-    usual = max(1, min(MAX_QUERY, room))
+    room = _question_room(tokenizer)
+    usual = _usual_size(room)
     sizes = [0] * len(rows)
     if not asking.truncate:
         sizes = _question_sizes(tokenizer, rows)
