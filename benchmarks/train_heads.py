@@ -252,9 +252,7 @@ def write(facts: dict[str, Any], out: Path) -> None:
     ]
     for report in facts["reports"]:
         worst = report["worst"]
-        faster = (
-            report["throughput"]["tokens_per_s"] / report["reference_throughput"]["tokens_per_s"]
-        )
+        faster = report["in_turn"]["faster"]
         lines += [
             f"### {report['task']} ({report['metric']})",
             "",

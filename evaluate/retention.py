@@ -16,7 +16,7 @@ from xopt.evaluate.data import Source
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.statistics import Difference, Scored, mean_difference, paired_bootstrap
 from xopt.evaluate.tasks.base import Examples, Task
-from xopt.evaluate.throughput import measure_latency, throughput
+from xopt.evaluate.throughput import measure_in_turn, measure_latency, throughput
 from xopt.hashing import source_digest
 from xopt.host import host_facts
 from xopt.languages import check_languages, to_iso1
@@ -30,7 +30,7 @@ __all__ = ["choose_languages", "compare_sessions"]
 SCHEMA = "xopt-eval/1"
 # How its intervals are found; a report of before 2026-11-29 does not say, and its are narrower.
 INTERVALS = "bootstrap-plus-two"
-# Single sentences that are timed one by one.
+# Sentences that are timed one by one, and by both engines in turn.
 LATENCY_TEXTS = 200
 
 # (language, which of the two engines, share)
@@ -143,6 +143,7 @@ def compare_sessions(
             _write(task, language, examples, result["answers"], submission)
         timed.append([task.text(example) for example in examples[:LATENCY_TEXTS]])
     worst = min(found, key=lambda code: found[code]["difference"])
+    texts = _in_turn(timed)
     return {
         "schema": SCHEMA,
         "task": task.name,
@@ -163,8 +164,9 @@ def compare_sessions(
             for name in part_drawn[0]
         },
         "worst": {"language": worst, "difference": found[worst]["difference"]},
-        "throughput": throughput(used["candidate"]) | measure_latency(candidate, _in_turn(timed)),
+        "throughput": throughput(used["candidate"]) | measure_latency(candidate, texts),
         "reference_throughput": throughput(used["reference"]),
+        "in_turn": measure_in_turn(reference, candidate, texts),
         "bundle": candidate.bundle.fingerprint,
         "reference_bundle": reference.bundle.fingerprint,
         "host": host_facts(),

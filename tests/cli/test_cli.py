@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -108,6 +109,7 @@ def test_eval_has_the_documented_form_and_records_its_evidence(place: Path) -> N
         assert found["difference"] == pytest.approx(found["candidate"] - found["reference"])
     assert "sample" in report["data"]["label"]
     assert set(report["throughput"]["latency_ms"]) == {"p50", "p95", "p99"}
+    assert report["in_turn"]["faster"] == median(report["in_turn"]["rounds"])
     inspected = document("inspect", "bundle", cwd=place)
     assert inspected["evidence"] == ["tatoeba"]
     card = (place / "bundle" / "card.md").read_text()

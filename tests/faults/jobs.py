@@ -21,7 +21,7 @@ NEEDED = ("embed", "reports", "tables")
 # What differs between two runs of the same: the clock, and what was measured.
 CLOCKED = (
     "created", "checksum", "throughput", "reference_throughput", "host", "command", "date",
-    "seconds",
+    "in_turn", "seconds",
     "tokens_per_s", "sentences_per_s", "size_mib", "resumed_from", "evidence", "wall_s", "busy_s",
 )  # fmt: skip
 

@@ -42,7 +42,13 @@ def document(result: BuildResult) -> dict[str, Any]:
         "target": result.bundle.target,
         "cpu": result.bundle.manifest["engine"].get("cpu"),
         "vocabulary": result.bundle.manifest.get("vocabulary"),
+        "notes": _notes(result.bundle),
     }
+
+
+def _notes(bundle: Bundle) -> list[str]:
+    """What this machine, or what was asked for, makes of no use."""
+    return [" ".join(line.split()) for line in (_attention(bundle) + _sites(bundle)).splitlines()]
 
 
 def _stage(stage: Stage, whole: float) -> dict[str, float]:

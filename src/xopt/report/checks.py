@@ -49,6 +49,8 @@ def _eval(document: Document) -> Iterator[str]:
         yield "its reference took no time"
     if document["throughput"]["tokens_per_s"] <= 0:
         yield "its throughput is no speed"
+    if document.get("in_turn", {}).get("faster", 1) <= 0:
+        yield "its engines in turn took no time"
     for code, found in languages.items():
         if not code.strip():
             yield "a language has no code"

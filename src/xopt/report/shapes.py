@@ -38,6 +38,7 @@ EVAL = {
     "worst": {"language": str, "difference?": float},
     "throughput": SPEED,
     "reference_throughput": SPEED,
+    "in_turn?": {"faster": float, "rounds": [float], "tokens": int},
     "host?": HOST,
     "command?": Maybe(str),
 }
