@@ -40,7 +40,9 @@ format: $(VENV)/.installed
 # PyTorch's own index has a CPU build, which pip takes for x86-64 before that of the package index with
 # its gigabytes of CUDA libraries; where it cannot be reached, pip goes on without it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# Compiled when it is imported: most modules never are.
+# Compiled when it is imported: most modules never are. A shell that forbids to keep what was compiled
+# would have every process of the tests compile PyTorch and transformers anew.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/pip install --quiet --no-compile
 
 $(VENV)/.torch: constraints.txt

@@ -1,5 +1,6 @@
 """The rooms are real folders at the root, linked into the package, and all of them in the wheel."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -50,6 +51,17 @@ def test_nothing_outside_the_families_names_a_weight_of_a_checkpoint() -> None:
         if not path.is_relative_to(families) and (hits := set(pattern.findall(path.read_text())))
     }
     assert named == {}
+
+
+def test_a_module_is_compiled_once_and_not_by_every_process() -> None:
+    """`pip install --no-compile` leaves it to the first import, which may keep it."""
+    told = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    shown = subprocess.run(
+        ["make", "--silent", "--eval", "show: ; @env", "show"],
+        cwd=REPOSITORY, env=told, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "\nPATH=" in shown
+    assert "PYTHONDONTWRITEBYTECODE" not in shown
 
 
 @pytest.fixture(scope="module")
