@@ -30,7 +30,7 @@ __all__ = ["choose_languages", "compare_sessions"]
 SCHEMA = "xopt-eval/1"
 # How its intervals are found; a report of before 2026-11-29 does not say, and its are narrower.
 INTERVALS = "bootstrap-plus-two"
-# Sentences that are timed one by one, and by both engines in turn.
+# Examples of which a sentence is timed by itself, and which both engines are given in turn.
 LATENCY_TEXTS = 200
 
 # (language, which of the two engines, share)
@@ -115,7 +115,7 @@ def compare_sessions(
     used = {side: Usage() for side in SIDES}
     found: dict[str, Any] = {}
     prints: dict[str, str] = {}
-    timed: list[list[str]] = []
+    timed: list[Examples] = []
     drawn: list[Difference] = []
     part_drawn: list[dict[str, Difference]] = []
     for language in choose_languages(task, source, languages):
@@ -141,9 +141,9 @@ def compare_sessions(
             report(language, side, 1.0)
         if submission is not None:
             _write(task, language, examples, result["answers"], submission)
-        timed.append([task.text(example) for example in examples[:LATENCY_TEXTS]])
+        timed.append(examples[:LATENCY_TEXTS])
     worst = min(found, key=lambda code: found[code]["difference"])
-    texts = _in_turn(timed)
+    chosen = _in_turn(timed)
     return {
         "schema": SCHEMA,
         "task": task.name,
@@ -164,9 +164,12 @@ def compare_sessions(
             for name in part_drawn[0]
         },
         "worst": {"language": worst, "difference": found[worst]["difference"]},
-        "throughput": throughput(used["candidate"]) | measure_latency(candidate, texts),
+        "throughput": throughput(used["candidate"])
+        | measure_latency(candidate, [task.text(example) for example in chosen]),
         "reference_throughput": throughput(used["reference"]),
-        "in_turn": measure_in_turn(reference, candidate, texts),
+        "in_turn": measure_in_turn(
+            reference, candidate, lambda tokenizer: task.encodings(tokenizer, chosen)
+        ),
         "bundle": candidate.bundle.fingerprint,
         "reference_bundle": reference.bundle.fingerprint,
         "host": host_facts(),
@@ -183,10 +186,10 @@ def _mean(found: Sequence[Mapping[str, Any]], drawn: Sequence[Difference]) -> di
     return mean | {"ci95": list(mean_difference(drawn).interval())}
 
 
-def _in_turn(texts: Sequence[Sequence[str]]) -> list[str]:
-    """:data:`LATENCY_TEXTS` texts, one of every language in turn."""
-    rounds = zip_longest(*texts)
-    turns = [text for round_ in rounds for text in round_ if text is not None]
+def _in_turn(examples: Sequence[Examples]) -> list[Any]:
+    """:data:`LATENCY_TEXTS` examples, one of every language in turn."""
+    rounds = zip_longest(*examples)
+    turns = [example for round_ in rounds for example in round_ if example is not None]
     return turns[:LATENCY_TEXTS]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import numpy as np
 from xopt.model.session import Session
 from xopt.model.usage import Usage
 from xopt.packing import Encoding, pack
+from xopt.tokenization import Tokenizer
 
 __all__ = ["measure_in_turn", "measure_latency", "padding_share", "throughput"]
 
-# Of both engines in turn: rounds, and the seconds after which no other is begun.
-ROUNDS, LONGEST_S = 5, 10.0
+# Of both engines in turn: rounds, the seconds after which no other is begun, and the tokens of one.
+ROUNDS, LONGEST_S, MOST_TOKENS = 5, 10.0, 8192
 
 
 def throughput(usage: Usage) -> dict[str, Any]:
@@ -35,22 +37,37 @@ def throughput(usage: Usage) -> dict[str, Any]:
     }
 
 
-def measure_in_turn(reference: Session, candidate: Session, texts: Sequence[str]) -> dict[str, Any]:
-    """How many times faster the candidate is: both answer the same texts, one after the other.
+def measure_in_turn(
+    reference: Session,
+    candidate: Session,
+    encode: Callable[[Tokenizer], Sequence[Sequence[Encoding]]],
+) -> dict[str, Any]:
+    """How many times faster the candidate is: both answer the same items, one after the other.
 
     What else the machine does falls on both sides of a round, where two runs that are minutes
     apart may have had different machines.
 
+    Args:
+        reference: the fp32 bundle.
+        candidate: the bundle under test.
+        encode: what an engine is given for each item, windows or parts included. Of the items so
+            many are taken, and at least one, as have :data:`MOST_TOKENS` tokens together.
+
     Returns:
         ``faster``, the median over the rounds, ``rounds``, and the candidate's ``tokens`` in each.
     """
-    encoded = [(s, s.tokenizer.encode(list(texts))) for s in (reference, candidate)]
+    both = [(session, encode(session.tokenizer)) for session in (reference, candidate)]
+    sizes = accumulate(sum(map(len, item)) for item in both[0][1])
+    count = max(1, sum(size <= MOST_TOKENS for size in sizes))
+    given = [
+        (session, [part for item in items[:count] for part in item]) for session, items in both
+    ]
     rounds: list[float] = []
     begin = time.perf_counter()
     while len(rounds) < ROUNDS and time.perf_counter() - begin < LONGEST_S:
-        before, after = (_engine_s(session, encodings) for session, encodings in encoded)
+        before, after = (_engine_s(session, encodings) for session, encodings in given)
         rounds.append(before / max(after, 1e-9))
-    tokens = sum(map(len, encoded[1][1]))
+    tokens = sum(map(len, given[1][1]))
     return {"faster": float(np.median(rounds)), "rounds": rounds, "tokens": tokens}
 
 

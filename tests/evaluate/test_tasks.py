@@ -17,6 +17,7 @@ from xopt.evaluate.tasks import TASKS, Task
 from xopt.evaluate.tasks.conventions import make_task
 from xopt.evaluate.tasks.corpora import Corpora, Mining, ids_by_text
 from xopt.evaluate.tasks.labels import match_labels
+from xopt.evaluate.throughput import MOST_TOKENS
 from xopt.model.session import Session
 from xopt.tokenization import Tokenizer
 
@@ -166,6 +167,12 @@ def test_retention_of_every_task_on_the_sample(name: str, bundles: Bundles) -> N
         low, high = part["ci95"]
         assert low - 1e-9 <= part["difference"] <= high + 1e-9
     assert found["throughput"]["sentences"] > 0
+    # Both engines in turn are given what the task asks, not a text of it.
+    in_turn, whole = (found[part]["tokens"] for part in ("in_turn", "throughput"))
+    if kind in ("classify", "tag"):
+        assert in_turn == whole
+    if kind == "span":
+        assert MOST_TOKENS / 2 < in_turn <= MOST_TOKENS
 
 
 def test_long_sentences_are_split_and_every_word_is_tagged(bundles: Bundles) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +13,12 @@ from xopt.evaluate.throughput import measure_in_turn
 from xopt.model.session import Session
 from xopt.model.usage import Usage
 from xopt.packing import Encoding
+from xopt.tokenization import Tokenizer
+
+
+def of(tokens: int) -> Encoding:
+    """An encoding of so many tokens."""
+    return Encoding(*np.zeros((2, tokens), np.int32))
 
 
 class Timed:
@@ -20,9 +26,7 @@ class Timed:
 
     def __init__(self, seconds: float, machine: Iterator[float]) -> None:
         self.seconds, self.machine, self.usage = seconds, machine, Usage()
-        self.tokenizer = SimpleNamespace(
-            encode=lambda texts: [Encoding(*np.zeros((2, len(t)), np.int32)) for t in texts]
-        )
+        self.tokenizer = cast("Tokenizer", None)
 
     def answers(self, count: int, encode: Any) -> Iterator[None]:
         tokens = sum(map(len, encode(self.tokenizer, 0, count)))
@@ -34,7 +38,16 @@ def test_both_engines_in_turn_see_the_same_machine() -> None:
     """Of two runs apart, the second one here would have had a machine of half the speed."""
     machine = iter([1, 1, 1, 1, 2, 2, 2, 2, 2, 2])
     sides = (cast("Session", Timed(seconds, machine)) for seconds in (3e-3, 1e-3))
-    found = measure_in_turn(*sides, ["abcd", "ab"])
+    found = measure_in_turn(*sides, lambda _: [[of(4)], [of(1), of(1)]])
     assert found["faster"] == pytest.approx(3)
     assert found["rounds"] == pytest.approx([3] * 5)
     assert found["tokens"] == 6
+
+
+@pytest.mark.parametrize(("sizes", "tokens"), [([9000, 1], 9000), ([4000, 4192, 1, 5], 8192)])
+def test_a_round_has_a_bound(sizes: list[int], tokens: int) -> None:
+    machine = itertools.repeat(1.0)
+    sides = (cast("Session", Timed(seconds, machine)) for seconds in (2e-3, 1e-3))
+    found = measure_in_turn(*sides, lambda _: [[of(size)] for size in sizes])
+    assert found["tokens"] == tokens
+    assert found["faster"] == pytest.approx(2)
