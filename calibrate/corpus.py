@@ -15,7 +15,7 @@ from xopt.errors import DataError, InputError, require
 from xopt.hub import MIRROR, hub_at_hand
 from xopt.languages import code_of
 from xopt.parquet import read_rows
-from xopt.reading import read_lines, read_objects
+from xopt.reading import is_visible, read_lines, read_objects
 
 __all__ = ["DEFAULT", "UNKNOWN", "Corpus", "corpus_path", "count_words", "load_corpus"]
 
@@ -151,7 +151,7 @@ def _read_file(path: Path, *, folder: bool = False) -> Iterator[tuple[str, str]]
     match path.suffix:
         case ".txt":
             for number, line in enumerate(read_lines(path), 1):
-                if line.strip():
+                if is_visible(line):
                     yield language, _clean(line, path, number)
         case ".jsonl":
             for number, row in read_objects(path):
@@ -238,6 +238,8 @@ def _clean(text: str, place: Path | str, number: int | None = None) -> str:
     clean = unicodedata.normalize("NFC", text).strip()
     if not clean:
         raise DataError(f"{where}: the text is empty.")
+    if not is_visible(clean):
+        raise DataError(f"{where}: the text has spaces and control or format characters alone.")
     if not clean.isprintable() and any("\ud800" <= c <= "\udfff" for c in clean):
         raise DataError(f"{where}: the text is not valid Unicode.")
     return clean

@@ -15,17 +15,21 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+from unicodedata import category
 
 from xopt.errors import DataError, InputError, XoptError
 
 __all__ = [
-    "LONGEST_LINE", "copied_again", "parse_json", "parse_toml", "read_lines", "read_objects",
-    "read_stream", "read_text",
+    "LONGEST_LINE", "copied_again", "is_visible", "parse_json", "parse_toml", "read_lines",
+    "read_objects", "read_stream", "read_text",
 ]  # fmt: skip
 
 # Bytes. No encoder takes more of a text; to keep it would need memory without end.
 LONGEST_LINE = 4_000_000
 BLOCK = 1 << 16
+# Unicode's categories of what nobody sees: controls, formats (U+200B, U+FEFF), spaces and ends of
+# lines.
+UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 # Only the ends are searched for: a pattern of whole lines would try a text without one from each
 # of its bytes on.
 END = re.compile(rb"\r\n|\n|\r(?!\Z)")
@@ -37,6 +41,11 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 # How a file begins that git left in the place of a large one.
 POINTER = b"version https://git-lfs"
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text has a character that can be seen: one without is not answered."""
+    return any(category(character) not in UNSEEN for character in text)
 
 
 def copied_again(path: Path) -> str:

@@ -131,6 +131,8 @@ def test_parquet(tmp_path: Path) -> None:
         ("a.jsonl", b"[1]", "line 1 is no JSON object"),
         ("a.jsonl", b'{"words": "x"}', "line 1: no text column"),
         ("a.jsonl", b'{"text": "  "}', "line 1: the text is empty"),
+        ("a.jsonl", b'{"text": "\\u200b\\u0001"}', "line 1: .* format characters alone"),
+        ("a.txt", "\u200b\n\u2060\x01\n".encode(), "holds no text"),
         ("a.jsonl", b'{"text": 5}', "line 1: text is 5, which is no text"),
         ("a.jsonl", b'{"text": null}', "line 1: text is None, which is no text"),
         ("a.jsonl", b'{"text": "x", "language": 3}', "line 1: language is 3, which is no text"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from unicodedata import category
 
 from xopt.errors import InputError
 from xopt.packing import Encoding
+from xopt.reading import is_visible
 from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
@@ -19,9 +19,6 @@ ROWS = 2048
 CHARACTERS = 1_000_000
 # No encoder takes more; to tokenize it would need memory without end.
 LONGEST = 1_000_000
-# Unicode's categories of what nobody sees: controls, formats (U+200B, U+FEFF), spaces and ends of
-# lines.
-UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def check_row(row: Row, *, truncate: bool) -> None:
             continue
         if not text.strip():
             raise InputError(f"{name} is empty.", hint="Give at least one visible character.")
-        if all(category(character) in UNSEEN for character in text):
+        if not is_visible(text):
             raise InputError(
                 f"{name} has spaces and control or format characters alone.",
                 hint="Give at least one visible character.",
