@@ -35,7 +35,11 @@ PAIR_LABELS = {
     "not_duplicate",
 }  # fmt: skip
 # Of `xopt calibrate`, what the build with its ranges has to be asked for too.
-CHOSEN = ("precision", "target", "cpu", "normalize")
+CHOSEN = ("precision", "target", "cpu", "normalize", "task")
+# What a sample holds, by its form.
+FORMS: dict[str, str] = {
+    "text": "single texts", "pair": "pairs of texts", "question": "questions with their contexts",
+}  # fmt: skip
 # How ranges are found, which stored ones have behind them.
 FOUND = ("ranges", "percentile", "smooth", "seed", "calibration_tokens")
 PAIR_TASKS = ("xnli", "mnli", "snli", "pawsx", "qqp")
@@ -67,13 +71,15 @@ def sample_of(checkpoint: Checkpoint, options: BuildOptions) -> Sample:
     """The calibration texts, drawn and tokenized as the checkpoint reads them.
 
     Raises:
-        InputError: a question model whose encoder has no room for a question and its context.
+        InputError: a question model whose encoder has no room for a question and its context; or
+            stored ranges were measured on texts of another form than the model is asked in.
     """
     tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     form = form_of(checkpoint, options.task)
     encode: Encode = _encode_windows if form == "question" else encode_rows
     stored = _stored(options)
     if stored is not None:
+        _check_form(stored, form, options)
         return read_sample(stored, tokenizer, encode)
     return draw_sample(
         load_corpus(options.calibration),
@@ -189,6 +195,19 @@ def _check_found_so(options: BuildOptions, stored: Ranges) -> None:
             f"--{name.replace('_', '-')} {held}; this build asks for {typed}.",
             hint=f"Leave it out, or measure them anew: {_measuring(options)}",
         )
+
+
+def _check_form(stored: Ranges, form: Form, options: BuildOptions) -> None:
+    """Refuse stored ranges of single texts for a model that is asked with pairs, and the like."""
+    held = stored.manifest["sample"].get("form", form)
+    if held == form:
+        return
+    other = ", or give the --task that they were measured for" if options.task is None else ""
+    raise InputError(
+        f"The ranges in {stored.folder} were measured on {FORMS.get(held, held)}; this build asks "
+        f"with {FORMS[form]}.",
+        hint=f"Measure them anew{other}: {_measuring(options)}",
+    )
 
 
 def _is_ours(path: Path) -> bool:

@@ -156,6 +156,24 @@ def test_questions_are_calibrated_in_the_windows_that_they_are_read_in(
     assert again.fingerprint == sample.fingerprint
 
 
+def test_ranges_of_single_texts_are_none_of_a_model_that_is_asked_with_pairs(
+    make_checkpoint: Factory, texts: Path, tmp_path: Path
+) -> None:
+    """The names of its labels do not tell it; the task does, to both commands."""
+    folder = make_checkpoint("xlm-roberta", "classify", labels=["0", "1"])
+    checkpoint = Checkpoint.open(folder)
+    for name, task in (("alone", None), ("pairs", "pawsx")):
+        calibrate_checkpoint(options(folder, texts, task=task), tmp_path / name, Silent())
+    with pytest.raises(InputError, match=r"measured on single texts; .* with pairs") as refused:
+        sample_of(checkpoint, options(folder, tmp_path / "alone", task="pawsx"))
+    assert "--task pawsx" in str(refused.value.hint)
+    with pytest.raises(InputError, match=r"measured on pairs of texts; .* with single") as refused:
+        sample_of(checkpoint, options(folder, tmp_path / "pairs"))
+    assert "give the --task" in str(refused.value.hint)
+    sample = sample_of(checkpoint, options(folder, tmp_path / "pairs", task="pawsx"))
+    assert {len(row) for row in sample.rows} == {3}
+
+
 def test_an_encoder_too_short_for_windows_says_so(make_checkpoint: Factory, texts: Path) -> None:
     folder = make_checkpoint("xlm-roberta", "span", max_position_embeddings=7)
     with pytest.raises(InputError, match="no room for a passage"):

@@ -47,6 +47,10 @@ def calibrate(
     smooth: Annotated[float | None, typer.Option(help="SmoothQuant's alpha.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the sample.")] = None,
     normalize: Annotated[str | None, typer.Option(help="As for xopt build.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="As for xopt build: of pairs of texts, it is calibrated on pairs."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +67,7 @@ def calibrate(
         "checkpoint": checkpoint, "calibration": corpus, "precision": precision, "target": target,
         "cpu": cpu, "calibration_tokens": calibration_tokens, "ranges": ranges,
         "percentile": percentile, "smooth": smooth, "seed": seed, "normalize": normalize,
+        "task": task,
     }  # fmt: skip
     options = resolve(BuildOptions, "build", given)
     with bars(quiet=as_json) as progress:
