@@ -4,10 +4,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from tests.scripts import load_script
 
-REPOSITORY = Path(__file__).parents[2]
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "cpu.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """Imported once: a process for each refusal would import PyTorch each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))
+        return load_script(SCRIPT)
 
 
 @pytest.mark.parametrize(
@@ -27,23 +37,40 @@ REPOSITORY = Path(__file__).parents[2]
     ],
 )
 def test_what_cannot_be_timed_or_shown_is_told(
-    tmp_path: Path, arguments: list[str], message: str
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
 ) -> None:
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "bytes.json").write_bytes(b"\xff\x00")
-    done = _run(tmp_path, *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    # Whatever is prepared comes too early.
+    monkeypatch.setattr(script, "random_checkpoint", lambda *_: pytest.fail("prepared"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cpu.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        script.main()
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out) == (2, "")
+    assert message in said.err
+    assert "Traceback" not in said.err
 
 
-def test_one_peer_alone_is_shown(tmp_path: Path) -> None:
+def test_one_peer_alone_is_shown(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     timed = {"xopt": {"median_ms": 2.0, "samples_ms": [2.0]}}
     stored = {"shape": "tiny", "cases": {"b1_s8": timed}, "busy": {"b1_s8": [0.5]}}
     (tmp_path / "one.json").write_text(json.dumps(stored))
-    done = _run(tmp_path, "--show", "one.json")
-    assert done.returncode == 0, done.stderr
-    assert "b1_s8:  (1 busy rounds)\n  xopt" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cpu.py", "--show", "one.json"])
+    script.main()
+    assert "b1_s8:  (1 busy rounds)\n  xopt" in capsys.readouterr().out
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
@@ -51,9 +78,8 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     cases = {f"case{number}": timed for number in range(2000)}
     stored = {"shape": "tiny", "cases": cases, "busy": {case: [0.5] for case in cases}}
     (tmp_path / "long.json").write_text(json.dumps(stored))
-    script = str(REPOSITORY / "benchmarks" / "cpu.py")
     with subprocess.Popen(
-        [sys.executable, script, "--show", "long.json"],
+        [sys.executable, str(SCRIPT), "--show", "long.json"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -62,10 +88,3 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
         process.stdout.close()
         said = process.stderr.read()
     assert (process.returncode, said) == (141, b"")
-
-
-def _run(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "benchmarks" / "cpu.py"), *arguments],
-        cwd=place, capture_output=True, text=True, check=False,
-    )  # fmt: skip
