@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -97,6 +98,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["XOPT_CACHE"]
     else:
         os.environ["XOPT_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiles the same C++ once for all workers and caches."""
+    if "CXX" in os.environ or not shutil.which("g++"):
+        yield
+        return
+    # Workers have a folder each in that of the run.
+    base = tmp_path_factory.getbasetemp()
+    kept = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    kept.mkdir(mode=0o700, exist_ok=True)
+    script = Path(__file__).with_name("compiler.py")
+    os.environ["CXX"] = shlex.join([sys.executable, "-IS", str(script), str(kept), "g++"])
+    yield
+    del os.environ["CXX"]
 
 
 @pytest.fixture(scope="session")

@@ -237,7 +237,7 @@ def test_no_layer_is_held_longer_than_it_is_measured(
     folder = make_checkpoint(seed=311, num_hidden_layers=4)
     checkpoint = Checkpoint.open(folder)
     tokenizer = Tokenizer.open(folder / "tokenizer.json", 128)
-    sample = draw_sample(load_corpus(), tokenizer, max_tokens=6000)
+    sample = draw_sample(load_corpus(), tokenizer, max_tokens=2000)
     model = PackedEncoder.load(checkpoint)
     before, weight, seen = held(), model.weight, {}
 

@@ -14,6 +14,7 @@ def test_without_a_compiler_attention_stays_openvinos(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     native = load_attention.__wrapped__(open_core())
     assert native.factory is None

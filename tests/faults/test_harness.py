@@ -27,8 +27,8 @@ def scratch(tmp_path_factory: pytest.TempPathFactory, warm_cache: Callable[[Path
 @pytest.mark.parametrize(
     "words",
     [
-        ("damaged", "--commands", "run,eval,config,report", "--count", "46"),
-        ("damaged", "--commands", "build,calibrate,sweep,tune", "--count", "18"),
+        ("damaged", "--commands", "run,eval,config,report", "--count", "24"),
+        ("damaged", "--commands", "build,calibrate,sweep,tune", "--count", "10"),
         ("stopped", "--count", "4", "--only", ".jsonl", "--compiled"),
     ],
     ids=["light", "heavy", "stopped"],

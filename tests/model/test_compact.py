@@ -179,6 +179,7 @@ def test_without_a_compiler_it_is_the_librarys(
     unigram: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     # It is compiled once for a process.
     monkeypatch.setattr(unigram_module, "_native", unigram_module._native.__wrapped__)
