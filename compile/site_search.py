@@ -168,7 +168,8 @@ class SiteSearch:
     ) -> dict[str, Loss]:
         self.progress.stage(f"{where}: {self._counted(mix)}")
         losses = self.losses.of(self.side(None), self.side(dict(sorted(mix.items()))), rows)
-        worst = min(losses, key=lambda code: losses[code].difference)
+        # A language whose loss may be chance does not hide one that is beyond the floor.
+        worst = min(losses, key=lambda c: (not losses[c].beyond(floor), losses[c].difference))
         self.tried.append(
             {
                 "rows": where,

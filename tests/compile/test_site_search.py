@@ -139,3 +139,12 @@ def test_where_only_fp32_holds_it_is_said() -> None:
         run()
     assert not_so.value.hint.endswith("xopt build 'my model' --task xnli --precision fp32")
     assert len(search.tried) < 10
+
+
+def test_the_language_that_is_named_is_beyond_the_floor_and_not_one_that_lost_by_chance() -> None:
+    search, run = searched(lambda sites, rows: 3.0)
+    few, many = Loss(9, 80.0, 71.0, (-20.0, 2.0)), Loss(900, 80.0, 77.0, (-4.0, -2.0))
+    search.losses = SimpleNamespace(of=lambda *asked: {"de": few, "sw": many})
+    with pytest.raises(BuildError, match=r"Swahili still loses 3\.00"):
+        run()
+    assert search.tried[-1]["beyond"] == ["sw"]
