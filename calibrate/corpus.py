@@ -41,7 +41,8 @@ MAKING = {
 }  # fmt: skip
 KINDS_OF_TEXTS = (
     "Give a .txt, .jsonl or .parquet file, a folder of them named by language (sw.txt), or "
-    "hub:ID[:CONFIG]. xopt's own texts need nothing: xopt calibrate"
+    "hub:ID[:CONFIG]; xopt build --calibration also takes the folder of xopt calibrate -o. "
+    "xopt's own texts need nothing: xopt calibrate"
 )
 
 

@@ -172,3 +172,4 @@ def test_a_missing_corpus_says_what_is_possible(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no calibration corpus") as caught:
         load_corpus(str(tmp_path / "nowhere.txt"))
     assert "hub:ID" in caught.value.hint
+    assert "the folder of xopt calibrate -o" in caught.value.hint
