@@ -216,10 +216,12 @@ class BuildOptions(TargetOptions):
         """The same checkpoint in fp32 for this machine's CPU."""
         own: dict[str, Any] = {f.name: f.default for f in fields(TargetOptions)}
         own |= {"max_drop": None, "data": None}
-        # With every piece, so that what a trimmed bundle loses is seen.
-        whole = ("languages", "pieces", "count")
-        own |= {f.name: f.default for f in fields(self) if f.name in whole}
-        return replace(self, precision="fp32", target="cpu", **own)
+        # What a trimmed bundle loses is seen beside every piece.
+        return replace(self.whole(), precision="fp32", target="cpu", **own)
+
+    def whole(self) -> BuildOptions:
+        """The same with every piece of the vocabulary."""
+        return replace(self, languages=None, pieces=0, count=None)
 
     def command(self, *more: str) -> str:
         """What builds this without a floor, as it is typed; ``more`` are words at its end."""

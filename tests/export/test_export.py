@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from typer.testing import CliRunner
 
 from xopt.artifacts import Bundle
 from xopt.cli import app, export  # noqa: F401
+from xopt.compile.options import BuildOptions
 from xopt.errors import XoptError
+from xopt.export.forms import export_options
 from xopt.export.readme import INPUTS
 from xopt.model.session import Session
 
@@ -214,3 +218,18 @@ def test_what_a_form_cannot_do_is_said(
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "elsewhere"))
     assert "xopt export CHECKPOINT --form hf" in refused(small, "hf")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_some_pieces_is_exported_with_every_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("manifest.json", "card.md"):
+        (tmp_path / name).touch()
+    opened = SimpleNamespace(fingerprint="one", precision="int8", target="openvino")
+    monkeypatch.setattr("xopt.export.forms.Bundle.open", lambda folder: opened)
+    made = BuildOptions("some", languages="de,sw", pieces=600, count="texts", seed=3)
+    known = {"fingerprint": "one", "options": asdict(made)}
+    monkeypatch.setattr("xopt.export.forms.known_builds", lambda: [known])
+    assert export_options(str(tmp_path), "onnx-qdq") == BuildOptions("some", seed=3)
+    exact = export_options(str(tmp_path), "onnx-fp32")
+    assert (exact.languages, exact.pieces, exact.count, exact.precision) == (None, 0, None, "fp32")

@@ -83,7 +83,7 @@ def export_options(place: str, form: str, calibration: str | None = None) -> Bui
             hint=f"Name the checkpoint: xopt export CHECKPOINT --form {form} -o DIR",
         )
     # A graph for other tools has the whole vocabulary: they read the whole tokenizer.
-    options = replace(BuildOptions(**made), languages=None, count=None)
+    options = BuildOptions(**made).whole()
     return options if form == "onnx-qdq" else replace(options.reference(), out=None)
 
 
