@@ -37,6 +37,20 @@ def test_next_comes_a_task_that_the_head_answers(
     assert f"`xopt eval BUNDLE --task {task}`" in (bundle.folder / "card.md").read_text()
 
 
+def test_a_trimmed_bundle_is_asked_the_languages_that_it_kept(
+    bundles: Bundles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that the task has, of which XNLI spells none as Tatoeba does."""
+    bundle: Any = bundles("nli")
+    facts = {
+        "languages": ["de", "ja", "sw"], "asked": 0, "kept": 9, "of": 10, "corpus": "some",
+        "counted_texts": 1, "held_out": {},
+    }  # fmt: skip
+    bundle = replace(bundle, manifest=bundle.manifest | {"vocabulary": facts})
+    assert last_line(bundle, "xnli", capsys).endswith("--task xnli --languages de,sw")
+    assert last_line(bundle, "tatoeba", capsys).endswith("--task tatoeba --languages de,ja,sw")
+
+
 def test_the_next_command_can_be_typed_whatever_the_folders_are_called(
     bundles: Bundles, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,9 @@ from xopt.encoders.spec import products_in_int8
 from xopt.engines.cuda import RUNS_ON, open_device
 from xopt.engines.openvino_native import obstacle
 from xopt.errors import MissingExtraError, UnsupportedError
-from xopt.evaluate.tasks import fitting_tasks
+from xopt.evaluate.tasks import TASKS, fitting_tasks
 from xopt.host import peak_rss_mib
+from xopt.languages import to_iso1
 from xopt.progress import Stage
 
 if TYPE_CHECKING:
@@ -175,5 +176,9 @@ def _next(bundle: Bundle, asked: str | None) -> str:
     folder = shlex.quote(str(bundle.folder))
     task = asked or next(iter(fitting_tasks(bundle.head)), None)
     if task:
-        return f"xopt eval {folder} --task {task}"
+        # The others' texts lose the pieces that were trimmed away.
+        kept = (bundle.manifest.get("vocabulary") or {}).get("languages", ())
+        read = set(map(to_iso1, TASKS.resolve(task).languages))
+        codes = ",".join(code for code in kept if code in read)
+        return f"xopt eval {folder} --task {task}" + (f" --languages {codes}" if codes else "")
     return f'xopt run {folder} "TEXT"'
