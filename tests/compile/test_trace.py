@@ -1,5 +1,6 @@
 """Every architecture and head, traced and run by OpenVINO, against transformers itself."""
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -40,8 +41,15 @@ def run(graph: Graph, checkpoint: Checkpoint, count: int) -> tuple[np.ndarray, n
     return ours, theirs
 
 
-@pytest.mark.parametrize("head", ["classify", "choice", "tag", "span", "embed"])
-@pytest.mark.parametrize("model_type", ["bert", "roberta", "xlm-roberta", "camembert"])
+# Three of the four have the same structure, and their heads the same names.
+@pytest.mark.parametrize(
+    ("model_type", "head"),
+    [
+        *itertools.product(["bert", "xlm-roberta"], ["classify", "choice", "tag", "span", "embed"]),
+        ("roberta", "choice"),
+        ("camembert", "classify"),
+    ],
+)
 def test_the_graph_answers_as_transformers_does(
     make_checkpoint: Factory, model_type: str, head: str
 ) -> None:
