@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +15,7 @@ import pytest
 from tests.evaluate.cells import cells
 
 from xopt.artifacts import Bundle
+from xopt.cli import main
 from xopt.evaluate.data import SAMPLE as DATA
 from xopt.evaluate.data import open_source
 from xopt.evaluate.resume import Partial
@@ -34,14 +35,18 @@ FITS = {
 
 
 def xopt(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "xopt", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-        env=os.environ | {"COLUMNS": "200"},
-    )
+    """In this process: one of its own would import PyTorch each time."""
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", ["xopt", *arguments])
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    out, errors = (stream.buffer.getvalue().decode() for stream in streams)  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out, errors)
 
 
 def test_all_tasks_in_one_table_and_one_document(bundles: Bundles, tmp_path: Path) -> None:
