@@ -111,9 +111,9 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     kept = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     kept.mkdir(mode=0o700, exist_ok=True)
     script = Path(__file__).with_name("compiler.py")
-    os.environ["CXX"] = shlex.join([sys.executable, "-IS", str(script), str(kept), "g++"])
-    yield
-    del os.environ["CXX"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", shlex.join([sys.executable, "-IS", str(script), str(kept), "g++"]))
+        yield
 
 
 @pytest.fixture(scope="session")

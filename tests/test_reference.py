@@ -175,7 +175,6 @@ def test_a_document_runs_as_typed(
     lines: list[str],
     count: int,
     heads: Callable[[str], Path],
-    warm_cache: Callable[[Path], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,7 +183,6 @@ def test_a_document_runs_as_typed(
 
     monkeypatch.setattr(sources, "find_on_hub", lambda name, offline: (heads("encoder"), name))
     monkeypatch.setenv("XOPT_CACHE", str(tmp_path / "cache"))
-    warm_cache(tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     assert len(lines) == count
     for line in lines:
