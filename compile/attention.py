@@ -69,7 +69,7 @@ def attend(
 def rotate(x: Tensor, heads: int, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotary positions (Su et al., 2021), the halves of a head as the two parts of each pair."""
     split = x.view(x.shape[0], heads, -1)
-    first, second = split.chunk(2, dim=-1)
+    first, second = split.chunk(2, dim=2)
     turned = torch.cat((-second, first), dim=-1)
     return (split * cosine + turned * sine).reshape(x.shape)
 

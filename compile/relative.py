@@ -70,7 +70,7 @@ class Distances(nn.Module):
         rows = self.rows[self.max_tokens - longest : self.max_tokens + longest]
         places = torch.arange(longest, device=rows.device)
         query, key = places[:, None], places[None, :]
-        column = longest - 1 - query + key
+        column = key + (longest - 1) - query
         return {
             "rows": rows,
             "c2p": (query * (2 * longest) + column).flatten(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import warnings
@@ -27,6 +28,7 @@ from xopt.packing import Encoding, pack
 if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
+    from torch.export import ExportedProgram
 
     from xopt.compile.head_spec import Head
     from xopt.compile.packed_encoder import PackedEncoder
@@ -169,15 +171,22 @@ def _structure(config: EncoderSpec, head: Head) -> tuple[Any, dict[str, str]]:
     dynamic = {name: dict.fromkeys(AXES[name], torch.export.Dim.DYNAMIC) for name in example}
     with _quiet(), torch.no_grad():
         program = torch.export.export(skeleton, (example,), dynamic_shapes=(dynamic,), strict=False)
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(example),
-            output_names=skeleton.outputs,
-            optimize=False,
-            verbose=False,
-        )
+
+        def convert(program: ExportedProgram) -> torch.onnx.ONNXProgram | None:
+            return torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(example),
+                output_names=skeleton.outputs,
+                optimize=False,
+                verbose=False,
+            )
+
+        try:
+            exported = convert(_as_written(program))
+        except torch.onnx.errors.OnnxExporterError:
+            exported = convert(program)
     if exported is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return exported.model, {
@@ -186,6 +195,24 @@ def _structure(config: EncoderSpec, head: Head) -> tuple[Any, dict[str, str]]:
         for node in weight.consumers()
         if name.endswith(".weight")
     }
+
+
+def _as_written(program: ExportedProgram) -> ExportedProgram:
+    """The program for the exporter as it is, which would trace it again to decompose it.
+
+    That takes half of all the time, and leaves alone what ONNX has a function for: everything here
+    but casts. The exporter refuses what it has none for; then the program has to be decomposed.
+    """
+    import torch
+
+    written = copy.copy(program)
+    written._graph_module = copy.deepcopy(program.graph_module)
+    for node in written.graph.nodes:
+        if node.target is torch.ops.aten.to.dtype:
+            node.target = torch.ops.aten._to_copy.default
+            node.args, node.kwargs = node.args[:1], {"dtype": node.args[1]}
+    written.run_decompositions = lambda *_: written
+    return written
 
 
 class _quiet:

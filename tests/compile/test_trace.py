@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +105,42 @@ def test_one_structure_is_traced_once_and_no_weight_of_another_is_kept(
     one, after_it, alone = written
     assert after_it == alone
     assert one[1] != alone[1]
+
+
+def numbered(model: onnx.ModelProto) -> list[object]:
+    """Its nodes, with values numbered as they come in place of the exporter's names."""
+    kept = {w.name for w in model.graph.initializer if not w.name.startswith("val_")}
+    known = {name: name for name in kept}
+
+    def number(names: Sequence[str]) -> list[str]:
+        return [name and known.setdefault(name, str(len(known))) for name in names]
+
+    return [
+        (n.op_type, number(n.input), number(n.output), sorted(map(str, n.attribute)))
+        for n in model.graph.node
+    ]
+
+
+def test_it_is_the_graph_of_the_decomposed_program(
+    make_checkpoint: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint.open(make_checkpoint("xlm-roberta", "embed", num_hidden_layers=1))
+    as_written, models = trace._as_written, []
+
+    def untranslated(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+        written = as_written(program)
+        for node in written.graph.nodes:
+            if node.target is torch.ops.aten.gelu.default:
+                node.target = torch.ops.aten.gelu_.default
+        return written
+
+    for place in ("as-written", "decomposed"):
+        monkeypatch.setenv("XOPT_CACHE", str(tmp_path / place))
+        models.append(onnx.load(trace_checkpoint(checkpoint).path))
+        # ONNX has no function for the operation in place: PyTorch decomposes all, by its own rules.
+        monkeypatch.setattr(trace, "_as_written", untranslated)
+        trace._structure.cache_clear()
+    assert numbered(models[0]) == numbered(models[1])
 
 
 def test_weights_lie_outside_of_the_protobuf(make_checkpoint: Factory) -> None:

@@ -53,6 +53,12 @@ WHOLE_LAYERS = ("XLMRoberta", "DistilBert", "DebertaV2")
 BATCHES = ((3, 40, 1, 17, 200, 64, 5), (250,), (20, 20, 20, 20))
 
 
+@pytest.fixture(autouse=True)
+def no_second_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that a family computes needs PyTorch to trace it again, to decompose it."""
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", None)
+
+
 def checkpoint_of(folder: Path, prefix: str, head: str, tokenizer: Path) -> Checkpoint:
     save(folder, prefix, head, vocab_size=1200, **OPTIONS[prefix])
     add_tokenizer(folder, tokenizer)
