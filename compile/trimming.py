@@ -112,6 +112,8 @@ def trim(
 ) -> Trimmed:
     """What ``xopt build --languages`` keeps of a checkpoint's vocabulary.
 
+    The pieces of the checkpoint's prompts are kept beside those that are counted.
+
     Args:
         checkpoint: whose tokenizer is read.
         languages: codes with commas between.
@@ -127,7 +129,9 @@ def trim(
     codes = read_languages(languages)
     vocabulary = Vocabulary.read(checkpoint.tokenizer.path, checkpoint.config.vocabulary)
     tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
-    counted: set[int] = set()
+    # A prompt stands before every text, whatever its own language is.
+    prompts = tokenizer.encode(list(checkpoint.text.prompts.values()), max_tokens=None)
+    counted = {int(number) for encoding in prompts for number in encoding.ids}
     texts, held_out = 0, {}
     for code in codes:
         given = _texts(corpus, code)

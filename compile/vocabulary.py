@@ -1,10 +1,11 @@
 """``xopt build --languages``: which pieces of a vocabulary are kept.
 
-Always: special tokens, bytes, single characters, and what is no letter. Then the pieces that the
-tokenizer finds in the corpus, which are counted. Then those that are written in the languages'
-scripts alone, in the vocabulary's own order, which is that of their frequency in training (Kudo,
-2018; Sennrich et al., 2016), the scripts taking turns. Counting alone would leave out 5 to 10 % of
-the tokens of new texts; and a piece is never kept for a language that does not write it.
+Always: special tokens, bytes, single characters, what is no letter, and prompts. Then the pieces
+that the tokenizer finds in the corpus, which are counted. Then those that are written in the
+languages' scripts alone, in the vocabulary's own order, which is that of their frequency in
+training (Kudo, 2018; Sennrich et al., 2016), the scripts taking turns. Counting alone would leave
+out 5 to 10 % of the tokens of new texts; and a piece is never kept for a language that does not
+write it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from xopt.evaluate.lengths import evenly
 from xopt.evaluate.resume import Partial
 from xopt.evaluate.retention import choose_languages
 from xopt.evaluate.splits import settle_split
-from xopt.evaluate.statistics import paired_bootstrap
+from xopt.evaluate.statistics import loses_more, paired_bootstrap
 from xopt.evaluate.tasks.base import TASKS, Examples, Task
 from xopt.host import host_facts
 from xopt.languages import to_iso1
@@ -59,7 +59,7 @@ class Loss:
 
         Of few rows a single answer that turns over is worth more than half a point.
         """
-        return self.difference < -floor and self.ci95[1] < 0
+        return loses_more(self.difference, floor) and self.ci95[1] < 0
 
     def document(self) -> dict[str, Any]:
         """As JSON."""

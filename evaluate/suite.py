@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xopt.evaluate.metrics.aggregate import GROUPS, aggregate
+from xopt.evaluate.statistics import loses_more
 from xopt.languages import to_iso1
 
 __all__ = ["combine_reports", "data_labels", "retention_gate", "split_languages"]
@@ -55,9 +56,11 @@ def retention_gate(
         if "skipped" in entry:
             failed.append(f"{prefix}(not scored)")
             continue
-        drops = {code: -found["difference"] for code, found in entry["languages"].items()}
-        # A difference that is no number has passed nothing.
-        failed += [f"{prefix}{code}" for code, drop in drops.items() if not drop <= max_drop]
+        failed += [
+            f"{prefix}{code}"
+            for code, found in entry["languages"].items()
+            if loses_more(found["difference"], max_drop)
+        ]
     return {"max_drop": max_drop, "passed": not failed, "failed": failed}
 
 

@@ -19,7 +19,7 @@ from xopt.hashing import cache_folder, locked
 from xopt.publishing import LOCK, MANIFEST, write_whole
 from xopt.reading import parse_json
 
-__all__ = ["known_builds", "read_reports", "record_build", "record_report"]
+__all__ = ["built_with", "known_builds", "read_reports", "record_build", "record_report"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,13 @@ def known_builds() -> Iterator[dict[str, Any]]:
         return
     if isinstance(listed, list):
         yield from filter(_is_build, listed)
+
+
+def built_with(bundle: Bundle) -> dict[str, Any] | None:
+    """The options of the build that made a bundle; None where that was on another machine."""
+    return next(
+        (e["options"] for e in known_builds() if e["fingerprint"] == bundle.fingerprint), None
+    )
 
 
 def _is_build(entry: Any) -> bool:

@@ -225,6 +225,7 @@ def test_a_loss_is_beyond_the_floor_where_chance_does_not_explain_it() -> None:
     assert Loss(100, 90.0, 88.0, (-3.0, -1.0)).beyond(0.5)
     assert not Loss(100, 90.0, 88.0, (-5.0, 1.0)).beyond(0.5)
     assert not Loss(100, 90.0, 89.6, (-0.5, -0.3)).beyond(0.5)
+    assert not Loss(1000, 86.9, 86.6, (-0.5, -0.1)).beyond(0.3)
 
 
 def test_bf16_is_tried_where_it_is_faster_than_fp32(

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from xopt.artifacts import Bundle
 from xopt.calibrate.corpus import load_corpus
 from xopt.card import vocabulary_lines
 from xopt.compile.build import BuildOptions, build_bundle
+from xopt.compile.checkpoint import Checkpoint
+from xopt.compile.trimming import trim
 from xopt.errors import ArtifactError, DataError, InputError, UnsupportedError
 from xopt.kept_pieces import PIECES
 from xopt.model import few
@@ -92,6 +95,15 @@ def test_every_head_tells_of_what_it_replaced(
         with pytest.warns(UserWarning, match="Text 1 has .* tokens without a row"):
             calls[name](model, FOREIGN)
         assert model.session.usage.replaced > 0
+
+
+def test_the_pieces_of_prompts_are_kept(heads: Callable[[str], Path]) -> None:
+    found = Checkpoint.open(heads("encoder"))
+    named = {"query": FOREIGN, "document": ""}
+    prompted = replace(found, text=replace(found.text, prompts=named))
+    [asked] = Tokenizer.open(found.tokenizer.path, found.text).encode([FOREIGN])
+    assert not trim(found, "sw", 1, load_corpus()).kept[asked.ids].all()
+    assert trim(prompted, "sw", 1, load_corpus()).kept[asked.ids].all()
 
 
 def test_few_known_texts_are_read_alike(trimmed: Bundles, monkeypatch: pytest.MonkeyPatch) -> None:

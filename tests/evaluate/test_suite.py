@@ -92,6 +92,10 @@ def test_the_gate_names_what_fell_further() -> None:
         "max_drop": 0.0, "passed": False, "failed": ["sw", "de"],
     }  # fmt: skip
     assert retention_gate(entries[:1], 1.5) == {"max_drop": 1.5, "passed": True, "failed": []}
+    # As two accuracies of 1,000 rows differ: 0.30000000000001137 points are 3 rows, and no more.
+    three = [{"task": "xnli", "languages": {"sw": {"difference": 86.6 - 86.9}}}]
+    assert retention_gate(three, 0.3) == {"max_drop": 0.3, "passed": True, "failed": []}
+    assert retention_gate(three, 0.299) == {"max_drop": 0.299, "passed": False, "failed": ["sw"]}
     none = [{"task": "xnli", "languages": {"sw": {"difference": float("nan")}}}]
     assert retention_gate(none, 1.5) == {"max_drop": 1.5, "passed": False, "failed": ["sw"]}
 

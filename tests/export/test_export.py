@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from xopt.artifacts import Bundle
-from xopt.cli import app, export  # noqa: F401
+from xopt.cli import app
+from xopt.cli import export as export_command  # noqa: F401
 from xopt.compile.options import BuildOptions
-from xopt.errors import XoptError
-from xopt.export.forms import export_options
+from xopt.errors import InputError, XoptError
+from xopt.export.forms import export, export_options
 from xopt.export.readme import INPUTS
 from xopt.model.session import Session
 
@@ -220,16 +221,47 @@ def test_what_a_form_cannot_do_is_said(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_changed_since_the_bundle_was_built_is_not_exported_as_its_own(
+    bundles: Bundles, heads: Any, tmp_path: Path
+) -> None:
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    small, out = bundles("nli", "int8"), tmp_path / "out"
+    texts, other = tmp_path / "sw.txt", tmp_path / "other"
+    texts.write_text("Habari za asubuhi, rafiki yangu.\nMvua inanyesha leo.\n")
+    shutil.copytree(heads("nli"), other)
+    weights = load_file(other / "model.safetensors")
+    weights["classifier.out_proj.bias"] = weights["classifier.out_proj.bias"] + 1
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    for form, changes, said in (
+        ("onnx-fp32", {"checkpoint": str(other)}, "The checkpoint .* is no longer the one"),
+        ("hf", {"checkpoint": str(other)}, "The checkpoint .* is no longer the one"),
+        ("onnx-qdq", {"calibration": str(texts)}, "The calibration texts .sw.txt. are no longer"),
+        ("onnx-qdq", {"smooth": 0.5}, "was calibrated as this xopt no longer does"),
+    ):
+        options = replace(export_options(str(small.folder), form), **changes)
+        with pytest.raises(InputError, match=said) as caught:
+            export(options, form, out, bundle=small)
+        assert caught.value.hint.endswith(
+            f"xopt build {heads('nli')} --calibration-tokens 512 --out {small.folder}"
+        )
+    assert not out.exists()
+
+
 def test_a_bundle_of_some_pieces_is_exported_with_every_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("manifest.json", "card.md"):
         (tmp_path / name).touch()
-    opened = SimpleNamespace(fingerprint="one", precision="int8", target="openvino")
+    opened = SimpleNamespace(
+        fingerprint="one", precision="int8", target="openvino", folder=tmp_path,
+        manifest={"engine": {"cpu": "any"}},
+    )  # fmt: skip
     monkeypatch.setattr("xopt.export.forms.Bundle.open", lambda folder: opened)
     made = BuildOptions("some", languages="de,sw", pieces=600, count="texts", seed=3)
-    known = {"fingerprint": "one", "options": asdict(made)}
-    monkeypatch.setattr("xopt.export.forms.known_builds", lambda: [known])
-    assert export_options(str(tmp_path), "onnx-qdq") == BuildOptions("some", seed=3)
+    monkeypatch.setattr("xopt.export.forms.built_with", lambda bundle: asdict(made))
+    assert export_options(str(tmp_path), "onnx-qdq") == BuildOptions("some", seed=3, cpu="any")
     exact = export_options(str(tmp_path), "onnx-fp32")
     assert (exact.languages, exact.pieces, exact.count, exact.precision) == (None, 0, None, "fp32")

@@ -30,7 +30,7 @@ from xopt.engines.profile import KINDS, Profiled, open_profiled
 from xopt.errors import InputError, did_you_mean
 from xopt.evaluate.lengths import DATA_SETS, RealLengths
 from xopt.evaluate.work import WORK, Lengths, bench_engines, profile_engine
-from xopt.evidence import known_builds
+from xopt.evidence import built_with, known_builds
 from xopt.hashing import cache_folder
 from xopt.host import host_facts
 from xopt.model.session import BATCH_TOKENS
@@ -270,12 +270,11 @@ def _reference(bundle: Bundle, *, quiet: bool) -> Bundle:
         if same and other.precision == "fp32":
             return other
     refuse_what_cannot_run(bundle)
-    try:
-        with bars(quiet=quiet) as progress:
-            return with_reference(bundle, NoWishes(), progress)[1]
-    except InputError as error:
+    if built_with(bundle) is None:
         raise InputError(
             "There is no fp32 bundle of this checkpoint on this machine, and its checkpoint is not "
             "known here.",
             hint="Build it: xopt build CHECKPOINT --precision fp32 -o DIR; then add --against DIR",
-        ) from error
+        )
+    with bars(quiet=quiet) as progress:
+        return with_reference(bundle, NoWishes(), progress)[1]

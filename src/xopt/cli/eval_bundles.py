@@ -11,7 +11,7 @@ from xopt.cli.common import first_that_runs
 from xopt.compile.public import ways_to
 from xopt.errors import InputError, require
 from xopt.evaluate.tasks import TASKS, Task
-from xopt.evidence import known_builds
+from xopt.evidence import built_with, known_builds
 from xopt.progress import Progress
 
 __all__ = ["NoWishes", "Wishes", "find_candidate", "parse_bundles", "with_reference"]
@@ -94,7 +94,8 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
     """The candidate (at another layer if asked) and its fp32 reference.
 
     Raises:
-        InputError: the candidate was not built here and no reference is given.
+        InputError: the candidate was not built here and no reference is given; or its checkpoint
+            is no longer the one that it was built of.
     """
     wanted = _changes(candidate, wishes)
     if wishes.reference is not None:
@@ -104,9 +105,7 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
                 hint="Leave one of them out.",
             )
         return candidate, _same_checkpoint(candidate, Bundle.open(Path(wishes.reference)))
-    made = next(
-        (e["options"] for e in known_builds() if e["fingerprint"] == candidate.fingerprint), None
-    )
+    made = built_with(candidate)
     if made is None:
         raise InputError(
             f"{candidate.folder} was not built on this machine: its fp32 reference is not known.",
@@ -114,14 +113,17 @@ def with_reference(candidate: Bundle, wishes: Wishes, progress: Progress) -> tup
             "(made by: xopt build CHECKPOINT --precision fp32).",
         )
     require("onnx", extra="build", why="Building the fp32 reference")
-    from xopt.compile.build import BuildOptions, build_bundle
+    from xopt.compile.build import BuildOptions, build_bundle, open_checkpoint
+    from xopt.compile.made import check_checkpoint
 
     if wanted:
+        check_checkpoint(candidate, open_checkpoint(BuildOptions(**made)).fingerprint)
         options = BuildOptions(**made | wanted).in_cache()
         candidate = build_bundle(options, progress, record=False).bundle
     exact = BuildOptions(**made | wanted).reference().in_cache()
     result = build_bundle(exact, progress, record=False)
-    return candidate, _same_checkpoint(candidate, result.bundle)
+    check_checkpoint(candidate, result.bundle.manifest["provenance"]["checkpoint"])
+    return candidate, result.bundle
 
 
 def _same_checkpoint(candidate: Bundle, reference: Bundle) -> Bundle:

@@ -40,12 +40,12 @@ def export(
 ) -> None:
     """Write the graph or the checkpoint for other tools, with a README and a runnable example."""
     require("onnx", extra="build", why="xopt export")
+    from xopt.export.forms import bundle_at, export_options
     from xopt.export.forms import export as write
-    from xopt.export.forms import export_options
 
     options = export_options(source, form, calibration)
     with bars(quiet=as_json) as progress:
-        found = write(options, form, out, progress)
+        found = write(options, form, out, progress, bundle=bundle_at(source))
     if as_json:
         print_json({"folder": str(out), "form": form, "files": list(found.files)})
         return

@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
+from xopt.calibrate.sampling import Sample
 from xopt.compile.build import BuildOptions, choose_lowering, open_checkpoint
 from xopt.compile.checkpoint import Checkpoint
 from xopt.compile.hub import ENCODER_FILES
 from xopt.compile.lower import lower_graph
+from xopt.compile.made import check_checkpoint, check_sample
 from xopt.compile.ranging import ranges_of, sample_of
 from xopt.compile.trace import trace_checkpoint
 from xopt.compile.traced import WEIGHTS
 from xopt.errors import InputError, UnsupportedError
-from xopt.evidence import known_builds
+from xopt.evidence import built_with
 from xopt.export.readme import onnx_readme
 from xopt.host import tool_versions
 from xopt.progress import Progress, Silent
 from xopt.publishing import MANIFEST
 
-__all__ = ["FORMS", "Exported", "export", "export_options"]
+__all__ = ["FORMS", "Exported", "bundle_at", "export", "export_options"]
 
 HERE = Path(__file__).parent
 # A table of what is possible: form -> in words.
@@ -57,11 +59,11 @@ def export_options(place: str, form: str, calibration: str | None = None) -> Bui
     """
     if form not in FORMS:
         raise InputError(f"Unknown form {form!r}.", hint=f"Possible: {', '.join(FORMS)}.")
-    folder = Path(place).expanduser()
-    if not (folder / MANIFEST).is_file() or not (folder / "card.md").is_file():
+    bundle = bundle_at(place)
+    if bundle is None:
         # Nobody knows which CPU will run the file.
         return BuildOptions(checkpoint=place, calibration=calibration, cpu="any")
-    bundle = Bundle.open(folder)
+    folder = bundle.folder
     if calibration is not None:
         raise InputError(
             "--calibration goes with a checkpoint: a bundle was calibrated when it was built.",
@@ -73,9 +75,7 @@ def export_options(place: str, form: str, calibration: str | None = None) -> Bui
             "int8 bundle for the CPU.",
             hint="The CPU's form of the same checkpoint: xopt export CHECKPOINT --form onnx-qdq",
         )
-    made = next(
-        (e["options"] for e in known_builds() if e["fingerprint"] == bundle.fingerprint), None
-    )
+    made = built_with(bundle)
     if made is None:
         raise InputError(
             f"{folder} was not built on this machine: its checkpoint is not known, and a bundle "
@@ -84,23 +84,58 @@ def export_options(place: str, form: str, calibration: str | None = None) -> Bui
         )
     # A graph for other tools has the whole vocabulary: they read the whole tokenizer.
     options = BuildOptions(**made).whole()
-    return options if form == "onnx-qdq" else replace(options.reference(), out=None)
+    if form != "onnx-qdq":
+        return replace(options.reference(), out=None)
+    # Without an option they were those of the CPU as it was then.
+    return replace(options, cpu=bundle.manifest["engine"]["cpu"])
+
+
+def bundle_at(place: str) -> Bundle | None:
+    """The bundle whose folder this is; None where it is a checkpoint, or nothing.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    folder = Path(place).expanduser()
+    if not (folder / MANIFEST).is_file() or not (folder / "card.md").is_file():
+        return None
+    return Bundle.open(folder)
 
 
 def export(
-    options: BuildOptions, form: str, out: Path, progress: Progress | None = None
+    options: BuildOptions,
+    form: str,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    bundle: Bundle | None = None,
 ) -> Exported:
     """Write ``out``; what xopt exported there before is replaced.
 
+    Args:
+        options: of :func:`export_options`.
+        form: of :data:`FORMS`.
+        out: the folder.
+        progress: told the stages.
+        bundle: that is exported, if it is one.
+
     Raises:
+        InputError: the checkpoint or the calibration texts changed since the bundle was built.
         XoptError: the checkpoint cannot be read or traced, or the form cannot hold it.
     """
     progress = progress or Silent()
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
-    write = _write_folder if form == "hf" else _write_onnx
+    sample = sample_of(checkpoint, options) if form == "onnx-qdq" else None
+    if bundle is not None:
+        check_checkpoint(bundle, checkpoint.fingerprint)
+        if sample is not None:
+            check_sample(bundle, checkpoint, sample, options)
     with publish(out) as work:
-        facts = write(work, checkpoint, options, form, progress)
+        if form == "hf":
+            facts = _write_folder(work, checkpoint, options, progress)
+        else:
+            facts = _write_onnx(work, checkpoint, options, sample, progress)
         own = {"form": form, "checkpoint": checkpoint.source, "tools": tool_versions("xopt")}
         digest = fingerprint(checkpoint.fingerprint, own, facts.get("graph"))
         write_manifest(work, "export", digest, own | facts)
@@ -109,14 +144,19 @@ def export(
 
 
 def _write_onnx(
-    work: Path, checkpoint: Checkpoint, options: BuildOptions, form: str, progress: Progress
+    work: Path,
+    checkpoint: Checkpoint,
+    options: BuildOptions,
+    sample: Sample | None,
+    progress: Progress,
 ) -> dict[str, Any]:
+    """The graph; in INT8 where there is a sample."""
+    form = "onnx-fp32" if sample is None else "onnx-qdq"
     progress.stage("tracing")
     graph = trace_checkpoint(checkpoint)
     place, digest = graph.folder, graph.fingerprint
-    if form == "onnx-qdq":
+    if sample is not None:
         progress.stage("calibrating")
-        sample = sample_of(checkpoint, options)
         ranges = ranges_of(checkpoint, graph, sample, options, progress)
         progress.stage("lowering")
         lowered = lower_graph(
@@ -145,7 +185,7 @@ def _write_onnx(
 
 
 def _write_folder(
-    work: Path, checkpoint: Checkpoint, options: BuildOptions, form: str, progress: Progress
+    work: Path, checkpoint: Checkpoint, options: BuildOptions, progress: Progress
 ) -> dict[str, Any]:
     """Every file that the checkpoint was read from, and no other.
 
