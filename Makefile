@@ -18,7 +18,7 @@ test: $(VENV)/.installed
 
 # Files in the order of tests/conftest.py, not those of most tests first.
 pytest: $(VENV)/.installed
-	$(BIN)/python -P -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -P -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Two of the four take most of the time: make --jobs 2 check
 check: mypy pyright ruff imports

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from tests.tiny import save_checkpoint, save_tokenizer
 
@@ -31,24 +32,36 @@ REPOSITORY = Path(__file__).parents[1]
 CheckpointFactory = Callable[..., Path]
 
 
-# Files of more than 20 s. They come first, each in its random order, so that no worker is left
+# Files of more than a minute. They come first, each in its random order, so that no worker is left
 # with one of them when the others have nothing left to do.
 LONG = {
+    "bulk/test_run_output.py",
     "cli/test_cli.py",
-    "compile/test_lower_tensorrt.py",
-    "compile/test_mixing.py",
+    "compile/test_heads.py",
     "compile/test_trace.py",
     "encoders/test_builds.py",
-    "engines/kernels/test_aot.py",
-    "engines/test_openvino_layer.py",
-    "engines/tensorrt/test_rtx.py",
     "engines/cuda/test_answers.py",
+    "engines/kernels/test_machine_code.py",
+    "engines/tensorrt/test_rtx.py",
+    "engines/tensorrt/test_rtx_rotary.py",
+    "engines/test_openvino_attention.py",
     "evaluate/test_suite.py",
+    "evaluate/test_tasks.py",
+    "faults/test_harness.py",
+    "model/test_compact.py",
     "model/test_libraries.py",
+    "report/test_browser.py",
     "test_check_gpu.py",
+    "test_reference.py",
     "tune/test_phases.py",
+    "tune/test_resume.py",
     "tune/test_sweep.py",
 }
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for other processes, browsers and servers."""
+    return min(4, (os.cpu_count() or 1) + 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -100,20 +113,42 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["XOPT_CACHE"] = before
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all workers of this run share."""
+    # Workers have a folder each in that of the run.
+    base = tmp_path_factory.getbasetemp()
+    kept = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    kept.mkdir(mode=0o700, exist_ok=True)
+    return kept
+
+
 @pytest.fixture(scope="session", autouse=True)
-def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def compiler(run_folder: Path) -> Iterator[None]:
     """Compiles the same C++ once for all workers and caches."""
     if "CXX" in os.environ or not shutil.which("g++"):
         yield
         return
-    # Workers have a folder each in that of the run.
-    base = tmp_path_factory.getbasetemp()
-    kept = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    kept.mkdir(mode=0o700, exist_ok=True)
     script = Path(__file__).with_name("compiler.py")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CXX", shlex.join([sys.executable, "-IS", str(script), str(kept), "g++"]))
+        patch.setenv(
+            "CXX", shlex.join([sys.executable, "-IS", str(script), str(run_folder), "g++"])
+        )
         yield
+
+
+@pytest.fixture(scope="session")
+def made_once(run_folder: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """``made_once("name.json", write)``: the file, which the first worker that asks writes."""
+
+    def find(name: str, write: Callable[[Path], object]) -> Path:
+        path = run_folder / name
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                write(path)
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")
@@ -132,11 +167,9 @@ def warm_cache(cache: Path) -> Callable[[Path], None]:
 
 
 @pytest.fixture(scope="session")
-def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tokenizer_file(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A small byte-level BPE over the calibration texts, with XLM-R's special tokens."""
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    save_tokenizer(path)
-    return path
+    return made_once("tokenizer.json", save_tokenizer)
 
 
 @pytest.fixture(scope="session")

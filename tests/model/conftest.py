@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,8 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 from xopt.calibrate.corpus import load_corpus
 
 
-@pytest.fixture(scope="session", params=["template", "roberta"])
-def unigram(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Unigram tokenizer as XLM-R has one, trained on the calibration texts."""
+def train(path: Path) -> None:
+    """Write a Unigram tokenizer with XLM-R's special tokens."""
     fast = FastTokenizer(models.Unigram())
     fast.normalizer = normalizers.NFKC()
     fast.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -23,6 +23,17 @@ def unigram(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     )
     fast.train_from_iterator((text for _, text in load_corpus().rows), trainer)
     fast.add_special_tokens(["<mask>"])
+    fast.save(str(path))
+
+
+@pytest.fixture(scope="session", params=["template", "roberta"])
+def unigram(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    made_once: Callable[[str, Callable[[Path], object]], Path],
+) -> Path:
+    """A Unigram tokenizer as XLM-R has one, trained on the calibration texts."""
+    fast = FastTokenizer.from_file(str(made_once("unigram.json", train)))
     if request.param == "roberta":
         fast.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     else:
