@@ -59,6 +59,7 @@ LONG = {
 }
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests wait for other processes, browsers and servers."""
     return min(4, (os.cpu_count() or 1) + 1)
