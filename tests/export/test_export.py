@@ -126,6 +126,21 @@ def test_the_example_names_the_package_that_it_lacks() -> None:
     assert (done.returncode, done.stderr) == (1, said)
 
 
+def test_the_example_says_which_texts_it_cannot_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from xopt.export import example
+
+    def answer(texts: object, pairs: object) -> list[Any]:
+        raise ValueError("a text has 300 tokens; at most 128")
+
+    monkeypatch.setattr(example, "Exported", lambda folder: SimpleNamespace(answer=answer))
+    monkeypatch.setattr(sys, "argv", ["run.py", "long"])
+    with pytest.raises(SystemExit):
+        example.main()
+    assert capsys.readouterr().err.endswith("error: a text has 300 tokens; at most 128\n")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_readme_states_the_graphs_inputs(form: str, bundles: Bundles, tmp_path: Path) -> None:
     import onnx

@@ -62,6 +62,9 @@ class Exported:
 
         An embedding, the probabilities of a classifier, or ``[tokens, labels]`` logits of a tagger
         or of a span head.
+
+        Raises:
+            ValueError: a text is longer than the encoder takes.
         """
         prompt = ""
         if self.head["kind"] in ("embed", "classify") and self.text["default_prompt"]:
@@ -153,7 +156,11 @@ def main() -> None:
     if asked.pair and len(asked.pair) != len(asked.texts):
         parser.error("as many --pair as texts")
     exported = Exported(Path(__file__).parent)
-    for text, answer in zip(asked.texts, exported.answer(asked.texts, asked.pair), strict=True):
+    try:
+        answers = exported.answer(asked.texts, asked.pair)
+    except ValueError as error:
+        parser.error(str(error))
+    for text, answer in zip(asked.texts, answers, strict=True):
         print(json.dumps({"text": text, "answer": answer.tolist()}, ensure_ascii=False))
 
 
