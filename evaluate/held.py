@@ -153,7 +153,7 @@ class SearchRows:
         task.check(head, what)
         source = open_source(folder, probe=task.probe())
         task, said = settle_split(task, source)
-        task = task.on(source)
+        task = task.on(source).asked_of(tokenizer.spec)
         if task.name == "bucc2018":
             raise InputError(
                 "bucc2018 mines whole corpora, which cannot be divided for a search.",

@@ -57,7 +57,7 @@ def task_lengths(name: str, data: str | None, tokenizer: Tokenizer) -> RealLengt
     task = TASKS.resolve(name)()
     source = open_source(data, probe=task.probe())
     task, _ = settle_split(task, source)
-    task = task.on(source)
+    task = task.on(source).asked_of(tokenizer.spec)
     languages = choose_languages(task, source, None)
     each = -(-TEXTS // len(languages))
     tokens: list[int] = []

@@ -110,7 +110,7 @@ def compare_sessions(
     sessions: dict[str, Session] = dict(zip(SIDES, (reference, candidate), strict=True))
     for session in sessions.values():
         task.check(session.bundle.head, session.bundle.folder.name)
-    task = task.on(source)
+    task = task.on(source).asked_of(candidate.tokenizer.spec)
     partial = partial or Partial(enabled=False)
     used = {side: Usage() for side in SIDES}
     found: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from xopt.languages import NAMES
 from xopt.model.session import Session
 from xopt.packing import Encoding
 from xopt.registry import Registry
+from xopt.text_spec import TextSpec
 from xopt.tokenization import Tokenizer
 
 __all__ = [
@@ -62,6 +63,10 @@ class Task(ABC):
 
     def on(self, source: Source) -> Task:
         """This task as far as ``source`` allows it; BUCC is another one without its corpora."""
+        return self
+
+    def asked_of(self, spec: TextSpec) -> Task:
+        """This task as a checkpoint that reads texts so is asked: with its own prompt, if any."""
         return self
 
     def check(self, head: Mapping[str, Any], what: str) -> None:

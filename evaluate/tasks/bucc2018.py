@@ -25,13 +25,14 @@ from xopt.evaluate.tasks.corpora import (
     read_corpora,
 )
 from xopt.evaluate.tasks.gold_pairs import BuccGoldPairs
+from xopt.evaluate.tasks.retrieval import Retrieval
 from xopt.model.session import Session
 
 __all__ = ["Bucc2018"]
 
 
 @dataclass(frozen=True)
-class Bucc2018(Task):
+class Bucc2018(Retrieval):
     """Mined by margin; a pair counts from the threshold on that is best on dev.
 
     With ``split="validation"`` dev is scored at its own best threshold, as XTREME scores dev.
@@ -45,15 +46,12 @@ class Bucc2018(Task):
 
     Attributes:
         neighbours: k of the ratio margin.
-        prefix: put before every sentence, for encoders trained with one.
     """
 
     config: str = "bucc18"
     neighbours: int = 4
-    prefix: str = ""
 
     name: ClassVar[str] = "bucc2018"
-    head: ClassVar[str] = "embed"
     metric: ClassVar[str] = "F1"
     languages: ClassVar[tuple[str, ...]] = ("de", "fr", "ru", "zh")
 
@@ -100,8 +98,10 @@ class Bucc2018(Task):
         self, session: Session, corpora: Corpora, progress: Progress
     ) -> tuple[list[Pair], NDArray[np.float64]]:
         ids = [ids_by_text(side) for side in (corpora.foreign, corpora.english)]
-        texts = [self.prefix + text for text in (*ids[0], *ids[1])]
-        embedded = session.rows(len(texts), lambda t, a, b: t.encode(texts[a:b]), progress=progress)
+        texts = [*ids[0], *ids[1]]
+        embedded = session.rows(
+            len(texts), lambda t, a, b: self.encode(t, texts[a:b]), progress=progress
+        )
         embedded /= np.linalg.norm(embedded, axis=1, keepdims=True)
         mined: Mined = mine(embedded[: len(ids[0])], embedded[len(ids[0]) :], k=self.neighbours)
         left, right = list(ids[0].values()), list(ids[1].values())

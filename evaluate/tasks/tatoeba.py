@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from xopt.errors import InputError
 from xopt.evaluate.data import Source
 from xopt.evaluate.statistics import Scored, accuracy
-from xopt.evaluate.tasks.base import Examples, Progress, Task
+from xopt.evaluate.tasks.base import Examples, Progress
+from xopt.evaluate.tasks.retrieval import Retrieval
 from xopt.model.session import Session
 
 __all__ = ["Tatoeba", "nearest"]
@@ -21,7 +22,7 @@ DIRECTIONS = ("en-xx", "xx-en")
 
 
 @dataclass(frozen=True)
-class Tatoeba(Task):
+class Tatoeba(Retrieval):
     """Every sentence looks for its translation among all sentences of the other language.
 
     Rows of our sample name their ``family``, four sentences that differ in one detail. There the
@@ -34,16 +35,13 @@ class Tatoeba(Task):
 
     Attributes:
         direction: ``en-xx`` has English queries and a foreign index, as XTREME's script does.
-        prefix: put before every sentence, for encoders trained with one.
     """
 
     config: str = "tatoeba"
     split: str = "validation"
     direction: str = "en-xx"
-    prefix: str = ""
 
     name: ClassVar[str] = "tatoeba"
-    head: ClassVar[str] = "embed"
     metric: ClassVar[str] = "accuracy"
     languages: ClassVar[tuple[str, ...]] = (
         "afr", "ara", "bul", "ben", "deu", "ell", "spa", "est", "eus", "pes", "fin", "fra",
@@ -79,11 +77,11 @@ class Tatoeba(Task):
 
         With families the numbers of two: beside those that are no near-duplicates, and of all.
         """
-        foreign = [self.prefix + row["source_sentence"] for row in examples]
-        english = [self.prefix + row["target_sentence"] for row in examples]
+        foreign = [row["source_sentence"] for row in examples]
+        english = [row["target_sentence"] for row in examples]
         texts = foreign + english
         embedded = session.rows(
-            len(texts), lambda t, start, stop: t.encode(texts[start:stop]), progress=progress
+            len(texts), lambda t, a, b: self.encode(t, texts[a:b]), progress=progress
         )
         index, queries = embedded[: len(foreign)], embedded[len(foreign) :]
         if self.direction == "xx-en":

@@ -7,10 +7,11 @@ from typing import Any
 
 from xopt.encoders.spec import named_layers, products_in_int8
 from xopt.languages import language_name
+from xopt.text_spec import behind
 
 __all__ = [
-    "part_lines", "prediction", "render_card", "retention_rows", "search_lines", "stress_of",
-    "vocabulary_lines",
+    "asked_behind", "part_lines", "prediction", "render_card", "retention_rows", "search_lines",
+    "stress_of", "vocabulary_lines",
 ]  # fmt: skip
 
 # A part that is no other measure of the same answers, but a harder question: a row of the table.
@@ -61,7 +62,8 @@ def render_card(manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]
     if calibration:
         recipe = manifest["provenance"]["calibration_recipe"]
         lines.append(
-            f"- calibration: {calibration['texts']} {FORMS[calibration.get('form', 'text')]}, "
+            f"- calibration: {calibration['texts']} {FORMS[calibration.get('form', 'text')]}"
+            f"{behind(calibration.get('prompts', ()))}, "
             f"{calibration['tokens']:,} tokens, "
             f"{len(calibration['by_language'])} languages from {calibration['corpus']}; "
             f"{recipe['method']} ranges, SmoothQuant α {recipe['alpha']}"
@@ -208,6 +210,7 @@ def _report_section(report: Mapping[str, Any]) -> list[str]:
         "",
         f"- Worst language: {language_name(report['worst']['language'])} "
         f"({report['worst']['difference']:+.2f}).",
+        *([f"- Every sentence{said}."] if (said := asked_behind(report)) else []),
         *(f"- {line}." for line in part_lines(report)),
         f"- {speed['sentences_per_s']:,.0f} sentences/s, {speed['tokens_per_s']:,.0f} tokens/s; "
         f"one sentence alone p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms "
@@ -234,6 +237,11 @@ def prediction(report: Mapping[str, Any]) -> str:
         if report["host"].get("int8", "").endswith("without VNNI")
         else ""
     )
+
+
+def asked_behind(report: Mapping[str, Any]) -> str:
+    """What retrieval put before every sentence."""
+    return behind([report.get("conventions", {}).get("prefix") or ""])
 
 
 def part_lines(report: Mapping[str, Any]) -> list[str]:

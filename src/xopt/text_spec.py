@@ -8,12 +8,18 @@ from typing import Any, Literal
 
 from xopt.forms import reads, spelled
 
-__all__ = ["NORMALIZE", "SIDES", "Normalize", "Side", "TextSpec"]
+__all__ = ["NORMALIZE", "SIDES", "Normalize", "Side", "TextSpec", "behind"]
 
 Normalize = Literal["none", "nfc"]
 NORMALIZE: tuple[Normalize, ...] = ("none", "nfc")
 Side = Literal["right", "left"]
 SIDES: tuple[Side, ...] = ("right", "left")
+
+
+def behind(prompts: Sequence[str]) -> str:
+    """What stands before texts, each in its turn, in words that follow them; else nothing."""
+    named = ", ".join(repr(prompt) if prompt else "nothing" for prompt in prompts)
+    return f" behind {named}{' in turn' if len(prompts) > 1 else ''}" if any(prompts) else ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xopt.card import part_lines, prediction, retention_rows, stress_of
+from xopt.card import asked_behind, part_lines, prediction, retention_rows, stress_of
 from xopt.cli.output import console, table
 from xopt.evaluate.suite import data_labels
 from xopt.languages import language_name
@@ -37,6 +37,8 @@ def show_report(report: Mapping[str, Any], bundle: str) -> None:
         f"worst: {language_name(worst['language'])} {worst['difference']:+.2f} points",
         highlight=False,
     )
+    if said := asked_behind(report):
+        out.print(f"every sentence{said}", markup=False, highlight=False)
     for line in part_lines(report):
         out.print(line, highlight=False)
     ours, theirs = report["throughput"], report["reference_throughput"]

@@ -55,7 +55,7 @@ class EvalCommand(EvalOptions):
     split: str | None = None
     convention: tuple[str, ...] = ()
     direction: str = "en-xx"
-    prefix: str = ""
+    prefix: str | None = None
     layer: int | None = None
     pooling: str | None = None
     max_drop: float | None = None
@@ -146,7 +146,10 @@ def evaluate(
         str | None, typer.Option(help="Tatoeba: en-xx (as XTREME) or xx-en.")
     ] = None,
     prefix: Annotated[
-        str | None, typer.Option(help="Retrieval: put before every sentence.")
+        str | None,
+        typer.Option(
+            help="Retrieval: put before every sentence. Default: the checkpoint's default prompt."
+        ),
     ] = None,
     layer: Annotated[
         int | None,
