@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from xopt.errors import InputError, UnsupportedError
 from xopt.evaluate.options import check_max_drop
 from xopt.evaluate.tasks import TASKS
 from xopt.hashing import cache_folder
-from xopt.settings import as_typed, option
+from xopt.settings import command_of, option
 from xopt.text_spec import NORMALIZE, Normalize
 
 __all__ = ["BuildOptions"]
@@ -225,15 +224,14 @@ class BuildOptions(TargetOptions):
 
     def command(self, *more: str) -> str:
         """What builds this without a floor, as it is typed; ``more`` are words at its end."""
-        words = as_typed(replace(self, max_drop=None, data=None))
-        return shlex.join(["xopt", "build", *words, *more])
+        return command_of("build", replace(self, max_drop=None, data=None), more=more)
 
     def exact_command(self) -> str:
         """What builds the same in fp32, to the place that such a bundle has by default."""
         names: tuple[str, ...] = ("checkpoint", "task", "layer", "pooling", "normalize")
         if self.languages is not None:
             names += ("languages", "pieces", "count", "calibration")
-        return shlex.join(["xopt", "build", *as_typed(self, names), "--precision", "fp32"])
+        return command_of("build", self, names, ("--precision", "fp32"))
 
     def in_cache(self) -> BuildOptions:
         """The same, to a place in the cache that these options alone have."""

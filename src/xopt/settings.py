@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,14 +16,21 @@ from xopt.forms import spelled
 from xopt.reading import parse_toml, read_text
 
 __all__ = [
-    "FILE", "SECTIONS", "as_typed", "fits", "line_of", "option", "possible", "read_section",
-    "resolve",
+    "FILE", "NO_FILE", "SECTIONS", "as_typed", "command_of", "fits", "leave_file_out", "line_of",
+    "option", "possible", "read_section", "resolve",
 ]  # fmt: skip
 
 FILE = "xopt.toml"
 EXAMPLE = "Mend that line; what a file looks like is shown by: xopt init -o example.toml"
 SECTIONS = ("build", "eval", "tune", "serve")
 T = TypeVar("T")
+NO_FILE = "--no-file"
+_left_out: ContextVar[bool] = ContextVar("left_out", default=False)
+
+
+def leave_file_out(yes: bool) -> None:
+    """Whether the options of this command come from the command line alone."""
+    _left_out.set(yes)
 
 
 def option(default: Any, help: str, *flags: str, argument: bool = False) -> Any:
@@ -50,7 +59,7 @@ def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path 
         InputError: the file is damaged, or has a key or a value that ``kind`` does not take; the
             line is named.
     """
-    stored = read_section(kind, section, folder)
+    stored = {} if _left_out.get() else read_section(kind, section, folder)
     typed = {key: value for key, value in given.items() if value is not None}
     try:
         return kind(**stored | typed)
@@ -110,6 +119,34 @@ def as_typed(options: Any, names: Sequence[str] | None = None) -> list[str]:
         else:
             words += [f"--{field.name.replace('_', '-')}", str(value)]
     return words
+
+
+def command_of(
+    section: str, options: Any, names: Sequence[str] | None = None, more: Sequence[str] = ()
+) -> str:
+    """The command that gives these options wherever it is typed, quoted for a shell.
+
+    It leaves ``xopt.toml`` out where that would add to it: there is no word for an option's
+    absence.
+
+    Args:
+        section: of the file, and the command.
+        options, names: as for :func:`as_typed`.
+        more: words at the end.
+    """
+    words = [*as_typed(options, names), *more]
+    named = {word for word in words if word.startswith("--")}
+    try:
+        stored = read_section(type(options), section)
+    except XoptError:
+        stored = {}
+    added = [
+        field.name
+        for field in dataclasses.fields(options)
+        if stored.get(field.name, field.default) != field.default
+        and not (field.metadata["argument"] or f"--{field.name.replace('_', '-')}" in named)
+    ]
+    return shlex.join(["xopt", *([NO_FILE] if added else []), section, *words])
 
 
 def read_section(kind: type, section: str, folder: Path | None = None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from xopt.errors import InputError
-from xopt.settings import as_typed, option, resolve
+from xopt.settings import as_typed, command_of, leave_file_out, option, resolve
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,26 @@ def test_options_are_given_back_as_they_are_typed() -> None:
     assert as_typed(given) == words
     assert as_typed(given, ("checkpoint", "refit")) == ["my folder", "--refit"]
     assert as_typed(Typed()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left_out"),
+    [
+        ('checkpoint = "a"\nsmooth = 0.5\n', False),
+        ('smooth = 0.8\nfp32_sites = "layers.1"\n', True),
+        ("refit = true\n", True),
+    ],
+)
+def test_a_command_that_is_offered_gives_its_options_beside_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, left_out: bool
+) -> None:
+    (tmp_path / "xopt.toml").write_text(f"[build]\n{text}")
+    monkeypatch.chdir(tmp_path)
+    wanted = Typed("b", 0.5)
+    words = shlex.split(command_of("build", wanted))
+    assert words == ["xopt", *(["--no-file"] if left_out else []), "build", "b", "--smooth", "0.5"]
+    leave_file_out(left_out)
+    try:
+        assert resolve(Typed, "build", {"checkpoint": "b", "smooth": 0.5}) == wanted
+    finally:
+        leave_file_out(False)

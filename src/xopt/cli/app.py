@@ -18,6 +18,7 @@ from xopt.cli.front import FrontPage
 from xopt.cli.output import error_console
 from xopt.errors import InputError, XoptError
 from xopt.host import check_platform
+from xopt.settings import FILE, NO_FILE, leave_file_out
 from xopt.signing import REQUIRED
 
 __all__ = ["app", "examples", "main"]
@@ -105,11 +106,15 @@ def options(
             show_envvar=False,
         ),
     ] = None,
+    no_file: Annotated[
+        bool, typer.Option(NO_FILE, help=f"Leave {FILE} out: take options as typed.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Options of every command."""
+    leave_file_out(no_file)
     if debug:
         os.environ["XOPT_DEBUG"] = "1"
     if require_signature is not None:

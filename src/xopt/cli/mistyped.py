@@ -9,6 +9,7 @@ from typing import Any
 
 from xopt.evaluate.tasks.base import TASKS
 from xopt.publishing import MANIFEST
+from xopt.settings import NO_FILE
 
 __all__ = ["help_of", "meant"]
 
@@ -17,7 +18,7 @@ BUNDLE_FIRST = frozenset(("bench", "eval", "export", "inspect", "push", "run", "
 # Commands that write a folder, and how many words they take beside it.
 WRITES = {"build": 1, "calibrate": 1, "deploy": 2, "export": 1, "sweep": 1, "tune": 1}
 # What stands before the command.
-EVERYWHERE = ("--debug", "--require-signature")
+EVERYWHERE = ("--debug", NO_FILE, "--require-signature")
 
 
 def meant(commands: Mapping[str, Any], words: Sequence[str]) -> str:
@@ -54,7 +55,7 @@ def help_of(commands: Mapping[str, Any], words: Sequence[str]) -> str:
 def _apart(params: Sequence[Any], words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that belong to no option, and those that do."""
     known = (p for p in params if getattr(p, "is_flag", False))
-    flags = {"--debug", *(name for p in known for name in (*p.opts, *p.secondary_opts))}
+    flags = {"--debug", NO_FILE, *(name for p in known for name in (*p.opts, *p.secondary_opts))}
     plain: list[str] = []
     options: list[str] = []
     value = False
