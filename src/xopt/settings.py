@@ -59,7 +59,7 @@ def resolve(kind: type[T], section: str, given: Mapping[str, Any], folder: Path 
         InputError: the file is damaged, or has a key or a value that ``kind`` does not take; the
             line is named.
     """
-    stored = {} if _left_out.get() else read_section(kind, section, folder)
+    stored = read_section(kind, section, folder)
     typed = {key: value for key, value in given.items() if value is not None}
     try:
         return kind(**stored | typed)
@@ -137,7 +137,7 @@ def command_of(
     words = [*as_typed(options, names), *more]
     named = {word for word in words if word.startswith("--")}
     try:
-        stored = read_section(type(options), section)
+        stored = _in_file(type(options), section)
     except XoptError:
         stored = {}
     added = [
@@ -155,6 +155,10 @@ def read_section(kind: type, section: str, folder: Path | None = None) -> dict[s
     Raises:
         InputError: as :func:`resolve`.
     """
+    return {} if _left_out.get() else _in_file(kind, section, folder)
+
+
+def _in_file(kind: type, section: str, folder: Path | None = None) -> dict[str, Any]:
     path = (folder or Path.cwd()) / FILE
     if not path.is_file():
         return {}

@@ -92,7 +92,6 @@ def options(
         bool,
         typer.Option(
             "--debug",
-            help="Show the traceback of an error.",
             envvar="XOPT_DEBUG",
             show_envvar=False,
         ),

@@ -88,13 +88,13 @@ class FrontPage(TyperGroup):
         formatter.write(page.get())
 
     def _options(self, ctx: Any) -> Table:
-        """A line for each option of the commands, and one for those that print and end."""
+        """A line for each option of the commands, and one for those whose names say it all."""
         shown = [p for p in self.get_params(ctx) if not getattr(p, "hidden", False)]
-        ends = [option for option in shown if option.is_eager or option.callback]
+        ends = [o for o in shown if o.is_eager or o.callback or not getattr(o, "help", "")]
         rows = Table.grid(padding=(0, 2, 0, 0))
         for number, option in enumerate(o for o in shown if o not in ends):
             title = "" if number else "Options"
-            rows.add_row(Text(title, "bold"), _typed(option), getattr(option, "help", "") or "")
+            rows.add_row(Text(title, "bold"), _typed(option), option.help)
         out = Table.grid()
         out.add_row(rows)
         names = "  ".join(max(option.opts, key=len) for option in ends)
