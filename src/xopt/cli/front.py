@@ -94,7 +94,7 @@ class FrontPage(TyperGroup):
         rows = Table.grid(padding=(0, 2, 0, 0))
         for number, option in enumerate(o for o in shown if o not in ends):
             title = "" if number else "Options"
-            rows.add_row(Text(title, "bold"), _typed(option), option.help)
+            rows.add_row(Text(title, "bold"), _typed(option), getattr(option, "help", ""))
         out = Table.grid()
         out.add_row(rows)
         names = "  ".join(max(option.opts, key=len) for option in ends)
