@@ -19,7 +19,7 @@ from xopt.evaluate.held import Loss, Losses, SearchRows, Side
 from xopt.languages import language_name
 from xopt.progress import Progress
 
-__all__ = ["PRECISIONS", "Mix", "SiteSearch", "named_sites", "share_of", "sites_in"]
+__all__ = ["PRECISIONS", "Mix", "SiteSearch", "named_sites", "share_of", "site_words", "sites_in"]
 
 # Site -> its precision where that is not INT8.
 Mix = Mapping[str, str]
@@ -27,7 +27,7 @@ Mix = Mapping[str, str]
 Errors = Mapping[str, Mapping[str, Mapping[str, float]]]
 # Above INT8, each closer to fp32 than the one before.
 PRECISIONS = ("bf16", "fp32")
-KEPT = "Nothing was built, and what was measured is kept."
+KEPT = "Nothing was built; what was measured is kept, and so is a bundle that stood there."
 
 
 class SiteSearch:
@@ -90,18 +90,12 @@ class SiteSearch:
         said = ", ".join(
             f"{language_name(code)} {loss.difference:+.2f}" for code, loss in lost.items()
         )
-        words = [
-            word
-            for how in PRECISIONS
-            if (named := named_sites(mix, how))
-            for word in (f"--{how}-sites", named)
-        ]
         raise BuildError(
             f"The mix that was found ({self._counted(mix)}) does not "
             f"keep every language within {floor:g} points on rows that the search never saw: "
             f"{said}.",
             hint=f"{KEPT} Give a larger --max-drop or more rows (--data), or build it all the "
-            f"same: {self.command(*words)}",
+            f"same: {self.command(*site_words(mix))}",
         )
 
     def _grow(self, mix: dict[str, str], floor: float) -> dict[str, str]:
@@ -199,6 +193,12 @@ def sites_in(mix: Mix, how: str) -> list[str]:
 def named_sites(mix: Mix, how: str) -> str | None:
     """As ``--fp32-sites`` and ``--bf16-sites`` take them."""
     return ",".join(sites_in(mix, how)) or None
+
+
+def site_words(mix: Mix) -> list[str]:
+    """The options that build a mix by hand."""
+    named = {f"--{how}-sites": named_sites(mix, how) for how in PRECISIONS}
+    return [word for option, sites in named.items() if sites for word in (option, sites)]
 
 
 def share_of(site: str, errors: Errors, languages: Sequence[str], how: str = "int8") -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from xopt.cli.build_show import document, show
 from xopt.cli.output import bars, console, error_console, print_json, table
 from xopt.cli.speed_gate import speed_note
 from xopt.compile.options import BuildOptions
+from xopt.compile.site_search import site_words
 from xopt.engines.base import Engine, open_engine
 from xopt.evaluate.lengths import RealLengths
 from xopt.evaluate.statistics import Z95
@@ -53,12 +55,21 @@ def build_within(options: BuildOptions, *, quiet: bool) -> None:
         return
     show(mixed.result, options.task)
     _show_search(mixed.search)
+    if mixed.search["kept"]:
+        line = f"The same mix without a search: {by_hand(options, mixed.search)}"
+        console().print(line, markup=False, highlight=False, soft_wrap=True)
     shown = ", ".join(f"{title} {found['median_ms']:.1f}" for title, found in times.items())
     out = console()
     out.print(f"Searched and built in {seconds:.0f} s", highlight=False)
     out.print(f"Time on the lengths of these rows, median ms: {shown}", highlight=False)
     if note:
         out.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def by_hand(options: BuildOptions, search: Mapping[str, Any]) -> str:
+    """What builds the mix that was found, to the place that a bundle has by default."""
+    mix = {entry["site"]: entry["precision"] for entry in search["kept"]}
+    return replace(options, out=None).command(*site_words(mix))
 
 
 def _times(mixed: Mixed) -> dict[str, Any]:
