@@ -237,6 +237,9 @@ class Vectors:
     def encode(self, texts: list[str]) -> list[str]:
         return texts
 
+    def count_prompt(self, encoded: list[str], prompt: str) -> list[str]:
+        return encoded
+
     def rows(self, count: int, encode: Any, *, progress: Any) -> Any:
         return np.array([self.table[text] for text in encode(self, 0, count)], np.float32)
 
