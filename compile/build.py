@@ -97,7 +97,7 @@ def build_bundle(
     if search is not None:
         digest = fingerprint(digest, search)
     out = place_of(checkpoint, options)
-    check_place(out)
+    check_place(out, Bundle.kind)
     # A damaged one is built again.
     present = Bundle.find_whole(out, digest)
     if present is not None:
@@ -117,7 +117,7 @@ def build_bundle(
     # Mapped weights count as memory as long as anything refers to them.
     collect_cycles((graph.folder / WEIGHTS).stat().st_size)
     release_memory()
-    with publish(out) as work:
+    with publish(out, Bundle.kind) as work:
         context = BuildContext(checkpoint, graph, ranges, lowering, lengths, progress, trimmed)
         built = builder.build(context, work, progress)
         _write_bundle(work, digest, context, options, built, search)

@@ -58,7 +58,7 @@ def calibrate_checkpoint(
     """
     start = time.perf_counter()
     if out is not None:
-        check_place(out)
+        check_place(out, Ranges.kind)
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
     about = checkpoint.config, checkpoint.head, checkpoint.depth
@@ -81,7 +81,7 @@ def calibrate_checkpoint(
         graph = trace_checkpoint(checkpoint)
         progress.stage("calibrating")
         measured = ranges_of(checkpoint, graph, sample, options, progress)
-        with publish(out) as work:
+        with publish(out, Ranges.kind) as work:
             shutil.copytree(measured.folder, work, dirs_exist_ok=True)
         ranges = Ranges.open(out)
     return Calibration(found, sample.facts, ranges, time.perf_counter() - start)

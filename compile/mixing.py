@@ -76,7 +76,7 @@ def build_mix(options: BuildOptions, progress: Progress | None = None) -> Mixed:
     rounded = replace(options, max_drop=None, data=None, out=None)
     progress.stage("data")
     checkpoint = open_checkpoint(rounded)
-    check_place(place_of(checkpoint, options))
+    check_place(place_of(checkpoint, options), Bundle.kind)
     tokenizer = Tokenizer.open(checkpoint.tokenizer.path, checkpoint.text)
     data = SearchRows.read(
         options.task,

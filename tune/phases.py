@@ -119,7 +119,7 @@ def tune_checkpoint(options: TuneOptions, progress: Progress | None = None) -> T
         require(module, extra="tune", why="xopt tune")
     stages = stages_of(options)
     if options.out is not None:
-        check_place(Path(options.out))
+        check_place(Path(options.out), TunedCheckpoint.kind)
     source = locate(options.checkpoint)
     checkpoint = Checkpoint.open(source.folder, source=source.label)
     check_tunable(checkpoint)

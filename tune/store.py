@@ -57,7 +57,7 @@ def write_tuned(
         ArtifactError: ``final`` is something xopt did not make.
         BuildError: it cannot be written.
     """
-    with publish(final) as work:
+    with publish(final, TunedCheckpoint.kind) as work:
         result.model.save_pretrained(work)
         for name in TOKENIZER:
             if (tokenizer / name).is_file():
@@ -71,7 +71,7 @@ def write_tuned(
 
 def copy_tuned(found: TunedCheckpoint, final: Path) -> TunedCheckpoint:
     """The same checkpoint at another place."""
-    with publish(final) as work:
+    with publish(final, TunedCheckpoint.kind) as work:
         for path in found.folder.iterdir():
             shutil.copyfile(path, work / path.name)
     return TunedCheckpoint.open(final)

@@ -33,7 +33,12 @@ MANIFEST = "manifest.json"
 # Held by the process that writes a folder; never one of an artifact's files.
 LOCK = ".lock"
 ID = "[0-9a-f]" * 8
-KINDS = ("checkpoint", "graph", "ranges", "lowered", "bundle", "tokenizer", "export")
+# As a manifest names them, and in words.
+KINDS = {
+    "checkpoint": "a checkpoint that xopt made", "graph": "a graph", "ranges": "ranges",
+    "lowered": "a lowered graph", "bundle": "a bundle", "tokenizer": "a tokenizer",
+    "export": "an export",
+}  # fmt: skip
 # A folder gets its lock and its next name at once; one that is older was left by a killed process.
 NEW_S = 600.0
 # Two builds that finish at once move each other's folder away at most this often.
@@ -41,18 +46,22 @@ TRIES = 50
 
 
 @contextlib.contextmanager
-def publish(final: Path) -> Iterator[Path]:
+def publish(final: Path, kind: str | None = None) -> Iterator[Path]:
     """Yield a new folder beside ``final``; on a clean exit it becomes ``final``.
 
     An xopt artifact already standing there is replaced only then; anything else is left alone. Of
     several builds that publish to one place at once, the last to finish stands there.
 
+    Args:
+        final: the folder.
+        kind: of :data:`KINDS`, which alone is replaced; any if None.
+
     Raises:
-        ArtifactError: ``final`` exists and is no xopt artifact.
+        ArtifactError: ``final`` exists and is no xopt artifact, or one of another kind.
         BuildError: the disk is full, or a file cannot be read or written; it is named.
     """
     final = final.absolute()
-    check_place(final)
+    check_place(final, kind)
     new = unique_beside(final, "new")
     work = new.with_suffix(".partial")
     try:
@@ -128,23 +137,25 @@ def unique_beside(final: Path, suffix: str) -> Path:
     return final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.{suffix}")
 
 
-def check_place(final: Path) -> None:
+def check_place(final: Path, kind: str | None = None) -> None:
     """Refuse a place that :func:`publish` would refuse, before the work is done.
 
     Raises:
-        ArtifactError: ``final`` exists and is no xopt artifact.
+        ArtifactError: ``final`` exists and is no xopt artifact, or one of another kind.
         InputError: it would lie in a bundle.
     """
     check_outside(final)
+    found = None
     for _ in range(TRIES):
-        number = _inode(final)
-        if number is None or _is_ours(final):
+        number, found = _inode(final), _kind_of(final)
+        if number is None or found == "" or (found and kind in (None, found)):
             return
         # Another build may have swapped the folder while it was looked at.
         if number == _inode(final):
             break
+    made = f"is {KINDS[found]}; {KINDS[kind]} is not written over it" if found and kind else ""
     raise ArtifactError(
-        f"{final.absolute()} exists and is not something xopt made.",
+        f"{final.absolute()} {made or 'exists and is not something xopt made'}.",
         hint="Choose another place with -o, or remove it yourself.",
     )
 
@@ -179,17 +190,21 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether xopt made this folder, as far as can be told when its manifest is damaged."""
+def _kind_of(path: Path) -> str | None:
+    """As what xopt made a folder, as far as can be told when its manifest is damaged.
+
+    Empty if the folder is; None if xopt did not make it.
+    """
     try:
         if not any(path.iterdir()):
-            return True
+            return ""
         manifest = parse_json((path / MANIFEST).read_bytes())
-        return manifest["kind"] in KINDS and "fingerprint" in manifest
+        return manifest["kind"] if manifest["kind"] in KINDS and "fingerprint" in manifest else None
     except OSError:
-        return False
+        return None
     except (ValueError, KeyError, TypeError):
-        return (path / "card.md").is_file() and (path / "tokenizer.json").is_file()
+        whole = (path / "card.md").is_file() and (path / "tokenizer.json").is_file()
+        return "bundle" if whole else None
 
 
 def _remove_stale(final: Path) -> None:

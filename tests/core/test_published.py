@@ -15,7 +15,7 @@ from tests.core.made import FACTS, make_bundle
 from xopt.artifacts import Bundle, publish
 from xopt.errors import ArtifactError, BuildError
 from xopt.evidence import read_reports, record_report
-from xopt.publishing import LOCK
+from xopt.publishing import LOCK, check_place
 
 
 def test_a_failed_rebuild_keeps_what_was_there(tmp_path: Path) -> None:
@@ -144,6 +144,21 @@ def test_what_xopt_did_not_make_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not something xopt made"), publish(tmp_path / "mine"):
         pass
     assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_what_xopt_made_as_something_else_is_left_alone(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    said = r"b is a bundle; an export is not written over it\."
+    with pytest.raises(ArtifactError, match=said), publish(bundle.folder, "export"):
+        pass
+    bundle.verify()
+    # Nor where only its files tell what a damaged one was.
+    (bundle.folder / "manifest.json").write_text("{")
+    for name in ("card.md", "tokenizer.json"):
+        (bundle.folder / name).touch()
+    with pytest.raises(ArtifactError, match=said):
+        check_place(bundle.folder, "export")
+    check_place(bundle.folder, "bundle")
 
 
 KILLED = """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xopt.artifacts import Bundle, fingerprint, publish, write_manifest
+from xopt.artifacts import Bundle, check_place, fingerprint, publish, write_manifest
 from xopt.calibrate.sampling import Sample
 from xopt.compile.build import BuildOptions, choose_lowering, open_checkpoint
 from xopt.compile.checkpoint import Checkpoint
@@ -124,6 +124,7 @@ def export(
         XoptError: the checkpoint cannot be read or traced, or the form cannot hold it.
     """
     progress = progress or Silent()
+    check_place(out, "export")
     progress.stage("checkpoint")
     checkpoint = open_checkpoint(options)
     sample = sample_of(checkpoint, options) if form == "onnx-qdq" else None
@@ -131,7 +132,7 @@ def export(
         check_checkpoint(bundle, checkpoint.fingerprint)
         if sample is not None:
             check_sample(bundle, checkpoint, sample, options)
-    with publish(out) as work:
+    with publish(out, "export") as work:
         if form == "hf":
             facts = _write_folder(work, checkpoint, options, progress)
         else:
