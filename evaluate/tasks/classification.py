@@ -11,8 +11,9 @@ import numpy as np
 from xopt.errors import DataError, InputError
 from xopt.evaluate.data import Row
 from xopt.evaluate.statistics import Scored, accuracy
-from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, Task, is_absent
+from xopt.evaluate.tasks.base import NO_LABELS, Examples, Progress, is_absent
 from xopt.evaluate.tasks.labels import match_labels
+from xopt.evaluate.tasks.prompted import Prompted
 from xopt.forms import spelled
 from xopt.model.session import Session
 from xopt.packing import Encoding
@@ -22,7 +23,7 @@ __all__ = ["PairClassification"]
 
 
 @dataclass(frozen=True)
-class PairClassification(Task):
+class PairClassification(Prompted):
     """A class for each pair of sentences.
 
     Attributes:
@@ -63,8 +64,6 @@ class PairClassification(Task):
 
     def answer(self, session: Session, examples: Examples, progress: Progress) -> Sequence[Any]:
         """The name of the class of each pair."""
-        first = [row["first"] for row in examples]
-        second = [row["second"] for row in examples]
         limit = min(self.max_tokens, session.tokenizer.max_tokens)
         # Below the special tokens alone the tokenizer would not cut at all.
         least = session.tokenizer.fast.num_special_tokens_to_add(is_pair=True) + 2
@@ -75,7 +74,7 @@ class PairClassification(Task):
             )
         logits = session.rows(
             len(examples),
-            lambda t, a, b: t.encode(first[a:b], second[a:b], max_tokens=limit),
+            lambda t, a, b: self._encode(t, examples[a:b], limit),
             progress=progress,
         )
         names = match_labels(
@@ -84,10 +83,14 @@ class PairClassification(Task):
         return [names[i] for i in logits.argmax(axis=1)]
 
     def encodings(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
-        first = [row["first"] for row in examples]
-        second = [row["second"] for row in examples]
         limit = min(self.max_tokens, tokenizer.max_tokens)
-        return [[one] for one in tokenizer.encode(first, second, max_tokens=limit)]
+        return [[one] for one in self._encode(tokenizer, examples, limit)]
+
+    def _encode(self, tokenizer: Tokenizer, examples: Examples, limit: int) -> list[Encoding]:
+        prefix = self.prefix or ""
+        first = [prefix + row["first"] for row in examples]
+        encoded = tokenizer.encode(first, [row["second"] for row in examples], max_tokens=limit)
+        return tokenizer.count_prompt(encoded, prefix)
 
     def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         gold = [row["label"] for row in examples]

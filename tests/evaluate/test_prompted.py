@@ -1,4 +1,4 @@
-"""Retrieval asks as the checkpoint's own library embeds: behind its default prompt."""
+"""Tasks ask as the checkpoint's own library does: behind its default prompt."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ def test_retrieval_asks_behind_the_checkpoints_default_prompt(bundles: Bundles) 
     assert found == (queries @ index.T / lengths).argmax(1).tolist()
     assert report["conventions"]["prefix"] == "swali: "
     assert asked_behind(report) == " behind 'swali: '"
+
+
+def test_a_pair_is_asked_behind_the_checkpoints_default_prompt(bundles: Bundles) -> None:
+    spec = TextSpec(128, prompts={"query": "swali: "}, default_prompt="query")
+    task = make_task("xnli", {}).asked_of(spec)
+    rows = task.load(SAMPLE, "sw")[:6]
+    pairs = [(row["first"], row["second"]) for row in rows]
+    with Session.open(bundles("nli")) as session:
+        session.tokenizer = replace(session.tokenizer, spec=spec)
+        asked = [session.tokenizer.fast.encode("swali: " + a, b).ids for a, b in pairs]
+        assert [one.ids.tolist() for [one] in task.encodings(session.tokenizer, rows)] == asked
+        found = task.answer(session, rows, lambda share: None)
+        predicted = Model(session).predict(pairs, prompt="swali: ")
+    assert found == [each.label.lower() for each in predicted]
+    assert make_task("pawsx", {"prefix": ""}).asked_of(spec).conventions["prefix"] == ""
 
 
 def test_prompts_in_words() -> None:
