@@ -148,7 +148,8 @@ def evaluate(
     prefix: Annotated[
         str | None,
         typer.Option(
-            help="Retrieval: put before every sentence. Default: the checkpoint's default prompt."
+            help="Retrieval, pairs: put before every (first) sentence. "
+            "Default: the checkpoint's default prompt."
         ),
     ] = None,
     layer: Annotated[
