@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from typing import Any
 
 from xopt.artifacts import Bundle
 from xopt.calibrate.sampling import Sample
@@ -65,7 +66,8 @@ def check_sample(
 
 
 def _changed(bundle: Bundle, what: str) -> InputError:
-    made = BuildOptions(**(built_with(bundle) or {}) | {"out": str(bundle.folder)})
+    given: dict[str, Any] = {**(built_with(bundle) or {}), "out": str(bundle.folder)}
+    made = BuildOptions(**given)
     typed = shlex.join(["xopt", "build", *as_typed(made)])
     return InputError(
         f"{what}: what is made of it now would not be this bundle's.",

@@ -22,8 +22,13 @@ Bundles = Callable[..., Bundle]
 TASKS = {"nli": "xnli", "pair": "pawsx", "pos": "udpos", "ner": "panx", "qa": "xquad"}
 
 
-def last_line(bundle: Bundle, asked: str | None, capsys: pytest.CaptureFixture[str]) -> str:
-    build_show.show(BuildResult(bundle, 1.0, cached=False), asked)
+def last_line(
+    bundle: Bundle,
+    asked: str | None,
+    capsys: pytest.CaptureFixture[str],
+    data: str | None = None,
+) -> str:
+    build_show.show(BuildResult(bundle, 1.0, cached=False), asked, data)
     return " ".join(capsys.readouterr().out.split("Next: ")[1].split())
 
 
@@ -56,6 +61,9 @@ def test_the_next_command_can_be_typed_whatever_the_folders_are_called(
 ) -> None:
     bundle: Any = replace(bundles("nli"), folder=Path("my bundles/nli"))
     assert last_line(bundle, "xnli", capsys) == "xopt eval 'my bundles/nli' --task xnli"
+    # On the rows whose floor it holds, and not those that another source has.
+    said = last_line(bundle, "xnli", capsys, "my data")
+    assert said == "xopt eval 'my bundles/nli' --task xnli --data 'my data'"
     options = BuildOptions(checkpoint="my model", target="cuda", normalize="none", seed=3)
     said = calibrate._next(options, Path("my ranges"))
     assert said == (

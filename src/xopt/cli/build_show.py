@@ -119,8 +119,14 @@ def _attention(bundle: Bundle) -> str:
     return f"  attention    OpenVINO's, which is slower: {why_not}\n" if why_not else ""
 
 
-def show(result: BuildResult, asked: str | None) -> None:
-    """As a person reads it; ``asked`` is the task, if one was named."""
+def show(result: BuildResult, asked: str | None, data: str | None = None) -> None:
+    """As a person reads it.
+
+    Args:
+        result: of the build.
+        asked: the task, if one was named.
+        data: where its rows are, if that was named.
+    """
     bundle = result.bundle
     out = console()
     how = "already built" if result.cached else f"built in {result.seconds:.1f} s"
@@ -142,7 +148,7 @@ def show(result: BuildResult, asked: str | None) -> None:
         highlight=False,
         markup=False,
     )
-    said = f"Next{_where(bundle)}: {_next(bundle, asked)}"
+    said = f"Next{_where(bundle)}: {_next(bundle, asked, data)}"
     out.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -171,7 +177,7 @@ def _where(bundle: Bundle) -> str:
     return ""
 
 
-def _next(bundle: Bundle, asked: str | None) -> str:
+def _next(bundle: Bundle, asked: str | None, data: str | None) -> str:
     """The command for the first task that the head can answer; without one, for a text."""
     folder = shlex.quote(str(bundle.folder))
     task = asked or next(iter(fitting_tasks(bundle.head)), None)
@@ -180,5 +186,8 @@ def _next(bundle: Bundle, asked: str | None) -> str:
         kept = (bundle.manifest.get("vocabulary") or {}).get("languages", ())
         read = set(map(to_iso1, TASKS.resolve(task).languages))
         codes = ",".join(code for code in kept if code in read)
-        return f"xopt eval {folder} --task {task}" + (f" --languages {codes}" if codes else "")
+        more = (f" --languages {codes}" if codes else "") + (
+            f" --data {shlex.quote(data)}" if data else ""
+        )
+        return f"xopt eval {folder} --task {task}{more}"
     return f'xopt run {folder} "TEXT"'

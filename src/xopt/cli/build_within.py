@@ -53,7 +53,7 @@ def build_within(options: BuildOptions, *, quiet: bool) -> None:
         said["speed_note"] = note or None
         print_json(document(mixed.result) | said)
         return
-    show(mixed.result, options.task)
+    show(mixed.result, options.task, options.data)
     _show_search(mixed.search)
     if mixed.search["kept"]:
         line = f"The same mix without a search: {by_hand(options, mixed.search)}"
