@@ -76,11 +76,8 @@ def parity_texts(checkpoint: Checkpoint) -> list[Asked]:
 
 def encode_asked(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Asked) -> list[Encoding]:
     """The tokens that a bundle of this checkpoint would read."""
-    spec = checkpoint.text
-    prompt = spec.prompts[spec.default_prompt] if spec.default_prompt is not None else ""
     pairs = None if asked.pairs is None else list(asked.pairs)
-    found = tokenizer.encode([prompt + text for text in asked.texts], pairs)
-    return tokenizer.count_prompt(found, prompt)
+    return tokenizer.encode_behind(checkpoint.text.own_prompt, asked.texts, pairs)
 
 
 def reference_answers(

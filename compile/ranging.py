@@ -120,7 +120,7 @@ def _prompts(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.head.kind not in ("embed", "classify") or not spec.prompts:
         return [""]
     if spec.default_prompt is not None:
-        return [spec.prompts[spec.default_prompt]]
+        return [spec.own_prompt]
     return list(dict.fromkeys(["", *spec.prompts.values()]))
 
 

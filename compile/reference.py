@@ -81,14 +81,14 @@ class Reference:
         if self.checkpoint.head.kind == "classify":
             found = self.whole.predict(asked.items, **options)
             return found.reshape(len(asked.texts), -1)
-        prompt = _prompt(self.checkpoint)
+        prompt = self.checkpoint.text.own_prompt
         found = self.whole.encode(list(asked.texts), prompt=prompt or None, **options)
         return found
 
     def logits(self, asked: Asked) -> Array:
         """Before the last step, from the library's own tokens."""
         limit = self.checkpoint.text.max_tokens
-        prompt = _prompt(self.checkpoint)
+        prompt = self.checkpoint.text.own_prompt
         texts = [prompt + text for text in asked.texts]
         pairs = None if asked.pairs is None else list(asked.pairs)
         feed = dict(
@@ -115,12 +115,6 @@ class Reference:
         last = getattr(torch.nn, classes[head.activation])(**along)
         found: torch.Tensor = last(logits)
         return found
-
-
-def _prompt(checkpoint: Checkpoint) -> str:
-    """What the library puts before a text that is given alone."""
-    name = checkpoint.text.default_prompt
-    return checkpoint.text.prompts[name] if name is not None else ""
 
 
 def reference_model(checkpoint: Checkpoint) -> Any:

@@ -87,10 +87,8 @@ class PairClassification(Prompted):
         return [[one] for one in self._encode(tokenizer, examples, limit)]
 
     def _encode(self, tokenizer: Tokenizer, examples: Examples, limit: int) -> list[Encoding]:
-        prefix = self.prefix or ""
-        first = [prefix + row["first"] for row in examples]
-        encoded = tokenizer.encode(first, [row["second"] for row in examples], max_tokens=limit)
-        return tokenizer.count_prompt(encoded, prefix)
+        first, second = ([row[side] for row in examples] for side in ("first", "second"))
+        return tokenizer.encode_behind(self.prefix or "", first, second, max_tokens=limit)
 
     def score(self, examples: Examples, answers: Sequence[Any]) -> Scored:
         gold = [row["label"] for row in examples]

@@ -24,7 +24,4 @@ class Prompted(Task):
 
     def asked_of(self, spec: TextSpec) -> Self:
         """As the checkpoint's own library asks it, unless a prefix was chosen."""
-        if self.prefix is not None:
-            return self
-        name = spec.default_prompt
-        return replace(self, prefix="" if name is None else spec.prompts[name])
+        return self if self.prefix is not None else replace(self, prefix=spec.own_prompt)

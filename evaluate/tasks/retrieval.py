@@ -27,9 +27,7 @@ class Retrieval(Prompted):
             tokenizer: of the bundle.
             sentences: without the prefix.
         """
-        prefix = self.prefix or ""
-        encoded = tokenizer.encode([prefix + sentence for sentence in sentences])
-        return tokenizer.count_prompt(encoded, prefix)
+        return tokenizer.encode_behind(self.prefix or "", sentences)
 
     def encodings(self, tokenizer: Tokenizer, examples: Examples) -> list[list[Encoding]]:
         return [[one] for one in self.encode(tokenizer, [self.text(row) for row in examples])]

@@ -210,7 +210,7 @@ def _report_section(report: Mapping[str, Any]) -> list[str]:
         "",
         f"- Worst language: {language_name(report['worst']['language'])} "
         f"({report['worst']['difference']:+.2f}).",
-        *([f"- Every sentence{said}."] if (said := asked_behind(report)) else []),
+        *([f"- Asked{said}."] if (said := asked_behind(report)) else []),
         *(f"- {line}." for line in part_lines(report)),
         f"- {speed['sentences_per_s']:,.0f} sentences/s, {speed['tokens_per_s']:,.0f} tokens/s; "
         f"one sentence alone p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms "
@@ -240,7 +240,7 @@ def prediction(report: Mapping[str, Any]) -> str:
 
 
 def asked_behind(report: Mapping[str, Any]) -> str:
-    """What retrieval put before every sentence."""
+    """What was put before every sentence, of a pair before its first, in words."""
     return behind([report.get("conventions", {}).get("prefix") or ""])
 
 

@@ -52,6 +52,11 @@ class TextSpec:
     trimmed: bool = False
 
     @property
+    def own_prompt(self) -> str:
+        """The text of the default prompt, which may be empty."""
+        return "" if self.default_prompt is None else self.prompts[self.default_prompt]
+
+    @property
     def kept_tokens(self) -> int:
         """What a text that is cut keeps, special tokens included."""
         return self.cut_tokens or self.max_tokens

@@ -126,6 +126,23 @@ class Tokenizer:
         count = self.spec.prompt_tokens(alone.ids.tolist())
         return [replace(encoding, prompt_tokens=count) for encoding in encodings]
 
+    def encode_behind(
+        self,
+        prompt: str,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_tokens: int | None = -1,
+    ) -> list[Encoding]:
+        """As :meth:`encode`, behind a prompt that is pooled as the checkpoint pools one.
+
+        Args:
+            prompt: put before every text, of a pair before its first; may be empty.
+            texts, pairs, max_tokens: as for :meth:`encode`.
+        """
+        encoded = self.encode([prompt + text for text in texts], pairs, max_tokens=max_tokens)
+        return self.count_prompt(encoded, prompt)
+
     def encode_words(
         self, sentences: Sequence[Sequence[str]], *, max_tokens: int | None = None
     ) -> list[Encoding]:

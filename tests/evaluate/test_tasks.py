@@ -234,11 +234,8 @@ class Vectors:
     def __init__(self, table: dict[str, list[float]]) -> None:
         self.table = table
 
-    def encode(self, texts: list[str]) -> list[str]:
-        return texts
-
-    def count_prompt(self, encoded: list[str], prompt: str) -> list[str]:
-        return encoded
+    def encode_behind(self, prompt: str, texts: list[str]) -> list[str]:
+        return [prompt + text for text in texts]
 
     def rows(self, count: int, encode: Any, *, progress: Any) -> Any:
         return np.array([self.table[text] for text in encode(self, 0, count)], np.float32)

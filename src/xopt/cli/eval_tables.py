@@ -38,7 +38,7 @@ def show_report(report: Mapping[str, Any], bundle: str) -> None:
         highlight=False,
     )
     if said := asked_behind(report):
-        out.print(f"every sentence{said}", markup=False, highlight=False)
+        out.print(f"asked{said}", markup=False, highlight=False)
     for line in part_lines(report):
         out.print(line, highlight=False)
     ours, theirs = report["throughput"], report["reference_throughput"]
